@@ -1,0 +1,77 @@
+"""Network graphs and loss heads: Symbol in, Symbol out.
+
+>>> from vargfacenet.symbols import get_symbol, list_networks
+>>> student = get_symbol("vargfacenet", multiplier=0.5)
+"""
+
+import mxnet as mx
+
+from vargfacenet.options import builder_options, check_range, convert, unknown
+from vargfacenet.symbols.block import load_block
+from vargfacenet.symbols.layers import ACTIVATIONS
+from vargfacenet.symbols.mobilefacenet import mobilefacenet
+from vargfacenet.symbols.resnet import resnet18, resnet34, resnet50, resnet100
+from vargfacenet.symbols.vargfacenet import vargfacenet, vargfacenet_insightface
+
+__all__ = ["get_symbol", "list_networks", "load_block", "network_options"]
+
+_BUILDERS = {
+    builder.__name__: builder
+    for builder in (vargfacenet, vargfacenet_insightface, resnet18, resnet34, resnet50, resnet100, mobilefacenet)
+}
+
+
+def list_networks():
+    """Names of the networks that `get_symbol` builds (list of str)."""
+    return list(_BUILDERS)
+
+
+def network_options(name):
+    """Options of a network: dict of option name to (type, default). SettingError for an unknown name."""
+    if name not in _BUILDERS:
+        raise unknown("network", name, _BUILDERS)
+    return builder_options(_BUILDERS[name])
+
+
+def get_symbol(name, **options):
+    """The embedding graph of a published network.
+
+    Parameters
+    ----------
+    name : str
+        One of `list_networks`.
+    **options
+        The network's own options, checked against its builder: values, or their text (``units="3,7,4"``).
+
+    Returns
+    -------
+    mx.sym.Symbol
+        ``fc1``: embeddings, (N, embedding_size), not normalised, of ``data``: RGB, (N, 3, 112, 112), 0..255.
+
+    Raises
+    ------
+    SettingError
+        For an unknown network or option (naming the nearest one), or a value of another type or out of range.
+    """
+    known = network_options(name)
+    checked = {}
+    for option, value in options.items():
+        if option not in known:
+            raise unknown(f"option of {name}", option, known)
+        checked[option] = convert(option, value, known[option][0])
+        _check(option, checked[option])
+    # Names that MXNet gives by itself count from zero in each graph, so that the same graph is the same file.
+    with mx.name.NameManager():
+        return _BUILDERS[name](**checked)
+
+
+def _check(option, value):
+    if option in ("embedding_size", "group_size"):
+        check_range(option, value, 1, 65536)
+    elif option == "multiplier":
+        check_range(option, value, 1 / 64, 64)
+    elif option == "units":
+        for number in value:
+            check_range(option, number, 1, 1000)
+    elif option == "activation" and value not in ACTIVATIONS:
+        raise unknown("activation", value, ACTIVATIONS)

@@ -1,0 +1,55 @@
+"""The few layers every network here is made of, named as the lineage names them."""
+
+import mxnet as mx
+
+# The published graphs agree on these two [authors' release; InsightFace].
+BN_MOMENTUM = 0.9
+BN_EPS = 2e-5
+
+ACTIVATIONS = ("prelu", "relu", "sigmoid", "softrelu", "softsign", "tanh")
+
+
+def normalised_input():
+    """The image input of every graph: ``data``, RGB (N, 3, 112, 112) in 0..255, scaled inside the graph to -1..1."""
+    data = mx.sym.identity(data=mx.sym.Variable("data"), name="id")
+    return (data - 127.5) * 0.0078125
+
+
+def batch_norm(x, name, *, fix_gamma=False, eps=BN_EPS):
+    """Batch normalisation; with ``fix_gamma`` the scale is 1 whatever the checkpoint holds."""
+    return mx.sym.BatchNorm(data=x, fix_gamma=fix_gamma, eps=eps, momentum=BN_MOMENTUM, name=name)
+
+
+def activation(x, kind, name):
+    """PReLU with a slope per channel (``name_gamma``), or one of MXNet's parameter-free activations."""
+    if kind == "prelu":
+        return mx.sym.LeakyReLU(data=x, act_type="prelu", name=name)
+    return mx.sym.Activation(data=x, act_type=kind, name=name)
+
+
+def convolution(x, channels, name, *, kernel=1, stride=1, pad=0, groups=1, bias=False):
+    """A square convolution: (N, c, h, w) -> (N, channels, h', w')."""
+    return mx.sym.Convolution(
+        data=x,
+        num_filter=channels,
+        kernel=(kernel, kernel),
+        stride=(stride, stride),
+        pad=(pad, pad),
+        num_group=groups,
+        no_bias=not bias,
+        name=name,
+    )
+
+
+def squeeze_excitation(x, channels, name, *, ratio, kind, act_name):
+    """Squeeze and excitation [Hu et al., arXiv 1709.01507]: channels weighed by what the whole picture holds.
+
+    Two biased 1x1 convolutions on the global average, activation between them and a sigmoid after; output is ``x``
+    (N, channels, h, w) times one weight in 0..1 per channel.
+    """
+    weights = mx.sym.Pooling(data=x, global_pool=True, kernel=(7, 7), pool_type="avg", name=f"{name}_se_pool1")
+    weights = convolution(weights, channels // ratio, f"{name}_se_conv1", bias=True)
+    weights = activation(weights, kind, f"{name}_se_{act_name}")
+    weights = convolution(weights, channels, f"{name}_se_conv2", bias=True)
+    weights = mx.sym.Activation(data=weights, act_type="sigmoid", name=f"{name}_se_sigmoid")
+    return mx.sym.broadcast_mul(x, weights)

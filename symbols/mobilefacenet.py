@@ -1,0 +1,59 @@
+"""MobileFaceNet [Chen et al., arXiv 1804.07573] as InsightFace publishes it ("y1"): a light teacher.
+
+Node names are InsightFace's. The BN layers here, but for the last, keep MXNet's own epsilon (1e-3), as published.
+"""
+
+import mxnet as mx
+
+from vargfacenet.symbols.layers import activation, batch_norm, convolution, normalised_input
+
+MXNET_BN_EPS = 1e-3
+
+
+def mobilefacenet(*, embedding_size: int = 128) -> mx.sym.Symbol:
+    """MobileFaceNet with a global depth-wise convolution before the embedding.
+
+    Parameters
+    ----------
+    embedding_size : int
+        Numbers in an embedding, at least 1.
+
+    Returns
+    -------
+    mx.sym.Symbol
+        ``fc1``: embeddings, (N, embedding_size), not normalised, of ``data``: RGB, (N, 3, 112, 112), 0..255.
+    """
+    x = normalised_input()  # (N, 3, 112, 112)
+    x = _conv_bn_act(x, 64, "conv_1", kernel=3, stride=2, pad=1)  # 56
+    x = _conv_bn_act(x, 64, "conv_2_dw", kernel=3, pad=1, groups=64)
+    x = bottleneck(x, 64, 128, "dconv_23", stride=2)  # 28
+    x = _residuals(x, 4, 64, 128, "res_3")
+    x = bottleneck(x, 128, 256, "dconv_34", stride=2)  # 14
+    x = _residuals(x, 6, 128, 256, "res_4")
+    x = bottleneck(x, 128, 512, "dconv_45", stride=2)  # 7
+    x = _residuals(x, 2, 128, 256, "res_5")
+    x = _conv_bn_act(x, 512, "conv_6sep")
+    x = _conv_bn(x, 512, "conv_6dw7_7", kernel=7, groups=512)  # (N, 512, 1, 1)
+    x = mx.sym.FullyConnected(data=x, num_hidden=embedding_size, name="pre_fc1")
+    return batch_norm(x, "fc1", fix_gamma=True)
+
+
+def bottleneck(x, channels, wide, name, *, stride=1):
+    """Depth-wise bottleneck: 1x1 to `wide` channels, 3x3 depth-wise, 1x1 to `channels` without activation."""
+    x = _conv_bn_act(x, wide, f"{name}_conv_sep")
+    x = _conv_bn_act(x, wide, f"{name}_conv_dw", kernel=3, stride=stride, pad=1, groups=wide)
+    return _conv_bn(x, channels, f"{name}_conv_proj")
+
+
+def _residuals(x, count, channels, wide, name):
+    for block in range(count):
+        x = bottleneck(x, channels, wide, f"{name}_block{block}") + x
+    return x
+
+
+def _conv_bn(x, channels, name, **shape):
+    return batch_norm(convolution(x, channels, f"{name}_conv2d", **shape), f"{name}_batchnorm", eps=MXNET_BN_EPS)
+
+
+def _conv_bn_act(x, channels, name, **shape):
+    return activation(_conv_bn(x, channels, name, **shape), "prelu", f"{name}_relu")

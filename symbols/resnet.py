@@ -1,0 +1,133 @@
+"""LResNet-IR: the improved residual networks that teach [Deng et al., arXiv 1801.07698, section 3.2.2].
+
+Units of BN-conv-BN-PReLU-conv-BN at 112x112 with a stride-1 first convolution, and output "E": BN, dropout, fully
+connected, BN. Node names are InsightFace's.
+"""
+
+import typing
+
+import mxnet as mx
+
+from vargfacenet.errors import SettingError
+from vargfacenet.symbols.layers import (
+    activation,
+    batch_norm,
+    convolution,
+    normalised_input,
+    squeeze_excitation,
+)
+
+STAGE_CHANNELS = (64, 128, 256, 512)  # before the multiplier
+SE_RATIO = 16
+DROPOUT = 0.4
+
+
+def resnet18(
+    *,
+    embedding_size: int = 512,
+    multiplier: float = 1.0,
+    units: typing.Sequence[int] = (2, 2, 2, 2),
+    use_se: bool = False,
+    activation: str = "prelu",
+) -> mx.sym.Symbol:
+    """LResNet18E-IR; options, output and errors are those of `resnet100`."""
+    return _build(embedding_size, multiplier, units, use_se, activation)
+
+
+def resnet34(
+    *,
+    embedding_size: int = 512,
+    multiplier: float = 1.0,
+    units: typing.Sequence[int] = (3, 4, 6, 3),
+    use_se: bool = False,
+    activation: str = "prelu",
+) -> mx.sym.Symbol:
+    """LResNet34E-IR; options, output and errors are those of `resnet100`."""
+    return _build(embedding_size, multiplier, units, use_se, activation)
+
+
+def resnet50(
+    *,
+    embedding_size: int = 512,
+    multiplier: float = 1.0,
+    units: typing.Sequence[int] = (3, 4, 14, 3),
+    use_se: bool = False,
+    activation: str = "prelu",
+) -> mx.sym.Symbol:
+    """LResNet50E-IR; options, output and errors are those of `resnet100`."""
+    return _build(embedding_size, multiplier, units, use_se, activation)
+
+
+def resnet100(
+    *,
+    embedding_size: int = 512,
+    multiplier: float = 1.0,
+    units: typing.Sequence[int] = (3, 13, 30, 3),
+    use_se: bool = False,
+    activation: str = "prelu",
+) -> mx.sym.Symbol:
+    """LResNet100E-IR, the teacher of about 24 GFLOPs.
+
+    Parameters
+    ----------
+    embedding_size : int
+        Numbers in an embedding, at least 1.
+    multiplier : float
+        Scales the channels (64, 128, 256, 512), each product cut to an integer: narrow teachers for small machines.
+    units : sequence of 4 int
+        Residual units of each stage.
+    use_se : bool
+        Squeeze and excitation in every unit (the lineage's "SE-LResNet").
+    activation : str
+        ``prelu``, or one of MXNet's parameter-free activations.
+
+    Returns
+    -------
+    mx.sym.Symbol
+        ``fc1``: embeddings, (N, embedding_size), not normalised, of ``data``: RGB, (N, 3, 112, 112), 0..255.
+
+    Raises
+    ------
+    SettingError
+        Where an option is out of range.
+    """
+    return _build(embedding_size, multiplier, units, use_se, activation)
+
+
+def _build(embedding_size, multiplier, units, use_se, kind):
+    if len(units) != len(STAGE_CHANNELS):
+        raise SettingError(f"units={tuple(units)}: expected {len(STAGE_CHANNELS)} numbers, one for each stage")
+    channels = [int(width * multiplier) for width in STAGE_CHANNELS]
+    if channels[0] < (SE_RATIO if use_se else 1):
+        raise SettingError(f"multiplier={multiplier}: leaves {channels[0]} channels, too few; choose a larger one")
+
+    x = normalised_input()  # (N, 3, 112, 112)
+    x = convolution(x, channels[0], "conv0", kernel=3, pad=1)
+    x = batch_norm(x, "bn0")
+    x = activation(x, kind, "relu0")
+    for stage, (count, width) in enumerate(zip(units, channels), start=1):
+        for unit in range(1, count + 1):
+            name = f"stage{stage}_unit{unit}"
+            x = residual_unit(x, width, name, downsample=unit == 1, use_se=use_se, kind=kind)  # 56, 28, 14, 7
+    x = batch_norm(x, "bn1")
+    x = mx.sym.Dropout(data=x, p=DROPOUT, name="dropout0")
+    x = mx.sym.FullyConnected(data=x, num_hidden=embedding_size, name="pre_fc1")
+    return batch_norm(x, "fc1", fix_gamma=True)
+
+
+def residual_unit(x, channels, name, *, downsample, use_se, kind):
+    """Improved residual unit: (N, c, h, w) -> (N, channels, h, w), or half the size where it down-samples."""
+    stride = 2 if downsample else 1
+    y = batch_norm(x, f"{name}_bn1")
+    y = convolution(y, channels, f"{name}_conv1", kernel=3, pad=1)
+    y = batch_norm(y, f"{name}_bn2")
+    y = activation(y, kind, f"{name}_relu1")
+    y = convolution(y, channels, f"{name}_conv2", kernel=3, stride=stride, pad=1)
+    y = batch_norm(y, f"{name}_bn3")
+    if use_se:
+        y = squeeze_excitation(y, channels, name, ratio=SE_RATIO, kind=kind, act_name="relu1")
+    shortcut = x
+    if downsample:
+        shortcut = convolution(x, channels, f"{name}_conv1sc", stride=stride)
+        shortcut = batch_norm(shortcut, f"{name}_sc")
+    return y + shortcut

@@ -1,0 +1,10 @@
+"""VarGFaceNet: lightweight face recognition on Apache MXNet, from training to verification.
+
+Importing the package sets the environment that MXNet reads when it is loaded, so import it before ``mxnet``.
+"""
+
+from vargfacenet.environment import prepare_environment
+
+__version__ = "0.1.0"
+
+prepare_environment()

@@ -1,0 +1,125 @@
+"""The checkpoint contract of the lineage: ``PREFIX-symbol.json`` and ``PREFIX-0000.params``.
+
+Loaders elsewhere call ``mx.model.load_checkpoint(prefix, epoch)``, take ``fc1_output`` and bind the one input ``data``.
+What is saved here is therefore the plain published graph, embedding only; classifier weights stay out.
+"""
+
+import collections
+import pathlib
+
+import mxnet as mx
+
+from vargfacenet.errors import CheckpointError
+from vargfacenet.files import atomic_path
+from vargfacenet.graph import IMAGE_SHAPE
+
+Checkpoint = collections.namedtuple("Checkpoint", "symbol args auxs")
+Checkpoint.__doc__ = "An embedding graph with its parameters and running statistics, dicts of name to float32 NDArray."
+
+
+def load_checkpoint(prefix, epoch, *, output="fc1"):
+    """Reads a checkpoint of this project or of the InsightFace lineage.
+
+    Parameters
+    ----------
+    prefix : str or path
+        As in ``PREFIX-symbol.json``.
+    epoch : int
+        As in ``PREFIX-0000.params``, 0 .. 9999.
+    output : str
+        The node whose output is the embedding. What lies behind it, such as a classifier, is left out.
+
+    Returns
+    -------
+    Checkpoint
+        Exactly the parameters that the graph needs; others in the file are dropped.
+
+    Raises
+    ------
+    CheckpointError
+        Where a file is missing or unreadable, the graph has no such output, or a parameter is missing or misshapen.
+    """
+    symbol_file, params_file = checkpoint_files(prefix, epoch)
+    for path in (symbol_file, params_file):
+        if not path.is_file():
+            raise CheckpointError(f"no checkpoint file {path}: give PREFIX and --epoch as in PREFIX-0000.params")
+    try:
+        symbol = mx.sym.load(str(symbol_file))
+    except (mx.base.MXNetError, UnicodeDecodeError) as error:
+        raise CheckpointError(f"{symbol_file} holds no MXNet graph: {_first_line(error)}") from error
+    try:
+        saved = mx.nd.load(str(params_file))
+    except mx.base.MXNetError as error:
+        raise CheckpointError(f"{params_file} holds no MXNet parameters: {_first_line(error)}") from error
+    if not isinstance(saved, dict):
+        raise CheckpointError(f"{params_file} holds arrays without names: it is no checkpoint")
+    symbol = _embedding_graph(symbol, output, symbol_file)
+    args = {name[4:]: value for name, value in saved.items() if name.startswith("arg:")}
+    auxs = {name[4:]: value for name, value in saved.items() if name.startswith("aux:")}
+    return Checkpoint(symbol, *fitting_parameters(symbol, args, auxs, str(params_file)))
+
+
+def fitting_parameters(symbol, args, auxs, source):
+    """The parameters that `symbol` needs, as float32; CheckpointError names those missing or misshapen in `source`."""
+    arg_shapes, _, aux_shapes = symbol.infer_shape(data=(1, *IMAGE_SHAPE))
+    needed = [
+        ({n: s for n, s in zip(symbol.list_arguments(), arg_shapes) if n != "data"}, args),
+        (dict(zip(symbol.list_auxiliary_states(), aux_shapes)), auxs),
+    ]
+    missing = [name for shapes, values in needed for name in shapes if name not in values]
+    if missing:
+        more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
+        raise CheckpointError(
+            f"{source} lacks {len(missing)} parameter(s) of its graph: {', '.join(missing[:3])}{more}; "
+            "was it saved by another network or option?"
+        )
+    for shapes, values in needed:
+        for name, shape in shapes.items():
+            if tuple(values[name].shape) != tuple(shape):
+                raise CheckpointError(
+                    f"{source}: {name} has shape {tuple(values[name].shape)}, its graph expects {tuple(shape)}"
+                )
+    return tuple({name: values[name].astype("float32") for name in shapes} for shapes, values in needed)
+
+
+def save_checkpoint(prefix, epoch, symbol, args, auxs):
+    """Writes a checkpoint, each of its two files whole or not at all.
+
+    Parameters
+    ----------
+    prefix, epoch : str or path, int
+        As in ``PREFIX-symbol.json`` and ``PREFIX-0000.params``.
+    symbol : mx.sym.Symbol
+        The plain embedding graph.
+    args, auxs : dict of str to NDArray
+        Parameters and running statistics; those the graph does not need are left out.
+    """
+    symbol_file, params_file = checkpoint_files(prefix, epoch)
+    args, auxs = fitting_parameters(symbol, args, auxs, "the network")
+    with atomic_path(symbol_file) as temporary:
+        symbol.save(str(temporary))
+    with atomic_path(params_file) as temporary:
+        named = {f"arg:{name}": value for name, value in args.items()}
+        mx.nd.save(str(temporary), {**named, **{f"aux:{name}": value for name, value in auxs.items()}})
+
+
+def checkpoint_files(prefix, epoch):
+    """The two paths of a checkpoint: symbol and parameters."""
+    return pathlib.Path(f"{prefix}-symbol.json"), pathlib.Path(f"{prefix}-{epoch:04d}.params")
+
+
+def _embedding_graph(symbol, output, symbol_file):
+    internals = symbol.get_internals()
+    name = f"{output}_output"
+    if name not in internals.list_outputs():
+        raise CheckpointError(f"{symbol_file} has no output {name!r}: it ends in {', '.join(symbol.list_outputs())}")
+    embedding = internals[name]
+    inputs = [n for n in embedding.list_arguments() if n == "data"]
+    if not inputs:
+        raise CheckpointError(f"{symbol_file}: {name!r} does not depend on an input named 'data'")
+    return embedding
+
+
+def _first_line(error):
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return next((line for line in lines if line.startswith("MXNetError")), lines[-1] if lines else "empty file")

@@ -1,0 +1,25 @@
+"""The errors that a user can cause and mend. The command line shows each as one line and exits with status 2."""
+
+
+class VarGFaceNetError(Exception):
+    """Base of every error that is about what was asked for, not about a fault of the program."""
+
+
+class SettingError(VarGFaceNetError):
+    """A name, option or setting that does not exist or whose value is out of range."""
+
+
+class DataError(VarGFaceNetError):
+    """A data file or picture that is missing, damaged or not what it should be."""
+
+
+class CheckpointError(VarGFaceNetError):
+    """A checkpoint that is missing, damaged or does not fit its graph."""
+
+
+class TrainingError(VarGFaceNetError):
+    """A training run that cannot go on."""
+
+
+class SetupError(VarGFaceNetError):
+    """A package, library or device that this machine lacks."""

@@ -1,0 +1,119 @@
+"""Graphs that compute what a published graph computes, on operators that can be trusted.
+
+Two of MXNet's operators cannot, on the CPU: the stock ``LeakyReLU(act_type="prelu")`` gives wrong gradients for some
+slopes, and a ``FullyConnected`` straight after a convolution or BN can meet oneDNN's own memory layout and fail
+("IsMKLDNNData"). The published graphs are made of both, and checkpoints must stay so. What runs is therefore a
+rewrite: the same parameters under the same names.
+"""
+
+import json
+
+import mxnet as mx
+
+IMAGE_SHAPE = (3, 112, 112)
+_TRUE = ("True", "1")  # as MXNet writes them
+
+
+def runnable(symbol, *, data_shape=(1, *IMAGE_SHAPE)):
+    """The graph to train or to run in the place of a published one.
+
+    PReLU becomes ``r + slope * (x - r)`` with ``r = relu(x)`` [He et al., arXiv 1502.01852, eq. 1], the product
+    written as a depth-wise 1x1 convolution: of the forms that stock operators allow it is the fastest on a CPU, since
+    its slope gradient is oneDNN's. Global average pooling becomes a mean, whose gradient is many times quicker. The
+    input of a fully connected layer is flattened before it.
+
+    Parameters
+    ----------
+    symbol : mx.sym.Symbol
+        A graph whose input is ``data``; other inputs that are no parameters are let be.
+    data_shape : tuple of int
+        A shape of ``data`` that the graph accepts. The slopes' shapes follow from it: MXNet cannot infer them
+        backwards through the rewritten form.
+
+    Returns
+    -------
+    mx.sym.Symbol
+        Same arguments, auxiliary states, shapes, names of the outputs, and values.
+    """
+    graph = json.loads(symbol.tojson())
+    shapes = output_shapes(symbol, data_shape)
+    rewritten = _Nodes()
+    for node in graph["nodes"]:
+        inputs = rewritten.inputs(node)
+        name, attrs = node["name"], node.get("attrs", {})
+        if node["op"] == "LeakyReLU" and attrs.get("act_type") == "prelu":
+            _place_prelu(rewritten, name, *inputs, shapes[_input_name(graph, node)])
+        elif node["op"] == "Pooling" and attrs.get("global_pool") in _TRUE and attrs.get("pool_type") == "avg":
+            rewritten.place("mean", name, inputs, axis="(2, 3)", keepdims="True")
+        elif node["op"] == "FullyConnected" and attrs.get("flatten", "True") in _TRUE:
+            flat = rewritten.add("Flatten", f"{name}_flat", inputs[:1])
+            rewritten.place(node["op"], name, [flat, *inputs[1:]], **attrs)
+        else:
+            rewritten.place(node["op"], name, inputs, **attrs)
+    return mx.sym.load_json(rewritten.to_json(graph))
+
+
+def output_shapes(symbol, data_shape):
+    """Shape of the first output of every node, parameters included, by the node's name (dict of str to tuple)."""
+    internals = symbol.get_internals()
+    _, shapes, _ = internals.infer_shape_partial(data=data_shape)
+    named = zip(internals.list_outputs(), shapes)
+    return {name[: -len("_output")] if name.endswith("_output") else name: tuple(shape) for name, shape in named}
+
+
+def _place_prelu(rewritten, name, x, slope, shape):
+    """Places ``relu(x) + slope * (x - relu(x))`` for an `x` of `shape`, the slope one per channel (axis 1)."""
+    channels = shape[1]
+    rewritten.attrs(slope)["__shape__"] = str((channels,))
+    positive = rewritten.add("Activation", f"{name}_positive", [x], act_type="relu")
+    negative = rewritten.add("elemwise_sub", f"{name}_negative", [x, positive])
+    if len(shape) == 4:
+        kernel = rewritten.add("Reshape", f"{name}_kernel", [slope], shape="(-1, 1, 1, 1)")
+        size = {"kernel": "(1, 1)", "num_filter": str(channels), "num_group": str(channels), "no_bias": "True"}
+        scaled = rewritten.add("Convolution", f"{name}_scaled", [negative, kernel], **size)
+    else:
+        row = rewritten.add("Reshape", f"{name}_row", [slope], shape=str((1, -1) + (1,) * (len(shape) - 2)))
+        scaled = rewritten.add("broadcast_mul", f"{name}_scaled", [negative, row])
+    rewritten.place("elemwise_add", name, [positive, scaled])
+
+
+def _input_name(graph, node):
+    return graph["nodes"][node["inputs"][0][0]]["name"]
+
+
+class _Nodes:
+    """The nodes of a graph being copied, with what each node of the old one has become."""
+
+    def __init__(self):
+        self.nodes = []
+        self.places = []  # old index -> new index
+
+    def inputs(self, node):
+        return [[self.places[source], *rest] for source, *rest in node["inputs"]]
+
+    def add(self, op, name, inputs, **attrs):
+        """Adds a node that the old graph lacks, and gives the entry that names its output."""
+        self.nodes.append({"op": op, "name": name, "attrs": attrs, "inputs": inputs})
+        return [len(self.nodes) - 1, 0, 0]
+
+    def place(self, op, name, inputs, **attrs):
+        """Adds what the next node of the old graph has become."""
+        self.places.append(self.add(op, name, inputs, **attrs)[0])
+
+    def name(self, entry):
+        return self.nodes[entry[0]]["name"]
+
+    def attrs(self, entry):
+        return self.nodes[entry[0]]["attrs"]
+
+    def to_json(self, graph):
+        return json.dumps(
+            {
+                **graph,
+                "nodes": self.nodes,
+                "arg_nodes": [index for index, node in enumerate(self.nodes) if node["op"] == "null"],
+                "heads": [[self.places[source], *rest] for source, *rest in graph["heads"]],
+                # MXNet counts these row pointers anew when it reads a graph.
+                "node_row_ptr": list(range(len(self.nodes) + 1)),
+            }
+        )

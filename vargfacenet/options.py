@@ -1,0 +1,112 @@
+"""Settings given as text or values, checked against the type they must have and the names that exist."""
+
+import ast
+import collections.abc
+import difflib
+import inspect
+import typing
+
+from vargfacenet.errors import SettingError
+
+_TRUE, _FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
+
+
+def unknown(kind, name, known):
+    """The error for a name that does not exist, with the nearest one that does.
+
+    Parameters
+    ----------
+    kind : str
+        What the name is of, such as ``"network"``.
+    name : str
+        What was given.
+    known : iterable of str
+        What exists.
+    """
+    known = sorted(known)
+    near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    return SettingError(f"unknown {kind} {name!r}: {hint}there are {', '.join(known)}")
+
+
+def split_assignments(assignments):
+    """``["k=v", ...]`` as a dict of text; SettingError for what has no ``=`` or comes twice."""
+    pairs = {}
+    for assignment in assignments:
+        name, equals, value = assignment.partition("=")
+        name = name.strip()
+        if not equals or not name:
+            raise SettingError(f"--set {assignment!r}: expected NAME=VALUE, such as --set use_se=false")
+        if name in pairs:
+            raise SettingError(f"--set {name}: given twice; keep one")
+        pairs[name] = value.strip()
+    return pairs
+
+
+def builder_options(builder):
+    """The keyword options of a builder: dict of name to (type, default)."""
+    hints = typing.get_type_hints(builder)
+    return {name: (hints[name], par.default) for name, par in inspect.signature(builder).parameters.items()}
+
+
+def convert(name, value, kind):
+    """`value`, text or not, as the type `kind`: bool, int, float, str, or a sequence or optional of these.
+
+    Raises
+    ------
+    SettingError
+        Naming the setting, what was given and what was expected.
+    """
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if origin is typing.Union:
+        if value is None or (isinstance(value, str) and value.lower() in ("none", "")):
+            return None
+        return convert(name, value, next(argument for argument in arguments if argument is not type(None)))
+    if origin in (tuple, list, collections.abc.Sequence):
+        return tuple(convert(name, item, arguments[0]) for item in _items(name, value))
+    text = value.strip().lower() if isinstance(value, str) else value
+    if kind is bool:
+        if isinstance(value, bool):
+            return value
+        if text in _TRUE + _FALSE:
+            return text in _TRUE
+        raise SettingError(f"{name}={value!r}: expected true or false")
+    if kind is str:
+        if isinstance(value, str):
+            return value
+        raise SettingError(f"{name}={value!r}: expected text")
+    if isinstance(value, bool):
+        raise SettingError(f"{name}={value!r}: expected {_NUMBERS[kind]}")
+    try:
+        number = kind(text)
+    except (TypeError, ValueError):
+        raise SettingError(f"{name}={value!r}: expected {_NUMBERS[kind]}") from None
+    if kind is int and isinstance(value, float) and value != number or number != number:
+        raise SettingError(f"{name}={value!r}: expected {_NUMBERS[kind]}")
+    return number
+
+
+_NUMBERS = {int: "a whole number", float: "a number"}
+
+
+def _items(name, value):
+    if isinstance(value, str):
+        text = value.strip()
+        if text[:1] in "([" and text:
+            try:
+                value = ast.literal_eval(text)
+            except (SyntaxError, ValueError):
+                raise SettingError(f"{name}={text!r}: expected values separated by commas, such as 3,7,4") from None
+        else:
+            value = [item for item in text.split(",") if item.strip()]
+    if isinstance(value, (list, tuple)):
+        return value
+    return [value]
+
+
+def check_range(name, value, low=None, high=None, unit=""):
+    """SettingError where a number is not within ``low .. high``, both included."""
+    if (low is not None and not value >= low) or (high is not None and not value <= high):
+        unit = f" {unit}" if unit else ""
+        expected = f"at least {low}{unit}" if high is None else f"between {low} and {high}{unit}"
+        raise SettingError(f"{name}={value}: expected {expected}")
