@@ -1,0 +1,7 @@
+"""Training sets: their layout, reader, writer, iterator, augmentation, and the built-in face set."""
+
+from vargfacenet.data.augment import Augmentation
+from vargfacenet.data.iterator import FaceIterator
+from vargfacenet.data.records import RecordSet
+
+__all__ = ["Augmentation", "FaceIterator", "RecordSet"]

@@ -1,0 +1,27 @@
+"""Verification: sets of pairs, embeddings of them, and the protocol that scores them."""
+
+from vargfacenet.eval.embed import Embedder
+from vargfacenet.eval.pairs import Pairs, read_pairs, write_pairs
+from vargfacenet.eval.verification import Verification, verify_embeddings
+
+__all__ = ["Embedder", "Pairs", "Verification", "read_pairs", "verify_embeddings", "verify_pairs", "write_pairs"]
+
+
+def verify_pairs(embedder, pairs, *, progress=None):
+    """Embeds a verification set and scores it.
+
+    Parameters
+    ----------
+    embedder : Embedder
+        The network.
+    pairs : Pairs
+        The set.
+    progress : callable, optional
+        Called with the number of pictures done since the last call.
+
+    Returns
+    -------
+    Verification
+    """
+    embeddings, mirrored = embedder.embed(pairs.pictures, progress=progress)
+    return verify_embeddings(embeddings, mirrored, pairs.is_same)

@@ -14,18 +14,21 @@ IMAGE_SHAPE = (3, 112, 112)
 _TRUE = ("True", "1")  # as MXNet writes them
 
 
-def runnable(symbol, *, data_shape=(1, *IMAGE_SHAPE)):
-    """The graph to train or to run in the place of a published one.
+def runnable(symbol, *, for_training=False, data_shape=(1, *IMAGE_SHAPE)):
+    """The graph to run in the place of a published one.
 
-    PReLU becomes ``r + slope * (x - r)`` with ``r = relu(x)`` [He et al., arXiv 1502.01852, eq. 1], the product
-    written as a depth-wise 1x1 convolution: of the forms that stock operators allow it is the fastest on a CPU, since
-    its slope gradient is oneDNN's. Global average pooling becomes a mean, whose gradient is many times quicker. The
-    input of a fully connected layer is flattened before it.
+    With ``r = relu(x)``, PReLU [He et al., arXiv 1502.01852, eq. 1] becomes ``slope * x + (1 - slope) * r`` for
+    inference and ``r + slope * (x - r)`` for training, the products written as depth-wise 1x1 convolutions: of the
+    forms that stock operators allow these are the fastest on a CPU. Each is right for both uses; in training, the
+    first would send BN's gradient to MXNet's reference kernel and the mean's gradient, in the place of global average
+    pooling's, is many times quicker. The input of a fully connected layer is flattened before it.
 
     Parameters
     ----------
     symbol : mx.sym.Symbol
         A graph whose input is ``data``; other inputs that are no parameters are let be.
+    for_training : bool
+        Which of the forms to take.
     data_shape : tuple of int
         A shape of ``data`` that the graph accepts. The slopes' shapes follow from it: MXNet cannot infer them
         backwards through the rewritten form.
@@ -42,8 +45,8 @@ def runnable(symbol, *, data_shape=(1, *IMAGE_SHAPE)):
         inputs = rewritten.inputs(node)
         name, attrs = node["name"], node.get("attrs", {})
         if node["op"] == "LeakyReLU" and attrs.get("act_type") == "prelu":
-            _place_prelu(rewritten, name, *inputs, shapes[_input_name(graph, node)])
-        elif node["op"] == "Pooling" and attrs.get("global_pool") in _TRUE and attrs.get("pool_type") == "avg":
+            _place_prelu(rewritten, name, *inputs, shapes[_input_name(graph, node)], for_training)
+        elif for_training and node["op"] == "Pooling" and attrs.get("global_pool") in _TRUE and attrs.get("pool_type") == "avg":
             rewritten.place("mean", name, inputs, axis="(2, 3)", keepdims="True")
         elif node["op"] == "FullyConnected" and attrs.get("flatten", "True") in _TRUE:
             flat = rewritten.add("Flatten", f"{name}_flat", inputs[:1])
@@ -61,20 +64,27 @@ def output_shapes(symbol, data_shape):
     return {name[: -len("_output")] if name.endswith("_output") else name: tuple(shape) for name, shape in named}
 
 
-def _place_prelu(rewritten, name, x, slope, shape):
-    """Places ``relu(x) + slope * (x - relu(x))`` for an `x` of `shape`, the slope one per channel (axis 1)."""
+def _place_prelu(rewritten, name, x, slope, shape, for_training):
+    """Places PReLU of an `x` of `shape`, the slope one per channel (axis 1)."""
     channels = shape[1]
     rewritten.attrs(slope)["__shape__"] = str((channels,))
     positive = rewritten.add("Activation", f"{name}_positive", [x], act_type="relu")
-    negative = rewritten.add("elemwise_sub", f"{name}_negative", [x, positive])
-    if len(shape) == 4:
-        kernel = rewritten.add("Reshape", f"{name}_kernel", [slope], shape="(-1, 1, 1, 1)")
+
+    def scaled(part, entry, slopes):
+        if len(shape) != 4:
+            row = rewritten.add("Reshape", f"{part}_row", [slopes], shape=str((1, -1) + (1,) * (len(shape) - 2)))
+            return rewritten.add("broadcast_mul", part, [entry, row])
+        kernel = rewritten.add("Reshape", f"{part}_kernel", [slopes], shape="(-1, 1, 1, 1)")
         size = {"kernel": "(1, 1)", "num_filter": str(channels), "num_group": str(channels), "no_bias": "True"}
-        scaled = rewritten.add("Convolution", f"{name}_scaled", [negative, kernel], **size)
+        return rewritten.add("Convolution", part, [entry, kernel], **size)
+
+    if for_training:
+        negative = rewritten.add("elemwise_sub", f"{name}_negative", [x, positive])
+        terms = [positive, scaled(f"{name}_scaled", negative, slope)]
     else:
-        row = rewritten.add("Reshape", f"{name}_row", [slope], shape=str((1, -1) + (1,) * (len(shape) - 2)))
-        scaled = rewritten.add("broadcast_mul", f"{name}_scaled", [negative, row])
-    rewritten.place("elemwise_add", name, [positive, scaled])
+        rest = rewritten.add("_rminus_scalar", f"{name}_rest", [slope], scalar="1")
+        terms = [scaled(f"{name}_scaled", x, slope), scaled(f"{name}_lifted", positive, rest)]
+    rewritten.place("elemwise_add", name, terms)
 
 
 def _input_name(graph, node):

@@ -43,7 +43,14 @@ def test_gammas_are_fixed_where_published(published):
     assert fixed == facts["fixed_gamma"]
 
 
-@pytest.mark.parametrize("form", [lambda symbol: symbol, runnable], ids=["plain", "runnable"])
+FORMS = {
+    "plain": lambda symbol: symbol,
+    "inference": runnable,
+    "training": lambda symbol: runnable(symbol, for_training=True),
+}
+
+
+@pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
 def test_embeddings_are_the_published_ones(published, form):
     network, facts = published
     plain = get_symbol(network)

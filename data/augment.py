@@ -1,0 +1,76 @@
+"""Augmentations of the lineage, each a function of a picture and a random generator.
+
+A picture is a uint8 array (height, width, 3), RGB. The generator is the sample's own, so that what happens to a
+sample does not depend on threads or on where a run was stopped.
+"""
+
+import collections
+
+import cv2
+import numpy as np
+
+from vargfacenet.options import check_range
+
+_LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
+
+_Augmentation = collections.namedtuple("Augmentation", "mirror color_jitter cutoff compress")
+
+
+class Augmentation(_Augmentation):
+    """Which augmentations a training set gets; called with a picture and a generator it gives the changed picture.
+
+    Parameters
+    ----------
+    mirror : bool
+        Mirrors half of the pictures; the only augmentation of the paper.
+    color_jitter : float
+        Brightness, contrast and saturation each multiplied by 1 +- up to this, 0 .. 1; the lineage's is 0.125.
+    cutoff : int
+        Side in pixels of a grey square put somewhere on half of the pictures; 0 for none.
+    compress : float
+        Share of the pictures, 0 .. 1, that pass through JPEG at a quality of 20 .. 90.
+    """
+
+    __slots__ = ()
+
+    def __new__(cls, *, mirror=True, color_jitter=0.0, cutoff=0, compress=0.0):
+        check_range("color_jitter", color_jitter, 0, 1)
+        check_range("cutoff", cutoff, 0, 112, "pixels")
+        check_range("compress", compress, 0, 1)
+        return super().__new__(cls, mirror, color_jitter, cutoff, compress)
+
+    def __call__(self, picture, random):
+        if self.mirror and random.random() < 0.5:
+            picture = picture[:, ::-1]
+        if self.color_jitter:
+            picture = jitter_color(picture, self.color_jitter, random)
+        if self.compress and random.random() < self.compress:
+            picture = compress(picture, int(random.integers(20, 91)))
+        if self.cutoff and random.random() < 0.5:
+            picture = cut_off(picture, self.cutoff, random)
+        return picture
+
+
+def jitter_color(picture, amount, random):
+    """Brightness, contrast and saturation, each times a factor in 1 - amount .. 1 + amount."""
+    brightness, contrast, saturation = random.uniform(1 - amount, 1 + amount, 3).astype(np.float32)
+    values = picture.astype(np.float32) * brightness
+    mean = float((values @ _LUMA).mean())
+    values = mean + (values - mean) * contrast
+    grey = (values @ _LUMA)[:, :, None]
+    return np.clip(grey + (values - grey) * saturation, 0, 255).astype(np.uint8)
+
+
+def compress(picture, quality):
+    """The picture after JPEG at a quality of 1 .. 100."""
+    _, encoded = cv2.imencode(".jpg", picture[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
+    return cv2.imdecode(encoded, cv2.IMREAD_COLOR)[:, :, ::-1]
+
+
+def cut_off(picture, side, random):
+    """The picture with a grey square (128) of `side` pixels centred anywhere, cut by the border."""
+    height, width = picture.shape[:2]
+    top, left = int(random.integers(0, height)) - side // 2, int(random.integers(0, width)) - side // 2
+    picture = picture.copy()
+    picture[max(top, 0) : max(top + side, 0), max(left, 0) : max(left + side, 0)] = 128
+    return picture

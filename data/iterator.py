@@ -1,0 +1,155 @@
+"""Batches of faces, decoded in parallel and ahead of the trainer."""
+
+import concurrent.futures
+import queue
+import threading
+import time
+
+import mxnet as mx
+import numpy as np
+
+from vargfacenet.environment import usable_cores
+from vargfacenet.options import check_range
+
+
+_EPOCHS = 1 << 62  # keeps the streams of epochs apart from those of samples
+
+
+def sample_order(count, seed, epoch):
+    """The order in which an epoch visits `count` samples: a permutation that seed and epoch alone decide."""
+    return np.random.Generator(np.random.Philox(key=[seed, _EPOCHS + epoch])).permutation(count)
+
+
+class FaceIterator(mx.io.DataIter):
+    """Endless shuffled batches of a training set: every picture once an epoch, none left over.
+
+    Batches run on over the ends of epochs. Batch ``u`` is the same whatever was read before it, so that a run can be
+    taken up at any update.
+
+    Parameters
+    ----------
+    records : RecordSet
+        The training set.
+    batch_size : int
+        Pictures in a batch.
+    seed : int
+        Decides order and augmentation.
+    augment : callable, optional
+        ``augment(picture, random)`` for a uint8 array (height, width, 3), RGB; see `Augmentation`.
+    first_update, last_update : int
+        Batches ``first_update .. last_update - 1`` are given; no end without the latter.
+    threads : int, optional
+        Decoding threads; the usable cores by default.
+    prefetch : int
+        Batches held ready.
+
+    Attributes
+    ----------
+    waited : float
+        Seconds the caller has waited for data so far.
+
+    Notes
+    -----
+    A batch has data float32 (batch_size, 3, height, width), RGB, 0..255, and labels float32 (batch_size,). A
+    DataError of the reader is raised by the `next` that would have given the batch.
+    """
+
+    def __init__(
+        self,
+        records,
+        *,
+        batch_size,
+        seed=0,
+        augment=None,
+        first_update=0,
+        last_update=None,
+        threads=None,
+        prefetch=4,
+    ):
+        check_range("batch_size", batch_size, 1)
+        super().__init__(batch_size)
+        self.records = records
+        self.provide_data = [mx.io.DataDesc("data", (batch_size, 3, records.height, records.width))]
+        self.provide_label = [mx.io.DataDesc("softmax_label", (batch_size,))]
+        self.waited = 0.0
+        self._seed, self._augment = seed, augment
+        self._first, self._last = first_update, last_update
+        self._threads = threads or usable_cores()
+        self._prefetch = prefetch
+        self._producer = None
+
+    def epoch_of(self, update):
+        """How many whole passes over the set lie before an update (int)."""
+        return update * self.batch_size // len(self.records)
+
+    def reset(self):
+        """Starts again at the first update."""
+        self.close()
+
+    def next(self):
+        if self._producer is None:
+            self._start()
+        begin = time.perf_counter()
+        item = self._ready.get()
+        self.waited += time.perf_counter() - begin
+        if item is None:
+            self._ready.put(None)
+            raise StopIteration
+        if isinstance(item, BaseException):
+            self.close()
+            raise item
+        pictures, labels = item
+        return mx.io.DataBatch([mx.nd.array(pictures)], [mx.nd.array(labels)], pad=0)
+
+    def close(self):
+        """Stops the threads; a later `next` starts them anew at the first update."""
+        if self._producer is None:
+            return
+        self._stop.set()
+        while self._producer.is_alive():
+            try:
+                self._ready.get(timeout=0.05)
+            except queue.Empty:
+                continue
+        self._producer = None
+
+    def _start(self):
+        self._stop = threading.Event()
+        self._ready = queue.Queue(self._prefetch)
+        self._producer = threading.Thread(target=self._produce, args=(self._ready, self._stop), daemon=True)
+        self._producer.start()
+
+    def _produce(self, ready, stop):
+        try:
+            with concurrent.futures.ThreadPoolExecutor(self._threads) as pool:
+                update, orders = self._first, {}
+                while not stop.is_set() and (self._last is None or update < self._last):
+                    ready.put(self._batch(update, orders, pool))
+                    update += 1
+            ready.put(None)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the caller of next() must see it
+            ready.put(error)
+
+    def _batch(self, update, orders, pool):
+        samples = range(update * self.batch_size, (update + 1) * self.batch_size)
+        epochs = {sample // len(self.records) for sample in samples}
+        for epoch in set(orders) - epochs:
+            del orders[epoch]
+        for epoch in epochs - set(orders):
+            orders[epoch] = sample_order(len(self.records), self._seed, epoch)
+        pictures = np.empty(self.provide_data[0].shape, np.float32)
+        labels = np.empty(self.batch_size, np.float32)
+
+        def fill(rows):
+            for row in rows:
+                epoch, place = divmod(samples[row], len(self.records))
+                picture, labels[row] = self.records.read_face(int(self.records.keys[orders[epoch][place]]))
+                if self._augment is not None:
+                    random = np.random.Generator(np.random.Philox(key=[self._seed, samples[row]]))
+                    picture = self._augment(picture, random)
+                pictures[row] = picture.transpose(2, 0, 1)
+
+        rows = np.array_split(np.arange(self.batch_size), self._threads)
+        for done in [pool.submit(fill, part.tolist()) for part in rows]:
+            done.result()
+        return pictures, labels

@@ -1,0 +1,211 @@
+"""InsightFace's RecordIO training sets: their layout, and a reader that no damaged file can take down.
+
+``train.rec`` holds records, ``train.idx`` a line ``key<TAB>offset`` for each, ``property`` the text
+``identities,height,width``. Where record 0 carries a label ``(a, b)`` and no picture, records 1..a-1 are pictures and
+records a..b-1 stand for one identity each, labelled ``(first, last + 1)`` of its pictures. Some sets lack all of
+that and hold pictures only.
+
+MXNet's own reader aborts the process on damaged bytes, so this one reads the format itself.
+"""
+
+import collections
+import os
+import pathlib
+import struct
+
+import cv2
+import numpy as np
+
+from vargfacenet.errors import DataError
+
+MAGIC = 0xCED7230A
+_FRAME = struct.Struct("<II")  # magic, then continuation flag (3 bits) and length (29 bits)
+_HEADER = struct.Struct("<IfQQ")  # number of labels in the payload (0: the next field is the label), label, two ids
+_CONTINUATIONS = {1: (2, 3), 2: (2, 3)}  # what may follow the first and a middle part of a split record
+
+Record = collections.namedtuple("Record", "labels picture")
+Record.__doc__ = "Labels (float32 array, at least one) and the encoded picture (bytes, empty where there is none)."
+
+
+class RecordSet:
+    """A training set, open for reading from any number of threads.
+
+    Parameters
+    ----------
+    path : str or path
+        The folder that holds ``train.rec``, ``train.idx`` and ``property``, or the ``.rec`` file itself.
+
+    Attributes
+    ----------
+    keys : int64 array
+        Keys of the pictures, ascending.
+    identity_keys : int64 array
+        Keys of the records that stand for an identity; empty where the set has none.
+    num_identities : int
+        From ``property``, else from the identity records, else the largest label plus one.
+    height, width : int
+        From ``property``, else 112 each.
+
+    Raises
+    ------
+    DataError
+        Where a file is missing, the index is no index, or the record file ends before the index does.
+    """
+
+    def __init__(self, path):
+        self.path = record_file(path)
+        index_file = self.path.with_suffix(".idx")
+        keys, offsets = _read_index(index_file)
+        try:
+            self._descriptor = os.open(self.path, os.O_RDONLY)
+        except OSError as error:
+            raise DataError(f"cannot read {self.path}: {error.strerror}") from error
+        self._size = os.fstat(self._descriptor).st_size
+        self._offsets = dict(zip(keys.tolist(), offsets.tolist()))
+        last = int(keys[np.argmax(offsets)])
+        if offsets.max() + _FRAME.size > self._size:
+            raise DataError(
+                f"{self.path} is cut: it ends at byte {self._size}, but {index_file.name} puts record {last} at byte "
+                f"{offsets.max()}; copy the file again"
+            )
+        self.read(last)
+        self.keys, self.identity_keys = self._divide(keys)
+        self.num_identities, self.height, self.width = self._properties()
+
+    def __len__(self):
+        return len(self.keys)
+
+    def close(self):
+        """Closes the file; reading afterwards fails."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+    def read(self, key):
+        """The record of a key; DataError, naming it and its offset, where its bytes are no record."""
+        offset = self._offsets[key]
+        payload = self._payload(key, offset)
+        where = f"{self.path}: record {key} at byte {offset}"
+        if len(payload) < _HEADER.size:
+            raise DataError(f"{where} is too short for a header ({len(payload)} bytes)")
+        count, label, _, _ = _HEADER.unpack_from(payload)
+        if count == 0:
+            return Record(np.array([label], np.float32), payload[_HEADER.size :])
+        end = _HEADER.size + 4 * count
+        if end > len(payload):
+            raise DataError(f"{where} announces {count} labels in {len(payload)} bytes")
+        return Record(np.frombuffer(payload, np.float32, count, _HEADER.size), payload[end:])
+
+    def read_face(self, key):
+        """The picture and identity of a key.
+
+        Returns
+        -------
+        picture : uint8 array (height, width, 3), RGB
+        identity : int, 0 .. num_identities - 1
+
+        Raises
+        ------
+        DataError
+            Where the record is damaged, the picture is none or of another size, or the label is out of range.
+        """
+        record = self.read(key)
+        where = f"{self.path}: record {key}"
+        picture = decode(record.picture, where)
+        if picture.shape[:2] != (self.height, self.width):
+            raise DataError(f"{where}: picture of {picture.shape[:2]}, the set announces {(self.height, self.width)}")
+        label = float(record.labels[0])
+        if not (label.is_integer() and 0 <= label < self.num_identities):
+            raise DataError(f"{where}: label {label}, expected a whole number in 0..{self.num_identities - 1}")
+        return picture, int(label)
+
+    def _payload(self, key, offset):
+        parts, expected = [], (0, 1)
+        while True:
+            where = f"{self.path}: record {key} at byte {offset}"
+            frame = os.pread(self._descriptor, _FRAME.size, offset)
+            if len(frame) < _FRAME.size:
+                raise DataError(f"{where} is cut: the file ends at byte {self._size}; copy it again")
+            magic, packed = _FRAME.unpack(frame)
+            if magic != MAGIC:
+                raise DataError(f"{where} does not start as a record does: wrong offset in the index, or damaged")
+            kind, length = packed >> 29, packed & (1 << 29) - 1
+            if kind not in expected:
+                raise DataError(f"{where} has continuation flag {kind}, expected one of {expected}")
+            if offset + _FRAME.size + length > self._size:
+                raise DataError(
+                    f"{where} is cut: it announces {length} bytes, the file ends at byte {self._size}; copy it again"
+                )
+            parts.append(os.pread(self._descriptor, length, offset + _FRAME.size))
+            if kind in (0, 3):
+                # A record is split where its bytes would read as the magic number, which is left out.
+                return struct.pack("<I", MAGIC).join(parts)
+            expected = _CONTINUATIONS[kind]
+            offset += _FRAME.size + (length + 3) // 4 * 4
+
+    def _divide(self, keys):
+        first = self.read(int(keys[0]))
+        if keys[0] != 0 or len(first.labels) < 2 or first.picture:
+            return keys, keys[:0]
+        begin, end = (int(label) for label in first.labels[:2])
+        if not 1 <= begin <= end:
+            raise DataError(f"{self.path}: record 0 announces identity records {begin}..{end - 1}; it is no index record")
+        pictures = keys[(keys > 0) & (keys < begin)]
+        identities = keys[(keys >= begin) & (keys < end)]
+        if len(pictures) != begin - 1 or len(identities) != end - begin:
+            raise DataError(
+                f"{self.path}: record 0 announces {begin - 1} pictures and {end - begin} identities, the index lists "
+                f"{len(pictures)} and {len(identities)}; the index is not of this file"
+            )
+        return pictures, identities
+
+    def _properties(self):
+        path = self.path.with_name("property")
+        if not path.is_file():
+            count = len(self.identity_keys) or 1 + max(int(self.read(int(key)).labels[0]) for key in self.keys)
+            return count, 112, 112
+        text = path.read_text(errors="replace").strip()
+        try:
+            identities, height, width = (int(number) for number in text.split(","))
+        except ValueError:
+            identities = height = width = 0
+        if min(identities, height, width) < 1:
+            raise DataError(f"{path} reads {text[:60]!r}, expected identities,height,width such as 85742,112,112")
+        return identities, height, width
+
+
+def record_file(path):
+    """The ``.rec`` file of a set given as a folder or as the file; DataError where there is none."""
+    path = pathlib.Path(path)
+    if path.is_dir():
+        path = path / "train.rec"
+    if not path.is_file():
+        raise DataError(f"no record file {path}: give a folder with train.rec, train.idx and property")
+    return path
+
+
+def decode(encoded, where):
+    """An encoded picture as a uint8 array (height, width, 3), RGB; DataError, beginning with `where`, if it is none."""
+    picture = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_COLOR) if len(encoded) else None
+    if picture is None:
+        raise DataError(f"{where}: {len(encoded)} bytes that are no picture OpenCV can read")
+    return picture[:, :, ::-1]
+
+
+def _read_index(path):
+    try:
+        text = path.read_text()
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror}; the index belongs beside the record file") from error
+    except UnicodeDecodeError:
+        raise DataError(f"{path} is no index: expected lines of KEY<TAB>OFFSET") from None
+    try:
+        table = np.array(text.split(), dtype=np.int64).reshape(-1, 2)
+    except (ValueError, OverflowError):
+        table = None
+    if table is None or (table < 0).any() or len(np.unique(table[:, 0])) != len(table):
+        raise DataError(f"{path} is no index: expected lines of KEY<TAB>OFFSET, whole numbers, each key once")
+    if not len(table):
+        raise DataError(f"{path} is empty: it lists no record")
+    table = table[np.argsort(table[:, 0], kind="stable")]
+    return table[:, 0], table[:, 1]
