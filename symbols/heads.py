@@ -12,7 +12,9 @@ import mxnet as mx
 COSINE_LIMIT = 1 - 1e-6  # keeps the slope of arccos finite
 
 
-def margin_softmax(embedding, label, *, num_identities, m1=1.0, m2=0.5, m3=0.0, scale=64.0):
+def margin_softmax(
+    embedding, label, *, num_identities, embedding_size, m1=1.0, m2=0.5, m3=0.0, scale=64.0
+):
     """Softmax over cosines with the combined margin: ``scale * (cos(m1 * theta + m2) - m3)`` for the true identity.
 
     [Deng et al., arXiv 1801.07698, eq. 4]; ArcFace is m2 = 0.5 alone, CosFace m3 = 0.35 alone, SphereFace m1 alone.
@@ -25,8 +27,8 @@ def margin_softmax(embedding, label, *, num_identities, m1=1.0, m2=0.5, m3=0.0, 
         (N, embedding_size), of any length; it is normalised here.
     label : mx.sym.Symbol
         (N,), identities 0 .. num_identities - 1.
-    num_identities : int
-        Rows of the classifier.
+    num_identities, embedding_size : int
+        Rows and columns of the classifier.
     m1, m2, m3 : float
         Factor of the angle, angle added (radians), cosine subtracted.
     scale : float
@@ -37,7 +39,8 @@ def margin_softmax(embedding, label, *, num_identities, m1=1.0, m2=0.5, m3=0.0, 
     mx.sym.Symbol
         The group ``loss``, ``correct``.
     """
-    weight = mx.sym.L2Normalization(mx.sym.var("fc7_weight"), mode="instance", name="fc7_directions")
+    weight = mx.sym.var("fc7_weight", shape=(num_identities, embedding_size))
+    weight = mx.sym.L2Normalization(weight, mode="instance", name="fc7_directions")
     direction = mx.sym.L2Normalization(embedding, mode="instance", name="direction")
     cosines = mx.sym.FullyConnected(
         data=direction, weight=weight, num_hidden=num_identities, no_bias=True, flatten=False, name="fc7"

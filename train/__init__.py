@@ -1,0 +1,1 @@
+"""Training: settings and recipes, the trainer, and what happens beside its updates."""

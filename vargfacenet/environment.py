@@ -6,9 +6,13 @@ import os
 def prepare_environment():
     """Sets the variables that MXNet reads once, at its import; what the user has set is left alone.
 
-    MXNet takes one OpenMP thread on a two-core machine; one per usable core is about twice as fast.
+    MXNet takes one OpenMP thread on a two-core machine; one per usable core is about twice as fast. With several
+    devices the trainer keeps the momentum itself, so the parameter store must not. The remark that oneDNN is active,
+    printed at every bind, is switched off.
     """
     os.environ.setdefault("OMP_NUM_THREADS", str(usable_cores()))
+    os.environ.setdefault("MXNET_UPDATE_ON_KVSTORE", "0")
+    os.environ.setdefault("MXNET_SUBGRAPH_VERBOSE", "0")
 
 
 def usable_cores():

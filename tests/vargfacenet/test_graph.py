@@ -1,0 +1,78 @@
+"""The graph that trains: values, and the gradient of every parameter, against an independent PReLU."""
+
+import importlib
+
+import mxnet as mx
+import numpy as np
+import pytest
+
+from vargfacenet.graph import runnable
+from vargfacenet.symbols import get_symbol
+
+DATA = (8, 3, 112, 112)
+
+
+def independent_graph(monkeypatch, network, **options):
+    """The network with every PReLU as two rectifiers and a broadcast product, built anew, not rewritten."""
+    plain = get_symbol(network, **options)
+    shapes = dict(zip(plain.list_arguments(), plain.infer_shape(data=DATA)[0]))
+
+    def activation(x, kind, name):
+        slope = mx.sym.var(f"{name}_gamma", shape=shapes[f"{name}_gamma"])
+        return mx.sym.relu(x) - mx.sym.broadcast_mul(mx.sym.reshape(slope, shape=(1, -1, 1, 1)), mx.sym.relu(-x))
+
+    with monkeypatch.context() as patch:
+        for name in ("layers", "vargfacenet", "resnet"):
+            patch.setattr(importlib.import_module(f"vargfacenet.symbols.{name}"), "activation", activation)
+        return plain, get_symbol(network, **options)
+
+
+def gradients(symbol, values, auxs):
+    """Outputs, and gradients of every argument for a random direction of the embedding, in training mode."""
+    executor = symbol.simple_bind(mx.cpu(), data=DATA, grad_req="write")
+    executor.copy_params_from({n: mx.nd.array(v) for n, v in values.items()}, {n: mx.nd.array(v) for n, v in auxs.items()})
+    executor.forward(is_train=True)
+    direction = np.random.RandomState(1).normal(size=executor.outputs[0].shape)
+    executor.backward(mx.nd.array(direction))
+    return executor.outputs[0].asnumpy(), {name: g.asnumpy() for name, g in executor.grad_dict.items()}
+
+
+def draw(symbol):
+    random = np.random.RandomState(0)
+    args, _, auxs = symbol.infer_shape(data=DATA)
+    values = {}
+    for name, shape in zip(symbol.list_arguments(), args):
+        if name == "data":
+            values[name] = random.uniform(0, 255, shape)
+        elif name.endswith("weight"):
+            values[name] = random.normal(0, np.sqrt(2 / np.prod(shape[1:])), shape)
+        else:
+            values[name] = random.uniform(0.1, 0.9, shape)
+    return values, {n: np.full(s, 0.5) for n, s in zip(symbol.list_auxiliary_states(), auxs)}
+
+
+@pytest.mark.parametrize(
+    ("network", "options"),
+    [
+        ("vargfacenet", {}),
+        ("vargfacenet", {"multiplier": 0.25, "embedding_size": 16}),
+        ("resnet18", {"multiplier": 0.25, "embedding_size": 16, "use_se": True}),
+    ],
+)
+@pytest.mark.parametrize("for_training", [True, False])
+def test_gradient_of_every_parameter_equals_an_independent_form(monkeypatch, network, options, for_training):
+    monkeypatch.setattr("vargfacenet.symbols.resnet.DROPOUT", 0.0)
+    plain, independent = independent_graph(monkeypatch, network, **options)
+    values, auxs = draw(plain)
+    expected_outputs, expected = gradients(independent, values, auxs)
+    outputs, found = gradients(runnable(plain, for_training=for_training), values, auxs)
+    np.testing.assert_allclose(outputs, expected_outputs, rtol=1e-3, atol=1e-3)
+    assert set(found) == set(plain.list_arguments()) == set(expected)
+    wrong, largest = {}, max(np.abs(gradient).max() for name, gradient in expected.items() if name != "data")
+    for name, gradient in expected.items():
+        # A bias before BN has no gradient but rounding.
+        scale = np.abs(gradient).max() + 1e-3 * largest
+        error = np.abs(found[name] - gradient).max() / scale
+        if error > 0.02:
+            wrong[name] = float(error)
+    assert not wrong

@@ -1,0 +1,200 @@
+"""A run's settings: defaults, then a recipe, then what was set by hand; resolved once, checked, and frozen."""
+
+import dataclasses
+import importlib
+import json
+import pkgutil
+import typing
+
+from vargfacenet.errors import SettingError
+from vargfacenet.options import check_range, convert, unknown
+from vargfacenet.symbols import get_symbol, network_options
+
+LOSSES = ("margin", "softmax")
+SCHEDULES = ("step", "cosine")
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Everything that decides what a run computes. Defaults are the lineage's at the paper's scale.
+
+    Attributes
+    ----------
+    network : str
+        A name of `vargfacenet.symbols.list_networks`.
+    embedding_size, multiplier, group_size, units, use_se, activation, head_pooling
+        Options of the network; None leaves the network's own default.
+    loss : str
+        ``margin`` (ArcFace and its relatives) or ``softmax``.
+    m1, m2, m3 : float
+        Margins: factor of the angle, angle added (radians), cosine subtracted.
+    scale : float
+        Multiplies the cosines of the margin loss.
+    batch_size : int
+        Pictures in an update, all devices together.
+    max_updates : int
+        Updates of the whole run.
+    seed : int
+        Decides initial weights, order of the data and augmentation.
+    lr, momentum, weight_decay : float
+        Of stochastic gradient descent with momentum.
+    decay_norm : bool
+        Whether weight decay also pulls on BN scales and PReLU slopes, as in the lineage.
+    clip_gradient : float
+        Largest absolute value of a gradient's entry, averaged over the batch; 0 for no limit.
+    schedule : str
+        ``step`` (times `lr_factor` at each of `lr_steps`) or ``cosine`` (down to `lr_final`).
+    lr_steps : tuple of int
+        Updates at which the step schedule falls.
+    lr_factor, lr_final : float
+        See `schedule`.
+    warmup_updates : int
+        Updates in which the learning rate climbs linearly from 0.
+    mirror, color_jitter, cutoff, compress
+        Augmentation, see `vargfacenet.data.Augmentation`.
+    verify_every, save_every, log_every : int
+        Updates between verifications, between saved states, and between lines of the log.
+    """
+
+    network: str = "vargfacenet"
+    embedding_size: typing.Optional[int] = None
+    multiplier: typing.Optional[float] = None
+    group_size: typing.Optional[int] = None
+    units: typing.Optional[typing.Sequence[int]] = None
+    use_se: typing.Optional[bool] = None
+    activation: typing.Optional[str] = None
+    head_pooling: typing.Optional[bool] = None
+    loss: str = "margin"
+    m1: float = 1.0
+    m2: float = 0.5
+    m3: float = 0.0
+    scale: float = 64.0
+    batch_size: int = 512
+    max_updates: int = 250_000
+    seed: int = 0
+    lr: float = 0.1
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    decay_norm: bool = True
+    clip_gradient: float = 0.0
+    schedule: str = "step"
+    lr_steps: typing.Sequence[int] = (100_000, 160_000, 220_000)
+    lr_factor: float = 0.1
+    lr_final: float = 0.0
+    warmup_updates: int = 0
+    mirror: bool = True
+    color_jitter: float = 0.0
+    cutoff: int = 0
+    compress: float = 0.0
+    verify_every: int = 2000
+    save_every: int = 2000
+    log_every: int = 100
+
+    def network_options(self):
+        """The options given for the network (dict)."""
+        values = dataclasses.asdict(self)
+        return {name: values[name] for name in NETWORK_OPTIONS if values[name] is not None}
+
+    def build_symbol(self):
+        """The plain embedding graph that the settings describe."""
+        return get_symbol(self.network, **self.network_options())
+
+    def to_json(self):
+        """The settings as JSON text, in their order."""
+        return json.dumps(dataclasses.asdict(self), indent=2) + "\n"
+
+
+NETWORK_OPTIONS = ("embedding_size", "multiplier", "group_size", "units", "use_se", "activation", "head_pooling")
+
+_AT_LEAST = {
+    "batch_size": 1,
+    "max_updates": 1,
+    "seed": 0,
+    "lr": 0,
+    "momentum": 0,
+    "weight_decay": 0,
+    "clip_gradient": 0,
+    "lr_factor": 0,
+    "lr_final": 0,
+    "warmup_updates": 0,
+    "scale": 1e-3,
+    "m1": 1e-3,
+    "m2": 0,
+    "m3": 0,
+    "color_jitter": 0,
+    "cutoff": 0,
+    "compress": 0,
+    "verify_every": 1,
+    "save_every": 1,
+    "log_every": 1,
+}
+_AT_MOST = {"momentum": 0.9999, "seed": 2**32 - 1, "color_jitter": 1, "cutoff": 112, "compress": 1, "m2": 1.6, "m3": 1}
+_UNITS = {"m2": "radians", "cutoff": "pixels"}
+
+
+def resolve(recipe, settings=None):
+    """The settings of a run.
+
+    Parameters
+    ----------
+    recipe : str
+        A name of `list_recipes`.
+    settings : dict, optional
+        What differs from the recipe: setting to value, or to its text.
+
+    Returns
+    -------
+    Config
+
+    Raises
+    ------
+    SettingError
+        For an unknown recipe or setting, naming the nearest one, or a value of another type or out of range.
+    """
+    kinds = typing.get_type_hints(Config)
+    values = {}
+    for name, value in {**load_recipe(recipe), **(settings or {})}.items():
+        if name not in kinds:
+            raise unknown("setting", name, kinds)
+        values[name] = convert(name, value, kinds[name])
+        if name in _AT_LEAST:
+            check_range(name, values[name], _AT_LEAST[name], _AT_MOST.get(name), _UNITS.get(name, ""))
+    config = Config(**values)
+    if config.loss not in LOSSES:
+        raise unknown("loss", config.loss, LOSSES)
+    if config.schedule not in SCHEDULES:
+        raise unknown("schedule", config.schedule, SCHEDULES)
+    if config.warmup_updates >= config.max_updates:
+        raise SettingError(
+            f"warmup_updates={config.warmup_updates}: expected fewer than max_updates ({config.max_updates})"
+        )
+    unused = sorted(set(config.network_options()) - set(network_options(config.network)))
+    if unused:
+        raise SettingError(
+            f"{config.network} has no option {unused[0]}: it has {', '.join(network_options(config.network))}"
+        )
+    config.build_symbol()
+    return config
+
+
+def list_recipes():
+    """Names of the recipes (list of str)."""
+    package = importlib.import_module("vargfacenet.train.recipes")
+    return sorted(module.name for module in pkgutil.iter_modules(package.__path__))
+
+
+def load_recipe(name):
+    """What a recipe sets (dict); SettingError for an unknown one."""
+    if name not in list_recipes():
+        raise unknown("recipe", name, list_recipes())
+    return dict(importlib.import_module(f"vargfacenet.train.recipes.{name}").recipe)
+
+
+def recipe_summary(name):
+    """The first line of a recipe's description."""
+    return importlib.import_module(f"vargfacenet.train.recipes.{name}").__doc__.splitlines()[0]
+
+
+def is_demo(recipe):
+    """Whether a recipe trains on the built-in faces when no data is given."""
+    return recipe.startswith("demo_")

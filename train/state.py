@@ -1,0 +1,68 @@
+"""The state of a run: everything the next update depends on, in one file that is whole or absent."""
+
+import dataclasses
+import json
+import pathlib
+
+import mxnet as mx
+
+from vargfacenet.errors import CheckpointError, SettingError
+from vargfacenet.files import atomic_path, read_bytes
+
+STATE = "state.params"
+_MAY_CHANGE = {"verify_every", "save_every", "log_every"}
+
+
+def save_state(out, trainer, update):
+    """Writes the state of a trainer after `update` updates."""
+    with atomic_path(pathlib.Path(out) / STATE) as temporary:
+        # float64 holds any update exactly.
+        mx.nd.save(str(temporary), {**trainer.state(), "meta:update": mx.nd.array([update], dtype="float64")})
+
+
+def load_state(out, trainer):
+    """Gives a trainer the state that a run's folder holds."""
+    trainer.load_state(_read(out))
+
+
+def saved_update(out, config):
+    """Updates behind the state in a run's folder.
+
+    Raises
+    ------
+    SettingError
+        Where there is no run, it is finished, or its settings are not `config`, naming what differs.
+    CheckpointError
+        Where the state is damaged.
+    """
+    out = pathlib.Path(out)
+    if not (out / STATE).is_file():
+        raise SettingError(f"{out} holds no run to resume (no {STATE}); leave --resume out to start one")
+    saved = json.loads(read_bytes(out / "config.json"))
+    given = json.loads(config.to_json())
+    names = [field.name for field in dataclasses.fields(config) if field.name not in _MAY_CHANGE]
+    changed = [f"{name}: {saved.get(name)} then, {given[name]} now" for name in names if saved.get(name) != given[name]]
+    if changed:
+        raise SettingError(f"{out} was started with other settings ({'; '.join(changed)}); give the same to resume it")
+    update = int(_read(out)["meta:update"].asscalar())
+    if update >= config.max_updates:
+        raise SettingError(f"{out} is finished ({update} updates); give another --out to train again")
+    return update
+
+
+def check_unused(out):
+    """SettingError where a folder already holds a run."""
+    out = pathlib.Path(out)
+    if (out / STATE).exists() or (out / "config.json").exists():
+        raise SettingError(f"{out} already holds a run; give --resume to go on with it, or another --out")
+
+
+def _read(out):
+    path = pathlib.Path(out) / STATE
+    try:
+        state = mx.nd.load(str(path))
+    except mx.base.MXNetError as error:
+        raise CheckpointError(f"{path} is damaged; start the run again from its checkpoint 'latest'") from error
+    if not isinstance(state, dict) or "meta:update" not in state:
+        raise CheckpointError(f"{path} holds no state of a run")
+    return state

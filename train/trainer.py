@@ -1,0 +1,127 @@
+"""A Module that is stepped: it knows updates, parameters and their state, and nothing of faces."""
+
+import mxnet as mx
+
+from vargfacenet.errors import SettingError, SetupError
+
+
+class Trainer:
+    """Stochastic gradient descent with momentum on a graph of losses, over one or more devices.
+
+    Parameters
+    ----------
+    symbol : mx.sym.Symbol
+        A graph with inputs ``data`` and ``softmax_label`` whose first output is the loss of each sample.
+    data_shape : tuple of int
+        Shape of a whole batch, all devices together.
+    devices : list of mx.Context
+        Each takes an equal slice of the batch.
+    schedule : callable
+        Learning rate of an update (1 is the first).
+    momentum, weight_decay : float
+        Of the optimizer.
+    clip_gradient : float
+        Largest absolute value of a gradient's entry, averaged over the batch; 0 for no limit.
+    first_update : int
+        Updates already behind; a state is loaded with `load_state`.
+    """
+
+    def __init__(
+        self, symbol, *, data_shape, devices, schedule, momentum=0.9, weight_decay=5e-4, clip_gradient=0.0, first_update=0
+    ):
+        if data_shape[0] % len(devices):
+            raise SettingError(
+                f"batch_size={data_shape[0]}: expected a multiple of the number of devices ({len(devices)})"
+            )
+        self.schedule = schedule
+        self._devices = devices
+        self._module = mx.mod.Module(
+            symbol, data_names=["data"], label_names=["softmax_label"], context=devices, logger=_Quiet()
+        )
+        self._module.bind([("data", data_shape)], [("softmax_label", data_shape[:1])])
+        self._module.init_params(mx.init.Xavier(rnd_type="gaussian", factor_type="out", magnitude=2))
+        optimizer = {
+            "lr_scheduler": schedule,
+            "momentum": momentum,
+            "wd": weight_decay,
+            "begin_num_update": first_update,
+            "rescale_grad": 1 / data_shape[0],
+        }
+        if clip_gradient:
+            optimizer["clip_gradient"] = clip_gradient
+        # Several devices: gradients are summed by the store, and each device updates its own copy of the parameters,
+        # so that the momentum is found in one place however many there are (see prepare_environment).
+        store = "device" if len(devices) > 1 else None
+        self._module.init_optimizer(kvstore=store, optimizer="sgd", optimizer_params=optimizer)
+
+    def step(self, batch):
+        """One update. Returns copies of the graph's outputs, not waited for."""
+        self._module.forward_backward(batch)
+        outputs = [output.copy() for output in self._module.get_outputs()]
+        self._module.update()
+        return outputs
+
+    def parameters(self):
+        """Parameters and running statistics as they are now: two dicts of name to NDArray on the CPU."""
+        return self._module.get_params()
+
+    def set_parameters(self, args, auxs, *, allow_missing=False):
+        """Takes parameters; with `allow_missing`, those not given keep their values."""
+        self._module.set_params(args, auxs, allow_missing=allow_missing, allow_extra=False)
+
+    def state(self):
+        """All that the next update depends on besides data: dict of ``arg:``, ``aux:`` and ``momentum:`` names."""
+        args, auxs = self.parameters()
+        state = {f"arg:{name}": value for name, value in args.items()}
+        state.update({f"aux:{name}": value for name, value in auxs.items()})
+        for name, index in self._momentum_indices().items():
+            momentum = self._module._updater.states.get(index)
+            if momentum is not None:
+                state[f"momentum:{name}"] = momentum.as_in_context(mx.cpu())
+        return state
+
+    def load_state(self, state):
+        """Takes what `state` gave."""
+        parts = {"arg": {}, "aux": {}, "momentum": {}}
+        for key, value in state.items():
+            part, _, name = key.partition(":")
+            if part in parts:
+                parts[part][name] = value
+        self.set_parameters(parts["arg"], parts["aux"])
+        updater = self._module._updater
+        for name, index in self._momentum_indices().items():
+            if name in parts["momentum"]:
+                for offset, device in enumerate(self._devices):
+                    updater.states[index + offset] = parts["momentum"][name].copyto(device)
+                    updater.states_synced[index + offset] = True
+
+    def _momentum_indices(self):
+        """Index of each parameter's momentum in the updater, on the first device."""
+        names = self._module._param_names
+        return {name: place * len(self._devices) for place, name in enumerate(names)}
+
+
+class _Quiet:
+    """Module wants a logger for remarks about what is on purpose here."""
+
+    def warning(self, *_):
+        pass
+
+    info = warning
+
+
+def parse_devices(text):
+    """``"cpu:0,cpu:1"`` as a list of mx.Context; SettingError or SetupError for what is none or is not there."""
+    devices = []
+    for item in text.split(","):
+        kind, _, number = item.strip().partition(":")
+        if kind not in ("cpu", "gpu") or not (number or "0").isdigit():
+            raise SettingError(f"device {item.strip()!r}: expected cpu:N or gpu:N, separated by commas")
+        devices.append(mx.Context(kind, int(number or 0)))
+    gpus = mx.context.num_gpus()
+    for device in devices:
+        if device.device_type == "gpu" and device.device_id >= gpus:
+            raise SetupError(f"device {device}: MXNet sees {gpus} GPU(s) here; 'vargfacenet doctor' says more")
+    if len({(device.device_type, device.device_id) for device in devices}) < len(devices):
+        raise SettingError(f"devices {text!r}: the same one is given twice")
+    return devices
