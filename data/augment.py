@@ -6,10 +6,10 @@ sample does not depend on threads or on where a run was stopped.
 
 import collections
 
-import cv2
 import numpy as np
 
 from vargfacenet.options import check_range
+from vargfacenet.pictures import decode_picture, encode_jpeg
 
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
 
@@ -63,8 +63,7 @@ def jitter_color(picture, amount, random):
 
 def compress(picture, quality):
     """The picture after JPEG at a quality of 1 .. 100."""
-    _, encoded = cv2.imencode(".jpg", picture[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
-    return cv2.imdecode(encoded, cv2.IMREAD_COLOR)[:, :, ::-1]
+    return decode_picture(encode_jpeg(picture, quality=quality), "compressed picture", shape=None)
 
 
 def cut_off(picture, side, random):

@@ -13,14 +13,14 @@ import os
 import pathlib
 import struct
 
-import cv2
 import numpy as np
 
 from vargfacenet.errors import DataError
+from vargfacenet.pictures import decode_picture
 
 MAGIC = 0xCED7230A
-_FRAME = struct.Struct("<II")  # magic, then continuation flag (3 bits) and length (29 bits)
-_HEADER = struct.Struct("<IfQQ")  # number of labels in the payload (0: the next field is the label), label, two ids
+FRAME = struct.Struct("<II")  # magic, then continuation flag (3 bits) and length (29 bits)
+HEADER = struct.Struct("<IfQQ")  # number of labels in the payload (0: the next field is the label), label, two ids
 _CONTINUATIONS = {1: (2, 3), 2: (2, 3)}  # what may follow the first and a middle part of a split record
 
 Record = collections.namedtuple("Record", "labels picture")
@@ -34,6 +34,8 @@ class RecordSet:
     ----------
     path : str or path
         The folder that holds ``train.rec``, ``train.idx`` and ``property``, or the ``.rec`` file itself.
+    allow_cut : bool
+        Opens a file that ends too early all the same; its lost records fail when they are read.
 
     Attributes
     ----------
@@ -52,7 +54,7 @@ class RecordSet:
         Where a file is missing, the index is no index, or the record file ends before the index does.
     """
 
-    def __init__(self, path):
+    def __init__(self, path, *, allow_cut=False):
         self.path = record_file(path)
         index_file = self.path.with_suffix(".idx")
         keys, offsets = _read_index(index_file)
@@ -63,12 +65,13 @@ class RecordSet:
         self._size = os.fstat(self._descriptor).st_size
         self._offsets = dict(zip(keys.tolist(), offsets.tolist()))
         last = int(keys[np.argmax(offsets)])
-        if offsets.max() + _FRAME.size > self._size:
+        if not allow_cut and offsets.max() + FRAME.size > self._size:
             raise DataError(
                 f"{self.path} is cut: it ends at byte {self._size}, but {index_file.name} puts record {last} at byte "
                 f"{offsets.max()}; copy the file again"
             )
-        self.read(last)
+        if not allow_cut:
+            self.read(last)
         self.keys, self.identity_keys = self._divide(keys)
         self.num_identities, self.height, self.width = self._properties()
 
@@ -86,15 +89,15 @@ class RecordSet:
         offset = self._offsets[key]
         payload = self._payload(key, offset)
         where = f"{self.path}: record {key} at byte {offset}"
-        if len(payload) < _HEADER.size:
+        if len(payload) < HEADER.size:
             raise DataError(f"{where} is too short for a header ({len(payload)} bytes)")
-        count, label, _, _ = _HEADER.unpack_from(payload)
+        count, label, _, _ = HEADER.unpack_from(payload)
         if count == 0:
-            return Record(np.array([label], np.float32), payload[_HEADER.size :])
-        end = _HEADER.size + 4 * count
+            return Record(np.array([label], np.float32), payload[HEADER.size :])
+        end = HEADER.size + 4 * count
         if end > len(payload):
             raise DataError(f"{where} announces {count} labels in {len(payload)} bytes")
-        return Record(np.frombuffer(payload, np.float32, count, _HEADER.size), payload[end:])
+        return Record(np.frombuffer(payload, np.float32, count, HEADER.size), payload[end:])
 
     def read_face(self, key):
         """The picture and identity of a key.
@@ -111,9 +114,7 @@ class RecordSet:
         """
         record = self.read(key)
         where = f"{self.path}: record {key}"
-        picture = decode(record.picture, where)
-        if picture.shape[:2] != (self.height, self.width):
-            raise DataError(f"{where}: picture of {picture.shape[:2]}, the set announces {(self.height, self.width)}")
+        picture = decode_picture(record.picture, where, shape=(self.height, self.width))
         label = float(record.labels[0])
         if not (label.is_integer() and 0 <= label < self.num_identities):
             raise DataError(f"{where}: label {label}, expected a whole number in 0..{self.num_identities - 1}")
@@ -123,25 +124,25 @@ class RecordSet:
         parts, expected = [], (0, 1)
         while True:
             where = f"{self.path}: record {key} at byte {offset}"
-            frame = os.pread(self._descriptor, _FRAME.size, offset)
-            if len(frame) < _FRAME.size:
+            frame = os.pread(self._descriptor, FRAME.size, offset)
+            if len(frame) < FRAME.size:
                 raise DataError(f"{where} is cut: the file ends at byte {self._size}; copy it again")
-            magic, packed = _FRAME.unpack(frame)
+            magic, packed = FRAME.unpack(frame)
             if magic != MAGIC:
                 raise DataError(f"{where} does not start as a record does: wrong offset in the index, or damaged")
             kind, length = packed >> 29, packed & (1 << 29) - 1
             if kind not in expected:
                 raise DataError(f"{where} has continuation flag {kind}, expected one of {expected}")
-            if offset + _FRAME.size + length > self._size:
+            if offset + FRAME.size + length > self._size:
                 raise DataError(
                     f"{where} is cut: it announces {length} bytes, the file ends at byte {self._size}; copy it again"
                 )
-            parts.append(os.pread(self._descriptor, length, offset + _FRAME.size))
+            parts.append(os.pread(self._descriptor, length, offset + FRAME.size))
             if kind in (0, 3):
                 # A record is split where its bytes would read as the magic number, which is left out.
                 return struct.pack("<I", MAGIC).join(parts)
             expected = _CONTINUATIONS[kind]
-            offset += _FRAME.size + (length + 3) // 4 * 4
+            offset += FRAME.size + (length + 3) // 4 * 4
 
     def _divide(self, keys):
         first = self.read(int(keys[0]))
@@ -182,14 +183,6 @@ def record_file(path):
     if not path.is_file():
         raise DataError(f"no record file {path}: give a folder with train.rec, train.idx and property")
     return path
-
-
-def decode(encoded, where):
-    """An encoded picture as a uint8 array (height, width, 3), RGB; DataError, beginning with `where`, if it is none."""
-    picture = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_COLOR) if len(encoded) else None
-    if picture is None:
-        raise DataError(f"{where}: {len(encoded)} bytes that are no picture OpenCV can read")
-    return picture[:, :, ::-1]
 
 
 def _read_index(path):

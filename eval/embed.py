@@ -3,13 +3,12 @@
 import concurrent.futures
 import itertools
 
-import cv2
 import mxnet as mx
 import numpy as np
 
 from vargfacenet.environment import usable_cores
-from vargfacenet.errors import DataError
 from vargfacenet.graph import IMAGE_SHAPE, runnable
+from vargfacenet.pictures import decode_picture
 
 
 class Embedder:
@@ -90,15 +89,5 @@ def _decoded_batches(encoded, batch_size):
 def _decode_batch(encoded, start, count):
     pictures = np.empty((min(count, len(encoded) - start), *IMAGE_SHAPE), np.float32)
     for row in range(len(pictures)):
-        pictures[row] = decode_face(encoded[start + row], f"picture {start + row}").transpose(2, 0, 1)
+        pictures[row] = decode_picture(encoded[start + row], f"picture {start + row}").transpose(2, 0, 1)
     return pictures
-
-
-def decode_face(encoded, where):
-    """An encoded 112x112 picture as uint8 (112, 112, 3), RGB; DataError, beginning with `where`, where it is none."""
-    picture = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_COLOR) if len(encoded) else None
-    if picture is None:
-        raise DataError(f"{where}: {len(encoded)} bytes that are no picture OpenCV can read")
-    if picture.shape[:2] != IMAGE_SHAPE[1:]:
-        raise DataError(f"{where} is {picture.shape[1]}x{picture.shape[0]}, expected an aligned face of 112x112")
-    return picture[:, :, ::-1]

@@ -13,6 +13,7 @@ import numpy as np
 
 from vargfacenet.errors import DataError
 from vargfacenet.files import atomic_path, read_bytes
+from vargfacenet.pictures import SUFFIXES, as_face_jpeg, decode_picture, is_cut
 
 Pairs = collections.namedtuple("Pairs", "pictures is_same")
 Pairs.__doc__ = "Encoded pictures (list of bytes), 2i and 2i + 1 of pair i, and whether they are one person (bool array)."
@@ -69,12 +70,12 @@ def write_pairs(path, pictures, is_same):
         temporary.write_bytes(pickle.dumps(content, protocol=2))
 
 
-def pairs_from_folder(images, pairs_file):
+def pairs_from_folder(images, pairs_file, *, resize=False):
     """Pairs of a folder per person, listed as in LFW's ``pairs.txt``.
 
     Its first line holds the number of folds and of pairs a kind in each (or the latter alone); then a line
     ``NAME i j`` is a pair of one person and ``NAME1 i NAME2 j`` one of two; picture i of NAME is
-    ``NAME/NAME_%04d.jpg``, or ``.png``.
+    ``NAME/NAME_%04d.jpg``, or ``.png``. With `resize`, pictures of another size are scaled to 112x112.
 
     Returns
     -------
@@ -83,7 +84,7 @@ def pairs_from_folder(images, pairs_file):
     Raises
     ------
     DataError
-        Naming the line, for what is no pair or a picture that is missing.
+        Naming the line, for what is no pair or a picture that is missing or none.
     """
     images = pathlib.Path(images)
     if not images.is_dir():
@@ -102,19 +103,35 @@ def pairs_from_folder(images, pairs_file):
         else:
             raise DataError(f"{where} reads {line.strip()[:60]!r}, expected NAME i j or NAME1 i NAME2 j")
         for name, picture in (fields[:2], fields[2:]):
-            pictures.append(read_bytes(_person_picture(images, name, picture, where)))
+            path = _person_picture(images, name, picture, where)
+            pictures.append(as_face_jpeg(read_bytes(path), str(path), resize=resize))
     if not is_same:
         raise DataError(f"{pairs_file} lists no pair")
     return Pairs(pictures, np.array(is_same))
 
 
+def check_pairs(pairs):
+    """The pictures of a set that cannot be used: list of (number of the picture, reason)."""
+    bad = []
+    for index, encoded in enumerate(pairs.pictures):
+        try:
+            decode_picture(encoded, "picture")
+        except DataError as error:
+            bad.append((index, str(error)))
+            continue
+        if is_cut(encoded):
+            bad.append((index, "JPEG that is cut before its end"))
+    return bad
+
+
 def _person_picture(images, name, number, where):
     if not number.isdigit():
         raise DataError(f"{where}: picture {number!r} of {name}, expected a whole number")
-    stem = images / name / f"{name}_{int(number):04d}"
-    for suffix in (".jpg", ".png", ".jpeg"):
-        if stem.with_suffix(suffix).is_file():
-            return stem.with_suffix(suffix)
+    stem = str(images / name / f"{name}_{int(number):04d}")
+    for suffix in SUFFIXES:
+        path = pathlib.Path(stem + suffix)
+        if path.is_file():
+            return path
     raise DataError(f"{where}: no picture {stem}.jpg (or .png)")
 
 

@@ -1,2 +1,64 @@
-def main():
-    pass
+"""The command line: ``vargfacenet COMMAND``. Each command is a module with its parser and what it runs."""
+
+import argparse
+import importlib
+import logging
+import os
+import sys
+
+from vargfacenet import __version__
+from vargfacenet.environment import explain_import_failure
+from vargfacenet.errors import VarGFaceNetError
+
+COMMANDS = ("summary", "data", "train", "verify", "doctor")
+DONE, BAD, REFUSED, INTERRUPTED = 0, 1, 2, 130
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message):
+        self.exit(REFUSED, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
+
+
+def main(arguments=None):
+    """Runs a command and returns its exit status: 0 done, 1 something checked is bad, 2 it cannot be carried out."""
+    args = _parser().parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr)
+    try:
+        return args.run(args)
+    except VarGFaceNetError as error:
+        return _refuse(args, error, str(error))
+    except KeyboardInterrupt:
+        return _refuse(args, None, "interrupted", INTERRUPTED)
+    except BrokenPipeError:
+        # Whoever read the output has seen enough.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return DONE
+    except MemoryError as error:
+        return _refuse(args, error, "out of memory: try a smaller batch_size")
+    except Exception as error:  # noqa: BLE001 - no traceback is ever shown unasked
+        explained = explain_import_failure(error)
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        return _refuse(
+            args,
+            error,
+            explained or f"unexpected {type(error).__name__}: {lines[-1] if lines else ''} (--debug shows where)",
+        )
+
+
+def _refuse(args, error, message, status=REFUSED):
+    if args.debug and error is not None:
+        logging.getLogger(__name__).error("details of the error", exc_info=error)
+    message = " ".join(message.split())
+    print(f"vargfacenet {args.command}: error: {message}", file=sys.stderr)
+    return status
+
+
+def _parser():
+    parser = _Parser(prog="vargfacenet", description="Lightweight face recognition on Apache MXNet.")
+    parser.add_argument("--version", action="version", version=f"vargfacenet {__version__}")
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--debug", action="store_true", help="show where an error comes from")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=_Parser)
+    for name in COMMANDS:
+        importlib.import_module(f"vargfacenet.commands.{name}").add_parser(commands, common)
+    return parser

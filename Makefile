@@ -1,0 +1,44 @@
+# One line a target: what each does is a command of 'vargfacenet', see 'vargfacenet --help'.
+BIN := .venv/bin
+PYTHON ?=
+DATA ?=
+BINS ?=
+OUT ?=
+DEVICES ?=
+SET ?=
+EPOCH ?= 0
+RECIPE ?= $(if $(DATA),student_scratch,demo_student_scratch)
+
+.DEFAULT_GOAL := help
+.PHONY: help install train-student verify doctor test lint format clean
+
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: .venv/installed  ## make .venv with everything (Python 3.8 to 3.11; PYTHON=... to choose)
+
+.venv/installed: requirements.txt setup.py pyproject.toml install.sh
+	@./install.sh .venv $(PYTHON)
+
+train-student: install  ## train VarGFaceNet, on the built-in faces unless DATA= is given (BINS= OUT= DEVICES= RECIPE= SET=)
+	$(BIN)/vargfacenet train $(RECIPE) $(if $(DATA),--data $(DATA)) $(if $(BINS),--bins $(BINS)) $(if $(OUT),--out $(OUT)) $(if $(DEVICES),--devices $(DEVICES)) $(if $(SET),--set $(SET))
+
+verify: install  ## verify a checkpoint: PREFIX=runs/x/best EPOCH=0 BINS="lfw.bin agedb_30.bin"
+	$(BIN)/vargfacenet verify $(if $(PREFIX),$(PREFIX),$(error give PREFIX=, as in PREFIX-symbol.json)) --epoch $(EPOCH) --bins $(if $(BINS),$(BINS),$(error give BINS=, one or more .bin files))
+
+doctor: install  ## what this machine has, and what is wrong with it
+	$(BIN)/vargfacenet doctor
+
+test: install  ## run the tests
+	$(BIN)/python -m pytest
+
+lint: install  ## check style and formatting
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: install  ## format the code
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:  ## remove .venv and caches; data sets and runs stay
+	rm -rf .venv build *.egg-info .pytest_cache .ruff_cache

@@ -1,0 +1,108 @@
+"""Writing training sets in InsightFace's layout."""
+
+import contextlib
+import pathlib
+import struct
+
+import mxnet as mx
+
+from vargfacenet.data.records import FRAME, HEADER
+from vargfacenet.errors import DataError
+from vargfacenet.files import atomic_path, read_bytes
+from vargfacenet.graph import IMAGE_SHAPE
+from vargfacenet.pictures import SUFFIXES, as_face_jpeg
+
+
+def write_records(folder, faces):
+    """Writes ``train.rec``, ``train.idx`` and ``property``, with the identity index record; all whole or none.
+
+    Parameters
+    ----------
+    folder : str or path
+        Made where it is missing. DataError where it already holds a set.
+    faces : iterable of (int, bytes)
+        Identity and encoded picture; the pictures of an identity follow one another, identities count from 0.
+
+    Returns
+    -------
+    tuple of 2 int
+        Pictures and identities written.
+    """
+    folder = pathlib.Path(folder)
+    targets = [folder / name for name in ("train.rec", "train.idx", "property")]
+    for path in targets:
+        if path.exists():
+            raise DataError(f"{path} is already there; give another folder, or remove it first")
+    with contextlib.ExitStack() as stack:
+        record_file, index_file, property_file = (stack.enter_context(atomic_path(path)) for path in targets)
+        writer = mx.recordio.MXIndexedRecordIO(str(index_file), str(record_file), "w")
+        stack.callback(writer.close)
+        # Record 0 says where the identity records lie, which is known only at the end: its place is kept.
+        writer.write_idx(0, _packed((0.0, 0.0), 0, b""))
+        firsts, key = [], 1
+        for identity, encoded in faces:
+            if identity == len(firsts):
+                firsts.append(key)
+            elif identity != len(firsts) - 1:
+                raise DataError(f"identity {identity} follows {len(firsts) - 1}: expected them in order, from 0")
+            writer.write_idx(key, _packed(float(identity), key, encoded))
+            key += 1
+        if not firsts:
+            raise DataError(f"no face to write into {folder}")
+        end_of_pictures = key
+        for first, after in zip(firsts, [*firsts[1:], end_of_pictures]):
+            writer.write_idx(key, _packed((float(first), float(after)), key, b""))
+            key += 1
+        writer.close()
+        with open(record_file, "r+b") as written:
+            written.seek(FRAME.size + HEADER.size)
+            written.write(struct.pack("<2f", end_of_pictures, key))
+        property_file.write_text("{},{},{}".format(len(firsts), *IMAGE_SHAPE[1:]))
+    return end_of_pictures - 1, len(firsts)
+
+
+def faces_of_folder(images, *, resize=False, progress=None):
+    """The faces of a folder that holds one folder of pictures for each identity.
+
+    Folders are taken in the order of their names; names that start with a dot are passed over.
+
+    Parameters
+    ----------
+    images : str or path
+        The folder of folders.
+    resize : bool
+        Scales pictures of another size to 112x112; without, they are an error.
+    progress : callable, optional
+        Wraps the list of identity folders, as tqdm does.
+
+    Yields
+    ------
+    int, bytes
+        Identity, from 0, and JPEG.
+
+    Raises
+    ------
+    DataError
+        For a folder that is missing, holds no identity, an identity without picture, or a file that is no picture.
+    """
+    images = pathlib.Path(images)
+    if not images.is_dir():
+        raise DataError(f"no folder of images {images}")
+    entries = sorted(path for path in images.iterdir() if not path.name.startswith("."))
+    identities = [path for path in entries if path.is_dir()]
+    stray = next((path for path in entries if not path.is_dir()), None)
+    if stray is not None or not identities:
+        found = f"the file {stray.name}" if stray is not None else "nothing"
+        raise DataError(f"{images} must hold one folder of pictures for each identity; it holds {found}")
+    for identity, folder in enumerate(progress(identities) if progress else identities):
+        pictures = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+        if not pictures:
+            raise DataError(f"{folder} holds no picture: an identity needs at least one; remove the folder or fill it")
+        for path in pictures:
+            if path.suffix.lower() not in SUFFIXES:
+                raise DataError(f"{path} is no picture: expected {', '.join(SUFFIXES)}; move it elsewhere")
+            yield identity, as_face_jpeg(read_bytes(path), str(path), resize=resize)
+
+
+def _packed(label, key, encoded):
+    return mx.recordio.pack(mx.recordio.IRHeader(0 if isinstance(label, float) else len(label), label, key, 0), encoded)

@@ -1,0 +1,7 @@
+"""``python -m vargfacenet`` is the command ``vargfacenet``."""
+
+import sys
+
+from vargfacenet.commands import main
+
+sys.exit(main())

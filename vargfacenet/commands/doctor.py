@@ -1,0 +1,77 @@
+"""``vargfacenet doctor``: what this machine has, and what is wrong with it."""
+
+import importlib
+import os
+import platform
+import sys
+
+from vargfacenet import __version__
+from vargfacenet.environment import explain_import_failure, usable_cores
+
+PACKAGES = ("numpy", "mxnet", "cv2", "gluoncv", "sklearn", "scipy", "easydict", "tqdm")
+
+
+def add_parser(commands, common):
+    parser = commands.add_parser(
+        "doctor",
+        parents=[common],
+        help="versions, devices and threads, and what is wrong with them",
+        description="Prints versions, MXNet's features, devices and CPU threads; names what is wrong and how to mend it. "
+        "Exit status 1 if anything is.",
+    )
+    parser.set_defaults(run=run)
+
+
+def run(args):
+    problems = []
+    print(f"vargfacenet  {__version__}")
+    print(f"python       {platform.python_version()} ({sys.executable})")
+    print(f"machine      {platform.machine()}, {platform.platform()}")
+    if not (3, 8) <= sys.version_info[:2] <= (3, 11):
+        problems.append("MXNet 1.9.1 needs Python 3.8 to 3.11: make the environment with one of these")
+    modules = {}
+    for name in PACKAGES:
+        try:
+            modules[name] = importlib.import_module(name)
+            print(f"{name:<12} {getattr(modules[name], '__version__', 'present')}")
+        except Exception as error:  # noqa: BLE001 - a broken package may raise anything
+            print(f"{name:<12} cannot be imported")
+            problems.append(explain_import_failure(error) or f"{name}: {error}")
+    if "numpy" in modules:
+        version = tuple(int(part) for part in modules["numpy"].__version__.split(".")[:2])
+        if version >= (1, 24):
+            problems.append("NumPy is too new for MXNet 1.9.1: pip install 'numpy==1.23.5'")
+    if "mxnet" in modules:
+        problems += _look_at_mxnet(modules["mxnet"])
+    for problem in problems:
+        print(f"PROBLEM      {problem}")
+    print("all is well" if not problems else f"{len(problems)} problem(s)")
+    return 1 if problems else 0
+
+
+def _look_at_mxnet(mx):
+    problems = []
+    features = mx.runtime.Features()
+    enabled = [name for name in ("MKLDNN", "OPENMP", "CUDA", "CUDNN", "NCCL", "F16C", "DIST_KVSTORE") if name in features]
+    enabled = [name for name in enabled if features.is_enabled(name)]
+    print(f"features     {', '.join(enabled)}")
+    gpus = mx.context.num_gpus()
+    print(f"devices      cpu:0{''.join(f', gpu:{number}' for number in range(gpus))}")
+    threads, cores = os.environ.get("OMP_NUM_THREADS"), usable_cores()
+    idle = (threads or "").isdigit() and int(threads) < cores
+    remark = f"; unset it, or set it to {cores}, to use them all" if idle else ""
+    print(f"CPU threads  {threads} of {cores} usable cores (OMP_NUM_THREADS{remark})")
+    if not (threads or "").isdigit():
+        problems.append(f"OMP_NUM_THREADS is {threads!r}: unset it, or give a number")
+    if "MKLDNN" not in enabled:
+        problems.append("this MXNet lacks oneDNN and will be slow on the CPU: pip install mxnet==1.9.1")
+    if os.environ.get("MXNET_ENGINE_TYPE") == "NaiveEngine":
+        problems.append("MXNET_ENGINE_TYPE=NaiveEngine runs one operator at a time: unset it unless you debug")
+    try:
+        total = float((mx.nd.ones((2, 3)) * 2).sum().asscalar())
+    except mx.base.MXNetError as error:
+        problems.append(f"MXNet cannot compute: {str(error).splitlines()[-1]}")
+    else:
+        if total != 12:
+            problems.append(f"MXNet computes 2 x 6 as {total}: its installation is broken")
+    return problems

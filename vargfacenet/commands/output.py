@@ -1,0 +1,27 @@
+"""Tables and progress for people."""
+
+import sys
+
+import tqdm
+
+
+def print_table(headers, rows):
+    """Prints rows of text under headers: numbers to the right, words to the left."""
+    rows = [[str(cell) for cell in row] for row in rows]
+    columns = list(zip(headers, *rows))
+    widths = [max(map(len, column)) for column in columns]
+    to_right = [all(cell[:1].isdigit() or cell in ("", "-") for cell in column[1:]) for column in columns]
+    for row in [headers, ["-" * width for width in widths], *rows]:
+        aligned = zip(row, widths, to_right)
+        print("  ".join(cell.rjust(width) if right else cell.ljust(width) for cell, width, right in aligned).rstrip())
+
+
+def progress(items=None, **options):
+    """A tqdm bar on standard error, where that is a terminal; silent elsewhere."""
+    return tqdm.tqdm(items, file=sys.stderr, disable=not sys.stderr.isatty(), **options)
+
+
+def verification_cells(score):
+    """Accuracy and TAR at FAR 1e-3 of a verification (dict of its fields), as the cells of a table."""
+    tar = score["tar"]["0.001"]
+    return [f"{score['accuracy']:.5f} +- {score['std']:.5f}", f"{tar:.4f}" if tar == tar else "-"]

@@ -1,0 +1,63 @@
+"""``vargfacenet verify``: the verification protocol on a checkpoint."""
+
+import dataclasses
+import json
+import math
+import pathlib
+
+from vargfacenet.commands.output import print_table, progress, verification_cells
+
+
+def add_parser(commands, common):
+    parser = commands.add_parser(
+        "verify",
+        parents=[common],
+        help="verification accuracy of a checkpoint on .bin sets",
+        description="Scores a checkpoint of this project or of the InsightFace lineage on verification sets such as "
+        "lfw.bin: ten folds, embeddings of picture and mirror added.",
+    )
+    parser.add_argument("prefix", metavar="PREFIX", help="as in PREFIX-symbol.json and PREFIX-0000.params")
+    parser.add_argument("--epoch", type=int, default=0, metavar="N", help="as in PREFIX-000N.params (default 0)")
+    parser.add_argument("--bins", nargs="+", required=True, metavar="SET.bin", help="verification sets")
+    parser.add_argument("--json", metavar="FILE", help="write the results here too")
+    parser.add_argument("--device", default="cpu:0", help="cpu:0 (default) or gpu:N")
+    parser.add_argument("--batch-size", type=int, default=32, metavar="N", help="pictures at a time (default 32)")
+    parser.set_defaults(run=run)
+
+
+def run(args):
+    from vargfacenet.checkpoint import load_checkpoint
+    from vargfacenet.errors import SettingError
+    from vargfacenet.eval import Embedder, read_pairs, verify_pairs
+    from vargfacenet.files import write_text
+    from vargfacenet.options import check_range
+    from vargfacenet.train.trainer import parse_devices
+
+    check_range("--batch-size", args.batch_size, 1, 4096)
+    check_range("--epoch", args.epoch, 0, 9999)
+    device, *more = parse_devices(args.device)
+    if more:
+        raise SettingError(f"--device {args.device}: expected one device")
+    sets = {pathlib.Path(path).stem: read_pairs(path) for path in args.bins}
+    if len(sets) < len(args.bins):
+        raise SettingError("two verification sets have the same file name; rename one")
+    embedder = Embedder(*load_checkpoint(args.prefix, args.epoch), device=device, batch_size=args.batch_size)
+    scores = {}
+    for name, pairs in sets.items():
+        with progress(total=len(pairs.pictures), unit="picture", desc=name) as bar:
+            scores[name] = dataclasses.asdict(verify_pairs(embedder, pairs, progress=bar.update))
+    if args.json:
+        finite = {name: {**score, "tar": _finite(score["tar"])} for name, score in scores.items()}
+        write_text(args.json, json.dumps(finite, indent=2) + "\n")
+    headers = ["set", "accuracy", "TAR@FAR=1e-3", "no flip", "threshold", "norm", "pairs"]
+    rows = []
+    for name, score in scores.items():
+        plain = f"{score['accuracy_no_flip']:.5f} +- {score['std_no_flip']:.5f}"
+        tail = [plain, f"{score['threshold']:.3f}", f"{score['embedding_norm']:.3f}", score["pairs"]]
+        rows.append([name, *verification_cells(score), *tail])
+    print_table(headers, rows)
+    return 0
+
+
+def _finite(tar):
+    return {far: value if math.isfinite(value) else None for far, value in tar.items()}

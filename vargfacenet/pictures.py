@@ -1,0 +1,84 @@
+"""Encoded pictures in and out, the same way everywhere."""
+
+import cv2
+import numpy as np
+
+from vargfacenet.errors import DataError
+from vargfacenet.graph import IMAGE_SHAPE
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
+JPEG_QUALITY = 95
+_JPEG_START, _JPEG_END = b"\xff\xd8", b"\xff\xd9"
+
+
+def decode_picture(encoded, where, *, shape=IMAGE_SHAPE[1:]):
+    """Decodes a picture.
+
+    Parameters
+    ----------
+    encoded : bytes
+        JPEG, PNG or another format that OpenCV reads.
+    where : str
+        What the picture is, for the error.
+    shape : tuple of 2 int, optional
+        Height and width it must have; None for any.
+
+    Returns
+    -------
+    uint8 array (height, width, 3)
+        RGB.
+
+    Raises
+    ------
+    DataError
+        Where the bytes are no picture, or one of another shape.
+    """
+    picture = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_COLOR) if len(encoded) else None
+    if picture is None:
+        raise DataError(f"{where}: {len(encoded)} bytes that are no picture OpenCV can read")
+    if shape is not None and picture.shape[:2] != tuple(shape):
+        raise DataError(
+            f"{where} is {picture.shape[1]}x{picture.shape[0]} pixels, expected an aligned face of {shape[1]}x{shape[0]}"
+        )
+    return picture[:, :, ::-1]
+
+
+def is_cut(encoded):
+    """Whether a JPEG lacks its end, which OpenCV decodes to a half-grey picture without a word."""
+    return encoded.startswith(_JPEG_START) and _JPEG_END not in encoded[-64:]
+
+
+def encode_jpeg(picture, *, quality=JPEG_QUALITY):
+    """A uint8 array (height, width, 3), RGB, as JPEG bytes."""
+    done, encoded = cv2.imencode(".jpg", np.ascontiguousarray(picture[:, :, ::-1]), [cv2.IMWRITE_JPEG_QUALITY, quality])
+    if not done:
+        raise DataError(f"a picture of shape {picture.shape} cannot be encoded")
+    return encoded.tobytes()
+
+
+def as_face_jpeg(encoded, where, *, resize=False):
+    """A picture file's bytes as a 112x112 JPEG; one that already is, is not encoded again.
+
+    Raises
+    ------
+    DataError
+        Where it is no picture, is cut, or has another size and `resize` is not set.
+    """
+    if is_cut(encoded):
+        raise DataError(f"{where} is a JPEG that is cut before its end")
+    height, width = IMAGE_SHAPE[1:]
+    picture = decode_picture(encoded, where, shape=None)
+    if picture.shape[:2] != (height, width):
+        if not resize:
+            raise DataError(
+                f"{where} is {picture.shape[1]}x{picture.shape[0]} pixels, expected an aligned face of {width}x{height}; "
+                "align it first, or give --resize to scale it as it is"
+            )
+        return encode_jpeg(cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA))
+    return encoded if encoded.startswith(_JPEG_START) else encode_jpeg(picture)
+
+
+def encode_png(picture):
+    """A uint8 array (height, width, 3), RGB, as PNG bytes."""
+    _, encoded = cv2.imencode(".png", np.ascontiguousarray(picture[:, :, ::-1]))
+    return encoded.tobytes()
