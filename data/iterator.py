@@ -11,7 +11,6 @@ import numpy as np
 from vargfacenet.environment import usable_cores
 from vargfacenet.options import check_range
 
-
 _EPOCHS = 1 << 62  # keeps the streams of epochs apart from those of samples
 
 

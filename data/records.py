@@ -150,7 +150,9 @@ class RecordSet:
             return keys, keys[:0]
         begin, end = (int(label) for label in first.labels[:2])
         if not 1 <= begin <= end:
-            raise DataError(f"{self.path}: record 0 announces identity records {begin}..{end - 1}; it is no index record")
+            raise DataError(
+                f"{self.path}: record 0 announces identity records {begin}..{end - 1}; it is no index record"
+            )
         pictures = keys[(keys > 0) & (keys < begin)]
         identities = keys[(keys >= begin) & (keys < end)]
         if len(pictures) != begin - 1 or len(identities) != end - begin:

@@ -16,7 +16,9 @@ from vargfacenet.files import atomic_path, read_bytes
 from vargfacenet.pictures import SUFFIXES, as_face_jpeg, decode_picture, is_cut
 
 Pairs = collections.namedtuple("Pairs", "pictures is_same")
-Pairs.__doc__ = "Encoded pictures (list of bytes), 2i and 2i + 1 of pair i, and whether they are one person (bool array)."
+Pairs.__doc__ = (
+    "Encoded pictures (list of bytes), 2i and 2i + 1 of pair i, and whether they are one person (bool array)."
+)
 
 
 def read_pairs(path):
@@ -235,4 +237,6 @@ def _encoded(picture, index, path):
 
 
 def _kind(value):
-    return f"{type(value).__name__.strip('_').lower()} of {len(value)}" if hasattr(value, "__len__") else repr(value)[:40]
+    return (
+        f"{type(value).__name__.strip('_').lower()} of {len(value)}" if hasattr(value, "__len__") else repr(value)[:40]
+    )

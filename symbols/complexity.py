@@ -40,12 +40,16 @@ def complexity(symbol, *, data_shape=(1, *IMAGE_SHAPE)):
         if node["op"] == "null":
             continue
         inputs = [nodes[source] for source, *_ in node["inputs"]]
-        parameters = [n["name"] for n in inputs if n["op"] == "null" and n["name"] not in states and n["name"] != "data"]
+        parameters = [
+            n["name"] for n in inputs if n["op"] == "null" and n["name"] not in states and n["name"] != "data"
+        ]
         out, source = shapes[node["name"]], shapes[inputs[0]["name"]]
         flops, multiply_adds = _cost(node["op"], node.get("attrs", {}), source, out)
         count = sum(int(np.prod(shapes[name])) for name in parameters)
         layers.append(Layer(node["name"], node["op"], out[1:], count, flops, multiply_adds))
-    total = {field: sum(getattr(layer, field) for layer in layers) for field in ("parameters", "flops", "multiply_adds")}
+    total = {
+        field: sum(getattr(layer, field) for layer in layers) for field in ("parameters", "flops", "multiply_adds")
+    }
     state_count = sum(int(np.prod(shapes[name])) for name in states)
     return Complexity(layers, bytes=4 * (total["parameters"] + state_count), **total)
 

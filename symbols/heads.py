@@ -12,9 +12,7 @@ import mxnet as mx
 COSINE_LIMIT = 1 - 1e-6  # keeps the slope of arccos finite
 
 
-def margin_softmax(
-    embedding, label, *, num_identities, embedding_size, m1=1.0, m2=0.5, m3=0.0, scale=64.0
-):
+def margin_softmax(embedding, label, *, num_identities, embedding_size, m1=1.0, m2=0.5, m3=0.0, scale=64.0):
     """Softmax over cosines with the combined margin: ``scale * (cos(m1 * theta + m2) - m3)`` for the true identity.
 
     [Deng et al., arXiv 1801.07698, eq. 4]; ArcFace is m2 = 0.5 alone, CosFace m3 = 0.35 alone, SphereFace m1 alone.

@@ -86,7 +86,9 @@ def _build(embedding_size, multiplier, group_size, units, use_se, kind, head_poo
     channels = [int(width * multiplier) for width in STAGE_CHANNELS]
     _check_groups(channels, multiplier, group_size)
     if len(units) != len(channels) - 1:
-        raise SettingError(f"units={tuple(units)}: expected {len(channels) - 1} numbers, one for each of stages 2, 3, 4")
+        raise SettingError(
+            f"units={tuple(units)}: expected {len(channels) - 1} numbers, one for each of stages 2, 3, 4"
+        )
     if use_se and channels[0] < SE_RATIO:
         raise SettingError(f"multiplier={multiplier}: leaves {channels[0]} channels, too few for SE; set use_se=false")
     block = {"group_size": group_size, "kind": kind}

@@ -62,7 +62,9 @@ def train(config, *, data, out, bins=(), devices=None, resume=False):
         raise SettingError("two verification sets have the same file name; rename one")
     records = RecordSet(data)
     if (records.height, records.width) != IMAGE_SHAPE[1:]:
-        raise SettingError(f"{records.path} holds {records.height}x{records.width} pictures, networks here take 112x112")
+        raise SettingError(
+            f"{records.path} holds {records.height}x{records.width} pictures, networks here take 112x112"
+        )
     if not resume:
         check_unused(out)
     first_update = saved_update(out, config) if resume else 0

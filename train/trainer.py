@@ -27,7 +27,16 @@ class Trainer:
     """
 
     def __init__(
-        self, symbol, *, data_shape, devices, schedule, momentum=0.9, weight_decay=5e-4, clip_gradient=0.0, first_update=0
+        self,
+        symbol,
+        *,
+        data_shape,
+        devices,
+        schedule,
+        momentum=0.9,
+        weight_decay=5e-4,
+        clip_gradient=0.0,
+        first_update=0,
     ):
         if data_shape[0] % len(devices):
             raise SettingError(

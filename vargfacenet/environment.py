@@ -34,7 +34,9 @@ def explain_import_failure(error):
     if isinstance(error, (OSError, ImportError)) and ".so" in text:
         library = text.split(":")[0].strip()
         remedy = _PACKAGES_OF_LIBRARIES.get(library)
-        where = f"install it (Debian, Ubuntu: apt-get install {remedy})" if remedy else "install the package that has it"
+        where = (
+            f"install it (Debian, Ubuntu: apt-get install {remedy})" if remedy else "install the package that has it"
+        )
         return f"the system library {library} is missing: {where}"
     if isinstance(error, AttributeError) and "numpy" in text:
         return "MXNet 1.9.1 needs NumPy below 1.24: run 'make install', or pip install 'numpy==1.23.5'"

@@ -46,7 +46,12 @@ def runnable(symbol, *, for_training=False, data_shape=(1, *IMAGE_SHAPE)):
         name, attrs = node["name"], node.get("attrs", {})
         if node["op"] == "LeakyReLU" and attrs.get("act_type") == "prelu":
             _place_prelu(rewritten, name, *inputs, shapes[_input_name(graph, node)], for_training)
-        elif for_training and node["op"] == "Pooling" and attrs.get("global_pool") in _TRUE and attrs.get("pool_type") == "avg":
+        elif (
+            for_training
+            and node["op"] == "Pooling"
+            and attrs.get("global_pool") in _TRUE
+            and attrs.get("pool_type") == "avg"
+        ):
             rewritten.place("mean", name, inputs, axis="(2, 3)", keepdims="True")
         elif node["op"] == "FullyConnected" and attrs.get("flatten", "True") in _TRUE:
             flat = rewritten.add("Flatten", f"{name}_flat", inputs[:1])

@@ -81,7 +81,7 @@ def convert(name, value, kind):
         number = kind(text)
     except (TypeError, ValueError):
         raise SettingError(f"{name}={value!r}: expected {_NUMBERS[kind]}") from None
-    if kind is int and isinstance(value, float) and value != number or number != number:
+    if (kind is int and isinstance(value, float) and value != number) or number != number:
         raise SettingError(f"{name}={value!r}: expected {_NUMBERS[kind]}")
     return number
 

@@ -30,7 +30,9 @@ def independent_graph(monkeypatch, network, **options):
 def gradients(symbol, values, auxs):
     """Outputs, and gradients of every argument for a random direction of the embedding, in training mode."""
     executor = symbol.simple_bind(mx.cpu(), data=DATA, grad_req="write")
-    executor.copy_params_from({n: mx.nd.array(v) for n, v in values.items()}, {n: mx.nd.array(v) for n, v in auxs.items()})
+    executor.copy_params_from(
+        {n: mx.nd.array(v) for n, v in values.items()}, {n: mx.nd.array(v) for n, v in auxs.items()}
+    )
     executor.forward(is_train=True)
     direction = np.random.RandomState(1).normal(size=executor.outputs[0].shape)
     executor.backward(mx.nd.array(direction))

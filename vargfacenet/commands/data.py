@@ -28,14 +28,20 @@ def add_parser(commands, common):
 
     synth = actions.add_parser("synth", parents=[common], help="draw the built-in face set")
     synth.add_argument("folder", metavar="DIR", help="where train.rec, train.idx, property and synth.bin go")
-    synth.add_argument("--identities", type=int, default=BUILTIN["identities"], metavar="N", help="people (default 200)")
-    synth.add_argument("--images", type=int, default=BUILTIN["images"], metavar="M", help="pictures of each (default 20)")
+    synth.add_argument(
+        "--identities", type=int, default=BUILTIN["identities"], metavar="N", help="people (default 200)"
+    )
+    synth.add_argument(
+        "--images", type=int, default=BUILTIN["images"], metavar="M", help="pictures of each (default 20)"
+    )
     synth.add_argument("--seed", type=int, default=BUILTIN["seed"], help="another seed draws other people (default 0)")
     synth.add_argument("--contact-sheet", metavar="F.png", help="also draw a picture of some of the faces")
     synth.set_defaults(run=run_synth)
 
     pack = actions.add_parser("pack", parents=[common], help="a folder for each identity -> train.rec, .idx, property")
-    pack.add_argument("images", metavar="IMAGES", help="folder with one folder of aligned 112x112 pictures per identity")
+    pack.add_argument(
+        "images", metavar="IMAGES", help="folder with one folder of aligned 112x112 pictures per identity"
+    )
     pack.add_argument("folder", metavar="DIR", help="where the set goes")
     pack.add_argument("--resize", action="store_true", help="scale pictures of another size instead of refusing them")
     pack.set_defaults(run=run_pack)
@@ -100,7 +106,9 @@ def write_builtin_set(folder, *, identities, images, seed):
 def run_pack(args):
     from vargfacenet.data.writer import faces_of_folder, write_records
 
-    faces = faces_of_folder(args.images, resize=args.resize, progress=lambda folders: progress(folders, unit="identity"))
+    faces = faces_of_folder(
+        args.images, resize=args.resize, progress=lambda folders: progress(folders, unit="identity")
+    )
     pictures, identities = write_records(args.folder, faces)
     print(f"{args.folder}/train.rec: {pictures} pictures of {identities} identities")
     return 0
@@ -124,7 +132,9 @@ def run_check(args):
     print(f"{args.path}: {check.pictures} pictures, {check.shape[1]}x{check.shape[0]}, {check.identities} identities")
     if len(check.per_identity):
         low, middle, high = check.per_identity[0], np.median(check.per_identity), check.per_identity[-1]
-        print(f"pictures of an identity: {low} to {high}, median {middle:g}; {len(check.per_identity)} identities have any")
+        print(
+            f"pictures of an identity: {low} to {high}, median {middle:g}; {len(check.per_identity)} identities have any"
+        )
     print(f"identity index record: {'yes' if check.has_index else 'no'}")
     return _print_bad(check.bad, "record")
 
@@ -133,7 +143,9 @@ def _check_pairs(path):
     from vargfacenet.eval.pairs import check_pairs, read_pairs
 
     pairs = read_pairs(path)
-    print(f"{path}: {len(pairs.is_same)} pairs, {int(pairs.is_same.sum())} of one person, {len(pairs.pictures)} pictures")
+    print(
+        f"{path}: {len(pairs.is_same)} pairs, {int(pairs.is_same.sum())} of one person, {len(pairs.pictures)} pictures"
+    )
     return _print_bad(check_pairs(pairs), "picture")
 
 

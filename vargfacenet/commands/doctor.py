@@ -52,7 +52,9 @@ def run(args):
 def _look_at_mxnet(mx):
     problems = []
     features = mx.runtime.Features()
-    enabled = [name for name in ("MKLDNN", "OPENMP", "CUDA", "CUDNN", "NCCL", "F16C", "DIST_KVSTORE") if name in features]
+    enabled = [
+        name for name in ("MKLDNN", "OPENMP", "CUDA", "CUDNN", "NCCL", "F16C", "DIST_KVSTORE") if name in features
+    ]
     enabled = [name for name in enabled if features.is_enabled(name)]
     print(f"features     {', '.join(enabled)}")
     gpus = mx.context.num_gpus()

@@ -16,7 +16,12 @@ def add_parser(commands, common):
     )
     parser.add_argument("network", metavar="NETWORK", help="such as vargfacenet or resnet100")
     parser.add_argument(
-        "--set", nargs="+", action="extend", default=[], metavar="OPTION=VALUE", help="such as use_se=false multiplier=0.5"
+        "--set",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="OPTION=VALUE",
+        help="such as use_se=false multiplier=0.5",
     )
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     parser.set_defaults(run=run)

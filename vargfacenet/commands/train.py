@@ -30,7 +30,9 @@ def add_parser(commands, common):
     parser.add_argument(
         "--set", nargs="+", action="extend", default=[], metavar="SETTING=VALUE", help="such as batch_size=128 lr=0.05"
     )
-    parser.add_argument("--resume", action="store_true", help="go on with the run in --out, or with the newest under runs/")
+    parser.add_argument(
+        "--resume", action="store_true", help="go on with the run in --out, or with the newest under runs/"
+    )
     parser.set_defaults(run=run)
 
 

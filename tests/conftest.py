@@ -1,0 +1,58 @@
+"""Small sets that tests share. Real faces are looked for where VARGFACENET_FACES points, and nowhere else."""
+
+import os
+import pathlib
+
+import numpy as np
+import pytest
+
+from vargfacenet.data.writer import write_records
+from vargfacenet.pictures import encode_jpeg
+
+
+def picture(identity, number):
+    """A 112x112 picture of coloured stripes, whose direction and colour say the identity."""
+    random = np.random.RandomState(identity * 1000 + number)
+    y, x = np.mgrid[:112, :112] / 112
+    angle = identity * 0.7
+    wave = np.sin(12 * (x * np.cos(angle) + y * np.sin(angle)) + random.uniform(-0.5, 0.5))
+    colour = np.array([np.cos(identity), np.sin(identity), np.cos(2 * identity)])
+    values = 128 + 70 * wave[:, :, None] * colour + random.normal(0, 8, (112, 112, 3))
+    return np.clip(values, 0, 255).astype(np.uint8)
+
+
+@pytest.fixture(scope="session")
+def face_folder(tmp_path_factory):
+    """A training set of 4 identities x 6 pictures."""
+    folder = tmp_path_factory.mktemp("faces")
+    faces = ((identity, encode_jpeg(picture(identity, n))) for identity in range(4) for n in range(6))
+    write_records(folder, faces)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def pairs_set():
+    """40 pairs over 4 identities, half of them of one person: encoded pictures and truth."""
+    random = np.random.RandomState(0)
+    pictures, is_same = [], []
+    for index in range(40):
+        same = index % 2 == 0
+        first = random.randint(4)
+        second = first if same else (first + 1 + random.randint(3)) % 4
+        pictures += [
+            encode_jpeg(picture(first, random.randint(50))),
+            encode_jpeg(picture(second, 50 + random.randint(50))),
+        ]
+        is_same.append(same)
+    return pictures, is_same
+
+
+@pytest.fixture(scope="session")
+def real_faces():
+    """The folder of real faces, for tests that mean little without them."""
+    folder = os.environ.get("VARGFACENET_FACES")
+    if not folder or not pathlib.Path(folder).is_dir():
+        pytest.skip(
+            "set VARGFACENET_FACES to a folder with lfw.bin, train/ and teacher/ to run the tests on real faces"
+        )
+    return pathlib.Path(folder)

@@ -1,0 +1,145 @@
+"""Batches: complete, repeatable from any update, and honest about errors."""
+
+import numpy as np
+import pytest
+
+from vargfacenet.data import Augmentation, FaceIterator, RecordSet
+from vargfacenet.data.augment import compress, cut_off, jitter_color
+from vargfacenet.errors import DataError, SettingError
+
+
+def batches(records, **options):
+    iterator = FaceIterator(records, **options)
+    found = [(batch.data[0].asnumpy(), batch.label[0].asnumpy()) for batch in iterator]
+    iterator.close()
+    return found
+
+
+@pytest.fixture
+def records(face_folder):
+    return RecordSet(face_folder)
+
+
+def test_every_picture_comes_once_an_epoch(records):
+    found = batches(records, batch_size=8, last_update=6)
+    for epoch in (found[:3], found[3:]):
+        pictures = np.concatenate([data for data, _ in epoch])
+        assert len({picture.tobytes() for picture in pictures}) == 24
+        assert np.bincount(np.concatenate([labels for _, labels in epoch]).astype(int)).tolist() == [6, 6, 6, 6]
+    assert not np.array_equal(found[0][0], found[3][0])  # another order
+
+
+def test_none_is_left_over_where_batches_do_not_divide_the_set(records):
+    found = batches(records, batch_size=10, last_update=12)  # 120 samples: 5 epochs
+    pictures = np.concatenate([data for data, _ in found]).reshape(5, 24, -1)
+    for epoch in pictures:
+        assert len({picture.tobytes() for picture in epoch}) == 24
+
+
+def test_pictures_keep_their_labels_channels_and_range(records):
+    data, labels = batches(records, batch_size=24, last_update=1)[0]
+    assert data.dtype == np.float32
+    assert data.shape == (24, 3, 112, 112)
+    assert 0 <= data.min() < 60 < 200 < data.max() <= 255
+    known = {
+        tuple(records.read_face(int(key))[0].transpose(2, 0, 1).ravel()[:500]): records.read_face(int(key))[1]
+        for key in records.keys
+    }
+    for picture, label in zip(data, labels):
+        assert known[tuple(picture.ravel()[:500].astype(np.uint8))] == label
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_a_batch_is_the_same_wherever_the_run_began(records, threads):
+    augment = Augmentation(color_jitter=0.2, cutoff=20, compress=0.5)
+    whole = batches(records, batch_size=7, seed=5, augment=augment, last_update=9, threads=2)
+    part = batches(records, batch_size=7, seed=5, augment=augment, first_update=4, last_update=9, threads=threads)
+    for (data, labels), (other_data, other_labels) in zip(whole[4:], part):
+        np.testing.assert_array_equal(data, other_data)
+        np.testing.assert_array_equal(labels, other_labels)
+
+
+def test_seeds_differ(records):
+    first, second = (batches(records, batch_size=24, seed=seed, last_update=1)[0][0] for seed in (1, 2))
+    assert not np.array_equal(first, second)
+
+
+def test_reset_starts_again(records):
+    iterator = FaceIterator(records, batch_size=5, last_update=3)
+    first = [batch.data[0].asnumpy() for batch in iterator]
+    iterator.reset()
+    again = [batch.data[0].asnumpy() for batch in iterator]
+    assert len(first) == len(again) == 3
+    np.testing.assert_array_equal(first, again)
+
+
+def test_a_bad_record_is_raised_where_the_batch_is_asked_for(face_folder, records, monkeypatch):
+    def broken(key):
+        raise DataError(f"record {key} is broken")
+
+    monkeypatch.setattr(records, "read_face", broken)
+    iterator = FaceIterator(records, batch_size=4)
+    with pytest.raises(DataError, match="is broken"):
+        iterator.next()
+
+
+def test_closing_an_endless_iterator_ends_its_threads(records):
+    iterator = FaceIterator(records, batch_size=4, prefetch=2)
+    iterator.next()
+    producer = iterator._producer
+    iterator.close()
+    assert not producer.is_alive()
+
+
+def test_waiting_is_counted(records):
+    iterator = FaceIterator(records, batch_size=24, last_update=2)
+    assert iterator.waited == 0
+    iterator.next()
+    assert iterator.waited > 0
+    iterator.close()
+
+
+def test_epochs_are_passes_over_the_set(records):
+    iterator = FaceIterator(records, batch_size=10)
+    assert [iterator.epoch_of(update) for update in (0, 2, 3, 5)] == [0, 0, 1, 2]
+
+
+@pytest.fixture
+def photo():
+    return np.random.RandomState(0).randint(0, 256, (112, 112, 3)).astype(np.uint8)
+
+
+def test_half_of_the_pictures_are_mirrored(photo):
+    augment = Augmentation()
+    random = np.random.default_rng(0)
+    mirrored = [np.array_equal(augment(photo, random), photo[:, ::-1]) for _ in range(400)]
+    assert 160 < sum(mirrored) < 240
+
+
+def test_no_augmentation_changes_nothing(photo):
+    assert Augmentation(mirror=False)(photo, np.random.default_rng(0)) is photo
+
+
+def test_jitter_stays_in_its_bounds(photo):
+    grey = np.full((4, 4, 3), 100, np.uint8)
+    values = [int(jitter_color(grey, 0.1, np.random.default_rng(seed))[0, 0, 0]) for seed in range(50)]
+    assert 89 <= min(values) < 97 < 103 < max(values) <= 110
+
+
+def test_cutoff_greys_one_square(photo):
+    changed = cut_off(np.zeros((112, 112, 3), np.uint8), 30, np.random.default_rng(1))
+    rows, columns = np.where(changed[:, :, 0] == 128)
+    assert 0 < len(rows) <= 900
+    assert rows.max() - rows.min() < 30
+    assert columns.max() - columns.min() < 30
+
+
+def test_compression_loses_a_little(photo):
+    smooth = np.tile(np.arange(112, dtype=np.uint8)[:, None, None], (1, 112, 3))
+    assert 0 <= np.abs(compress(smooth, 90).astype(int) - smooth).mean() < 2
+
+
+@pytest.mark.parametrize("options", [{"color_jitter": 2}, {"cutoff": -1}, {"compress": 1.5}])
+def test_augmentation_out_of_range_is_refused(options):
+    with pytest.raises(SettingError, match=next(iter(options))):
+        Augmentation(**options)

@@ -1,0 +1,71 @@
+"""Embeddings: batches, mirrors, and pictures that are none."""
+
+import mxnet as mx
+import numpy as np
+import pytest
+
+from vargfacenet.errors import DataError
+from vargfacenet.eval import Embedder
+from vargfacenet.pictures import decode_picture, encode_png
+from vargfacenet.symbols import get_symbol
+
+
+@pytest.fixture(scope="module")
+def network():
+    symbol = get_symbol("vargfacenet", multiplier=0.25, embedding_size=16)
+    module = mx.mod.Module(symbol, label_names=None)
+    module.bind([("data", (2, 3, 112, 112))], for_training=False)
+    mx.random.seed(0)
+    module.init_params(mx.init.Xavier())
+    return (symbol, *module.get_params())
+
+
+def directly(network, encoded, mirror=False):
+    """Embeddings by the plain graph, two pictures at a time."""
+    symbol, args, auxs = network
+    pictures = np.stack([decode_picture(picture, "picture").transpose(2, 0, 1) for picture in encoded]).astype(
+        np.float32
+    )
+    if mirror:
+        pictures = pictures[:, :, :, ::-1]
+    executor = symbol.bind(mx.cpu(), {**args, "data": mx.nd.array(pictures)}, aux_states=auxs)
+    return executor.forward(is_train=False)[0].asnumpy()
+
+
+@pytest.mark.parametrize("batch_size", [1, 4, 16])
+def test_embeddings_do_not_depend_on_the_batch(network, pairs_set, batch_size):
+    encoded = pairs_set[0][:6]
+    plain, mirrored = Embedder(*network, batch_size=batch_size).embed(encoded)
+    expected = directly(network, encoded)
+    scale = np.abs(expected).max()
+    np.testing.assert_allclose(plain, expected, atol=1e-4 * scale)
+    np.testing.assert_allclose(mirrored, directly(network, encoded, mirror=True), atol=1e-4 * scale)
+    assert not np.allclose(plain, mirrored, atol=1e-3 * scale)
+
+
+def test_progress_counts_every_picture(network, pairs_set):
+    done = []
+    Embedder(*network, batch_size=4).embed(pairs_set[0][:10], progress=done.append)
+    assert done == [4, 4, 2]
+
+
+def test_other_parameters_give_other_embeddings(network, pairs_set):
+    symbol, args, auxs = network
+    embedder = Embedder(*network, batch_size=4)
+    before, _ = embedder.embed(pairs_set[0][:4])
+    embedder.set_parameters({name: value * 1.1 for name, value in args.items()}, auxs)
+    after, _ = embedder.embed(pairs_set[0][:4])
+    assert not np.allclose(before, after)
+
+
+@pytest.mark.parametrize(
+    ("picture", "message"),
+    [
+        (b"hello", "picture 5: 5 bytes that are no picture"),
+        (encode_png(np.zeros((64, 64, 3), np.uint8)), "picture 5 is 64x64"),
+    ],
+)
+def test_a_picture_that_cannot_be_embedded_is_named(network, pairs_set, picture, message):
+    encoded = [*pairs_set[0][:5], picture]
+    with pytest.raises(DataError, match=message):
+        Embedder(*network, batch_size=4).embed(encoded)

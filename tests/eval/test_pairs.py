@@ -1,0 +1,217 @@
+"""Verification sets: whatever Python wrote, and nothing else."""
+
+import os
+import pickle
+import subprocess
+
+import numpy as np
+import pytest
+
+from vargfacenet.errors import DataError
+from vargfacenet.eval import read_pairs, write_pairs
+from vargfacenet.eval.pairs import check_pairs, pairs_from_folder
+from vargfacenet.pictures import encode_png
+
+PICTURES = [bytes([value, 0xFF, 0xD8, 0, 10, 255]) for value in range(4)]
+TRUTH = [True, False]
+
+# What Python 2.7 writes for ([four strings], [True, False]) and for arrays of numpy 1, by its protocols 0 and 2.
+PYTHON2_PROTOCOL_0 = (
+    b"((lp0\nS'\\x00\\xff\\xd8\\x00\\n\\xff'\np1\naS'\\x01\\xff\\xd8\\x00\\n\\xff'\np2\n"
+    b"aS'\\x02\\xff\\xd8\\x00\\n\\xff'\np3\naS'\\x03\\xff\\xd8\\x00\\n\\xff'\np4\na(lp5\nI01\naI00\natp6\n."
+)
+PYTHON2_PROTOCOL_2 = (
+    b"\x80\x02]q\x00(U\x06\x00\xff\xd8\x00\n\xffq\x01U\x06\x01\xff\xd8\x00\n\xffq\x02U\x06\x02\xff\xd8\x00\n\xffq\x03"
+    b"U\x06\x03\xff\xd8\x00\n\xffq\x04e]q\x05(\x88\x89e\x86q\x06."
+)
+PYTHON2_ARRAYS = (
+    b"\x80\x02]q\x00("
+    + b"".join(
+        b"cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\x00\x85U\x01b\x87R(K\x01K\x06\x85"
+        b"cnumpy\ndtype\nU\x02u1K\x00K\x01\x87R(K\x03U\x01|NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb\x89U\x06"
+        + picture
+        + b"tb"
+        for picture in PICTURES
+    )
+    + b"e](\x88\x89e\x86."
+)
+
+
+@pytest.mark.parametrize("protocol", range(5))
+@pytest.mark.parametrize(
+    "form", [bytes, lambda p: np.frombuffer(p, np.uint8), bytearray], ids=["bytes", "array", "bytearray"]
+)
+def test_every_protocol_of_python_3_is_read(tmp_path, protocol, form):
+    if form is bytearray:
+        pytest.skip("bytearray is not a form these sets occur in")
+    path = tmp_path / "set.bin"
+    path.write_bytes(pickle.dumps(([form(picture) for picture in PICTURES], TRUTH), protocol=protocol))
+    pairs = read_pairs(path)
+    assert pairs.pictures == PICTURES
+    assert pairs.is_same.tolist() == TRUTH
+
+
+@pytest.mark.parametrize("content", [PYTHON2_PROTOCOL_0, PYTHON2_PROTOCOL_2, PYTHON2_ARRAYS])
+def test_what_python_2_wrote_is_read(tmp_path, content):
+    path = tmp_path / "set.bin"
+    path.write_bytes(content)
+    pairs = read_pairs(path)
+    assert pairs.pictures == PICTURES
+    assert pairs.is_same.tolist() == TRUTH
+
+
+@pytest.mark.parametrize("truth", [np.array(TRUTH), [np.bool_(True), np.bool_(False)], (1, 0)])
+@pytest.mark.parametrize("protocol", [2, 4])
+def test_truth_may_be_an_array_or_numbers(tmp_path, truth, protocol):
+    path = tmp_path / "set.bin"
+    path.write_bytes(pickle.dumps((PICTURES, truth), protocol=protocol))
+    assert read_pairs(path).is_same.tolist() == TRUTH
+
+
+def test_a_written_set_reads_back_and_python_2_could_read_it(tmp_path):
+    path = tmp_path / "deep" / "set.bin"
+    write_pairs(path, [*PICTURES[:3], b""], TRUTH)
+    assert read_pairs(path).pictures == [*PICTURES[:3], b""]
+    assert path.read_bytes()[:2] == b"\x80\x02"
+
+
+class Runs:
+    """Runs a command when it is unpickled."""
+
+    def __init__(self, function, *arguments):
+        self.call = function, arguments
+
+    def __reduce__(self):
+        return self.call
+
+
+@pytest.mark.parametrize("protocol", [0, 2, 4])
+@pytest.mark.parametrize(
+    "call",
+    [
+        (os.system, "touch {mark}"),
+        (subprocess.check_call, ["touch", "{mark}"]),
+        (eval, "open('{mark}', 'w')"),
+        (open, "{mark}", "w"),
+        (getattr, os, "system"),
+        (np.fromfile, "{mark}"),
+        (np.zeros, 10**12),
+        (bytes, 10**11),
+        (bytearray, 10**11),
+    ],
+    ids=lambda call: getattr(call[0], "__name__", "call"),
+)
+def test_code_in_a_pickle_does_not_run(tmp_path, protocol, call):
+    mark = tmp_path / "ran"
+    function, *arguments = call
+    filled = [
+        [part.format(mark=mark) for part in argument]
+        if isinstance(argument, list)
+        else argument.format(mark=mark)
+        if isinstance(argument, str)
+        else argument
+        for argument in arguments
+        if argument is not os
+    ]
+    path = tmp_path / "set.bin"
+    path.write_bytes(pickle.dumps(([*PICTURES, Runs(function, *filled)], TRUTH), protocol=protocol))
+    with pytest.raises(DataError, match=r"set\.bin"):
+        read_pairs(path)
+    assert not mark.exists()
+
+
+def test_the_error_says_what_a_pickle_asked_for(tmp_path):
+    path = tmp_path / "set.bin"
+    path.write_bytes(pickle.dumps((PICTURES, Runs(os.system, "true"))))
+    with pytest.raises(DataError, match=r"asks for \w+.system, which no verification set needs; nothing was run"):
+        read_pairs(path)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "no verification set"),
+        (b"no pickle", "no verification set"),
+        (pickle.dumps((PICTURES, TRUTH))[:-10], "no verification set"),
+        (pickle.dumps(PICTURES), "expected"),
+        (pickle.dumps({"a": 1}), "expected .pictures, is_same."),
+        (pickle.dumps((PICTURES, TRUTH, 1)), "expected .pictures, is_same."),
+        (pickle.dumps((PICTURES[:3], TRUTH)), "3 pictures for 2 pairs"),
+        (pickle.dumps(([], [])), "0 pictures for 0 pairs"),
+        (pickle.dumps((PICTURES, [True, 2])), "true or false for each pair"),
+        (pickle.dumps((PICTURES, [True, None])), "true or false for each pair"),
+        (pickle.dumps(([1, 2, 3, 4], TRUTH)), "picture 0 is 1"),
+        (pickle.dumps(([np.zeros((2, 2), np.uint8)] * 4, TRUTH)), "not one row of bytes"),
+        (pickle.dumps(([np.zeros(4)] * 4, TRUTH)), "expected bytes"),
+        (pickle.dumps(([np.array([b"x"], object)] * 4, TRUTH)), "expected bytes"),
+        (b"\x80\x04B\xff\xff\xff\x7f", "no verification set"),
+    ],
+)
+def test_what_is_no_verification_set_is_refused(tmp_path, content, message):
+    path = tmp_path / "set.bin"
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=message):
+        read_pairs(path)
+
+
+def test_a_missing_set_is_named(tmp_path):
+    with pytest.raises(DataError, match=r"cannot read .*nothing\.bin"):
+        read_pairs(tmp_path / "nothing.bin")
+
+
+def face(value):
+    return encode_png(np.full((112, 112, 3), value, np.uint8))
+
+
+@pytest.fixture
+def people(tmp_path):
+    for name, count in (("Ada_Lovelace", 3), ("Bo", 2)):
+        (tmp_path / "people" / name).mkdir(parents=True)
+        for number in range(1, count + 1):
+            (tmp_path / "people" / name / f"{name}_{number:04d}.png").write_bytes(face(40 * number))
+    return tmp_path / "people"
+
+
+def test_lfw_pairs_file_becomes_a_set(people, tmp_path):
+    lines = tmp_path / "pairs.txt"
+    lines.write_text("1\t2\nAda_Lovelace\t1\t3\nBo\t1\t2\nAda_Lovelace\t2\tBo\t1\n\nBo\t2\tAda_Lovelace\t3\n")
+    pairs = pairs_from_folder(people, lines)
+    assert pairs.is_same.tolist() == [True, True, False, False]
+    assert len(pairs.pictures) == 8
+    assert check_pairs(pairs) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("Bo 1\nBo 1 2 3 4\n", "line 2 reads 'Bo 1 2 3 4'"),
+        ("Bo 1 3\n", "line 1: no picture .*Bo_0003.jpg"),
+        ("Bo 1 x\n", "line 1: picture 'x' of Bo"),
+        ("10 300\n", "lists no pair"),
+    ],
+)
+def test_a_wrong_pairs_file_is_reported_by_line(people, tmp_path, text, message):
+    lines = tmp_path / "pairs.txt"
+    lines.write_text(text)
+    with pytest.raises(DataError, match=message):
+        pairs_from_folder(people, lines)
+
+
+def test_a_picture_that_is_none_is_refused(people, tmp_path):
+    (people / "Bo" / "Bo_0001.png").write_bytes(b"hello")
+    lines = tmp_path / "pairs.txt"
+    lines.write_text("Bo 1 2\n")
+    with pytest.raises(DataError, match="Bo_0001.png: 5 bytes that are no picture"):
+        pairs_from_folder(people, lines)
+
+
+def test_check_names_the_pictures_that_cannot_be_used(tmp_path, pairs_set):
+    pictures, is_same = pairs_set
+    pictures = list(pictures)
+    pictures[3], pictures[5] = b"hello", pictures[5][:-40]
+    path = tmp_path / "set.bin"
+    write_pairs(path, pictures, is_same)
+    bad = dict(check_pairs(read_pairs(path)))
+    assert set(bad) == {3, 5}
+    assert "no picture" in bad[3]
+    assert "cut" in bad[5]

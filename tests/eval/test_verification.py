@@ -1,0 +1,130 @@
+"""The protocol against a plain computation of it, and against sets whose answer is known."""
+
+import numpy as np
+import pytest
+import sklearn.model_selection
+import sklearn.preprocessing
+
+from vargfacenet.errors import DataError
+from vargfacenet.eval import Embedder, verify_embeddings, verify_pairs
+from vargfacenet.eval.pairs import Pairs, read_pairs
+from vargfacenet.eval.verification import fold_accuracies, pair_distances, tar_at_far
+
+
+def plain_protocol(embeddings, is_same, far_target=1e-3):
+    """The protocol as it is told, loop by loop: accuracies, thresholds, and TAR of each fold."""
+    unit = sklearn.preprocessing.normalize(embeddings)
+    distances = np.sum(np.square(unit[0::2] - unit[1::2]), axis=1)
+    folds = sklearn.model_selection.KFold(n_splits=10, shuffle=False)
+    coarse, fine = np.arange(0, 4, 0.01), np.arange(0, 4, 0.001)
+    accuracies, thresholds, tars = [], [], []
+    for train, test in folds.split(distances):
+        best = max(range(len(coarse)), key=lambda t: (((distances[train] < coarse[t]) == is_same[train]).mean(), -t))
+        thresholds.append(coarse[best])
+        accuracies.append(((distances[test] < coarse[best]) == is_same[test]).mean())
+        fars = [(distances[train] < t)[~is_same[train]].mean() for t in fine]
+        threshold = 0.0
+        if max(fars) >= far_target:
+            above = next(i for i, far in enumerate(fars) if far > far_target)
+            share = (far_target - fars[above - 1]) / (fars[above] - fars[above - 1])
+            threshold = fine[above - 1] + share * (fine[above] - fine[above - 1])
+        tars.append((distances[test] < threshold)[is_same[test]].mean())
+    return np.array(accuracies), np.array(thresholds), np.array(tars)
+
+
+def make(pairs, noise, seed=0, size=16):
+    random = np.random.RandomState(seed)
+    is_same = np.arange(pairs) // 5 % 2 == 0
+    first = random.normal(size=(pairs, size))
+    second = np.where(is_same[:, None], first, random.normal(size=(pairs, size))) + noise * random.normal(
+        size=(pairs, size)
+    )
+    embeddings = np.stack([first, second], axis=1).reshape(2 * pairs, size)
+    return embeddings * random.uniform(0.5, 20, (2 * pairs, 1)), is_same
+
+
+@pytest.mark.parametrize(("pairs", "noise"), [(600, 0.5), (600, 1.2), (237, 0.9), (50, 3.0)])
+def test_equals_the_plain_computation(pairs, noise):
+    embeddings, is_same = make(pairs, noise)
+    mirrored = embeddings + 0.1 * np.random.RandomState(1).normal(size=embeddings.shape)
+    found = verify_embeddings(embeddings, mirrored, is_same)
+    accuracies, thresholds, tars = plain_protocol(embeddings + mirrored, is_same)
+    plain, _, _ = plain_protocol(embeddings, is_same)
+    assert found.accuracy == pytest.approx(accuracies.mean(), abs=1e-9)
+    assert found.std == pytest.approx(accuracies.std(), abs=1e-9)
+    assert found.threshold == pytest.approx(thresholds.mean(), abs=1e-9)
+    assert found.accuracy_no_flip == pytest.approx(plain.mean(), abs=1e-9)
+    assert found.std_no_flip == pytest.approx(plain.std(), abs=1e-9)
+    assert found.tar["0.001"] == pytest.approx(tars.mean(), abs=1e-9)
+    assert found.pairs == pairs
+
+
+def test_tar_grows_with_far():
+    embeddings, is_same = make(600, 1.2)
+    tar = verify_embeddings(embeddings, embeddings, is_same).tar
+    assert 0 < tar["0.001"] <= tar["0.01"] <= tar["0.1"] <= 1
+
+
+def test_perfect_embeddings_score_one():
+    embeddings, is_same = make(100, 0.0)
+    found = verify_embeddings(embeddings, embeddings, is_same)
+    assert (found.accuracy, found.std, found.tar["0.001"]) == (1, 0, 1)
+
+
+def test_collapsed_embeddings_score_a_half():
+    is_same = np.arange(100) % 2 == 0
+    found = verify_embeddings(np.ones((200, 8)), np.ones((200, 8)), is_same)
+    assert found.accuracy == 0.5
+
+
+def test_zero_embeddings_are_no_error():
+    is_same = np.arange(100) % 2 == 0
+    assert verify_embeddings(np.zeros((200, 8)), np.zeros((200, 8)), is_same).embedding_norm == 0
+
+
+def test_norm_is_that_of_pictures_and_mirrors():
+    embeddings, is_same = np.ones((40, 4)), np.arange(20) % 2 == 0
+    assert verify_embeddings(embeddings, 3 * embeddings, is_same).embedding_norm == pytest.approx(4)
+
+
+def test_of_equal_thresholds_the_first_is_taken():
+    is_same = np.arange(20) % 2 == 0
+    distances = np.where(is_same, 0.5, 2.0)
+    _, thresholds = fold_accuracies(distances, is_same)
+    np.testing.assert_allclose(thresholds, 0.51)
+
+
+def test_distances_of_known_angles():
+    angle = 0.6
+    embeddings = np.array([[2.0, 0], [3 * np.cos(angle), 3 * np.sin(angle)]])
+    assert pair_distances(embeddings) == pytest.approx(2 - 2 * np.cos(angle))
+
+
+def test_far_without_different_pairs_is_not_a_number():
+    assert np.isnan(tar_at_far(np.ones(20), np.zeros(20, bool), 0.001))
+
+
+def test_too_few_pairs_are_refused():
+    with pytest.raises(DataError, match="9 pairs are too few"):
+        verify_embeddings(np.ones((18, 4)), np.ones((18, 4)), np.ones(9, bool))
+
+
+def test_embeddings_that_are_not_finite_are_refused():
+    embeddings, is_same = make(20, 0.5)
+    embeddings[7, 0] = np.nan
+    with pytest.raises(DataError, match="NaN or infinity"):
+        verify_embeddings(embeddings, embeddings, is_same)
+
+
+def test_lineage_checkpoint_on_real_faces(real_faces):
+    from vargfacenet.checkpoint import load_checkpoint
+
+    pairs = read_pairs(real_faces / "lfw.bin")
+    assert (len(pairs.is_same), int(pairs.is_same.sum())) == (6000, 3000)
+    # Every twelfth pair, in order: the whole set is for 'make verify'.
+    chosen = range(0, 6000, 12)
+    pictures = [pairs.pictures[2 * pair + side] for pair in chosen for side in (0, 1)]
+    embedder = Embedder(*load_checkpoint(real_faces / "teacher" / "model", 0))
+    found = verify_pairs(embedder, Pairs(pictures, pairs.is_same[::12]))
+    assert found.accuracy == pytest.approx(0.991, abs=0.009)
+    assert found.embedding_norm == pytest.approx(9.58, abs=0.1)

@@ -1,0 +1,222 @@
+"""Training runs, small but whole: real builder, real reader, real checkpoints."""
+
+import json
+
+import mxnet as mx
+import numpy as np
+import pytest
+
+from vargfacenet.checkpoint import load_checkpoint
+from vargfacenet.errors import SettingError, SetupError, TrainingError
+from vargfacenet.eval import Embedder, read_pairs, verify_pairs, write_pairs
+from vargfacenet.train.config import resolve
+from vargfacenet.train.run import read_log, train, training_graph
+from vargfacenet.train.trainer import Trainer, parse_devices
+
+TINY = {
+    "multiplier": 0.25,
+    "units": (1, 1, 1),
+    "use_se": False,
+    "embedding_size": 16,
+    "batch_size": 8,
+    "max_updates": 6,
+    "warmup_updates": 1,
+    "lr": 0.05,
+    "verify_every": 3,
+    "save_every": 3,
+    "log_every": 2,
+    "color_jitter": 0.1,
+}
+
+
+def tiny(**settings):
+    return resolve("demo_student_scratch", {**TINY, **settings})
+
+
+def parameters(out, name="latest"):
+    saved = mx.nd.load(str(out / f"{name}-0000.params"))
+    return {key: value.asnumpy() for key, value in saved.items()}
+
+
+@pytest.fixture(scope="module")
+def pairs_file(tmp_path_factory, pairs_set):
+    path = tmp_path_factory.mktemp("pairs") / "stripes.bin"
+    write_pairs(path, *pairs_set)
+    return path
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, face_folder, pairs_file):
+    """A run that learns the four identities."""
+    out = tmp_path_factory.mktemp("run") / "out"
+    config = tiny(max_updates=40, verify_every=20, save_every=20, warmup_updates=4, lr=0.1)
+    return train(config, data=face_folder, out=out, bins=[pairs_file]), config
+
+
+def test_a_run_learns(finished):
+    result, _ = finished
+    lines = read_log(result.out)
+    assert [line["update"] for line in lines] == list(range(2, 41, 2))
+    assert lines[-1]["loss"] < 0.5 * lines[0]["loss"]
+    assert lines[-1]["accuracy"] > 0.9
+    assert result.verifications[40]["stripes"]["accuracy"] > result.verifications[0]["stripes"]["accuracy"]
+
+
+def test_the_log_has_speed_waiting_and_learning_rate(finished):
+    line = read_log(finished[0].out)[3]
+    assert set(line) == {"update", "epoch", "loss", "accuracy", "lr", "images_per_second", "waiting"}
+    assert line["images_per_second"] > 0
+    assert 0 <= line["waiting"] < 1
+    assert line["epoch"] == line["update"] * 8 // 24
+
+
+def test_settings_are_saved_beside_the_checkpoint(finished):
+    result, config = finished
+    assert (result.out / "config.json").read_text() == config.to_json()
+
+
+def test_the_lineages_loader_takes_the_checkpoint(finished):
+    result, config = finished
+    symbol, args, auxs = mx.model.load_checkpoint(str(result.out / "latest"), 0)
+    assert symbol.list_arguments() == config.build_symbol().list_arguments()
+    assert symbol.tojson() == config.build_symbol().tojson()  # the plain graph, not the one that trained
+    assert set(args) == set(symbol.list_arguments()) - {"data"}  # and no classifier
+    assert set(auxs) == set(symbol.list_auxiliary_states())
+
+
+def test_the_best_checkpoint_scores_what_the_run_reported(finished, pairs_file):
+    result, _ = finished
+    assert result.best_update in (20, 40)
+    score = verify_pairs(Embedder(*load_checkpoint(result.out / "best", 0)), read_pairs(pairs_file))
+    assert score.accuracy == result.verifications[result.best_update]["stripes"]["accuracy"]
+
+
+def test_running_statistics_and_slopes_have_moved(finished):
+    saved = parameters(finished[0].out)
+    assert np.abs(saved["aux:vargface_head_conv1_bn_moving_mean"]).max() > 0
+    slopes = saved["arg:vargface_head_conv1_act_gamma"]
+    assert np.abs(slopes - 0.25).max() > 1e-5
+    assert slopes.shape == (8,)
+
+
+@pytest.mark.parametrize("stop", [3, 4])
+def test_a_resumed_run_ends_as_the_unbroken_one(tmp_path, face_folder, stop, monkeypatch):
+    train(tiny(), data=face_folder, out=tmp_path / "whole")
+
+    step, done = Trainer.step, []
+
+    def interrupted(self, batch):
+        if len(done) == stop:
+            raise KeyboardInterrupt
+        done.append(1)
+        return step(self, batch)
+
+    monkeypatch.setattr(Trainer, "step", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        train(tiny(), data=face_folder, out=tmp_path / "broken")
+    monkeypatch.setattr(Trainer, "step", step)
+    resumed = train(tiny(), data=face_folder, out=tmp_path / "broken", resume=True)
+    assert resumed.updates == 3
+    whole, broken = parameters(tmp_path / "whole"), parameters(tmp_path / "broken")
+    for name in whole:
+        np.testing.assert_array_equal(whole[name], broken[name], err_msg=name)
+
+
+def test_two_devices_train_as_one_does(face_folder, tmp_path):
+    """Without BN's statistics, which each device takes of its own slice, the slices add up to the batch."""
+    data = mx.nd.array(np.random.RandomState(0).uniform(0, 255, (8, 3, 112, 112)))
+    label = mx.nd.array([0, 1, 2, 3] * 2)
+    trained = []
+    for devices in ([mx.cpu(0)], [mx.cpu(0), mx.cpu(1)]):
+        mx.random.seed(1)
+        config = tiny()
+        symbol = mx.sym.load_json(training_graph(config.build_symbol(), config, 4).tojson())
+        nodes = json.loads(symbol.tojson())
+        for node in nodes["nodes"]:
+            if node["op"] == "BatchNorm":
+                node["attrs"]["use_global_stats"] = "True"
+        trainer = Trainer(
+            mx.sym.load_json(json.dumps(nodes)), data_shape=data.shape, devices=devices, schedule=lambda update: 0.05
+        )
+        if trained:
+            trainer.load_state(start)
+        else:
+            start = trainer.state()
+        for _ in range(3):
+            outputs = trainer.step(mx.io.DataBatch([data], [label]))
+        assert outputs[0].shape == (8,)
+        trained.append(trainer.state())
+    assert any(name.startswith("momentum:") for name in trained[1])
+    for name, value in trained[0].items():
+        np.testing.assert_allclose(value.asnumpy(), trained[1][name].asnumpy(), rtol=1e-4, atol=1e-6, err_msg=name)
+
+
+def test_scales_and_slopes_may_be_spared_the_weight_decay():
+    for decay_norm in (True, False):
+        config = tiny(decay_norm=decay_norm)
+        attributes = training_graph(config.build_symbol(), config, 4).attr_dict()
+        spared = {name for name, attrs in attributes.items() if attrs.get("__wd_mult__") == "0"}
+        assert bool(spared) != decay_norm
+        assert all(name.endswith("_gamma") for name in spared)
+        assert decay_norm or {"fc1_gamma", "vargface_head_conv1_act_gamma"} <= spared
+
+
+def test_plain_softmax_trains_too(face_folder, tmp_path):
+    result = train(tiny(loss="softmax", max_updates=2), data=face_folder, out=tmp_path / "out")
+    assert result.updates == 2
+    assert not any("fc7" in name for name in parameters(result.out))
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_checkpoint(face_folder, tmp_path, monkeypatch):
+    step = Trainer.step
+
+    def poisoned(self, batch):
+        self.updates = getattr(self, "updates", 0) + 1
+        if self.updates == 5:
+            batch.data[0][:] = np.nan
+        return step(self, batch)
+
+    monkeypatch.setattr(Trainer, "step", poisoned)
+    with pytest.raises(TrainingError, match=r"update 5: the loss is nan at learning rate .* Try a smaller lr"):
+        train(tiny(), data=face_folder, out=tmp_path / "out")
+    assert all(np.isfinite(value).all() for value in parameters(tmp_path / "out").values())
+
+
+def test_a_folder_with_a_run_is_not_overwritten(finished, face_folder):
+    result, config = finished
+    with pytest.raises(SettingError, match="already holds a run; give --resume"):
+        train(config, data=face_folder, out=result.out)
+
+
+def test_a_finished_run_says_so(finished, face_folder):
+    result, config = finished
+    with pytest.raises(SettingError, match=r"is finished \(40 updates\)"):
+        train(config, data=face_folder, out=result.out, resume=True)
+
+
+def test_resuming_with_other_settings_names_them(finished, face_folder):
+    result, _ = finished
+    other = tiny(max_updates=40, verify_every=20, save_every=20, warmup_updates=4, lr=0.2)
+    with pytest.raises(SettingError, match=r"lr: 0.1 then, 0.2 now"):
+        train(other, data=face_folder, out=result.out, resume=True)
+
+
+def test_resuming_nothing_says_so(face_folder, tmp_path):
+    with pytest.raises(SettingError, match="holds no run to resume"):
+        train(tiny(), data=face_folder, out=tmp_path / "none", resume=True)
+
+
+def test_devices_are_read_and_checked():
+    assert parse_devices("cpu:0, cpu:1") == [mx.cpu(0), mx.cpu(1)]
+    assert parse_devices("cpu") == [mx.cpu(0)]
+    with pytest.raises(SettingError, match="device 'tpu:0': expected cpu:N or gpu:N"):
+        parse_devices("tpu:0")
+    with pytest.raises(SettingError, match="given twice"):
+        parse_devices("cpu:0,cpu:0")
+    with pytest.raises(SetupError, match=r"gpu\(99\): MXNet sees"):
+        parse_devices("gpu:99")
+
+
+def test_a_batch_must_divide_among_the_devices(face_folder, tmp_path):
+    with pytest.raises(SettingError, match="multiple of the number of devices"):
+        train(tiny(batch_size=7), data=face_folder, out=tmp_path / "out", devices=[mx.cpu(0), mx.cpu(1)])
