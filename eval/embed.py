@@ -14,6 +14,9 @@ from vargfacenet.pictures import decode_picture
 class Embedder:
     """A network ready to embed batches of pictures.
 
+    Its parameters are those it was made with, for good: MXNet's fused convolutions keep a copy of their weights that
+    later ones would not reach. For other parameters make another.
+
     Parameters
     ----------
     symbol : mx.sym.Symbol
@@ -30,10 +33,6 @@ class Embedder:
         self.batch_size = batch_size
         self._module = mx.mod.Module(runnable(symbol), label_names=None, context=device or mx.cpu())
         self._module.bind([("data", (batch_size, *IMAGE_SHAPE))], for_training=False)
-        self.set_parameters(args, auxs)
-
-    def set_parameters(self, args, auxs):
-        """Takes other parameters for the same graph."""
         self._module.set_params(args, auxs)
 
     def embed_batch(self, pictures):

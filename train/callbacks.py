@@ -107,7 +107,6 @@ class Verifier:
         self._file = pathlib.Path(out) / "verification.json"
         self._out, self._device = pathlib.Path(out), device
         self._every, self._total = every, total
-        self._embedder = None
         self._scores = {}
         if resume and self._file.is_file():
             self._scores = {int(update): scores for update, scores in json.loads(self._file.read_text()).items()}
@@ -141,13 +140,10 @@ class Verifier:
         args, auxs = self._trainer.parameters()
         names = set(self._embedding.list_arguments())
         args = {name: value for name, value in args.items() if name in names}
-        if self._embedder is None:
-            self._embedder = Embedder(self._embedding, args, auxs, device=self._device)
-        else:
-            self._embedder.set_parameters(args, auxs)
+        embedder = Embedder(self._embedding, args, auxs, device=self._device)
         self._scores[update] = {}
         for name, pairs in self._pairs.items():
-            score = verify_pairs(self._embedder, pairs)
+            score = verify_pairs(embedder, pairs)
             self._scores[update][name] = dataclasses.asdict(score)
             log.info("update %d  %s: accuracy %.5f +- %.5f", update, name, score.accuracy, score.std)
         write_text(self._file, json.dumps(self._scores, indent=1) + "\n")

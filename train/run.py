@@ -163,13 +163,17 @@ def fit(trainer, iterator, first_update, last_update, *, callbacks):
         outputs = trainer.step(iterator.next())
         done, pending = pending, (update, outputs)
         waits = update == last_update or any(callback.needs_parameters(update) for callback in callbacks)
-        finished = [_loss_and_accuracy(item, trainer) for item in (done, pending if waits else None) if item]
-        seconds += time.perf_counter() - begin
-        for values in finished:
+        for item in (done, pending if waits else None):
+            if item is None:
+                continue
+            values = _loss_and_accuracy(item, trainer)
+            seconds += time.perf_counter() - begin
             for callback in callbacks:
                 callback.after_update(*values, seconds)
+            begin = time.perf_counter()
         if waits:
             pending = None
+        seconds += time.perf_counter() - begin
 
 
 def _loss_and_accuracy(item, trainer):

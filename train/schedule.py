@@ -30,7 +30,14 @@ def learning_rate_schedule(
         steps = [step - warmup_updates for step in lr_steps if warmup_updates < step < max_updates]
         main = LRScheduler("step", base_lr=lr, niters=rest, step_iter=steps, step_factor=lr_factor)
     else:
-        main = LRScheduler("cosine", base_lr=lr, target_lr=lr_final, niters=rest)
+        main = _phase("cosine", lr, lr_final, rest)
     if not warmup_updates:
         return LRSequential([main])
-    return LRSequential([LRScheduler("linear", base_lr=0, target_lr=lr, niters=warmup_updates), main])
+    return LRSequential([_phase("linear", 0, lr, warmup_updates), main])
+
+
+def _phase(mode, begin, end, updates):
+    if updates == 1:
+        # gluoncv divides by the updates that lie between the first and the last.
+        return LRScheduler("constant", base_lr=max(begin, end), niters=1)
+    return LRScheduler(mode, base_lr=begin, target_lr=end, niters=updates)

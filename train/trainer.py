@@ -72,6 +72,8 @@ class Trainer:
 
     def parameters(self):
         """Parameters and running statistics as they are now: two dicts of name to NDArray on the CPU."""
+        # BN's gradient writes the running statistics without telling MXNet's engine: reading them does not wait for it.
+        mx.nd.waitall()
         return self._module.get_params()
 
     def set_parameters(self, args, auxs, *, allow_missing=False):

@@ -35,7 +35,8 @@ def decode_picture(encoded, where, *, shape=IMAGE_SHAPE[1:]):
     """
     picture = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_COLOR) if len(encoded) else None
     if picture is None:
-        raise DataError(f"{where}: {len(encoded)} bytes that are no picture OpenCV can read")
+        fault = "a JPEG cut before its end" if is_cut(encoded) else "no picture OpenCV can read"
+        raise DataError(f"{where}: {len(encoded)} bytes that are {fault}")
     if shape is not None and picture.shape[:2] != tuple(shape):
         raise DataError(
             f"{where} is {picture.shape[1]}x{picture.shape[0]} pixels, expected an aligned face of {shape[1]}x{shape[0]}"

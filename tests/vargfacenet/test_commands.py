@@ -2,7 +2,9 @@
 
 import json
 import os
+import pathlib
 import pickle
+import re
 import subprocess
 import sys
 
@@ -14,6 +16,7 @@ from tests.conftest import picture
 from vargfacenet.checkpoint import save_checkpoint
 from vargfacenet.commands import main
 from vargfacenet.commands.train import _folder
+from vargfacenet.environment import explain_import_failure
 from vargfacenet.eval import write_pairs
 from vargfacenet.pictures import encode_jpeg
 from vargfacenet.symbols import get_symbol
@@ -230,7 +233,7 @@ def test_a_checkpoint_without_a_parameter_is_one_line(capsys, prefix, bin_file, 
     saved = mx.nd.load(f"{prefix}-0000.params")
     saved.pop("arg:pre_fc1_weight")
     mx.nd.save(str(tmp_path / "less-0000.params"), saved)
-    (tmp_path / "less-symbol.json").write_text(open(f"{prefix}-symbol.json").read())
+    (tmp_path / "less-symbol.json").write_text(pathlib.Path(f"{prefix}-symbol.json").read_text())
     assert "lacks 1 parameter(s) of its graph: pre_fc1_weight" in refused(
         capsys, "verify", tmp_path / "less", "--bins", bin_file
     )
@@ -287,9 +290,5 @@ def test_threads_are_set_before_mxnet_is_imported_unless_the_user_set_them():
     ],
 )
 def test_a_failed_import_is_explained(error, message):
-    import re
-
-    from vargfacenet.environment import explain_import_failure
-
     assert re.search(message, explain_import_failure(error))
     assert explain_import_failure(ValueError("other")) is None
