@@ -1,5 +1,6 @@
 """What MXNet needs from its surroundings, set before it is imported and explained when it is missing."""
 
+import ctypes
 import os
 
 
@@ -32,12 +33,12 @@ def explain_import_failure(error):
     """
     text = str(error)
     if isinstance(error, (OSError, ImportError)) and ".so" in text:
-        library = text.split(":")[0].strip()
-        remedy = _PACKAGES_OF_LIBRARIES.get(library)
-        where = (
-            f"install it (Debian, Ubuntu: apt-get install {remedy})" if remedy else "install the package that has it"
-        )
-        return f"the system library {library} is missing: {where}"
+        named = text.split(":")[0].strip()
+        missing = [library for library in _PACKAGES_OF_LIBRARIES if library == named or not _can_load(library)]
+        if named not in missing:
+            return f"the system library {named} is missing: install the package that has it"
+        packages = " ".join(_PACKAGES_OF_LIBRARIES[library] for library in missing)
+        return f"the system lacks {', '.join(missing)}: install it (Debian, Ubuntu: apt-get install {packages})"
     if isinstance(error, AttributeError) and "numpy" in text:
         return "MXNet 1.9.1 needs NumPy below 1.24: run 'make install', or pip install 'numpy==1.23.5'"
     if isinstance(error, ModuleNotFoundError):
@@ -45,11 +46,17 @@ def explain_import_failure(error):
     return None
 
 
+# What MXNet's wheel needs of a Linux system beyond the C library.
 _PACKAGES_OF_LIBRARIES = {
     "libgomp.so.1": "libgomp1",
-    "libGL.so.1": "libgl1",
-    "libgthread-2.0.so.0": "libglib2.0-0",
-    "libstdc++.so.6": "libstdc++6",
     "libquadmath.so.0": "libquadmath0",
-    "libgfortran.so.3": "libgfortran5",
+    "libstdc++.so.6": "libstdc++6",
 }
+
+
+def _can_load(library):
+    try:
+        ctypes.CDLL(library)
+    except OSError:
+        return False
+    return True

@@ -282,9 +282,9 @@ def test_threads_are_set_before_mxnet_is_imported_unless_the_user_set_them():
     [
         (
             OSError("libgomp.so.1: cannot open shared object file"),
-            "libgomp.so.1 is missing: .*apt-get install libgomp1",
+            "the system lacks libgomp.so.1: .*apt-get install libgomp1",
         ),
-        (ImportError("libGL.so.1: cannot open shared object file"), "libgl1"),
+        (ImportError("libGL.so.1: cannot open shared object file"), "libGL.so.1 is missing"),
         (ModuleNotFoundError("no", name="mxnet"), "package 'mxnet' is missing"),
         (AttributeError("module 'numpy' has no attribute 'bool'"), "NumPy below 1.24"),
     ],

@@ -14,7 +14,7 @@ log = logging.getLogger(__name__)
 # The built-in set that demo recipes train on.
 BUILTIN = {"identities": 200, "images": 20, "seed": 0}
 PAIRS = 600
-_VERIFIED_IDENTITIES, _VERIFIED_IMAGES = 60, 8
+_VERIFIED_IDENTITIES, _VERIFIED_IMAGES = 100, 12
 
 
 def add_parser(commands, common):

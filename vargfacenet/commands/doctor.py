@@ -43,6 +43,7 @@ def run(args):
             problems.append("NumPy is too new for MXNet 1.9.1: pip install 'numpy==1.23.5'")
     if "mxnet" in modules:
         problems += _look_at_mxnet(modules["mxnet"])
+    problems = list(dict.fromkeys(problems))  # one missing library may break several packages
     for problem in problems:
         print(f"PROBLEM      {problem}")
     print("all is well" if not problems else f"{len(problems)} problem(s)")
