@@ -47,7 +47,7 @@ def check_records(path, *, progress=None):
             bad.append((key, "a JPEG that is cut before its end"))
     for key in records.identity_keys:
         try:
-            reason = _identity_fault(records.read(int(key)), labels, records.keys)
+            reason = _identity_fault(records.read_range(int(key)), labels, records.keys)
         except DataError as error:
             reason = _reason(error, int(key))
         if reason:
@@ -63,10 +63,8 @@ def check_records(path, *, progress=None):
     )
 
 
-def _identity_fault(record, labels, keys):
-    if len(record.labels) < 2:
-        return "an identity record without the range of its pictures"
-    first, after = (int(label) for label in record.labels[:2])
+def _identity_fault(pictures, labels, keys):
+    first, after = pictures
     if not keys[0] <= first < after <= keys[-1] + 1:
         return f"an identity record of pictures {first}..{after - 1}, which the set does not have"
     found = {labels[key] for key in range(first, after) if key in labels}

@@ -16,9 +16,11 @@ import struct
 import numpy as np
 
 from vargfacenet.errors import DataError
+from vargfacenet.files import read_bytes
 from vargfacenet.pictures import decode_picture
 
 MAGIC = 0xCED7230A
+MOST_IDENTITIES = 1 << 24  # labels are float32, which holds whole numbers exactly up to here
 FRAME = struct.Struct("<II")  # magic, then continuation flag (3 bits) and length (29 bits)
 HEADER = struct.Struct("<IfQQ")  # number of labels in the payload (0: the next field is the label), label, two ids
 _CONTINUATIONS = {1: (2, 3), 2: (2, 3)}  # what may follow the first and a middle part of a split record
@@ -64,8 +66,16 @@ class RecordSet:
             raise DataError(f"cannot read {self.path}: {error.strerror}") from error
         self._size = os.fstat(self._descriptor).st_size
         self._offsets = dict(zip(keys.tolist(), offsets.tolist()))
+        self._tolerant = allow_cut
+        try:
+            self._open(keys, offsets, index_file, allow_cut)
+        except BaseException:
+            self.close()
+            raise
+
+    def _open(self, keys, offsets, index_file, allow_cut):
         last = int(keys[np.argmax(offsets)])
-        if not allow_cut and offsets.max() + FRAME.size > self._size:
+        if not allow_cut and int(offsets.max()) + FRAME.size > self._size:
             raise DataError(
                 f"{self.path} is cut: it ends at byte {self._size}, but {index_file.name} puts record {last} at byte "
                 f"{offsets.max()}; copy the file again"
@@ -120,11 +130,18 @@ class RecordSet:
             raise DataError(f"{where}: label {label}, expected a whole number in 0..{self.num_identities - 1}")
         return picture, int(label)
 
+    def read_range(self, key):
+        """The two whole numbers of an index or identity record; DataError where it holds none."""
+        labels = self.read(key).labels[:2].tolist()
+        if len(labels) < 2 or not all(label.is_integer() for label in labels):
+            raise DataError(f"{self.path}: record {key} holds {labels}, expected a range of records")
+        return int(labels[0]), int(labels[1])
+
     def _payload(self, key, offset):
         parts, expected = [], (0, 1)
         while True:
             where = f"{self.path}: record {key} at byte {offset}"
-            frame = os.pread(self._descriptor, FRAME.size, offset)
+            frame = os.pread(self._descriptor, FRAME.size, offset) if offset < self._size else b""
             if len(frame) < FRAME.size:
                 raise DataError(f"{where} is cut: the file ends at byte {self._size}; copy it again")
             magic, packed = FRAME.unpack(frame)
@@ -145,10 +162,15 @@ class RecordSet:
             offset += FRAME.size + (length + 3) // 4 * 4
 
     def _divide(self, keys):
-        first = self.read(int(keys[0]))
+        try:
+            first = self.read(int(keys[0]))
+        except DataError:
+            if not self._tolerant:
+                raise
+            return keys, keys[:0]  # a set whose first record is lost: all are looked at as pictures
         if keys[0] != 0 or len(first.labels) < 2 or first.picture:
             return keys, keys[:0]
-        begin, end = (int(label) for label in first.labels[:2])
+        begin, end = self.read_range(0)
         if not 1 <= begin <= end:
             raise DataError(
                 f"{self.path}: record 0 announces identity records {begin}..{end - 1}; it is no index record"
@@ -164,17 +186,23 @@ class RecordSet:
 
     def _properties(self):
         path = self.path.with_name("property")
-        if not path.is_file():
-            count = len(self.identity_keys) or 1 + max(int(self.read(int(key)).labels[0]) for key in self.keys)
-            return count, 112, 112
-        text = path.read_text(errors="replace").strip()
+        if not path.exists():
+            return len(self.identity_keys) or 1 + self._largest_label(), 112, 112
+        text = read_bytes(path).decode("utf-8", errors="replace").strip()
         try:
             identities, height, width = (int(number) for number in text.split(","))
         except ValueError:
             identities = height = width = 0
-        if min(identities, height, width) < 1:
+        if not (1 <= identities <= MOST_IDENTITIES and 1 <= height <= 4096 and 1 <= width <= 4096):
             raise DataError(f"{path} reads {text[:60]!r}, expected identities,height,width such as 85742,112,112")
         return identities, height, width
+
+    def _largest_label(self):
+        labels = [float(self.read(int(key)).labels[0]) for key in self.keys]
+        whole = [int(label) for label in labels if label.is_integer() and 0 <= label < MOST_IDENTITIES]
+        if not whole:
+            raise DataError(f"{self.path} has no property file beside it and no label to count identities by")
+        return max(whole)
 
 
 def record_file(path):

@@ -6,7 +6,7 @@ import struct
 
 import mxnet as mx
 
-from vargfacenet.data.records import FRAME, HEADER
+from vargfacenet.data.records import FRAME, HEADER, MOST_IDENTITIES
 from vargfacenet.errors import DataError
 from vargfacenet.files import atomic_path, read_bytes
 from vargfacenet.graph import IMAGE_SHAPE
@@ -47,6 +47,8 @@ def write_records(folder, faces):
                 raise DataError(f"identity {identity} follows {len(firsts) - 1}: expected them in order, from 0")
             writer.write_idx(key, _packed(float(identity), key, encoded))
             key += 1
+            if key + len(firsts) > MOST_IDENTITIES:
+                raise DataError(f"more than {MOST_IDENTITIES} records: the layout numbers them by float32")
         if not firsts:
             raise DataError(f"no face to write into {folder}")
         end_of_pictures = key

@@ -1,17 +1,16 @@
 """Verification sets, ``NAME.bin``: a pickle of encoded pictures, two a pair, and of which pairs are the same person.
 
-A pickle can run any code. The reader here admits what such a file needs, bytes and arrays of bytes, as Python 2 and 3
-wrote them, and refuses everything else before anything is called.
+A pickle can run any code; these are read by `vargfacenet.eval.byte_pickle`, which runs none.
 """
 
 import collections
-import io
 import pathlib
 import pickle
 
 import numpy as np
 
 from vargfacenet.errors import DataError
+from vargfacenet.eval import byte_pickle
 from vargfacenet.files import atomic_path, read_bytes
 from vargfacenet.pictures import SUFFIXES, as_face_jpeg, decode_picture, is_cut
 
@@ -38,7 +37,11 @@ def read_pairs(path):
     DataError
         Where the file is missing, holds anything else than such a set (none of which is run), or is inconsistent.
     """
-    content = _PairsUnpickler.load_bytes(read_bytes(path), path)
+    try:
+        content = byte_pickle.load(read_bytes(path))
+    except DataError as error:
+        separator = " " if str(error).startswith("is ") else ": "
+        raise DataError(f"{path}{separator}{error}") from None
     if not isinstance(content, (tuple, list)) or len(content) != 2:
         raise DataError(f"{path} is no verification set: expected (pictures, is_same), found {_kind(content)}")
     pictures, is_same = (_listed(part) for part in content)
@@ -47,7 +50,7 @@ def read_pairs(path):
     if len(pictures) != 2 * len(is_same) or not is_same:
         raise DataError(f"{path} holds {len(pictures)} pictures for {len(is_same)} pairs, expected two a pair")
     pictures = [_encoded(picture, index, path) for index, picture in enumerate(pictures)]
-    if not all(isinstance(same, (bool, int, np.bool_, np.integer)) and same in (0, 1) for same in is_same):
+    if not all(isinstance(same, int) and same in (0, 1) for same in is_same):
         raise DataError(f"{path}: expected true or false for each pair")
     return Pairs(pictures, np.array(is_same, dtype=bool))
 
@@ -95,7 +98,7 @@ def pairs_from_folder(images, pairs_file, *, resize=False):
     pictures, is_same = [], []
     for number, line in enumerate(text.splitlines(), start=1):
         where, fields = f"{pairs_file}: line {number}", line.split()
-        if not fields or (number == 1 and len(fields) <= 2):
+        if not fields or (number == 1 and len(fields) <= 2 and all(field.isdecimal() for field in fields)):
             continue
         if len(fields) == 3:
             fields = [fields[0], fields[1], fields[0], fields[2]]
@@ -127,7 +130,7 @@ def check_pairs(pairs):
 
 
 def _person_picture(images, name, number, where):
-    if not number.isdigit():
+    if not number.isdecimal():
         raise DataError(f"{where}: picture {number!r} of {name}, expected a whole number")
     stem = str(images / name / f"{name}_{int(number):04d}")
     for suffix in SUFFIXES:
@@ -137,106 +140,21 @@ def _person_picture(images, name, number, where):
     raise DataError(f"{where}: no picture {stem}.jpg (or .png)")
 
 
-class _PairsUnpickler(pickle.Unpickler):
-    """Reads pickles of lists, bytes and arrays; what they name is answered by stand-ins, never by the real thing."""
-
-    @classmethod
-    def load_bytes(cls, content, path):
-        try:
-            # Python 2's strings are bytes.
-            return cls(io.BytesIO(content), encoding="bytes").load()
-        except DataError as error:
-            raise DataError(f"{path}: {error}") from None
-        except MemoryError:
-            raise DataError(f"{path} is no verification set: it announces more than memory holds") from None
-        except Exception as error:  # noqa: BLE001 - damaged pickles raise anything
-            raise DataError(f"{path} is no verification set: {error or type(error).__name__}") from None
-
-    def find_class(self, module, name):
-        stand_in = _STAND_INS.get((module, name))
-        if stand_in is None:
-            raise DataError(f"its pickle asks for {module}.{name}, which no verification set needs; nothing was run")
-        return stand_in
-
-    def persistent_load(self, pid):
-        raise DataError("its pickle refers to objects outside it")
-
-
-class _Dtype:
-    """Stands for numpy.dtype: 'u1' and 'b1' only."""
-
-    def __init__(self, code, *_):
-        code = code.decode("latin1") if isinstance(code, bytes) else code
-        if code not in ("u1", "b1", "|u1", "|b1"):
-            raise DataError(f"its pickle holds an array of {code!r}, expected bytes (u1)")
-        self.kind = np.bool_ if "b1" in code else np.uint8
-
-    def __setstate__(self, state):
-        pass  # byte order and the like: single bytes have none
-
-
-class _Array:
-    """Stands for numpy.ndarray: a list of single bytes."""
-
-    values = np.empty(0, np.uint8)
-
-    def __init__(self, *_):
-        pass
-
-    def __setstate__(self, state):
-        _, shape, dtype, _, raw = state
-        if isinstance(raw, str):
-            raw = raw.encode("latin1")
-        if not isinstance(dtype, _Dtype) or not isinstance(raw, bytes) or len(shape) != 1 or shape[0] != len(raw):
-            raise DataError("its pickle holds an array that is not one row of bytes")
-        self.values = np.frombuffer(raw, np.uint8).astype(dtype.kind)
-
-
-def _scalar(dtype, raw):
-    return bool(np.frombuffer(raw if isinstance(raw, bytes) else raw.encode("latin1"), np.uint8)[0])
-
-
-def _encode(text, encoding):
-    """Stands for _codecs.encode, by which protocol 2 writes bytes."""
-    if encoding not in ("latin1", b"latin1") or not isinstance(text, str):
-        raise DataError("its pickle encodes text other than bytes")
-    return text.encode("latin1")
-
-
-_STAND_INS = {
-    ("_codecs", "encode"): _encode,
-    ("numpy", "ndarray"): _Array,
-    ("numpy", "dtype"): _Dtype,
-    **{
-        (f"numpy.{core}.multiarray", name): stand_in
-        for core in ("core", "_core")
-        for name, stand_in in (("_reconstruct", _Array), ("scalar", _scalar))
-    },
-    # An empty bytes object, as protocol 2 writes it; bytes(10 ** 12) would not be so small.
-    ("__builtin__", "bytes"): lambda *arguments: b"" if not arguments else _refuse_bytes(),
-    ("builtins", "bytes"): lambda *arguments: b"" if not arguments else _refuse_bytes(),
-}
-
-
-def _refuse_bytes():
-    raise DataError("its pickle builds bytes in a way no verification set needs")
-
-
 def _listed(part):
-    if isinstance(part, _Array):
+    if isinstance(part, byte_pickle.ByteArray):
         return part.values.tolist()
     return list(part) if isinstance(part, (list, tuple)) else None
 
 
 def _encoded(picture, index, path):
-    if isinstance(picture, _Array):
-        return picture.values.tobytes()
-    if isinstance(picture, (bytes, bytearray)):
-        return bytes(picture)
+    if isinstance(picture, byte_pickle.ByteArray) and picture.values is not None:
+        # The bytes it was made of, shared by all that refer to them.
+        return picture.values.base
+    if isinstance(picture, bytes):
+        return picture
     raise DataError(f"{path}: picture {index} is {_kind(picture)}, expected bytes or an array of them")
 
 
 def _kind(value):
-    return (
-        f"{type(value).__name__.strip('_').lower()} of {len(value)}" if hasattr(value, "__len__") else repr(value)[:40]
-    )
+    size = f" of {len(value)}" if isinstance(value, (list, tuple, bytes, str)) else ""
+    return f"{type(value).__name__.lower()}{size}"

@@ -45,6 +45,12 @@ class Verification:
     embedding_norm: float
     pairs: int
 
+    def as_dict(self):
+        """The fields as JSON takes them: a rate that is not a number becomes None."""
+        fields = dataclasses.asdict(self)
+        fields["tar"] = {far: None if np.isnan(value) else value for far, value in self.tar.items()}
+        return fields
+
 
 def verify_embeddings(embeddings, mirrored, is_same):
     """Scores embeddings by the protocol.

@@ -1,6 +1,5 @@
 """What happens beside the updates of a run: reports, checkpoints, verification."""
 
-import dataclasses
 import json
 import logging
 import math
@@ -63,6 +62,8 @@ class Progress:
         }
         self._file.write(json.dumps(line) + "\n")
         self._file.flush()
+        if self._bar is not None:
+            return
         log.info(
             "update %d/%d  epoch %d  loss %.4f  accuracy %.4f  lr %.5f  %.1f images/s  waiting for data %.1f%%",
             update,
@@ -144,7 +145,7 @@ class Verifier:
         self._scores[update] = {}
         for name, pairs in self._pairs.items():
             score = verify_pairs(embedder, pairs)
-            self._scores[update][name] = dataclasses.asdict(score)
+            self._scores[update][name] = score.as_dict()
             log.info("update %d  %s: accuracy %.5f +- %.5f", update, name, score.accuracy, score.std)
         write_text(self._file, json.dumps(self._scores, indent=1) + "\n")
 

@@ -128,7 +128,28 @@ _AT_LEAST = {
     "save_every": 1,
     "log_every": 1,
 }
-_AT_MOST = {"momentum": 0.9999, "seed": 2**32 - 1, "color_jitter": 1, "cutoff": 112, "compress": 1, "m2": 1.6, "m3": 1}
+_AT_MOST = {
+    "batch_size": 65_536,
+    "max_updates": 10**9,
+    "warmup_updates": 10**9,
+    "verify_every": 10**9,
+    "save_every": 10**9,
+    "log_every": 10**9,
+    "lr": 100,
+    "lr_factor": 1,
+    "lr_final": 100,
+    "weight_decay": 1,
+    "clip_gradient": 1e6,
+    "scale": 1000,
+    "m1": 4,
+    "momentum": 0.9999,
+    "seed": 2**32 - 1,
+    "color_jitter": 1,
+    "cutoff": 112,
+    "compress": 1,
+    "m2": 1.6,
+    "m3": 1,
+}
 _UNITS = {"m2": "radians", "cutoff": "pixels"}
 
 
@@ -159,6 +180,9 @@ def resolve(recipe, settings=None):
         values[name] = convert(name, value, kinds[name])
         if name in _AT_LEAST:
             check_range(name, values[name], _AT_LEAST[name], _AT_MOST.get(name), _UNITS.get(name, ""))
+    if "max_updates" in (settings or {}) and "warmup_updates" not in settings:
+        # A run cut short by hand warms up for no more than a tenth of it.
+        values["warmup_updates"] = min(values.get("warmup_updates", 0), values["max_updates"] // 10)
     config = Config(**values)
     if config.loss not in LOSSES:
         raise unknown("loss", config.loss, LOSSES)

@@ -10,14 +10,15 @@ import mxnet as mx
 import numpy as np
 
 from vargfacenet.data import Augmentation, FaceIterator, RecordSet
-from vargfacenet.errors import SettingError, TrainingError
+from vargfacenet.errors import DataError, SettingError, TrainingError
 from vargfacenet.eval import read_pairs
+from vargfacenet.eval.verification import FOLDS
 from vargfacenet.files import write_text
 from vargfacenet.graph import IMAGE_SHAPE, runnable
 from vargfacenet.symbols.heads import margin_softmax, softmax
 from vargfacenet.train.callbacks import Keeper, Progress, Verifier
 from vargfacenet.train.schedule import learning_rate_schedule
-from vargfacenet.train.state import check_unused, load_state, saved_update
+from vargfacenet.train.state import check_same_data, check_unused, load_state, saved_update
 from vargfacenet.train.trainer import Trainer
 
 log = logging.getLogger(__name__)
@@ -65,6 +66,9 @@ def train(config, *, data, out, bins=(), devices=None, resume=False):
         raise SettingError(
             f"{records.path} holds {records.height}x{records.width} pictures, networks here take 112x112"
         )
+    for name, item in pairs.items():
+        if len(item.is_same) < FOLDS:
+            raise DataError(f"{name} holds {len(item.is_same)} pairs, too few: the protocol has {FOLDS} folds")
     if not resume:
         check_unused(out)
     first_update = saved_update(out, config) if resume else 0
@@ -93,7 +97,12 @@ def train(config, *, data, out, bins=(), devices=None, resume=False):
     if resume:
         load_state(out, trainer)
         log.info("resuming %s at update %d of %d", out, first_update, config.max_updates)
+    check_same_data(
+        out, {"pictures": len(records), "identities": records.num_identities, "verification": sorted(pairs)}
+    )
     write_text(out / "config.json", config.to_json())
+    if not resume:
+        (out / "log.jsonl").write_text("")
     iterator = FaceIterator(
         records,
         batch_size=config.batch_size,
@@ -128,6 +137,7 @@ def train(config, *, data, out, bins=(), devices=None, resume=False):
     finally:
         iterator.close()
         progress.close()
+        records.close()
     seconds = time.time() - begin
     return Result(out, config.max_updates - first_update, seconds, verifier.verifications(), verifier.best_update)
 
@@ -183,8 +193,8 @@ def _loss_and_accuracy(item, trainer):
     if not np.isfinite(loss):
         lr = trainer.schedule(update)
         raise TrainingError(
-            f"update {update}: the loss is {loss} at learning rate {lr:g}; nothing of it was kept. Try a smaller lr "
-            f"(--set lr={lr / 10:g}), a longer warm-up (warmup_updates), or clip_gradient=1"
+            f"update {update}: the loss is {loss} at learning rate {lr:g}; the checkpoints are of earlier updates. Try a "
+            f"smaller lr (--set lr={lr / 10:g}), a longer warm-up (warmup_updates), or clip_gradient=1"
         )
     return update, loss, float(correct.asnumpy().mean())
 

@@ -23,7 +23,7 @@ def learning_rate_schedule(
     Returns
     -------
     callable
-        The learning rate (float) of an update (int, from 0).
+        The learning rate (float) of an update (int); the optimizer calls its first update 1.
     """
     rest = max_updates - warmup_updates
     if schedule == "step":

@@ -7,7 +7,7 @@ import pathlib
 import mxnet as mx
 
 from vargfacenet.errors import CheckpointError, SettingError
-from vargfacenet.files import atomic_path, read_bytes
+from vargfacenet.files import atomic_path, read_bytes, write_text
 
 STATE = "state.params"
 _MAY_CHANGE = {"verify_every", "save_every", "log_every"}
@@ -38,8 +38,7 @@ def saved_update(out, config):
     out = pathlib.Path(out)
     if not (out / STATE).is_file():
         raise SettingError(f"{out} holds no run to resume (no {STATE}); leave --resume out to start one")
-    saved = json.loads(read_bytes(out / "config.json"))
-    given = json.loads(config.to_json())
+    saved, given = _settings(out / "config.json"), json.loads(config.to_json())
     names = [field.name for field in dataclasses.fields(config) if field.name not in _MAY_CHANGE]
     changed = [f"{name}: {saved.get(name)} then, {given[name]} now" for name in names if saved.get(name) != given[name]]
     if changed:
@@ -50,10 +49,37 @@ def saved_update(out, config):
     return update
 
 
+def check_same_data(out, sets):
+    """Compares the sets of a run (dict of text to what describes them) with those it was started on, or notes them.
+
+    SettingError names what differs where the folder's run had other sets.
+    """
+    path = pathlib.Path(out) / "data.json"
+    if not (pathlib.Path(out) / STATE).is_file():
+        write_text(path, json.dumps(sets, indent=1) + "\n")
+        return
+    saved = _settings(path)
+    changed = [
+        f"{name}: {saved.get(name)} then, {value} now" for name, value in sets.items() if saved.get(name) != value
+    ]
+    if changed:
+        raise SettingError(f"{out} was started on other data ({'; '.join(changed)}); give the same to resume it")
+
+
+def _settings(path):
+    try:
+        settings = json.loads(read_bytes(path))
+    except ValueError:
+        settings = None
+    if not isinstance(settings, dict):
+        raise CheckpointError(f"{path} is damaged; the run cannot be resumed without it")
+    return settings
+
+
 def check_unused(out):
-    """SettingError where a folder already holds a run."""
+    """SettingError where a folder already holds a run that got as far as its first save."""
     out = pathlib.Path(out)
-    if (out / STATE).exists() or (out / "config.json").exists():
+    if (out / STATE).exists():
         raise SettingError(f"{out} already holds a run; give --resume to go on with it, or another --out")
 
 

@@ -126,7 +126,7 @@ def parse_devices(text):
     devices = []
     for item in text.split(","):
         kind, _, number = item.strip().partition(":")
-        if kind not in ("cpu", "gpu") or not (number or "0").isdigit():
+        if kind not in ("cpu", "gpu") or not ((number or "0").isdecimal() and int(number or 0) < 256):
             raise SettingError(f"device {item.strip()!r}: expected cpu:N or gpu:N, separated by commas")
         devices.append(mx.Context(kind, int(number or 0)))
     gpus = mx.context.num_gpus()

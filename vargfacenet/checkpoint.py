@@ -5,6 +5,9 @@ What is saved here is therefore the plain published graph, embedding only; class
 """
 
 import collections
+import contextlib
+import json
+import os
 import pathlib
 
 import mxnet as mx
@@ -43,10 +46,7 @@ def load_checkpoint(prefix, epoch, *, output="fc1"):
     for path in (symbol_file, params_file):
         if not path.is_file():
             raise CheckpointError(f"no checkpoint file {path}: give PREFIX and --epoch as in PREFIX-0000.params")
-    try:
-        symbol = mx.sym.load(str(symbol_file))
-    except (mx.base.MXNetError, UnicodeDecodeError) as error:
-        raise CheckpointError(f"{symbol_file} holds no MXNet graph: {_first_line(error)}") from error
+    symbol = _load_symbol(symbol_file)
     try:
         saved = mx.nd.load(str(params_file))
     except mx.base.MXNetError as error:
@@ -61,7 +61,12 @@ def load_checkpoint(prefix, epoch, *, output="fc1"):
 
 def fitting_parameters(symbol, args, auxs, source):
     """The parameters that `symbol` needs, as float32; CheckpointError names those missing or misshapen in `source`."""
-    arg_shapes, _, aux_shapes = symbol.infer_shape(data=(1, *IMAGE_SHAPE))
+    try:
+        arg_shapes, out_shapes, aux_shapes = symbol.infer_shape(data=(1, *IMAGE_SHAPE))
+    except (mx.base.MXNetError, ValueError) as error:
+        raise CheckpointError(f"the graph of {source} does not fit faces of 112x112: {_first_line(error)}") from error
+    if out_shapes is None or len(out_shapes[0]) != 2:
+        raise CheckpointError(f"the graph of {source} gives no embedding of faces of 112x112, but shapes {out_shapes}")
     needed = [
         ({n: s for n, s in zip(symbol.list_arguments(), arg_shapes) if n != "data"}, args),
         (dict(zip(symbol.list_auxiliary_states(), aux_shapes)), auxs),
@@ -106,6 +111,40 @@ def save_checkpoint(prefix, epoch, symbol, args, auxs):
 def checkpoint_files(prefix, epoch):
     """The two paths of a checkpoint: symbol and parameters."""
     return pathlib.Path(f"{prefix}-symbol.json"), pathlib.Path(f"{prefix}-{epoch:04d}.params")
+
+
+def _load_symbol(path):
+    """The graph in a file, its structure looked at first: MXNet follows whatever node number it reads."""
+    try:
+        text = path.read_text(encoding="utf-8")
+        nodes = json.loads(text)["nodes"]
+        sound = all(
+            isinstance(source, int) and 0 <= source < index and all(0 <= number < 64 for number in rest)
+            for index, node in enumerate(nodes)
+            for source, *rest in node["inputs"]
+        )
+    except (ValueError, KeyError, TypeError, OSError, RecursionError):
+        sound = False
+    if not sound:
+        raise CheckpointError(f"{path} holds no MXNet graph")
+    try:
+        with _quiet():
+            return mx.sym.load_json(text)
+    except (mx.base.MXNetError, ValueError) as error:
+        raise CheckpointError(f"{path} holds no MXNet graph: {_first_line(error)}") from error
+
+
+@contextlib.contextmanager
+def _quiet():
+    """Keeps standard error from MXNet's C++ code, which remarks on every graph of an older version."""
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
 
 
 def _embedding_graph(symbol, output, symbol_file):

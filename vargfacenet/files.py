@@ -14,6 +14,9 @@ def atomic_path(path):
     The bytes are on the disk before the name is, so that a crash leaves the old file or the new one.
     """
     path = pathlib.Path(path)
+    if path.is_dir():
+        raise DataError(f"cannot write {path}: it is a folder")
+    path = path.resolve()  # through a link, so that what it points to is written
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -23,7 +26,10 @@ def atomic_path(path):
         os.replace(temporary, path)
         _sync_folder(path.parent)
     except OSError as error:
-        raise DataError(f"cannot write {path}: {error.strerror or error}") from error
+        # Whoever uses the path may also fail to read another one.
+        other = error.filename and pathlib.Path(error.filename).resolve() not in (path, path.parent, temporary)
+        what = f"read {error.filename}" if other else f"write {path}"
+        raise DataError(f"cannot {what}: {error.strerror or error}") from error
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink()

@@ -59,7 +59,7 @@ def convert(name, value, kind):
     """
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if origin is typing.Union:
-        if value is None or (isinstance(value, str) and value.lower() in ("none", "")):
+        if value is None or (isinstance(value, str) and value.lower() == "none"):
             return None
         return convert(name, value, next(argument for argument in arguments if argument is not type(None)))
     if origin in (tuple, list, collections.abc.Sequence):
@@ -79,9 +79,9 @@ def convert(name, value, kind):
         raise SettingError(f"{name}={value!r}: expected {_NUMBERS[kind]}")
     try:
         number = kind(text)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise SettingError(f"{name}={value!r}: expected {_NUMBERS[kind]}") from None
-    if (kind is int and isinstance(value, float) and value != number) or number != number:
+    if (kind is int and isinstance(value, float) and value != number) or not abs(number) < 1e300:
         raise SettingError(f"{name}={value!r}: expected {_NUMBERS[kind]}")
     return number
 

@@ -8,7 +8,7 @@ from vargfacenet.graph import IMAGE_SHAPE
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 JPEG_QUALITY = 95
-_JPEG_START, _JPEG_END = b"\xff\xd8", b"\xff\xd9"
+_JPEG_START, _JPEG_SCAN, _JPEG_END = b"\xff\xd8", b"\xff\xda", b"\xff\xd9"
 
 
 def decode_picture(encoded, where, *, shape=IMAGE_SHAPE[1:]):
@@ -33,7 +33,10 @@ def decode_picture(encoded, where, *, shape=IMAGE_SHAPE[1:]):
     DataError
         Where the bytes are no picture, or one of another shape.
     """
-    picture = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_COLOR) if len(encoded) else None
+    try:
+        picture = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_COLOR) if len(encoded) else None
+    except cv2.error:  # of sizes that OpenCV takes for an attack
+        picture = None
     if picture is None:
         fault = "a JPEG cut before its end" if is_cut(encoded) else "no picture OpenCV can read"
         raise DataError(f"{where}: {len(encoded)} bytes that are {fault}")
@@ -45,8 +48,11 @@ def decode_picture(encoded, where, *, shape=IMAGE_SHAPE[1:]):
 
 
 def is_cut(encoded):
-    """Whether a JPEG lacks its end, which OpenCV decodes to a half-grey picture without a word."""
-    return encoded.startswith(_JPEG_START) and _JPEG_END not in encoded[-64:]
+    """Whether a JPEG lacks its end, which OpenCV decodes to a half-grey picture without a word.
+
+    Damage between beginning and end cannot be told from content.
+    """
+    return encoded.startswith(_JPEG_START) and encoded.find(_JPEG_END, encoded.find(_JPEG_SCAN)) < 0
 
 
 def encode_jpeg(picture, *, quality=JPEG_QUALITY):

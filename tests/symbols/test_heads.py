@@ -111,16 +111,20 @@ def test_correct_ignores_the_margin():
     assert correct[0] == 1
 
 
-def test_a_larger_angle_is_a_larger_loss_even_beyond_pi():
-    weight = np.eye(IDENTITIES, SIZE)
-    angles = np.linspace(0.01, math.pi - 0.01, 60)
-    embedding = np.stack([np.cos(angles), *([np.zeros(60)] * 4), np.sin(angles)], axis=1)
-    embedding[:, 1] = 0
-    for margins in ({}, {"m1": 2.0, "m2": 0.3}):
-        loss, _, _ = run(margin_head(scale=4.0, **margins), embedding, np.zeros(60), fc7_weight=weight)
-        target = -np.log(np.exp(loss) - 1)  # grows with the target logit, all other logits being known
-        assert (np.diff(target) < 0.9).all()
-        assert loss[-1] > loss[len(loss) // 2] > loss[0]
+@pytest.mark.parametrize("margins", [{}, {"m1": 2.0, "m2": 0.3}, {"m1": 4.0, "m2": 0.0}])
+def test_beyond_pi_the_target_goes_on_falling(margins):
+    """psi(t) = (-1)^k cos(t) - 2k for t in k pi .. (k + 1) pi [SphereFace], recovered from the loss of two identities."""
+    e, label = mx.sym.var("e"), mx.sym.var("l")
+    head = margin_softmax(e, label, num_identities=2, embedding_size=2, scale=1.0, **margins)
+    angles = np.linspace(0.02, math.pi - 0.02, 50)
+    embedding = np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    loss, _, _ = run(head, embedding, np.zeros(50), fc7_weight=np.eye(2))
+    found = np.sin(angles) - np.log(np.exp(loss) - 1)
+    after = margins.get("m1", 1.0) * angles + margins.get("m2", 0.5)
+    turns = np.floor(after / math.pi)
+    expected = (-1) ** turns * np.cos(after) - 2 * turns
+    np.testing.assert_allclose(found, expected, atol=2e-3)
+    assert (np.diff(expected) < 0).all()
 
 
 @pytest.mark.parametrize("embedding", [np.zeros((2, SIZE)), np.eye(2, SIZE), -np.eye(2, SIZE), 1e18 * np.eye(2, SIZE)])

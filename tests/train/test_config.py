@@ -45,10 +45,12 @@ def test_settings_survive_their_json():
     ("settings", "message"),
     [
         ({"batchsize": 3}, "unknown setting 'batchsize': did you mean 'batch_size'"),
-        ({"batch_size": 0}, "batch_size=0: expected at least 1"),
+        ({"batch_size": 0}, "batch_size=0: expected between 1 and 65536"),
         ({"batch_size": "many"}, "batch_size='many': expected a whole number"),
         ({"batch_size": 2.5}, "expected a whole number"),
         ({"lr": "nan"}, "lr='nan': expected a number"),
+        ({"lr": "inf"}, "lr='inf': expected a number"),
+        ({"max_updates": 10**400}, "expected a whole number"),
         ({"m2": 3}, "m2=3.0: expected between 0 and 1.6 radians"),
         ({"mirror": "perhaps"}, "mirror='perhaps': expected true or false"),
         ({"loss": "margins"}, "unknown loss 'margins': did you mean 'margin'"),

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from vargfacenet.checkpoint import load_checkpoint
-from vargfacenet.errors import SettingError, SetupError, TrainingError
+from vargfacenet.errors import DataError, SettingError, SetupError, TrainingError
 from vargfacenet.eval import Embedder, read_pairs, verify_pairs, write_pairs
 from vargfacenet.train.config import resolve
 from vargfacenet.train.run import read_log, train, training_graph
@@ -201,6 +201,33 @@ def test_resuming_with_other_settings_names_them(finished, face_folder):
     other = tiny(**{**LEARNING, "lr": 0.2})
     with pytest.raises(SettingError, match=r"lr: 0.05 then, 0.2 now"):
         train(other, data=face_folder, out=result.out, resume=True)
+
+
+def test_resuming_on_other_data_says_so(finished, tmp_path, face_folder):
+    result, _ = finished
+    state = (result.out / "state.params").read_bytes()
+    (tmp_path / "data.json").write_bytes((result.out / "data.json").read_bytes())
+    (tmp_path / "state.params").write_bytes(state)
+    longer = tiny(**{**LEARNING, "max_updates": 61})
+    (tmp_path / "config.json").write_text(longer.to_json())
+    with pytest.raises(SettingError, match="verification: .'stripes'. then, .. now"):
+        train(longer, data=face_folder, out=tmp_path, resume=True)
+
+
+def test_a_run_stopped_before_its_first_save_can_be_started_again(face_folder, tmp_path, monkeypatch):
+    step = Trainer.step
+    monkeypatch.setattr(Trainer, "step", lambda self, batch: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        train(tiny(max_updates=2), data=face_folder, out=tmp_path / "out")
+    monkeypatch.setattr(Trainer, "step", step)
+    assert train(tiny(max_updates=2), data=face_folder, out=tmp_path / "out").updates == 2
+
+
+def test_a_verification_set_that_is_too_small_is_refused_before_training(face_folder, tmp_path, pairs_set):
+    write_pairs(tmp_path / "few.bin", pairs_set[0][:8], pairs_set[1][:4])
+    with pytest.raises(DataError, match="few holds 4 pairs, too few"):
+        train(tiny(), data=face_folder, out=tmp_path / "out", bins=[tmp_path / "few.bin"])
+    assert not (tmp_path / "out").exists()
 
 
 def test_resuming_nothing_says_so(face_folder, tmp_path):

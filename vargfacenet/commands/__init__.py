@@ -46,7 +46,7 @@ def main(arguments=None):
 
 
 def _refuse(args, error, message, status=REFUSED):
-    if args.debug and error is not None:
+    if getattr(args, "debug", False) and error is not None:
         logging.getLogger(__name__).error("details of the error", exc_info=error)
     message = " ".join(message.split())
     print(f"vargfacenet {args.command}: error: {message}", file=sys.stderr)
@@ -57,7 +57,10 @@ def _parser():
     parser = _Parser(prog="vargfacenet", description="Lightweight face recognition on Apache MXNet.")
     parser.add_argument("--version", action="version", version=f"vargfacenet {__version__}")
     common = argparse.ArgumentParser(add_help=False)
-    common.add_argument("--debug", action="store_true", help="show where an error comes from")
+    # Without a default of its own, so that a sub-command does not undo the flag of its command.
+    common.add_argument(
+        "--debug", action="store_true", default=argparse.SUPPRESS, help="show where an error comes from"
+    )
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=_Parser)
     for name in COMMANDS:
         importlib.import_module(f"vargfacenet.commands.{name}").add_parser(commands, common)

@@ -3,9 +3,8 @@
 import argparse
 import logging
 import pathlib
+import statistics
 import time
-
-import numpy as np
 
 from vargfacenet.commands.output import progress
 
@@ -131,7 +130,11 @@ def run_check(args):
     check = check_records(args.path, progress=lambda keys: progress(keys, unit="record"))
     print(f"{args.path}: {check.pictures} pictures, {check.shape[1]}x{check.shape[0]}, {check.identities} identities")
     if len(check.per_identity):
-        low, middle, high = check.per_identity[0], np.median(check.per_identity), check.per_identity[-1]
+        low, middle, high = (
+            check.per_identity[0],
+            statistics.median(check.per_identity.tolist()),
+            check.per_identity[-1],
+        )
         print(
             f"pictures of an identity: {low} to {high}, median {middle:g}; {len(check.per_identity)} identities have any"
         )

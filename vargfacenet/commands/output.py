@@ -2,8 +2,6 @@
 
 import sys
 
-import tqdm
-
 
 def print_table(headers, rows):
     """Prints rows of text under headers: numbers to the right, words to the left."""
@@ -18,10 +16,12 @@ def print_table(headers, rows):
 
 def progress(items=None, **options):
     """A tqdm bar on standard error, where that is a terminal; silent elsewhere."""
+    import tqdm  # here, so that doctor can say that it is missing
+
     return tqdm.tqdm(items, file=sys.stderr, disable=not sys.stderr.isatty(), **options)
 
 
 def verification_cells(score):
     """Accuracy and TAR at FAR 1e-3 of a verification (dict of its fields), as the cells of a table."""
     tar = score["tar"]["0.001"]
-    return [f"{score['accuracy']:.5f} +- {score['std']:.5f}", f"{tar:.4f}" if tar == tar else "-"]
+    return [f"{score['accuracy']:.5f} +- {score['std']:.5f}", "-" if tar is None else f"{tar:.4f}"]

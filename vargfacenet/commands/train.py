@@ -2,6 +2,7 @@
 
 import argparse
 import pathlib
+import shutil
 
 from vargfacenet.commands.output import print_table, verification_cells
 from vargfacenet.options import split_assignments
@@ -60,18 +61,23 @@ def run(args):
 
 
 def _folder(recipe, resume):
-    """``runs/RECIPE``, or with a number behind it: the first that is free, or the newest to resume."""
-    numbered = [RUNS / recipe, *(RUNS / f"{recipe}-{number}" for number in range(2, 10_000))]
-    free = next(index for index, path in enumerate(numbered) if not path.exists())
-    return numbered[max(free - 1, 0)] if resume else numbered[free]
+    """``runs/RECIPE``, or with a number behind it: the highest there is to resume, or the one after it."""
+    taken = [path.name[len(recipe) + 1 :] for path in RUNS.glob(f"{recipe}-*")]
+    highest = max([int(number) for number in taken if number.isdecimal()], default=1 if (RUNS / recipe).exists() else 0)
+    number = max(highest, 1) if resume else highest + 1
+    return RUNS / (recipe if number == 1 else f"{recipe}-{number}")
 
 
 def _builtin_faces():
     from vargfacenet.commands.data import BUILTIN, write_builtin_set
 
     folder = DATASETS / "synth"
-    if not (folder / "train.rec").is_file() or not (folder / "synth.bin").is_file():
-        write_builtin_set(folder, **BUILTIN)
+    if not folder.exists():
+        # Drawn beside it and renamed, so that a stop leaves nothing that looks like a set.
+        half = DATASETS / ".synth-half-drawn"
+        shutil.rmtree(half, ignore_errors=True)
+        write_builtin_set(half, **BUILTIN)
+        half.rename(folder)
     return folder
 
 

@@ -1,8 +1,6 @@
 """``vargfacenet verify``: the verification protocol on a checkpoint."""
 
-import dataclasses
 import json
-import math
 import pathlib
 
 from vargfacenet.commands.output import print_table, progress, verification_cells
@@ -45,10 +43,7 @@ def run(args):
     scores = {}
     for name, pairs in sets.items():
         with progress(total=len(pairs.pictures), unit="picture", desc=name) as bar:
-            scores[name] = dataclasses.asdict(verify_pairs(embedder, pairs, progress=bar.update))
-    if args.json:
-        finite = {name: {**score, "tar": _finite(score["tar"])} for name, score in scores.items()}
-        write_text(args.json, json.dumps(finite, indent=2) + "\n")
+            scores[name] = verify_pairs(embedder, pairs, progress=bar.update).as_dict()
     headers = ["set", "accuracy", "TAR@FAR=1e-3", "no flip", "threshold", "norm", "pairs"]
     rows = []
     for name, score in scores.items():
@@ -56,8 +51,6 @@ def run(args):
         tail = [plain, f"{score['threshold']:.3f}", f"{score['embedding_norm']:.3f}", score["pairs"]]
         rows.append([name, *verification_cells(score), *tail])
     print_table(headers, rows)
+    if args.json:
+        write_text(args.json, json.dumps(scores, indent=2) + "\n")
     return 0
-
-
-def _finite(tar):
-    return {far: value if math.isfinite(value) else None for far, value in tar.items()}

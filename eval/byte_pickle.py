@@ -1,0 +1,236 @@
+"""Reads the pickles of verification sets by itself: lists, tuples, bytes, numbers, and arrays of single bytes.
+
+A pickle is a program for a stack machine, and Python's own machine runs whatever code it names. This one knows the
+instructions that such sets are made of, as Python 2 and 3 and NumPy wrote them, and stops at any other. Nothing that a
+pickle names is ever looked up, and no more bytes are made than the file holds.
+"""
+
+import ast
+import struct
+
+import numpy as np
+
+from vargfacenet.errors import DataError
+
+
+class ByteArray:
+    """A 1-D array of uint8 or bool, as found in a pickle; ``values`` is the NumPy array."""
+
+    def __init__(self):
+        self.values = None
+
+    def fill(self, dtype, raw, shape):
+        raw = raw.encode("latin1") if isinstance(raw, str) else raw
+        if not isinstance(dtype, _Dtype) or not isinstance(raw, bytes) or shape != (len(raw),):
+            raise DataError("its pickle holds an array that is not one row of bytes")
+        self.values = np.frombuffer(raw, dtype.kind)
+        return self
+
+
+class _Dtype:
+    """A dtype of single bytes."""
+
+    def __init__(self, code, *_):
+        code = code.decode("latin1") if isinstance(code, bytes) else code
+        if code not in ("u1", "b1", "|u1", "|b1"):
+            raise DataError(f"its pickle holds an array of {str(code)[:20]!r}, expected bytes (u1)")
+        self.kind = np.bool_ if "b1" in code else np.uint8
+
+
+class _Name:
+    """A name that a pickle asks for; it is compared and never looked up."""
+
+    def __init__(self, module, name):
+        text = [part.decode("latin1") if isinstance(part, bytes) else str(part) for part in (module, name)]
+        self.full = ".".join(text)
+        self.short = self.full.replace("numpy._core.", "numpy.core.")
+        if self.short not in _CALLS and self.short != "numpy.ndarray":
+            raise DataError(f"its pickle asks for {self.full[:80]}, which no verification set needs; nothing was run")
+
+
+def load(content):
+    """What a pickle holds.
+
+    Parameters
+    ----------
+    content : bytes
+        The pickle, of any protocol.
+
+    Returns
+    -------
+    object
+        Lists, tuples, bytes, str, int, bool, None and `ByteArray`; Python 2's strings as bytes.
+
+    Raises
+    ------
+    DataError
+        Where it is damaged, or holds or does anything else.
+    """
+    try:
+        return _Machine(content).run()
+    except (IndexError, KeyError, ValueError, TypeError, SyntaxError, AttributeError, struct.error) as error:
+        raise DataError(f"is no verification set: its pickle is damaged ({type(error).__name__})") from None
+
+
+class _Machine:
+    def __init__(self, content):
+        self.content, self.at = content, 0
+        self.stack, self.marks, self.memo = [], [], {}
+        self.budget = len(content)  # bytes that may still be made by encoding
+
+    def run(self):
+        while True:
+            code = self.take(1)
+            if code == b".":
+                return self.stack.pop()
+            instruction = _INSTRUCTIONS.get(code)
+            if instruction is None:
+                raise DataError(f"is no verification set: its pickle has the instruction {code!r}, which none needs")
+            instruction(self)
+
+    def take(self, count):
+        part = self.content[self.at : self.at + count]
+        if len(part) < count:
+            raise DataError("is no verification set: it is cut, or no pickle")
+        self.at += count
+        return part
+
+    def number(self, form):
+        return struct.unpack(form, self.take(struct.calcsize(form)))[0]
+
+    def line(self):
+        end = self.content.index(b"\n", self.at)
+        return self.take(end + 1 - self.at)[:-1]
+
+    def push(self, value):
+        self.stack.append(value)
+
+    def pop(self, count):
+        values = self.stack[len(self.stack) - count :]
+        if len(values) < count:
+            raise IndexError
+        del self.stack[len(self.stack) - count :]
+        return values
+
+    def since_mark(self):
+        return self.pop(len(self.stack) - self.marks.pop())
+
+    def append(self, values):
+        target = self.stack[-1]
+        if not isinstance(target, list):
+            raise TypeError
+        target.extend(values)
+
+    def whole_number(self, text):
+        if len(text) > 20:
+            raise ValueError
+        self.push({b"00": False, b"01": True}.get(text) if text in (b"00", b"01") else int(text.rstrip(b"L")))
+
+    def reduce(self):
+        name, arguments = self.pop(2)
+        if not isinstance(name, _Name) or not isinstance(arguments, tuple):
+            raise TypeError
+        self.push(_CALLS[name.short](self, *arguments))
+
+    def build(self):
+        state = self.stack.pop()
+        target = self.stack[-1]
+        if isinstance(target, ByteArray):
+            _, shape, dtype, _, raw = state
+            target.fill(dtype, raw, shape)
+        elif not isinstance(target, _Dtype):  # of a dtype the state is its byte order: single bytes have none
+            raise TypeError
+
+    def encode(self, text, encoding="latin1"):
+        if encoding not in ("latin1", b"latin1") or not isinstance(text, str):
+            raise DataError("its pickle encodes text other than bytes")
+        self.budget -= len(text)
+        if self.budget < 0:
+            raise DataError("is no verification set: its pickle makes more bytes than it holds")
+        return text.encode("latin1")
+
+
+def _from_buffer(_, raw, dtype, shape, *order):
+    return ByteArray().fill(dtype, bytes(raw), shape)
+
+
+def _scalar(_, dtype, raw):
+    raw = raw.encode("latin1") if isinstance(raw, str) else raw
+    (value,) = np.frombuffer(raw, np.uint8)
+    return int(value) if isinstance(dtype, _Dtype) else None
+
+
+def _empty_bytes(_):
+    return b""
+
+
+# What the names in such pickles stand for, as functions of the machine and of their arguments.
+_CALLS = {
+    "_codecs.encode": _Machine.encode,
+    "__builtin__.bytes": _empty_bytes,
+    "builtins.bytes": _empty_bytes,
+    "numpy.dtype": lambda _, *arguments: _Dtype(*arguments),
+    "numpy.core.multiarray._reconstruct": lambda _, *arguments: ByteArray(),
+    "numpy.core.multiarray.scalar": _scalar,
+    "numpy.core.numeric._frombuffer": _from_buffer,
+}
+
+
+def _string(machine):
+    value = ast.literal_eval("b" + machine.line().decode("latin1"))
+    if not isinstance(value, bytes):
+        raise TypeError
+    machine.push(value)
+
+
+_INSTRUCTIONS = {
+    # protocol and frames
+    b"\x80": lambda m: m.take(1),
+    b"\x95": lambda m: m.take(8),
+    # constants
+    b"N": lambda m: m.push(None),
+    b"\x88": lambda m: m.push(True),
+    b"\x89": lambda m: m.push(False),
+    b"I": lambda m: m.whole_number(m.line()),
+    b"L": lambda m: m.whole_number(m.line()),
+    b"J": lambda m: m.push(m.number("<i")),
+    b"K": lambda m: m.push(m.number("<B")),
+    b"M": lambda m: m.push(m.number("<H")),
+    b"\x8a": lambda m: m.push(int.from_bytes(m.take(m.number("<B")), "little", signed=True)),
+    # bytes and text; what Python 2 calls a string is bytes
+    b"S": _string,
+    b"T": lambda m: m.push(m.take(m.number("<I"))),
+    b"U": lambda m: m.push(m.take(m.number("<B"))),
+    b"B": lambda m: m.push(m.take(m.number("<I"))),
+    b"C": lambda m: m.push(m.take(m.number("<B"))),
+    b"\x8e": lambda m: m.push(m.take(m.number("<Q"))),
+    b"\x96": lambda m: m.push(m.take(m.number("<Q"))),
+    b"V": lambda m: m.push(m.line().decode("raw-unicode-escape")),
+    b"X": lambda m: m.push(m.take(m.number("<I")).decode("utf-8")),
+    b"\x8c": lambda m: m.push(m.take(m.number("<B")).decode("utf-8")),
+    b"\x8d": lambda m: m.push(m.take(m.number("<Q")).decode("utf-8")),
+    # lists and tuples
+    b"(": lambda m: m.marks.append(len(m.stack)),
+    b"]": lambda m: m.push([]),
+    b"l": lambda m: m.push(m.since_mark()),
+    b"a": lambda m: m.append(m.pop(1)),
+    b"e": lambda m: m.append(m.since_mark()),
+    b")": lambda m: m.push(()),
+    b"t": lambda m: m.push(tuple(m.since_mark())),
+    b"\x85": lambda m: m.push(tuple(m.pop(1))),
+    b"\x86": lambda m: m.push(tuple(m.pop(2))),
+    b"\x87": lambda m: m.push(tuple(m.pop(3))),
+    # memory
+    b"p": lambda m: m.memo.__setitem__(int(m.line()[:20]), m.stack[-1]),
+    b"q": lambda m: m.memo.__setitem__(m.number("<B"), m.stack[-1]),
+    b"r": lambda m: m.memo.__setitem__(m.number("<I"), m.stack[-1]),
+    b"\x94": lambda m: m.memo.__setitem__(len(m.memo), m.stack[-1]),
+    b"g": lambda m: m.push(m.memo[int(m.line()[:20])]),
+    b"h": lambda m: m.push(m.memo[m.number("<B")]),
+    b"j": lambda m: m.push(m.memo[m.number("<I")]),
+    # names and what is made of them
+    b"c": lambda m: m.push(_Name(m.line(), m.line())),
+    b"\x93": lambda m: m.push(_Name(*m.pop(2))),
+    b"R": _Machine.reduce,
+    b"b": _Machine.build,
+}
