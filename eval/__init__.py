@@ -1,10 +1,19 @@
 """Verification: sets of pairs, embeddings of them, and the protocol that scores them."""
 
 from vargfacenet.eval.embed import Embedder
-from vargfacenet.eval.pairs import Pairs, read_pairs, write_pairs
+from vargfacenet.eval.pairs import Pairs, read_pairs, read_sets, write_pairs
 from vargfacenet.eval.verification import Verification, verify_embeddings
 
-__all__ = ["Embedder", "Pairs", "Verification", "read_pairs", "verify_embeddings", "verify_pairs", "write_pairs"]
+__all__ = [
+    "Embedder",
+    "Pairs",
+    "Verification",
+    "read_pairs",
+    "read_sets",
+    "verify_embeddings",
+    "verify_pairs",
+    "write_pairs",
+]
 
 
 def verify_pairs(embedder, pairs, *, progress=None):

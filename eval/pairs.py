@@ -11,6 +11,7 @@ import numpy as np
 
 from vargfacenet.errors import DataError
 from vargfacenet.eval import byte_pickle
+from vargfacenet.eval.verification import FOLDS
 from vargfacenet.files import atomic_path, read_bytes
 from vargfacenet.pictures import SUFFIXES, as_face_jpeg, decode_picture, is_cut
 
@@ -53,6 +54,24 @@ def read_pairs(path):
     if not all(isinstance(same, int) and same in (0, 1) for same in is_same):
         raise DataError(f"{path}: expected true or false for each pair")
     return Pairs(pictures, np.array(is_same, dtype=bool))
+
+
+def read_sets(paths):
+    """Reads verification sets for the protocol: dict of a file's stem to `Pairs`.
+
+    Raises
+    ------
+    DataError
+        As `read_pairs`, and where two files have the same stem or one has fewer pairs than the protocol has folds.
+    """
+    sets = {}
+    for path in map(pathlib.Path, paths):
+        if path.stem in sets:
+            raise DataError(f"two verification sets are called {path.stem}; rename one")
+        pairs = sets[path.stem] = read_pairs(path)
+        if len(pairs.is_same) < FOLDS:
+            raise DataError(f"{path} holds {len(pairs.is_same)} pairs, too few: the protocol has {FOLDS} folds")
+    return sets
 
 
 def write_pairs(path, pictures, is_same):

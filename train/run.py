@@ -10,9 +10,8 @@ import mxnet as mx
 import numpy as np
 
 from vargfacenet.data import Augmentation, FaceIterator, RecordSet
-from vargfacenet.errors import DataError, SettingError, TrainingError
-from vargfacenet.eval import read_pairs
-from vargfacenet.eval.verification import FOLDS
+from vargfacenet.errors import SettingError, TrainingError
+from vargfacenet.eval import read_sets
 from vargfacenet.files import write_text
 from vargfacenet.graph import IMAGE_SHAPE, runnable
 from vargfacenet.symbols.heads import margin_softmax, softmax
@@ -58,17 +57,12 @@ def train(config, *, data, out, bins=(), devices=None, resume=False):
         Before anything is written where possible.
     """
     out, devices = pathlib.Path(out), devices or [mx.cpu()]
-    pairs = {pathlib.Path(path).stem: read_pairs(path) for path in bins}
-    if len(pairs) < len(bins):
-        raise SettingError("two verification sets have the same file name; rename one")
+    pairs = read_sets(bins)
     records = RecordSet(data)
     if (records.height, records.width) != IMAGE_SHAPE[1:]:
         raise SettingError(
             f"{records.path} holds {records.height}x{records.width} pictures, networks here take 112x112"
         )
-    for name, item in pairs.items():
-        if len(item.is_same) < FOLDS:
-            raise DataError(f"{name} holds {len(item.is_same)} pairs, too few: the protocol has {FOLDS} folds")
     if not resume:
         check_unused(out)
     first_update = saved_update(out, config) if resume else 0

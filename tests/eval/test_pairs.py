@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from vargfacenet.errors import DataError
-from vargfacenet.eval import read_pairs, write_pairs
+from vargfacenet.eval import read_pairs, read_sets, write_pairs
 from vargfacenet.eval.pairs import check_pairs, pairs_from_folder
 from vargfacenet.pictures import encode_png
 
@@ -163,6 +163,15 @@ def test_what_is_no_verification_set_is_refused(tmp_path, content, message):
 def test_a_missing_set_is_named(tmp_path):
     with pytest.raises(DataError, match=r"cannot read .*nothing\.bin"):
         read_pairs(tmp_path / "nothing.bin")
+
+
+def test_two_sets_of_one_name_are_refused(tmp_path, pairs_set):
+    paths = [tmp_path / "a" / "set.bin", tmp_path / "b" / "set.bin"]
+    for path in paths:
+        write_pairs(path, *pairs_set)
+    assert list(read_sets(paths[:1])) == ["set"]
+    with pytest.raises(DataError, match="two verification sets are called set"):
+        read_sets(paths)
 
 
 def face(value):

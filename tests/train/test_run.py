@@ -225,7 +225,7 @@ def test_a_run_stopped_before_its_first_save_can_be_started_again(face_folder, t
 
 def test_a_verification_set_that_is_too_small_is_refused_before_training(face_folder, tmp_path, pairs_set):
     write_pairs(tmp_path / "few.bin", pairs_set[0][:8], pairs_set[1][:4])
-    with pytest.raises(DataError, match="few holds 4 pairs, too few"):
+    with pytest.raises(DataError, match="few.bin holds 4 pairs, too few"):
         train(tiny(), data=face_folder, out=tmp_path / "out", bins=[tmp_path / "few.bin"])
     assert not (tmp_path / "out").exists()
 

@@ -1,7 +1,6 @@
 """``vargfacenet verify``: the verification protocol on a checkpoint."""
 
 import json
-import pathlib
 
 from vargfacenet.commands.output import print_table, progress, verification_cells
 
@@ -26,7 +25,7 @@ def add_parser(commands, common):
 def run(args):
     from vargfacenet.checkpoint import load_checkpoint
     from vargfacenet.errors import SettingError
-    from vargfacenet.eval import Embedder, read_pairs, verify_pairs
+    from vargfacenet.eval import Embedder, read_sets, verify_pairs
     from vargfacenet.files import write_text
     from vargfacenet.options import check_range
     from vargfacenet.train.trainer import parse_devices
@@ -36,9 +35,7 @@ def run(args):
     device, *more = parse_devices(args.device)
     if more:
         raise SettingError(f"--device {args.device}: expected one device")
-    sets = {pathlib.Path(path).stem: read_pairs(path) for path in args.bins}
-    if len(sets) < len(args.bins):
-        raise SettingError("two verification sets have the same file name; rename one")
+    sets = read_sets(args.bins)
     embedder = Embedder(*load_checkpoint(args.prefix, args.epoch), device=device, batch_size=args.batch_size)
     scores = {}
     for name, pairs in sets.items():
