@@ -11,6 +11,7 @@ import os
 import pathlib
 
 import mxnet as mx
+import numpy as np
 
 from vargfacenet.errors import CheckpointError
 from vargfacenet.files import atomic_path
@@ -98,9 +99,17 @@ def save_checkpoint(prefix, epoch, symbol, args, auxs):
         The plain embedding graph.
     args, auxs : dict of str to NDArray
         Parameters and running statistics; those the graph does not need are left out.
+
+    Raises
+    ------
+    CheckpointError
+        Where a parameter is missing, misshapen, NaN or infinite; the files are then as they were.
     """
     symbol_file, params_file = checkpoint_files(prefix, epoch)
     args, auxs = fitting_parameters(symbol, args, auxs, "the network")
+    for name, value in {**args, **auxs}.items():
+        if not np.isfinite(value.asnumpy()).all():
+            raise CheckpointError(f"{name} holds NaN or infinity: {params_file} was not written; try a smaller lr")
     with atomic_path(symbol_file) as temporary:
         symbol.save(str(temporary))
     with atomic_path(params_file) as temporary:

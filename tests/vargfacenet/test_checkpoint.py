@@ -36,6 +36,13 @@ def test_what_is_saved_loads_equal(network, tmp_path):
             np.testing.assert_array_equal(found[name].asnumpy(), value.asnumpy())
 
 
+def test_parameters_that_are_not_finite_are_not_saved(network, tmp_path):
+    symbol, args, auxs = network
+    with pytest.raises(CheckpointError, match="pre_fc1_bias holds NaN or infinity"):
+        save_checkpoint(tmp_path / "model", 0, symbol, {**args, "pre_fc1_bias": mx.nd.array([1, np.inf] * 4)}, auxs)
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_training_graph_with_its_classifier_loads_as_the_embedding(network, tmp_path):
     symbol, args, auxs = network
     whole = mx.sym.SoftmaxOutput(mx.sym.FullyConnected(symbol, num_hidden=3, name="fc7"), name="softmax")
