@@ -53,6 +53,23 @@ def draw(symbol):
     return values, {n: np.full(s, 0.5) for n, s in zip(symbol.list_auxiliary_states(), auxs)}
 
 
+def unequal(found, expected):
+    """Names of the gradients that are not those expected, and by how much of their length.
+
+    Rounding turns a few activations near zero the other way, which moves single entries of a deep network's gradients
+    by some hundredths; the slopes that the stock operator gets wrong are off by a quarter and more.
+    """
+    # A bias before BN has no gradient but rounding.
+    least = 1e-3 * max(np.abs(gradient).max() for name, gradient in expected.items() if name != "data")
+    wrong = {}
+    for name, gradient in expected.items():
+        error = np.linalg.norm(found[name] - gradient)
+        share = error / (np.linalg.norm(gradient) + least * np.sqrt(gradient.size))
+        if share > 0.05:
+            wrong[name] = float(share)
+    return wrong
+
+
 @pytest.mark.parametrize(
     ("network", "options"),
     [
@@ -70,11 +87,5 @@ def test_gradient_of_every_parameter_equals_an_independent_form(monkeypatch, net
     outputs, found = gradients(runnable(plain, for_training=for_training), values, auxs)
     np.testing.assert_allclose(outputs, expected_outputs, rtol=1e-3, atol=1e-3)
     assert set(found) == set(plain.list_arguments()) == set(expected)
-    wrong, largest = {}, max(np.abs(gradient).max() for name, gradient in expected.items() if name != "data")
-    for name, gradient in expected.items():
-        # A bias before BN has no gradient but rounding.
-        scale = np.abs(gradient).max() + 1e-3 * largest
-        error = np.abs(found[name] - gradient).max() / scale
-        if error > 0.02:
-            wrong[name] = float(error)
+    wrong = unequal(found, expected)
     assert not wrong
