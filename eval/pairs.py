@@ -38,8 +38,9 @@ def read_pairs(path):
     DataError
         Where the file is missing, holds anything else than such a set (none of which is run), or is inconsistent.
     """
+    content = read_bytes(path)
     try:
-        content = byte_pickle.load(read_bytes(path))
+        content = byte_pickle.load(content)
     except DataError as error:
         separator = " " if str(error).startswith("is ") else ": "
         raise DataError(f"{path}{separator}{error}") from None

@@ -18,6 +18,7 @@ def atomic_path(path):
         raise DataError(f"cannot write {path}: it is a folder")
     path = path.resolve()  # through a link, so that what it points to is written
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    made = not path.parent.exists()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
@@ -33,6 +34,9 @@ def atomic_path(path):
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink()
+        with contextlib.suppress(OSError):
+            if made:
+                path.parent.rmdir()  # which goes only where nothing came to be in it
 
 
 def write_text(path, text):
