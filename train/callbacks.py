@@ -13,6 +13,8 @@ from vargfacenet.eval import Embedder, verify_pairs
 from vargfacenet.files import write_text
 from vargfacenet.train.state import save_state
 
+LOG = "log.jsonl"
+
 log = logging.getLogger(__name__)
 
 
@@ -26,7 +28,7 @@ class Progress:
     def __init__(self, iterator, schedule, out, *, every, total):
         self._iterator, self._schedule = iterator, schedule
         self._every, self._total = every, total
-        self._file = open(pathlib.Path(out) / "log.jsonl", "a", encoding="utf-8")  # noqa: SIM115 - closed in close()
+        self._file = open(pathlib.Path(out) / LOG, "a", encoding="utf-8")  # noqa: SIM115 - closed in close()
         self._bar = tqdm.tqdm(total=total, unit="update", file=sys.stderr) if sys.stderr.isatty() else None
         self._restart(0.0)
 

@@ -1,6 +1,7 @@
 """A training run: from records to updates to a verified checkpoint."""
 
 import collections
+import contextlib
 import json
 import logging
 import pathlib
@@ -15,7 +16,7 @@ from vargfacenet.eval import read_sets
 from vargfacenet.files import write_text
 from vargfacenet.graph import IMAGE_SHAPE, runnable
 from vargfacenet.symbols.heads import margin_softmax, softmax
-from vargfacenet.train.callbacks import Keeper, Progress, Verifier
+from vargfacenet.train.callbacks import LOG, Keeper, Progress, Verifier
 from vargfacenet.train.schedule import learning_rate_schedule
 from vargfacenet.train.state import check_same_data, check_unused, load_state, saved_update
 from vargfacenet.train.trainer import Trainer
@@ -95,8 +96,7 @@ def train(config, *, data, out, bins=(), devices=None, resume=False):
         out, {"pictures": len(records), "identities": records.num_identities, "verification": sorted(pairs)}
     )
     write_text(out / "config.json", config.to_json())
-    if not resume:
-        (out / "log.jsonl").write_text("")
+    _begin_log(out, first_update)
     iterator = FaceIterator(
         records,
         batch_size=config.batch_size,
@@ -193,6 +193,16 @@ def _loss_and_accuracy(item, trainer):
     return update, loss, float(correct.asnumpy().mean())
 
 
+def _begin_log(out, update):
+    """Leaves of a run's log what was written up to an update: what follows will be written again."""
+    lines = [line for line in read_log(out) if line["update"] <= update] if (out / LOG).is_file() else []
+    write_text(out / LOG, "".join(json.dumps(line) + "\n" for line in lines))
+
+
 def read_log(out):
-    """The lines of a run's log (list of dict)."""
-    return [json.loads(line) for line in (pathlib.Path(out) / "log.jsonl").read_text().splitlines()]
+    """The lines of a run's log (list of dict); one that was cut by a stop is left out."""
+    lines = []
+    for line in (pathlib.Path(out) / LOG).read_text(encoding="utf-8").splitlines():
+        with contextlib.suppress(ValueError):
+            lines.append(json.loads(line))
+    return lines

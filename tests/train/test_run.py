@@ -120,6 +120,7 @@ def test_a_resumed_run_ends_as_the_unbroken_one(tmp_path, face_folder, stop, mon
     monkeypatch.setattr(Trainer, "step", step)
     resumed = train(tiny(), data=face_folder, out=tmp_path / "broken", resume=True)
     assert resumed.updates == 3
+    assert [line["update"] for line in read_log(tmp_path / "broken")] == [2, 4, 6]
     whole, broken = parameters(tmp_path / "whole"), parameters(tmp_path / "broken")
     for name in whole:
         np.testing.assert_array_equal(whole[name], broken[name], err_msg=name)
