@@ -18,7 +18,7 @@ from vargfacenet.graph import IMAGE_SHAPE, runnable
 from vargfacenet.symbols.heads import margin_softmax, softmax
 from vargfacenet.train.callbacks import LOG, Keeper, Progress, Verifier
 from vargfacenet.train.schedule import learning_rate_schedule
-from vargfacenet.train.state import check_same_data, check_unused, load_state, saved_update
+from vargfacenet.train.state import DATA, check_same_data, check_unused, load_state, saved_update
 from vargfacenet.train.trainer import Trainer
 
 log = logging.getLogger(__name__)
@@ -64,9 +64,13 @@ def train(config, *, data, out, bins=(), devices=None, resume=False):
         raise SettingError(
             f"{records.path} holds {records.height}x{records.width} pictures, networks here take 112x112"
         )
-    if not resume:
+    sets = {"pictures": len(records), "identities": records.num_identities, "verification": sorted(pairs)}
+    first_update = 0
+    if resume:
+        first_update = saved_update(out, config)
+        check_same_data(out, sets)
+    else:
         check_unused(out)
-    first_update = saved_update(out, config) if resume else 0
 
     mx.random.seed(config.seed)
     np.random.seed(config.seed)  # noqa: NPY002 - MXNet's initialisers draw from it
@@ -92,10 +96,8 @@ def train(config, *, data, out, bins=(), devices=None, resume=False):
     if resume:
         load_state(out, trainer)
         log.info("resuming %s at update %d of %d", out, first_update, config.max_updates)
-    check_same_data(
-        out, {"pictures": len(records), "identities": records.num_identities, "verification": sorted(pairs)}
-    )
     write_text(out / "config.json", config.to_json())
+    write_text(out / DATA, json.dumps(sets, indent=1) + "\n")
     _begin_log(out, first_update)
     iterator = FaceIterator(
         records,

@@ -7,9 +7,9 @@ import pathlib
 import mxnet as mx
 
 from vargfacenet.errors import CheckpointError, SettingError
-from vargfacenet.files import atomic_path, read_bytes, write_text
+from vargfacenet.files import atomic_path, read_bytes
 
-STATE = "state.params"
+STATE, DATA = "state.params", "data.json"
 _MAY_CHANGE = {"verify_every", "save_every", "log_every"}
 
 
@@ -50,15 +50,8 @@ def saved_update(out, config):
 
 
 def check_same_data(out, sets):
-    """Compares the sets of a run (dict of text to what describes them) with those it was started on, or notes them.
-
-    SettingError names what differs where the folder's run had other sets.
-    """
-    path = pathlib.Path(out) / "data.json"
-    if not (pathlib.Path(out) / STATE).is_file():
-        write_text(path, json.dumps(sets, indent=1) + "\n")
-        return
-    saved = _settings(path)
+    """SettingError, naming what differs, where a folder's run was started on other sets (dict of text to JSON values)."""
+    saved = _settings(pathlib.Path(out) / DATA)
     changed = [
         f"{name}: {saved.get(name)} then, {value} now" for name, value in sets.items() if saved.get(name) != value
     ]

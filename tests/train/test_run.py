@@ -6,9 +6,12 @@ import mxnet as mx
 import numpy as np
 import pytest
 
+from tests.conftest import picture
 from vargfacenet.checkpoint import load_checkpoint
+from vargfacenet.data.writer import write_records
 from vargfacenet.errors import DataError, SettingError, SetupError, TrainingError
 from vargfacenet.eval import Embedder, read_pairs, verify_pairs, write_pairs
+from vargfacenet.pictures import encode_jpeg
 from vargfacenet.train.config import resolve
 from vargfacenet.train.run import read_log, train, training_graph
 from vargfacenet.train.trainer import Trainer, parse_devices
@@ -213,6 +216,10 @@ def test_resuming_on_other_data_says_so(finished, tmp_path, face_folder):
     (tmp_path / "config.json").write_text(longer.to_json())
     with pytest.raises(SettingError, match="verification: .'stripes'. then, .. now"):
         train(longer, data=face_folder, out=tmp_path, resume=True)
+    faces = ((identity, encode_jpeg(picture(identity, 0))) for identity in range(3))
+    write_records(tmp_path / "others", faces)
+    with pytest.raises(SettingError, match="pictures: 24 then, 3 now; identities: 4 then, 3 now"):
+        train(longer, data=tmp_path / "others", out=tmp_path, resume=True)
 
 
 def test_a_run_stopped_before_its_first_save_can_be_started_again(face_folder, tmp_path, monkeypatch):
