@@ -14,8 +14,8 @@ from vargfacenet.pictures import decode_picture
 class Embedder:
     """A network ready to embed batches of pictures.
 
-    Its parameters are those it was made with, for good: MXNet's fused convolutions keep a copy of their weights that
-    later ones would not reach. For other parameters make another.
+    Its parameters are those it was made with, for good: a bound inference module of MXNet 1.9.1 goes on with the old
+    values of some after `set_params`. For other parameters make another.
 
     Parameters
     ----------

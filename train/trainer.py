@@ -76,9 +76,9 @@ class Trainer:
         mx.nd.waitall()
         return self._module.get_params()
 
-    def set_parameters(self, args, auxs, *, allow_missing=False):
-        """Takes parameters; with `allow_missing`, those not given keep their values."""
-        self._module.set_params(args, auxs, allow_missing=allow_missing, allow_extra=False)
+    def set_parameters(self, args, auxs):
+        """Takes parameters and running statistics, all of them."""
+        self._module.set_params(args, auxs, allow_missing=False, allow_extra=False)
 
     def state(self):
         """All that the next update depends on besides data: dict of ``arg:``, ``aux:`` and ``momentum:`` names."""
