@@ -2,6 +2,7 @@
 
 from vargfacenet.data.augment import Augmentation
 from vargfacenet.data.iterator import FaceIterator
+from vargfacenet.data.joined import JoinedSets
 from vargfacenet.data.records import RecordSet
 
-__all__ = ["Augmentation", "FaceIterator", "RecordSet"]
+__all__ = ["Augmentation", "FaceIterator", "JoinedSets", "RecordSet"]

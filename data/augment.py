@@ -17,7 +17,10 @@ _Augmentation = collections.namedtuple("Augmentation", "mirror color_jitter cuto
 
 
 class Augmentation(_Augmentation):
-    """Which augmentations a training set gets; called with a picture and a generator it gives the changed picture.
+    """Which augmentations a training set gets.
+
+    Called with a picture and a generator it gives the changed picture, and whether it was mirrored (bool), which is
+    the one change that a teacher's stored embeddings know of.
 
     Parameters
     ----------
@@ -40,7 +43,8 @@ class Augmentation(_Augmentation):
         return super().__new__(cls, mirror, color_jitter, cutoff, compress)
 
     def __call__(self, picture, random):
-        if self.mirror and random.random() < 0.5:
+        mirrored = bool(self.mirror and random.random() < 0.5)
+        if mirrored:
             picture = picture[:, ::-1]
         if self.color_jitter:
             picture = jitter_color(picture, self.color_jitter, random)
@@ -48,7 +52,7 @@ class Augmentation(_Augmentation):
             picture = compress(picture, int(random.integers(20, 91)))
         if self.cutoff and random.random() < 0.5:
             picture = cut_off(picture, self.cutoff, random)
-        return picture
+        return picture, mirrored
 
 
 def jitter_color(picture, amount, random):

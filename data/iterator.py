@@ -27,14 +27,15 @@ class FaceIterator(mx.io.DataIter):
 
     Parameters
     ----------
-    records : RecordSet
+    records : RecordSet or JoinedSets
         The training set.
     batch_size : int
         Pictures in a batch.
     seed : int
         Decides order and augmentation.
     augment : callable, optional
-        ``augment(picture, random)`` for a uint8 array (height, width, 3), RGB; see `Augmentation`.
+        ``augment(picture, random)`` for a uint8 array (height, width, 3), RGB, gives the picture to use and whether
+        it is mirrored; see `Augmentation`.
     first_update, last_update : int
         Batches ``first_update .. last_update - 1`` are given; no end without the latter.
     threads : int, optional
@@ -49,8 +50,10 @@ class FaceIterator(mx.io.DataIter):
 
     Notes
     -----
-    A batch has data float32 (batch_size, 3, height, width), RGB, 0..255, and labels float32 (batch_size,). A
-    DataError of the reader is raised by the `next` that would have given the batch.
+    A batch has data float32 (batch_size, 3, height, width), RGB, 0..255, and labels float32 (batch_size,); its
+    ``index`` says which pictures they are, int64 (batch_size,), counted in the order of ``records.keys``, and its
+    ``mirrored``, bool (batch_size,), which of them are mirrored. A DataError of the reader is raised by the `next`
+    that would have given the batch.
     """
 
     def __init__(
@@ -97,8 +100,10 @@ class FaceIterator(mx.io.DataIter):
         if isinstance(item, BaseException):
             self.close()
             raise item
-        pictures, labels = item
-        return mx.io.DataBatch([mx.nd.array(pictures)], [mx.nd.array(labels)], pad=0)
+        pictures, labels, index, mirrored = item
+        batch = mx.io.DataBatch([mx.nd.array(pictures)], [mx.nd.array(labels)], pad=0, index=index)
+        batch.mirrored = mirrored
+        return batch
 
     def close(self):
         """Stops the threads; a later `next` starts them anew at the first update."""
@@ -138,17 +143,20 @@ class FaceIterator(mx.io.DataIter):
             orders[epoch] = sample_order(len(self.records), self._seed, epoch)
         pictures = np.empty(self.provide_data[0].shape, np.float32)
         labels = np.empty(self.batch_size, np.float32)
+        index = np.empty(self.batch_size, np.int64)
+        mirrored = np.zeros(self.batch_size, bool)
 
         def fill(rows):
             for row in rows:
                 epoch, place = divmod(samples[row], len(self.records))
-                picture, labels[row] = self.records.read_face(int(self.records.keys[orders[epoch][place]]))
+                index[row] = orders[epoch][place]
+                picture, labels[row] = self.records.read_face(int(self.records.keys[index[row]]))
                 if self._augment is not None:
                     random = np.random.Generator(np.random.Philox(key=[self._seed, samples[row]]))
-                    picture = self._augment(picture, random)
+                    picture, mirrored[row] = self._augment(picture, random)
                 pictures[row] = picture.transpose(2, 0, 1)
 
         rows = np.array_split(np.arange(self.batch_size), self._threads)
         for done in [pool.submit(fill, part.tolist()) for part in rows]:
             done.result()
-        return pictures, labels
+        return pictures, labels, index, mirrored

@@ -1,7 +1,7 @@
 """Embeddings of pictures by a checkpoint."""
 
 import concurrent.futures
-import itertools
+import functools
 
 import mxnet as mx
 import numpy as np
@@ -66,27 +66,51 @@ class Embedder:
             Naming the first picture that is none or of another size.
         """
         plain, mirrored = [], []
-        for pictures in _decoded_batches(encoded, self.batch_size):
-            plain.append(self.embed_batch(pictures))
-            mirrored.append(self.embed_batch(np.ascontiguousarray(pictures[:, :, :, ::-1])))
+        read = functools.partial(_decode, encoded)
+        for embeddings in self.embed_batches(len(encoded), read):
+            plain.append(embeddings[0])
+            mirrored.append(embeddings[1])
             if progress:
-                progress(len(pictures))
+                progress(len(embeddings[0]))
         return np.concatenate(plain), np.concatenate(mirrored)
 
+    def embed_batches(self, count, read):
+        """Embeddings of pictures and of their mirrors, a batch at a time; reading runs ahead in threads.
 
-def _decoded_batches(encoded, batch_size):
-    starts = range(0, len(encoded), batch_size)
+        Parameters
+        ----------
+        count : int
+            Number of pictures.
+        read : callable
+            Place (0 .. count - 1) to picture: uint8 (112, 112, 3), RGB. What it raises is raised here.
+
+        Yields
+        ------
+        embeddings, mirrored : float32 arrays (up to batch_size, embedding_size)
+        """
+        for pictures in _read_batches(count, read, self.batch_size):
+            mirrored = np.ascontiguousarray(pictures[:, :, :, ::-1])
+            yield self.embed_batch(pictures), self.embed_batch(mirrored)
+
+
+def _decode(encoded, place):
+    return decode_picture(encoded[place], f"picture {place}")
+
+
+def _read_batches(count, read, batch_size):
+    starts = range(0, count, batch_size)
     with concurrent.futures.ThreadPoolExecutor(usable_cores()) as pool:
-        ahead = [pool.submit(_decode_batch, encoded, start, batch_size) for start in itertools.islice(starts, 2)]
+        ahead = [pool.submit(_read_batch, read, start, min(batch_size, count - start)) for start in starts[:2]]
         for start in starts:
             pictures = ahead.pop(0).result()
-            if start + 2 * batch_size < len(encoded):
-                ahead.append(pool.submit(_decode_batch, encoded, start + 2 * batch_size, batch_size))
+            after = start + 2 * batch_size
+            if after < count:
+                ahead.append(pool.submit(_read_batch, read, after, min(batch_size, count - after)))
             yield pictures
 
 
-def _decode_batch(encoded, start, count):
-    pictures = np.empty((min(count, len(encoded) - start), *IMAGE_SHAPE), np.float32)
-    for row in range(len(pictures)):
-        pictures[row] = decode_picture(encoded[start + row], f"picture {start + row}").transpose(2, 0, 1)
+def _read_batch(read, start, count):
+    pictures = np.empty((count, *IMAGE_SHAPE), np.float32)
+    for row in range(count):
+        pictures[row] = read(start + row).transpose(2, 0, 1)
     return pictures

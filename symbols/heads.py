@@ -1,8 +1,8 @@
-"""Classifier heads: an embedding and a label in, the loss of each sample out.
+"""Classifier heads: an embedding and a label in, the identity loss of each sample out.
 
-Every head gives the group ``loss``, (N,), with a gradient of 1 for each sample, and ``correct``, (N,), which is 1
-where the identity nearest to the embedding, margin aside, is the label. Its weights are called ``fc7``, as in the
-lineage, and are no part of a checkpoint.
+Every head gives a group of two: the loss, (N,), and 1 or 0, (N,), for whether the identity nearest to the embedding,
+margin aside, is the label. `vargfacenet.symbols.objective.objective` makes of it what a trainer minimises. A head's
+weights are called ``fc7``, as in the lineage, and are no part of a checkpoint.
 """
 
 import math
@@ -35,7 +35,7 @@ def margin_softmax(embedding, label, *, num_identities, embedding_size, m1=1.0, 
     Returns
     -------
     mx.sym.Symbol
-        The group ``loss``, ``correct``.
+        The group of loss and correctness, each (N,).
     """
     weight = mx.sym.var("fc7_weight", shape=(num_identities, embedding_size))
     weight = mx.sym.L2Normalization(weight, mode="instance", name="fc7_directions")
@@ -69,4 +69,4 @@ def _loss_and_correct(logits, scores, label):
     # log_softmax subtracts the row's largest logit and never takes the logarithm of a small probability.
     loss = -mx.sym.pick(mx.sym.log_softmax(logits, axis=1), label, axis=1)
     correct = mx.sym.broadcast_equal(mx.sym.argmax(scores, axis=1), label)
-    return mx.sym.Group([mx.sym.MakeLoss(loss, name="loss"), mx.sym.BlockGrad(correct, name="correct")])
+    return mx.sym.Group([loss, mx.sym.BlockGrad(correct)])

@@ -9,8 +9,11 @@ import typing
 from vargfacenet.errors import SettingError
 from vargfacenet.options import check_range, convert, unknown
 from vargfacenet.symbols import get_symbol, network_options
+from vargfacenet.symbols.distillation import DISTILLATION_LOSSES
 
-LOSSES = ("margin", "softmax")
+LOSSES = ("margin", "softmax", "none")
+DISTILLATIONS = ("none", *DISTILLATION_LOSSES)
+CLASSIFIERS = ("keep", "new")
 SCHEDULES = ("step", "cosine")
 
 
@@ -23,17 +26,29 @@ class Config:
     network : str
         A name of `vargfacenet.symbols.list_networks`.
     embedding_size, multiplier, group_size, units, use_se, activation, head_pooling
-        Options of the network; None leaves the network's own default.
+        Options of the network; None leaves the network's own default, or for `embedding_size` the teacher's.
     loss : str
-        ``margin`` (ArcFace and its relatives) or ``softmax``.
+        ``margin`` (ArcFace and its relatives), ``softmax``, or ``none`` for distillation alone.
     m1, m2, m3 : float
         Margins: factor of the angle, angle added (radians), cosine subtracted.
     scale : float
         Multiplies the cosines of the margin loss.
+    distillation : str
+        What is learned of the teacher: ``none``, ``angular`` (eq. 5 of the paper) or ``squared_cosine`` (eq. 4).
+    alpha : float
+        Weight of the distillation loss beside the identity loss.
+    teacher_mirror : bool
+        Whether the teacher's embeddings of picture and mirror are added, as verification does.
+    generations : int
+        How often the whole schedule is run, each time from the student of the time before: recursive distillation.
+    classifier : str
+        What becomes of the classifier between generations: ``keep`` or ``new``.
+    generation_lr : float
+        Multiplies the learning rate of all generations but the first.
     batch_size : int
         Pictures in an update, all devices together.
     max_updates : int
-        Updates of the whole run.
+        Updates of a generation.
     seed : int
         Decides initial weights, order of the data and augmentation.
     lr, momentum, weight_decay : float
@@ -69,6 +84,12 @@ class Config:
     m2: float = 0.5
     m3: float = 0.0
     scale: float = 64.0
+    distillation: str = "none"
+    alpha: float = 7.0
+    teacher_mirror: bool = False
+    generations: int = 1
+    classifier: str = "keep"
+    generation_lr: float = 1.0
     batch_size: int = 512
     max_updates: int = 250_000
     seed: int = 0
@@ -90,6 +111,11 @@ class Config:
     save_every: int = 2000
     log_every: int = 100
 
+    @property
+    def distils(self):
+        """Whether a teacher is needed (bool)."""
+        return self.distillation != "none"
+
     def network_options(self):
         """The options given for the network (dict)."""
         values = dataclasses.asdict(self)
@@ -107,6 +133,9 @@ class Config:
 NETWORK_OPTIONS = ("embedding_size", "multiplier", "group_size", "units", "use_se", "activation", "head_pooling")
 
 _AT_LEAST = {
+    "alpha": 0,
+    "generations": 1,
+    "generation_lr": 0,
     "batch_size": 1,
     "max_updates": 1,
     "seed": 0,
@@ -129,6 +158,9 @@ _AT_LEAST = {
     "log_every": 1,
 }
 _AT_MOST = {
+    "alpha": 1e6,
+    "generations": 1000,
+    "generation_lr": 100,
     "batch_size": 65_536,
     "max_updates": 10**9,
     "warmup_updates": 10**9,
@@ -150,6 +182,7 @@ _AT_MOST = {
     "m2": 1.6,
     "m3": 1,
 }
+_CHOICES = {"loss": LOSSES, "distillation": DISTILLATIONS, "classifier": CLASSIFIERS, "schedule": SCHEDULES}
 _UNITS = {"m2": "radians", "cutoff": "pixels"}
 
 
@@ -184,10 +217,11 @@ def resolve(recipe, settings=None):
         # A run cut short by hand warms up for no more than a tenth of it.
         values["warmup_updates"] = min(values.get("warmup_updates", 0), values["max_updates"] // 10)
     config = Config(**values)
-    if config.loss not in LOSSES:
-        raise unknown("loss", config.loss, LOSSES)
-    if config.schedule not in SCHEDULES:
-        raise unknown("schedule", config.schedule, SCHEDULES)
+    for name, choices in _CHOICES.items():
+        if getattr(config, name) not in choices:
+            raise unknown(name, getattr(config, name), choices)
+    if config.loss == config.distillation == "none":
+        raise SettingError("loss=none without distillation leaves nothing to learn: give --set distillation=angular")
     if config.warmup_updates >= config.max_updates:
         raise SettingError(
             f"warmup_updates={config.warmup_updates}: expected fewer than max_updates ({config.max_updates})"

@@ -1,52 +1,60 @@
-"""A training run: from records to updates to a verified checkpoint."""
+"""A training run: data, teacher, and the generations that learn from them."""
 
 import collections
-import contextlib
+import dataclasses
 import json
 import logging
 import pathlib
 import time
 
 import mxnet as mx
-import numpy as np
 
-from vargfacenet.data import Augmentation, FaceIterator, RecordSet
-from vargfacenet.errors import SettingError, TrainingError
-from vargfacenet.eval import read_sets
-from vargfacenet.files import write_text
-from vargfacenet.graph import IMAGE_SHAPE, runnable
-from vargfacenet.symbols.heads import margin_softmax, softmax
-from vargfacenet.train.callbacks import LOG, Keeper, Progress, Verifier
-from vargfacenet.train.schedule import learning_rate_schedule
-from vargfacenet.train.state import DATA, check_same_data, check_unused, load_state, saved_update
-from vargfacenet.train.trainer import Trainer
+from vargfacenet.checkpoint import load_checkpoint, save_checkpoint
+from vargfacenet.data import JoinedSets
+from vargfacenet.errors import SettingError
+from vargfacenet.eval import Embedder, read_sets, verify_pairs
+from vargfacenet.files import read_bytes, write_text
+from vargfacenet.graph import IMAGE_SHAPE
+from vargfacenet.train.cache import open_embeddings, records_fingerprint
+from vargfacenet.train.callbacks import mean_accuracy
+from vargfacenet.train.generation import embedding_size_of, finished_generation, train_generation
+from vargfacenet.train.state import check_same_data, check_unused, is_finished, is_started, saved_update
+from vargfacenet.train.teacher import CachedTeacher, OnlineTeacher, check_embedding_size
 
 log = logging.getLogger(__name__)
 
-Result = collections.namedtuple("Result", "out updates seconds verifications best_update")
-Result.__doc__ = """What a run left: its folder, updates done and seconds taken by this call, verifications
-(dict of update to dict of set name to Verification fields), and the update of the best checkpoint (None: not verified).
+Result = collections.namedtuple("Result", "out updates seconds generations teacher")
+Result.__doc__ = """What a run left: its folder, updates done and seconds taken by this call, its generations (list of
+Generation), and the teacher's scores (dict of set name to the fields of a Verification; None without teacher or sets).
 """
 
 
-def train(config, *, data, out, bins=(), devices=None, resume=False):
+def train(config, *, data, out, bins=(), devices=None, resume=False, teacher=None, cache=None):
     """Trains a network and leaves its checkpoints, log, settings and state in a folder.
 
     Parameters
     ----------
     config : Config
         The settings.
-    data : path
-        Folder of the training set.
+    data : path or sequence of path
+        Folders of training sets; the identities of several are put side by side.
     out : path
         Folder of the run: ``config.json``, ``log.jsonl``, ``verification.json``, checkpoints ``latest`` and ``best``
-        (by mean accuracy over `bins`), and ``state.params``, from which the run can be taken up.
+        (by mean accuracy over `bins`), and ``state.params``, from which the run can be taken up. A run of several
+        generations has all that in ``generation-1``, ``generation-2`` and so on, and its own ``latest`` and ``best``
+        when it is done.
     bins : sequence of path
         Verification sets, scored before the first update, every `verify_every` updates and at the end.
     devices : list of mx.Context, optional
         The CPU by default.
     resume : bool
-        Goes on where the folder's state stands; without, the folder must hold no run.
+        Goes on in the generation and at the update where the folder's states stand; without, the folder must hold no
+        run.
+    teacher : Teacher, optional
+        Whom to learn from, where the settings ask for distillation.
+    cache : path, optional
+        Folder with the teacher's embeddings of the sets, see `vargfacenet.train.cache`; without, the teacher embeds each
+        batch.
 
     Returns
     -------
@@ -58,153 +66,149 @@ def train(config, *, data, out, bins=(), devices=None, resume=False):
         Before anything is written where possible.
     """
     out, devices = pathlib.Path(out), devices or [mx.cpu()]
+    config = fit_to_teacher(config, teacher)
     pairs = read_sets(bins)
-    records = RecordSet(data)
+    records = JoinedSets([data] if isinstance(data, (str, pathlib.Path)) else list(data))
     if (records.height, records.width) != IMAGE_SHAPE[1:]:
-        raise SettingError(
-            f"{records.path} holds {records.height}x{records.width} pictures, networks here take 112x112"
-        )
+        raise SettingError(f"{records} holds {records.height}x{records.width} pictures, networks here take 112x112")
     sets = {"pictures": len(records), "identities": records.num_identities, "verification": sorted(pairs)}
-    first_update = 0
+    if teacher:
+        sets["teacher"] = teacher.fingerprint
+    folders = generation_folders(out, config)
     if resume:
-        first_update = saved_update(out, config)
-        check_same_data(out, sets)
+        _check_resumable(out, folders, config, sets)
     else:
-        check_unused(out)
+        for folder in {out, *folders}:
+            check_unused(folder)
+    guide = _guide(config, teacher, records, cache, devices)
 
-    mx.random.seed(config.seed)
-    np.random.seed(config.seed)  # noqa: NPY002 - MXNet's initialisers draw from it
-    embedding = config.build_symbol()
-    trainer = Trainer(
-        training_graph(embedding, config, records.num_identities),
-        data_shape=(config.batch_size, *IMAGE_SHAPE),
-        devices=devices,
-        schedule=learning_rate_schedule(
-            lr=config.lr,
-            max_updates=config.max_updates,
-            schedule=config.schedule,
-            warmup_updates=config.warmup_updates,
-            lr_steps=config.lr_steps,
-            lr_factor=config.lr_factor,
-            lr_final=config.lr_final,
-        ),
-        momentum=config.momentum,
-        weight_decay=config.weight_decay,
-        clip_gradient=config.clip_gradient,
-        first_update=first_update,
-    )
-    if resume:
-        load_state(out, trainer)
-        log.info("resuming %s at update %d of %d", out, first_update, config.max_updates)
-    write_text(out / "config.json", config.to_json())
-    write_text(out / DATA, json.dumps(sets, indent=1) + "\n")
-    _begin_log(out, first_update)
-    iterator = FaceIterator(
-        records,
-        batch_size=config.batch_size,
-        seed=config.seed,
-        augment=Augmentation(
-            mirror=config.mirror, color_jitter=config.color_jitter, cutoff=config.cutoff, compress=config.compress
-        ),
-        first_update=first_update,
-        last_update=config.max_updates,
-    )
     log.info(
         "%s: %d pictures of %d identities, %d updates of %d (%.1f epochs) on %s; settings in %s",
-        records.path,
+        records,
         len(records),
         records.num_identities,
-        config.max_updates,
+        config.max_updates * config.generations,
         config.batch_size,
-        config.max_updates * config.batch_size / len(records),
+        config.max_updates * config.generations * config.batch_size / len(records),
         ", ".join(map(str, devices)),
-        out / "config.json",
+        folders[0] / "config.json",
     )
-    total = config.max_updates
-    verifier = Verifier(
-        embedding, trainer, pairs, out, devices[0], every=config.verify_every, total=total, resume=resume
-    )
-    progress = Progress(iterator, trainer.schedule, out, every=config.log_every, total=total)
-    keeper = Keeper(embedding, trainer, out, every=config.save_every, total=total)
-    begin = time.time()
+    begin, updates, generations = time.time(), 0, []
+    teacher_scores = _score_teacher(out, teacher, pairs, devices[0]) if teacher else None
     try:
-        verifier.begin(first_update)
-        fit(trainer, iterator, first_update, total, callbacks=(progress, verifier, keeper))
-    finally:
-        iterator.close()
-        progress.close()
-        records.close()
-    seconds = time.time() - begin
-    return Result(out, config.max_updates - first_update, seconds, verifier.verifications(), verifier.best_update)
-
-
-def training_graph(embedding, config, num_identities):
-    """The graph that is trained: the runnable form of an embedding graph with the classifier that `config` asks for."""
-    symbol = runnable(embedding, for_training=True)
-    label = mx.sym.var("softmax_label")
-    if config.loss == "softmax":
-        symbol = softmax(symbol, label, num_identities=num_identities)
-    else:
-        margins = {"m1": config.m1, "m2": config.m2, "m3": config.m3, "scale": config.scale}
-        _, [(_, size)], _ = embedding.infer_shape(data=(1, *IMAGE_SHAPE))
-        symbol = margin_softmax(symbol, label, num_identities=num_identities, embedding_size=size, **margins)
-    if not config.decay_norm:
-        internals = symbol.get_internals()
-        for name in symbol.list_arguments():
-            if name.endswith("_gamma"):  # scales of BN and slopes of PReLU
-                internals[name]._set_attr(__wd_mult__="0")
-    return symbol
-
-
-def fit(trainer, iterator, first_update, last_update, *, callbacks):
-    """Runs updates ``first_update + 1 .. last_update`` and calls each callback's ``after_update`` after each.
-
-    A callback is given the update, its loss and accuracy, and the seconds spent training so far, callbacks left out.
-    The loss of an update is read while the next one runs, so that the engine never stands still for it; only before
-    a callback that needs the parameters is it waited for, so that none of a loss that is not finite are kept.
-    """
-    pending, seconds = None, 0.0
-    for update in range(first_update + 1, last_update + 1):
-        begin = time.perf_counter()
-        outputs = trainer.step(iterator.next())
-        done, pending = pending, (update, outputs)
-        waits = update == last_update or any(callback.needs_parameters(update) for callback in callbacks)
-        for item in (done, pending if waits else None):
-            if item is None:
+        for number, folder in enumerate(folders, 1):
+            if resume and is_finished(folder, config):
+                generations.append(finished_generation(folder))
                 continue
-            values = _loss_and_accuracy(item, trainer)
-            seconds += time.perf_counter() - begin
-            for callback in callbacks:
-                callback.after_update(*values, seconds)
-            begin = time.perf_counter()
-        if waits:
-            pending = None
-        seconds += time.perf_counter() - begin
+            started = resume and is_started(folder)
+            updates += config.max_updates - (saved_update(folder, config) if started else 0)
+            if len(folders) > 1:
+                log.info("generation %d of %d in %s", number, len(folders), folder)
+            generations.append(
+                train_generation(
+                    config,
+                    number,
+                    folder,
+                    records=records,
+                    sets=sets,
+                    pairs=pairs,
+                    devices=devices,
+                    teacher=guide,
+                    before=generations[-1] if generations else None,
+                    resume=started,
+                )
+            )
+    finally:
+        records.close()
+    if len(folders) > 1:
+        _leave_checkpoints(out, generations)
+    return Result(out, updates, time.time() - begin, generations, teacher_scores)
 
 
-def _loss_and_accuracy(item, trainer):
-    """Waits for an update and gives it with its mean loss and accuracy; TrainingError where the loss is not finite."""
-    update, (losses, correct, *_) = item
-    loss = float(losses.asnumpy().mean())
-    if not np.isfinite(loss):
-        lr = trainer.schedule(update)
-        raise TrainingError(
-            f"update {update}: the loss is {loss} at learning rate {lr:g}; the checkpoints are of earlier updates. Try a "
-            f"smaller lr (--set lr={lr / 10:g}), a longer warm-up (warmup_updates), or clip_gradient=1"
+def generation_folders(out, config):
+    """The folder of each generation: the run's own where there is but one."""
+    if config.generations == 1:
+        return [pathlib.Path(out)]
+    return [pathlib.Path(out) / f"generation-{number}" for number in range(1, config.generations + 1)]
+
+
+def fit_to_teacher(config, teacher):
+    """The settings with the teacher's embedding size, where they leave it open.
+
+    Raises
+    ------
+    SettingError
+        Where distillation lacks a teacher, a teacher has nothing to teach, or the embedding sizes differ.
+    """
+    if config.distils and teacher is None:
+        raise SettingError(
+            f"distillation={config.distillation} needs a teacher: give --teacher PREFIX, as in PREFIX-symbol.json "
+            "('make train-teacher' trains one)"
         )
-    return update, loss, float(correct.asnumpy().mean())
+    if teacher is None:
+        return config
+    if not config.distils:
+        raise SettingError(
+            f"the teacher {teacher} has nothing to teach: these settings do not distil; give --set distillation=angular"
+        )
+    if config.embedding_size is None:
+        config = dataclasses.replace(config, embedding_size=teacher.embedding_size)
+    check_embedding_size(embedding_size_of(config.build_symbol()), teacher)
+    return config
 
 
-def _begin_log(out, update):
-    """Leaves of a run's log what was written up to an update: what follows will be written again."""
-    lines = [line for line in read_log(out) if line["update"] <= update] if (out / LOG).is_file() else []
-    write_text(out / LOG, "".join(json.dumps(line) + "\n" for line in lines))
+def best_generation(generations):
+    """The generation with the best mean accuracy, the first of equals; None where none was verified."""
+    verified = [generation for generation in generations if generation.best_update is not None]
+    return max(verified, key=lambda one: mean_accuracy(one.verifications[one.best_update])) if verified else None
 
 
-def read_log(out):
-    """The lines of a run's log (list of dict); one that was cut by a stop is left out."""
-    lines = []
-    for line in (pathlib.Path(out) / LOG).read_text(encoding="utf-8").splitlines():
-        with contextlib.suppress(ValueError):
-            lines.append(json.loads(line))
-    return lines
+def _check_resumable(out, folders, config, sets):
+    if not is_started(folders[0]):
+        saved_update(folders[0], config)  # which says so
+    started = [folder for folder in folders if is_started(folder)]
+    for folder in started:
+        saved_update(folder, config)
+    if is_finished(folders[-1], config):
+        many = f"{len(folders)} generations of " if len(folders) > 1 else ""
+        raise SettingError(f"{out} is finished ({many}{config.max_updates} updates); give another --out to train again")
+    for folder in started:
+        check_same_data(folder, sets)
+
+
+def _guide(config, teacher, records, cache, devices):
+    """Whoever gives the teacher's embeddings of a batch; None without a teacher."""
+    if teacher is None:
+        return None
+    if cache is not None:
+        arrays = [open_embeddings(teacher, one, cache) for one in records.sets]
+        return CachedTeacher(arrays, records, mirror=config.teacher_mirror)
+    return OnlineTeacher(teacher, batch_size=config.batch_size, devices=devices, mirror=config.teacher_mirror)
+
+
+def _score_teacher(out, teacher, pairs, device):
+    """The teacher's scores, which stay in the run's folder (``teacher.json``) for when it is taken up again."""
+    if not pairs:
+        return None
+    path = out / "teacher.json"
+    if path.is_file():
+        about = json.loads(read_bytes(path))
+        if about["fingerprint"] == teacher.fingerprint and sorted(about["verification"]) == sorted(pairs):
+            return about["verification"]
+    embedder = Embedder(*teacher.checkpoint, device=device)
+    scores = {}
+    for name, one in pairs.items():
+        score = verify_pairs(embedder, one)
+        scores[name] = score.as_dict()
+        log.info("teacher  %s: accuracy %.5f +- %.5f", name, score.accuracy, score.std)
+    about = {"checkpoint": str(teacher), "fingerprint": teacher.fingerprint, "verification": scores}
+    write_text(path, json.dumps(about, indent=1) + "\n")
+    return scores
+
+
+def _leave_checkpoints(out, generations):
+    """Gives the run's folder the last generation's student, and the best of all."""
+    save_checkpoint(out / "latest", 0, *load_checkpoint(generations[-1].out / "latest", 0))
+    best = best_generation(generations)
+    if best:
+        save_checkpoint(out / "best", 0, *load_checkpoint(best.out / "best", 0))

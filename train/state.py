@@ -10,7 +10,7 @@ from vargfacenet.errors import CheckpointError, SettingError
 from vargfacenet.files import atomic_path, read_bytes
 
 STATE, DATA = "state.params", "data.json"
-_MAY_CHANGE = {"verify_every", "save_every", "log_every"}
+_MAY_CHANGE = {"verify_every", "save_every", "log_every", "generations"}
 
 
 def save_state(out, trainer, update):
@@ -31,7 +31,7 @@ def saved_update(out, config):
     Raises
     ------
     SettingError
-        Where there is no run, it is finished, or its settings are not `config`, naming what differs.
+        Where there is no run, or its settings are not `config`, naming what differs.
     CheckpointError
         Where the state is damaged.
     """
@@ -43,10 +43,29 @@ def saved_update(out, config):
     changed = [f"{name}: {saved.get(name)} then, {given[name]} now" for name in names if saved.get(name) != given[name]]
     if changed:
         raise SettingError(f"{out} was started with other settings ({'; '.join(changed)}); give the same to resume it")
-    update = int(_read(out)["meta:update"].asscalar())
-    if update >= config.max_updates:
-        raise SettingError(f"{out} is finished ({update} updates); give another --out to train again")
-    return update
+    return int(_read(out)["meta:update"].asscalar())
+
+
+def is_started(out):
+    """Whether a folder holds a state (bool)."""
+    return (pathlib.Path(out) / STATE).is_file()
+
+
+def is_finished(out, config):
+    """Whether a folder's state has all updates of its generation behind it (bool)."""
+    return is_started(out) and saved_update(out, config) >= config.max_updates
+
+
+def initial_state(out, trainer, *, keep_classifier):
+    """What a generation starts from: the state that the one before left, without momentum.
+
+    Without the classifier, that of `trainer` stays.
+    """
+    saved = {key: value for key, value in _read(out).items() if key.startswith(("arg:", "aux:"))}
+    if not keep_classifier:
+        fresh = trainer.state()
+        saved.update({key: fresh[key] for key in saved if key.startswith("arg:fc7")})
+    return saved
 
 
 def check_same_data(out, sets):

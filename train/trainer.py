@@ -11,9 +11,10 @@ class Trainer:
     Parameters
     ----------
     symbol : mx.sym.Symbol
-        A graph with inputs ``data`` and ``softmax_label`` whose first output is the loss of each sample.
-    data_shape : tuple of int
-        Shape of a whole batch, all devices together.
+        A graph of losses whose first output is the loss of each sample.
+    data, labels : dict of str to tuple of int
+        Its inputs that are data and those that are labels, in the order of a batch's: name to shape of a whole batch,
+        all devices together.
     devices : list of mx.Context
         Each takes an equal slice of the batch.
     schedule : callable
@@ -30,7 +31,8 @@ class Trainer:
         self,
         symbol,
         *,
-        data_shape,
+        data,
+        labels,
         devices,
         schedule,
         momentum=0.9,
@@ -38,23 +40,25 @@ class Trainer:
         clip_gradient=0.0,
         first_update=0,
     ):
-        if data_shape[0] % len(devices):
+        batch_size = next(iter(data.values()))[0]
+        if batch_size % len(devices):
             raise SettingError(
-                f"batch_size={data_shape[0]}: expected a multiple of the number of devices ({len(devices)})"
+                f"batch_size={batch_size}: expected a multiple of the number of devices ({len(devices)})"
             )
         self.schedule = schedule
         self._devices = devices
+        self._outputs = [name[: -len("_output")] for name in symbol.list_outputs()]
         self._module = mx.mod.Module(
-            symbol, data_names=["data"], label_names=["softmax_label"], context=devices, logger=_Quiet()
+            symbol, data_names=list(data), label_names=list(labels), context=devices, logger=_Quiet()
         )
-        self._module.bind([("data", data_shape)], [("softmax_label", data_shape[:1])])
+        self._module.bind(list(data.items()), list(labels.items()) or None)
         self._module.init_params(mx.init.Xavier(rnd_type="gaussian", factor_type="out", magnitude=2))
         optimizer = {
             "lr_scheduler": schedule,
             "momentum": momentum,
             "wd": weight_decay,
             "begin_num_update": first_update,
-            "rescale_grad": 1 / data_shape[0],
+            "rescale_grad": 1 / batch_size,
         }
         if clip_gradient:
             optimizer["clip_gradient"] = clip_gradient
@@ -64,9 +68,9 @@ class Trainer:
         self._module.init_optimizer(kvstore=store, optimizer="sgd", optimizer_params=optimizer)
 
     def step(self, batch):
-        """One update. Returns copies of the graph's outputs, not waited for."""
+        """One update. Returns copies of the graph's outputs, not waited for: dict of name to NDArray."""
         self._module.forward_backward(batch)
-        outputs = [output.copy() for output in self._module.get_outputs()]
+        outputs = {name: output.copy() for name, output in zip(self._outputs, self._module.get_outputs())}
         self._module.update()
         return outputs
 
@@ -136,3 +140,11 @@ def parse_devices(text):
     if len({(device.device_type, device.device_id) for device in devices}) < len(devices):
         raise SettingError(f"devices {text!r}: the same one is given twice")
     return devices
+
+
+def parse_device(text):
+    """``"gpu:0"`` as an mx.Context; errors as of `parse_devices`, and for more than one."""
+    device, *more = parse_devices(text)
+    if more:
+        raise SettingError(f"device {text!r}: expected one")
+    return device

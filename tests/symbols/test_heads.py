@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from vargfacenet.symbols.heads import margin_softmax, softmax
+from vargfacenet.symbols.objective import objective
 
 IDENTITIES, SIZE = 7, 6
 
@@ -20,7 +21,7 @@ def bind(head, embedding, label, **parameters):
 
 
 def run(head, embedding, label, **parameters):
-    executor = bind(head, embedding, label, **parameters)
+    executor = bind(objective(identity=head), embedding, label, **parameters)
     executor.forward(is_train=True)
     executor.backward()
     loss, correct = (output.asnumpy() for output in executor.outputs)

@@ -13,7 +13,8 @@ from vargfacenet.errors import DataError, SettingError, SetupError, TrainingErro
 from vargfacenet.eval import Embedder, read_pairs, verify_pairs, write_pairs
 from vargfacenet.pictures import encode_jpeg
 from vargfacenet.train.config import resolve
-from vargfacenet.train.run import read_log, train, training_graph
+from vargfacenet.train.generation import read_log, training_graph
+from vargfacenet.train.run import train
 from vargfacenet.train.trainer import Trainer, parse_devices
 
 TINY = {
@@ -65,7 +66,10 @@ def test_a_run_learns(finished):
     assert [line["update"] for line in lines] == list(range(2, 61, 2))
     assert lines[-1]["loss"] < 0.5 * lines[0]["loss"]
     assert lines[-1]["accuracy"] > 0.9
-    assert result.verifications[60]["stripes"]["accuracy"] > result.verifications[0]["stripes"]["accuracy"]
+    assert (
+        result.generations[0].verifications[60]["stripes"]["accuracy"]
+        > result.generations[0].verifications[0]["stripes"]["accuracy"]
+    )
 
 
 def test_the_log_has_speed_waiting_and_learning_rate(finished):
@@ -92,9 +96,11 @@ def test_the_lineages_loader_takes_the_checkpoint(finished):
 
 def test_the_best_checkpoint_scores_what_the_run_reported(finished, pairs_file):
     result, _ = finished
-    assert result.best_update in (30, 60)
+    assert result.generations[0].best_update in (30, 60)
     score = verify_pairs(Embedder(*load_checkpoint(result.out / "best", 0)), read_pairs(pairs_file))
-    assert score.accuracy == result.verifications[result.best_update]["stripes"]["accuracy"]
+    assert (
+        score.accuracy == result.generations[0].verifications[result.generations[0].best_update]["stripes"]["accuracy"]
+    )
 
 
 def test_running_statistics_and_slopes_have_moved(finished):
@@ -143,14 +149,18 @@ def test_two_devices_train_as_one_does(face_folder, tmp_path):
             if node["op"] == "BatchNorm":
                 node["attrs"]["use_global_stats"] = "True"
         trainer = Trainer(
-            mx.sym.load_json(json.dumps(nodes)), data_shape=data.shape, devices=devices, schedule=lambda update: 0.05
+            mx.sym.load_json(json.dumps(nodes)),
+            data={"data": data.shape},
+            labels={"softmax_label": label.shape},
+            devices=devices,
+            schedule=lambda update: 0.05,
         )
         if start is None:
             start = {name: value.copy() for name, value in trainer.state().items()}
         trainer.load_state(start)
         for _ in range(3):
             outputs = trainer.step(mx.io.DataBatch([data], [label]))
-        assert outputs[0].shape == (8,)
+        assert outputs["loss"].shape == (8,)
         trained.append(trainer.state())
     assert any(name.startswith("momentum:") for name in trained[1])
     for name, value in trained[0].items():

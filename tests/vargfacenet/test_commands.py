@@ -189,7 +189,7 @@ def test_doctor_names_what_is_wrong(capsys, monkeypatch):
         (["summary", "vargfacenet", "--set", "use_se=1", "use_se=0"], "given twice"),
         (["train", "student_scratch"], "needs --data DIR"),
         (["train"], "no recipe given"),
-        (["train", "demo_student", "--data", "x"], "did you mean 'demo_student_scratch'"),
+        (["train", "demo_students", "--data", "x"], "did you mean 'demo_student'"),
         (["train", "student_scratch", "--data", "nowhere"], "no record file nowhere"),
         (["train", "student_scratch", "--data", "nowhere", "--set", "bath_size=3"], "did you mean 'batch_size'"),
         (["train", "student_scratch", "--data", "nowhere", "--devices", "gpu:77"], "MXNet sees"),

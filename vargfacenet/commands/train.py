@@ -1,13 +1,18 @@
 """``vargfacenet train``: a recipe, trained and verified."""
 
 import argparse
+import logging
 import pathlib
 import shutil
 
 from vargfacenet.commands.output import print_table, verification_cells
-from vargfacenet.options import split_assignments
+from vargfacenet.options import check_range, split_assignments
 
 RUNS, DATASETS = pathlib.Path("runs"), pathlib.Path("datasets")
+DEMO_TEACHER = "demo_teacher"
+AUTOMATIC = "automatic"
+
+log = logging.getLogger(__name__)
 
 
 def add_parser(commands, common):
@@ -16,15 +21,33 @@ def add_parser(commands, common):
         parents=[common],
         formatter_class=argparse.RawDescriptionHelpFormatter,
         help="train a recipe, saving and verifying as it goes",
-        description="Trains a recipe on an InsightFace training set and leaves checkpoints, log and settings in a folder.\n"
-        "Recipes whose names begin with demo_ train on the built-in faces when no data is given.\n"
-        "Recipes are listed by 'vargfacenet train --list'.",
+        description="Trains a recipe on InsightFace training sets and leaves checkpoints, log and settings in a folder.\n"
+        "Recipes whose names begin with demo_ train on the built-in faces when no data is given, and train a teacher\n"
+        "of their own where they need one. Recipes are listed by 'vargfacenet train --list'.",
     )
-    parser.add_argument("recipe", metavar="RECIPE", nargs="?", help="such as demo_student_scratch")
+    parser.add_argument("recipe", metavar="RECIPE", nargs="?", help="such as demo_student")
     parser.add_argument("--list", action="store_true", help="list the recipes and stop")
-    parser.add_argument("--data", metavar="DIR", help="folder with train.rec, train.idx and property")
     parser.add_argument(
-        "--bins", nargs="+", metavar="SET.bin", help="verification sets (default: the .bin files in the data folder)"
+        "--data",
+        nargs="+",
+        metavar="DIR",
+        help="folders with train.rec, train.idx and property; identities of several stand side by side",
+    )
+    parser.add_argument(
+        "--bins", nargs="+", metavar="SET.bin", help="verification sets (default: the .bin files in the data folders)"
+    )
+    parser.add_argument(
+        "--teacher", metavar="PREFIX", help="checkpoint to learn from, as in PREFIX-symbol.json; any network's"
+    )
+    parser.add_argument(
+        "--teacher-epoch", type=int, default=0, metavar="N", help="as in PREFIX-000N.params (default 0)"
+    )
+    parser.add_argument(
+        "--cached",
+        nargs="?",
+        const=AUTOMATIC,
+        metavar="DIR",
+        help="take the teacher's embeddings from where 'vargfacenet teach' left them, or from DIR",
     )
     parser.add_argument("--out", metavar="DIR", help="folder of the run (default: a new one under runs/)")
     parser.add_argument("--devices", default="cpu:0", metavar="LIST", help="such as cpu:0 (default) or gpu:0,gpu:1")
@@ -39,8 +62,10 @@ def add_parser(commands, common):
 
 def run(args):
     from vargfacenet.errors import SettingError
+    from vargfacenet.train.cache import default_folder
     from vargfacenet.train.config import is_demo, list_recipes, recipe_summary, resolve
     from vargfacenet.train.run import train
+    from vargfacenet.train.teacher import Teacher
     from vargfacenet.train.trainer import parse_devices
 
     if args.list:
@@ -50,12 +75,23 @@ def run(args):
         raise SettingError(f"no recipe given: there are {', '.join(list_recipes())}")
     config = resolve(args.recipe, split_assignments(args.set))
     devices = parse_devices(args.devices)
-    if args.data is None and not is_demo(args.recipe):
+    check_range("--teacher-epoch", args.teacher_epoch, 0, 9999)
+    demo = is_demo(args.recipe)
+    if args.data is None and not demo:
         raise SettingError(f"{args.recipe} needs --data DIR, a folder with train.rec, train.idx and property")
+    if args.cached and not args.teacher:
+        raise SettingError("--cached needs --teacher PREFIX, whose embeddings they are")
     out = pathlib.Path(args.out) if args.out else _folder(args.recipe, args.resume)
-    data = pathlib.Path(args.data) if args.data else _builtin_faces()
-    bins = args.bins if args.bins is not None else sorted(data.glob("*.bin") if data.is_dir() else [])
-    result = train(config, data=data, out=out, bins=bins, devices=devices, resume=args.resume)
+    data = [pathlib.Path(folder) for folder in args.data] if args.data else [_builtin_faces()]
+    bins = args.bins if args.bins is not None else [path for folder in data for path in sorted(folder.glob("*.bin"))]
+    prefix = args.teacher
+    if config.distils and prefix is None and demo:
+        prefix = _demo_teacher(data, bins, devices)
+    teacher = Teacher(prefix, args.teacher_epoch) if prefix else None
+    cache = default_folder(teacher) if args.cached == AUTOMATIC else args.cached
+    result = train(
+        config, data=data, out=out, bins=bins, devices=devices, resume=args.resume, teacher=teacher, cache=cache
+    )
     _report(result)
     return 0
 
@@ -81,22 +117,44 @@ def _builtin_faces():
     return folder
 
 
+def _demo_teacher(data, bins, devices):
+    """Trains the teacher of demo recipes, or what is left of it, and gives its checkpoint's prefix."""
+    from vargfacenet.train.config import resolve
+    from vargfacenet.train.run import train
+    from vargfacenet.train.state import is_finished, is_started
+
+    config, out = resolve(DEMO_TEACHER), RUNS / DEMO_TEACHER
+    if is_finished(out, config):
+        log.info("the teacher is %s; delete that folder to train it anew", out / "latest")
+    else:
+        log.info("first its teacher: %s", DEMO_TEACHER)
+        train(config, data=data, out=out, bins=bins, devices=devices, resume=is_started(out))
+    return out / "latest"
+
+
 def _report(result):
-    scores = result.verifications
     print()
-    if scores:
-        names = list(next(iter(scores.values())))
+    names = sorted({name for one in result.generations for scores in one.verifications.values() for name in scores})
+    if names:
         headers = ["network"] + [title for name in names for title in (name, "TAR@FAR=1e-3")]
-        last = max(scores)
-        labels = {0: "untrained", last: f"after {last} updates"}
-        if result.best_update is not None:
-            labels.setdefault(result.best_update, f"after {result.best_update} updates")
-            labels[result.best_update] += " (best)"
         rows = []
-        for update in sorted(set(labels) & set(scores)):
-            cells = [cell for name in names for cell in verification_cells(scores[update][name])]
-            rows.append([labels[update], *cells])
+        for label, scores in _scored_networks(result):
+            rows.append([label, *(cell for name in names for cell in verification_cells(scores[name]))])
         print_table(headers, rows)
         print(f"\nbest checkpoint: {result.out / 'best'}, epoch 0")
     print(f"latest checkpoint: {result.out / 'latest'}, epoch 0")
-    print(f"{result.updates} updates in {result.seconds / 60:.1f} minutes; log in {result.out / 'log.jsonl'}")
+    logs = ", ".join(str(one.out / "log.jsonl") for one in result.generations)
+    print(f"{result.updates} updates in {result.seconds / 60:.1f} minutes; log in {logs}")
+
+
+def _scored_networks(result):
+    """Label and scores of each network of a run that is worth a row: untrained, each generation, its best, the teacher."""
+    for number, one in enumerate(result.generations, 1):
+        name = f"generation {number}, " if len(result.generations) > 1 else ""
+        last = max(one.verifications)
+        shown = {last, one.best_update or last} | ({0} if number == 1 else set())
+        for update in sorted(shown):
+            best = " (best)" if update == one.best_update else ""
+            yield f"{name}after {update} updates{best}" if update else "untrained", one.verifications[update]
+    if result.teacher:
+        yield "teacher", result.teacher

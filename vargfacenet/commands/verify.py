@@ -24,17 +24,14 @@ def add_parser(commands, common):
 
 def run(args):
     from vargfacenet.checkpoint import load_checkpoint
-    from vargfacenet.errors import SettingError
     from vargfacenet.eval import Embedder, read_sets, verify_pairs
     from vargfacenet.files import write_text
     from vargfacenet.options import check_range
-    from vargfacenet.train.trainer import parse_devices
+    from vargfacenet.train.trainer import parse_device
 
     check_range("--batch-size", args.batch_size, 1, 4096)
     check_range("--epoch", args.epoch, 0, 9999)
-    device, *more = parse_devices(args.device)
-    if more:
-        raise SettingError(f"--device {args.device}: expected one device")
+    device = parse_device(args.device)
     sets = read_sets(args.bins)
     embedder = Embedder(*load_checkpoint(args.prefix, args.epoch), device=device, batch_size=args.batch_size)
     scores = {}

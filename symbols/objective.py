@@ -1,0 +1,44 @@
+"""What a trainer minimises: the identity loss, the distillation loss, or both."""
+
+import mxnet as mx
+
+from vargfacenet.errors import SettingError
+
+
+def objective(*, identity=None, distillation=None, alpha=7.0):
+    """``L = L_identity + alpha * L_distillation`` of each sample, and its parts to look at.
+
+    Parameters
+    ----------
+    identity : mx.sym.Symbol, optional
+        What a head of `vargfacenet.symbols.heads` gives.
+    distillation : mx.sym.Symbol, optional
+        What `vargfacenet.symbols.distillation.distillation` gives.
+    alpha : float
+        Weight of the distillation loss; 7 by what is known of the paper. Where distillation is alone it scales the step.
+
+    Returns
+    -------
+    mx.sym.Symbol
+        A group of outputs, each (N,): ``loss``, with a gradient of 1 for each sample; ``accuracy`` with an identity
+        loss, 1 or 0; ``distillation_loss`` (without alpha) and ``cosine`` with a distillation loss; ``identity_loss``
+        with both.
+
+    Raises
+    ------
+    SettingError
+        Where neither is given.
+    """
+    if identity is None and distillation is None:
+        raise SettingError("nothing to minimise: give an identity loss, a distillation loss, or both")
+    terms, parts = [], {}
+    if identity is not None:
+        terms.append(identity[0])
+        parts["accuracy"] = identity[1]
+    if distillation is not None:
+        terms.append(alpha * distillation[0])
+        parts["distillation_loss"], parts["cosine"] = distillation[0], distillation[1]
+    if len(terms) == 2:
+        parts["identity_loss"] = identity[0]
+    loss = mx.sym.MakeLoss(sum(terms[1:], terms[0]), name="loss")
+    return mx.sym.Group([loss, *(mx.sym.BlockGrad(part, name=name) for name, part in parts.items())])

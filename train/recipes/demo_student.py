@@ -1,0 +1,24 @@
+"""A narrow, shallow VarGFaceNet taught by demo_teacher on the built-in faces, two generations: minutes on a CPU."""
+
+from easydict import EasyDict
+
+recipe = EasyDict(
+    network="vargfacenet",
+    multiplier=0.25,
+    units=(2, 3, 2),
+    embedding_size=128,
+    distillation="angular",
+    alpha=7.0,
+    generations=2,
+    batch_size=64,
+    max_updates=120,
+    lr=0.1,
+    scale=32.0,
+    m2=0.3,
+    schedule="cosine",
+    warmup_updates=10,
+    decay_norm=False,
+    verify_every=120,
+    save_every=40,
+    log_every=10,
+)
