@@ -15,7 +15,7 @@ from vargfacenet.errors import SettingError
 from vargfacenet.eval import Embedder, read_sets, verify_pairs
 from vargfacenet.files import read_bytes, write_text
 from vargfacenet.graph import IMAGE_SHAPE
-from vargfacenet.train.cache import open_embeddings, records_fingerprint
+from vargfacenet.train.cache import open_embeddings
 from vargfacenet.train.callbacks import mean_accuracy
 from vargfacenet.train.generation import embedding_size_of, finished_generation, train_generation
 from vargfacenet.train.state import check_same_data, check_unused, is_finished, is_started, saved_update

@@ -7,49 +7,17 @@ import numpy as np
 import pytest
 
 from tests.conftest import picture
+from tests.train.conftest import parameters, tiny
 from vargfacenet.checkpoint import load_checkpoint
 from vargfacenet.data.writer import write_records
 from vargfacenet.errors import DataError, SettingError, SetupError, TrainingError
 from vargfacenet.eval import Embedder, read_pairs, verify_pairs, write_pairs
 from vargfacenet.pictures import encode_jpeg
-from vargfacenet.train.config import resolve
 from vargfacenet.train.generation import read_log, training_graph
 from vargfacenet.train.run import train
 from vargfacenet.train.trainer import Trainer, parse_devices
 
-TINY = {
-    "multiplier": 0.25,
-    "units": (1, 1, 1),
-    "use_se": False,
-    "embedding_size": 16,
-    "batch_size": 8,
-    "max_updates": 6,
-    "warmup_updates": 1,
-    "lr": 0.05,
-    "verify_every": 3,
-    "save_every": 3,
-    "log_every": 2,
-    "color_jitter": 0.1,
-}
-
-
 LEARNING = {"max_updates": 60, "verify_every": 30, "save_every": 30, "warmup_updates": 4, "scale": 16, "m2": 0.1}
-
-
-def tiny(**settings):
-    return resolve("demo_student_scratch", {**TINY, **settings})
-
-
-def parameters(out, name="latest"):
-    saved = mx.nd.load(str(out / f"{name}-0000.params"))
-    return {key: value.asnumpy() for key, value in saved.items()}
-
-
-@pytest.fixture(scope="module")
-def pairs_file(tmp_path_factory, pairs_set):
-    path = tmp_path_factory.mktemp("pairs") / "stripes.bin"
-    write_pairs(path, *pairs_set)
-    return path
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,184 @@
+"""Recursive distillation: what passes from one generation to the next, and how a stopped run goes on."""
+
+import json
+
+import mxnet as mx
+import numpy as np
+import pytest
+
+from tests.train.conftest import parameters, tiny
+from vargfacenet.checkpoint import load_checkpoint
+from vargfacenet.errors import SettingError
+from vargfacenet.train.generation import read_log
+from vargfacenet.train.run import best_generation, train
+from vargfacenet.train.teacher import Teacher
+from vargfacenet.train.trainer import Trainer
+
+
+def two(**settings):
+    return tiny("demo_student", generations=2, **settings)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, face_folder, pairs_file, teacher):
+    out = tmp_path_factory.mktemp("run") / "out"
+    return train(two(), data=face_folder, out=out, bins=[pairs_file], teacher=teacher)
+
+
+def test_each_generation_leaves_checkpoint_config_log_and_verification(finished):
+    assert finished.updates == 12
+    assert [one.out.name for one in finished.generations] == ["generation-1", "generation-2"]
+    for one in finished.generations:
+        for name in ("latest", "best"):
+            load_checkpoint(one.out / name, 0)
+        assert json.loads((one.out / "config.json").read_text())["generations"] == 2
+        assert [line["update"] for line in read_log(one.out)] == [2, 4, 6]
+        assert list(one.verifications) == [0, 3, 6]
+
+
+def test_the_log_shows_both_losses_and_the_cosine(finished):
+    line = read_log(finished.generations[1].out)[-1]
+    assert {"loss", "identity_loss", "distillation_loss", "cosine", "accuracy", "lr"} <= set(line)
+    assert line["loss"] == pytest.approx(line["identity_loss"] + 7 * line["distillation_loss"], rel=1e-4)
+    assert line["distillation_loss"] == pytest.approx(2 * (1 - line["cosine"]), abs=1e-4)
+
+
+def test_a_generation_begins_with_the_student_before_it(finished):
+    first, second = finished.generations
+    assert second.verifications[0] == first.verifications[6]
+
+
+def test_the_data_goes_on_where_the_generation_before_stopped(finished):
+    assert [line["epoch"] for line in read_log(finished.generations[1].out)] == [
+        (6 + done) * 8 // 24 for done in (2, 4, 6)
+    ]
+
+
+def test_the_schedule_begins_anew(finished):
+    first, second = ([line["lr"] for line in read_log(one.out)] for one in finished.generations)
+    assert first == second
+    assert first[0] > first[-1]
+
+
+def test_the_run_keeps_the_last_student_and_the_best(finished):
+    last, best = parameters(finished.out), parameters(finished.out, "best")
+    for name, value in parameters(finished.generations[1].out).items():
+        np.testing.assert_array_equal(last[name], value)
+    for name, value in parameters(best_generation(finished.generations).out, "best").items():
+        np.testing.assert_array_equal(best[name], value)
+
+
+def test_the_teacher_is_scored_once(finished, teacher):
+    about = json.loads((finished.out / "teacher.json").read_text())
+    assert about["fingerprint"] == teacher.fingerprint
+    assert about["verification"] == finished.teacher
+    assert 0 <= finished.teacher["stripes"]["accuracy"] <= 1
+
+
+def first_states(monkeypatch, start, face_folder, out, **settings):
+    """States of the trainer as it makes the first update of each generation."""
+    step, seen = Trainer.step, []
+
+    def watched(self, batch):
+        if not hasattr(self, "seen"):
+            self.seen = True
+            seen.append({name: value.asnumpy().copy() for name, value in self.state().items()})
+        return step(self, batch)
+
+    monkeypatch.setattr(Trainer, "step", watched)
+    train(two(**settings), data=face_folder, out=out, teacher=start)
+    return seen
+
+
+@pytest.mark.parametrize("classifier", ["keep", "new"])
+def test_weights_pass_on_momentum_does_not_and_the_classifier_is_a_choice(
+    monkeypatch, teacher, face_folder, tmp_path, classifier
+):
+    first, second = first_states(monkeypatch, teacher, face_folder, tmp_path / "out", classifier=classifier)
+    left = mx.nd.load(str(tmp_path / "out" / "generation-1" / "state.params"))
+    assert any(name.startswith("momentum:") for name in left)
+    assert all(not value.any() for name, value in second.items() if name.startswith("momentum:"))
+    for name, value in second.items():
+        if name.startswith(("arg:", "aux:")):
+            kept = np.array_equal(value, left[name].asnumpy())
+            assert kept == (classifier == "keep" or not name.startswith("arg:fc7")), name
+    assert not np.array_equal(
+        second["arg:fc7_weight"], first["arg:fc7_weight"]
+    )  # neither kept by mistake nor redrawn alike
+
+
+def test_later_generations_may_have_another_learning_rate(teacher, face_folder, tmp_path):
+    train(two(generation_lr=0.1), data=face_folder, out=tmp_path / "out", teacher=teacher)
+    first, second = (read_log(tmp_path / "out" / f"generation-{number}") for number in (1, 2))
+    assert [line["lr"] for line in second] == pytest.approx([0.1 * line["lr"] for line in first])
+
+
+@pytest.mark.parametrize("stop", [2, 6, 8, 10])
+def test_a_run_stopped_in_any_generation_ends_as_the_unbroken_one(
+    monkeypatch, finished, face_folder, pairs_file, teacher, tmp_path, stop
+):
+    step, done = Trainer.step, []
+
+    def interrupted(self, batch):
+        if len(done) == stop:
+            raise KeyboardInterrupt
+        done.append(1)
+        return step(self, batch)
+
+    arguments = {"data": face_folder, "out": tmp_path / "out", "bins": [pairs_file], "teacher": teacher}
+    monkeypatch.setattr(Trainer, "step", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        train(two(), **arguments)
+    monkeypatch.setattr(Trainer, "step", step)
+    if stop < 3:  # nothing was saved yet
+        with pytest.raises(SettingError, match="holds no run to resume"):
+            train(two(), **arguments, resume=True)
+    result = train(two(), **arguments, resume=stop >= 3)
+    assert result.updates == 12 - stop // 3 * 3
+    for number in (1, 2):
+        whole, broken = (parameters(out / f"generation-{number}") for out in (finished.out, tmp_path / "out"))
+        for name in whole:
+            np.testing.assert_array_equal(whole[name], broken[name], err_msg=name)
+        assert result.generations[number - 1].verifications == finished.generations[number - 1].verifications
+
+
+def test_a_finished_run_may_be_given_more_generations(finished, face_folder, pairs_file, teacher, tmp_path):
+    arguments = {"data": face_folder, "out": tmp_path / "out", "bins": [pairs_file], "teacher": teacher}
+    train(two(), **arguments)
+    with pytest.raises(SettingError, match=r"is finished \(2 generations of 6 updates\)"):
+        train(two(), **arguments, resume=True)
+    more = train(tiny("demo_student", generations=3), **arguments, resume=True)
+    assert more.updates == 6
+    assert len(more.generations) == 3
+    for name, value in parameters(finished.generations[1].out).items():
+        np.testing.assert_array_equal(parameters(tmp_path / "out" / "generation-2")[name], value)
+
+
+def test_resuming_with_another_teacher_is_refused(teacher, face_folder, tmp_path, monkeypatch):
+    config = tiny("demo_student", generations=1)
+    train(config, data=face_folder, out=tmp_path / "out", teacher=teacher)
+    other = Teacher(teacher.prefix)
+    other.fingerprint = "0" * 32
+    longer = tiny("demo_student", generations=1, max_updates=7)
+    (tmp_path / "out" / "config.json").write_text(longer.to_json())
+    with pytest.raises(SettingError, match="started on other data .teacher: .* then, 0000"):
+        train(longer, data=face_folder, out=tmp_path / "out", teacher=other, resume=True)
+
+
+def test_distillation_alone_trains_without_a_classifier(teacher, face_folder, tmp_path):
+    config = tiny("demo_student", generations=2, loss="none", alpha=1.0, max_updates=20, lr=0.1)
+    train(config, data=face_folder, out=tmp_path / "out", teacher=teacher)
+    state = mx.nd.load(str(tmp_path / "out" / "generation-2" / "state.params"))
+    assert not any("fc7" in name for name in state)
+    lines = read_log(tmp_path / "out" / "generation-1") + read_log(tmp_path / "out" / "generation-2")
+    assert set(lines[0]) == {
+        "update",
+        "epoch",
+        "loss",
+        "distillation_loss",
+        "cosine",
+        "lr",
+        "images_per_second",
+        "waiting",
+    }
+    assert lines[-1]["cosine"] > lines[0]["cosine"] + 0.3
