@@ -10,11 +10,12 @@ import time
 import mxnet as mx
 import numpy as np
 
+from vargfacenet import IMAGE_SHAPE
 from vargfacenet.data import Augmentation, FaceIterator, RecordSet
 from vargfacenet.errors import SettingError, TrainingError
 from vargfacenet.eval import read_sets
 from vargfacenet.files import write_text
-from vargfacenet.graph import IMAGE_SHAPE, runnable
+from vargfacenet.operators import runnable
 from vargfacenet.symbols.heads import margin_softmax, softmax
 from vargfacenet.train.callbacks import LOG, Keeper, Progress, Verifier
 from vargfacenet.train.schedule import learning_rate_schedule
@@ -76,7 +77,7 @@ def train(config, *, data, out, bins=(), devices=None, resume=False):
     np.random.seed(config.seed)  # noqa: NPY002 - MXNet's initialisers draw from it
     embedding = config.build_symbol()
     trainer = Trainer(
-        training_graph(embedding, config, records.num_identities),
+        training_graph(embedding, config, records.num_identities, devices[0]),
         data_shape=(config.batch_size, *IMAGE_SHAPE),
         devices=devices,
         schedule=learning_rate_schedule(
@@ -138,9 +139,9 @@ def train(config, *, data, out, bins=(), devices=None, resume=False):
     return Result(out, config.max_updates - first_update, seconds, verifier.verifications(), verifier.best_update)
 
 
-def training_graph(embedding, config, num_identities):
+def training_graph(embedding, config, num_identities, device=None):
     """The graph that is trained: the runnable form of an embedding graph with the classifier that `config` asks for."""
-    symbol = runnable(embedding, for_training=True)
+    symbol = runnable(embedding, for_training=True, device=device)
     label = mx.sym.var("softmax_label")
     if config.loss == "softmax":
         symbol = softmax(symbol, label, num_identities=num_identities)
