@@ -6,10 +6,10 @@ import struct
 
 import mxnet as mx
 
+from vargfacenet import IMAGE_SHAPE
 from vargfacenet.data.records import FRAME, HEADER, MOST_IDENTITIES
 from vargfacenet.errors import DataError
 from vargfacenet.files import atomic_path, read_bytes
-from vargfacenet.graph import IMAGE_SHAPE
 from vargfacenet.pictures import SUFFIXES, as_face_jpeg
 
 

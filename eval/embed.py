@@ -6,8 +6,9 @@ import functools
 import mxnet as mx
 import numpy as np
 
+from vargfacenet import IMAGE_SHAPE
 from vargfacenet.environment import usable_cores
-from vargfacenet.graph import IMAGE_SHAPE, runnable
+from vargfacenet.operators import runnable
 from vargfacenet.pictures import decode_picture
 
 
@@ -31,7 +32,7 @@ class Embedder:
 
     def __init__(self, symbol, args, auxs, *, device=None, batch_size=32):
         self.batch_size = batch_size
-        self._module = mx.mod.Module(runnable(symbol), label_names=None, context=device or mx.cpu())
+        self._module = mx.mod.Module(runnable(symbol, device=device), label_names=None, context=device or mx.cpu())
         self._module.bind([("data", (batch_size, *IMAGE_SHAPE))], for_training=False)
         self._module.set_params(args, auxs)
 

@@ -3,13 +3,13 @@
 import mxnet as mx
 
 from vargfacenet.checkpoint import load_checkpoint
-from vargfacenet.graph import runnable
+from vargfacenet.operators import runnable
 
 
 def load_block(prefix, epoch, *, ctx=None):
     """A checkpoint as a hybridised Gluon block.
 
-    It runs, and can be trained, on operators whose results and gradients are right (`vargfacenet.graph`); its
+    It runs, and can be trained, on operators whose results and gradients are right (`vargfacenet.operators`); its
     parameters carry the checkpoint's names.
 
     Parameters
@@ -30,7 +30,7 @@ def load_block(prefix, epoch, *, ctx=None):
         Where the checkpoint is missing or does not fit its graph.
     """
     checkpoint = load_checkpoint(prefix, epoch)
-    block = mx.gluon.SymbolBlock(runnable(checkpoint.symbol), mx.sym.var("data"))
+    block = mx.gluon.SymbolBlock(runnable(checkpoint.symbol, tier="basic"), mx.sym.var("data"))
     ctx = ctx or mx.current_context()
     for name, parameter in block.collect_params().items():
         value = checkpoint.args[name] if name in checkpoint.args else checkpoint.auxs[name]

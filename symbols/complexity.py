@@ -5,7 +5,8 @@ import json
 
 import numpy as np
 
-from vargfacenet.graph import IMAGE_SHAPE, output_shapes
+from vargfacenet import IMAGE_SHAPE
+from vargfacenet.operators import output_shapes
 
 Layer = collections.namedtuple("Layer", "name operator shape parameters flops multiply_adds")
 Layer.__doc__ = "One operator: its output shape without the batch, trainable parameters, FLOPs and multiply-adds."

@@ -10,10 +10,11 @@ import time
 import mxnet as mx
 import numpy as np
 
+from vargfacenet import IMAGE_SHAPE
 from vargfacenet.data import Augmentation, FaceIterator
 from vargfacenet.errors import TrainingError
 from vargfacenet.files import write_text
-from vargfacenet.graph import IMAGE_SHAPE, runnable
+from vargfacenet.operators import runnable
 from vargfacenet.symbols.distillation import distillation
 from vargfacenet.symbols.heads import margin_softmax, softmax
 from vargfacenet.symbols.objective import objective
@@ -114,7 +115,7 @@ def make_trainer(config, embedding, num_identities, number, devices, first_updat
     if config.distils:
         inputs["teacher"] = (config.batch_size, embedding_size_of(embedding))
     return Trainer(
-        training_graph(embedding, config, num_identities),
+        training_graph(embedding, config, num_identities, devices[0]),
         data=inputs,
         labels={"softmax_label": (config.batch_size,)} if config.loss != "none" else {},
         devices=devices,
@@ -134,13 +135,14 @@ def make_trainer(config, embedding, num_identities, number, devices, first_updat
     )
 
 
-def training_graph(embedding, config, num_identities):
-    """The graph that is trained: the runnable form of an embedding graph with the losses that `config` asks for.
+def training_graph(embedding, config, num_identities, device=None):
+    """The graph that is trained: the form of an embedding graph that runs on a device, with the losses that `config`
+    asks for.
 
     Its inputs are ``data``, with an identity loss ``softmax_label``, and with distillation ``teacher``, the teacher's
     embeddings; its outputs are those of `vargfacenet.symbols.objective.objective`.
     """
-    student = runnable(embedding, for_training=True)
+    student = runnable(embedding, for_training=True, device=device)
     identity = learned = None
     if config.loss == "softmax":
         identity = softmax(student, mx.sym.var("softmax_label"), num_identities=num_identities)

@@ -9,12 +9,12 @@ import time
 
 import mxnet as mx
 
+from vargfacenet import IMAGE_SHAPE
 from vargfacenet.checkpoint import load_checkpoint, save_checkpoint
 from vargfacenet.data import JoinedSets
 from vargfacenet.errors import SettingError
 from vargfacenet.eval import Embedder, read_sets, verify_pairs
 from vargfacenet.files import read_bytes, write_text
-from vargfacenet.graph import IMAGE_SHAPE
 from vargfacenet.train.cache import open_embeddings
 from vargfacenet.train.callbacks import mean_accuracy
 from vargfacenet.train.generation import embedding_size_of, finished_generation, train_generation

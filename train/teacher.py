@@ -5,10 +5,11 @@ However they come, embeddings are unit length and rounded to float16, so that a 
 
 import mxnet as mx
 
+from vargfacenet import IMAGE_SHAPE
 from vargfacenet.checkpoint import checkpoint_files, load_checkpoint
 from vargfacenet.errors import SettingError
 from vargfacenet.files import fingerprint
-from vargfacenet.graph import IMAGE_SHAPE, runnable
+from vargfacenet.operators import runnable
 
 
 class Teacher:
@@ -62,7 +63,7 @@ class OnlineTeacher:
     def __init__(self, teacher, *, batch_size, devices, mirror=False):
         symbol, args, auxs = teacher.checkpoint
         self._mirror = mirror
-        self._module = mx.mod.Module(runnable(symbol), label_names=None, context=devices)
+        self._module = mx.mod.Module(runnable(symbol, device=devices[0]), label_names=None, context=devices)
         self._module.bind([("data", (batch_size, *IMAGE_SHAPE))], for_training=False)
         self._module.set_params(args, auxs)
 

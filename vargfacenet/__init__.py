@@ -6,5 +6,6 @@ Importing the package sets the environment that MXNet reads when it is loaded, s
 from vargfacenet.environment import prepare_environment
 
 __version__ = "0.1.0"
+IMAGE_SHAPE = (3, 112, 112)  # of a network's input: RGB, height, width
 
 prepare_environment()

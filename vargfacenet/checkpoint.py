@@ -13,9 +13,9 @@ import pathlib
 import mxnet as mx
 import numpy as np
 
+from vargfacenet import IMAGE_SHAPE
 from vargfacenet.errors import CheckpointError
 from vargfacenet.files import atomic_path
-from vargfacenet.graph import IMAGE_SHAPE
 
 Checkpoint = collections.namedtuple("Checkpoint", "symbol args auxs")
 Checkpoint.__doc__ = "An embedding graph with its parameters and running statistics, dicts of name to float32 NDArray."

@@ -3,8 +3,8 @@
 import cv2
 import numpy as np
 
+from vargfacenet import IMAGE_SHAPE
 from vargfacenet.errors import DataError
-from vargfacenet.graph import IMAGE_SHAPE
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 JPEG_QUALITY = 95

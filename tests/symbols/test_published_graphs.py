@@ -8,7 +8,7 @@ import mxnet as mx
 import numpy as np
 import pytest
 
-from vargfacenet.graph import runnable
+from vargfacenet.operators import runnable
 from vargfacenet.symbols import get_symbol
 from vargfacenet.symbols.complexity import complexity
 
@@ -46,7 +46,7 @@ def test_gammas_are_fixed_where_published(published):
 FORMS = {
     "plain": lambda symbol: symbol,
     "inference": runnable,
-    "training": lambda symbol: runnable(symbol, for_training=True),
+    "training": lambda symbol: runnable(symbol, for_training=True, tier="basic"),
 }
 
 

@@ -50,6 +50,19 @@ def run(args):
     return 1 if problems else 0
 
 
+def _look_at_operators():
+    from vargfacenet.errors import VarGFaceNetError
+    from vargfacenet.operators import choose_tier, missing_for_native
+
+    try:
+        tier = choose_tier()
+    except VarGFaceNetError as error:
+        return [str(error)]
+    reason = missing_for_native() if tier == "basic" else None
+    print(f"operators    {tier}{f'; training would be faster on native ones, but: {reason}' if reason else ''}")
+    return []
+
+
 def _look_at_mxnet(mx):
     problems = []
     features = mx.runtime.Features()
@@ -66,6 +79,7 @@ def _look_at_mxnet(mx):
     print(f"CPU threads  {threads} of {cores} usable cores (OMP_NUM_THREADS{remark})")
     if not (threads or "").isdigit():
         problems.append(f"OMP_NUM_THREADS is {threads!r}: unset it, or give a number")
+    problems += _look_at_operators()
     if "MKLDNN" not in enabled:
         problems.append("this MXNet lacks oneDNN and will be slow on the CPU: pip install mxnet==1.9.1")
     if os.environ.get("MXNET_ENGINE_TYPE") == "NaiveEngine":

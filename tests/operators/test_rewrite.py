@@ -6,7 +6,7 @@ import mxnet as mx
 import numpy as np
 import pytest
 
-from vargfacenet.graph import runnable
+from vargfacenet.operators import runnable
 from vargfacenet.symbols import get_symbol
 
 DATA = (8, 3, 112, 112)
@@ -78,13 +78,13 @@ def unequal(found, expected):
         ("resnet18", {"multiplier": 0.25, "embedding_size": 16, "use_se": True}),
     ],
 )
-@pytest.mark.parametrize("for_training", [True, False])
-def test_gradient_of_every_parameter_equals_an_independent_form(monkeypatch, network, options, for_training):
+@pytest.mark.parametrize(("tier", "for_training"), [("native", True), ("basic", True), ("basic", False)])
+def test_gradient_of_every_parameter_equals_an_independent_form(monkeypatch, network, options, tier, for_training):
     monkeypatch.setattr("vargfacenet.symbols.resnet.DROPOUT", 0.0)
     plain, independent = independent_graph(monkeypatch, network, **options)
     values, auxs = draw(plain)
     expected_outputs, expected = gradients(independent, values, auxs)
-    outputs, found = gradients(runnable(plain, for_training=for_training), values, auxs)
+    outputs, found = gradients(runnable(plain, for_training=for_training, tier=tier), values, auxs)
     np.testing.assert_allclose(outputs, expected_outputs, rtol=1e-3, atol=1e-3)
     assert set(found) == set(plain.list_arguments()) == set(expected)
     wrong = unequal(found, expected)

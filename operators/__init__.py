@@ -1,0 +1,8 @@
+"""Graphs that compute what a published graph computes, on operators that are right and fast."""
+
+from vargfacenet.operators.library import missing_for_native
+from vargfacenet.operators.nodes import output_shapes
+from vargfacenet.operators.rewrite import runnable
+from vargfacenet.operators.tiers import TIERS, choose_tier
+
+__all__ = ["TIERS", "choose_tier", "missing_for_native", "output_shapes", "runnable"]

@@ -1,0 +1,169 @@
+// The kernels as operators of MXNet 1.9.1, through its extension interface.
+//
+// That interface hands over dense tensors in row-major order, knows nothing of training or inference (BN here is BN in
+// training), and takes a gradient for every input, the running statistics included.
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "mxnet/lib_api.h"
+#include "norm.h"
+#include "prelu.h"
+#include "scale.h"
+
+using mxnet::ext::CustomOp;
+using mxnet::ext::MX_FAIL;
+using mxnet::ext::MX_SUCCESS;
+using mxnet::ext::MXReturnValue;
+using mxnet::ext::MXTensor;
+using mxnet::ext::OpResource;
+using namespace vargfacenet;
+
+namespace {
+
+using Attributes = std::unordered_map<std::string, std::string>;
+using Tensors = std::vector<MXTensor>;
+using Shapes = std::vector<std::vector<unsigned int>>;
+
+float* numbers(Tensors* tensors, size_t place) { return (*tensors)[place].data<float>(); }
+
+Planes planes(Tensors* tensors, size_t place) { return Planes((*tensors)[place].shape); }
+
+Normalisation normalisation(const Attributes& attributes) {
+  return {std::stof(attributes.at("eps")), std::stof(attributes.at("momentum")), attributes.at("fix_gamma") == "True"};
+}
+
+template <int inputs, int outputs>
+MXReturnValue arity(const Attributes&, int* num_inputs, int* num_outputs) {
+  *num_inputs = inputs;
+  *num_outputs = outputs;
+  return MX_SUCCESS;
+}
+
+MXReturnValue all_float32(const Attributes&, std::vector<int>* inputs, std::vector<int>* outputs) {
+  for (int& type : *inputs) {
+    if (type != mxnet::ext::kFloat32 && type != -1) {
+      MX_ERROR_MSG << "native operators take float32 only";
+      return MX_FAIL;
+    }
+    type = mxnet::ext::kFloat32;
+  }
+  for (int& type : *outputs) type = mxnet::ext::kFloat32;
+  return MX_SUCCESS;
+}
+
+MXReturnValue all_dense(const Attributes&, std::vector<int>* inputs, std::vector<int>* outputs) {
+  for (int& type : *inputs) type = mxnet::ext::kDefaultStorage;
+  for (int& type : *outputs) type = mxnet::ext::kDefaultStorage;
+  return MX_SUCCESS;
+}
+
+// The first output has the first input's shape; a second one, if any, is (2, C). Other inputs are known by their names'
+// own attributes.
+MXReturnValue shape_of_data(const Attributes&, Shapes* inputs, Shapes* outputs) {
+  const auto& data = (*inputs)[0];
+  (*outputs)[0] = data;
+  if (outputs->size() > 1 && data.size() > 1) (*outputs)[1] = {2, data[1]};
+  return MX_SUCCESS;
+}
+
+MXReturnValue shape_of_mean(const Attributes&, Shapes* inputs, Shapes* outputs) {
+  auto shape = (*inputs)[0];
+  for (size_t axis = 2; axis < shape.size(); ++axis) shape[axis] = 1;
+  (*outputs)[0] = shape;
+  return MX_SUCCESS;
+}
+
+template <int last>
+MXReturnValue last_two_change(const Attributes&, std::vector<int>* places) {
+  *places = {last - 1, last};
+  return MX_SUCCESS;
+}
+
+MXReturnValue run_prelu(const Attributes&, Tensors* in, Tensors* out, const OpResource&) {
+  prelu_forward(planes(in, 0), numbers(in, 0), numbers(in, 1), numbers(out, 0));
+  return MX_SUCCESS;
+}
+
+MXReturnValue run_prelu_gradient(const Attributes&, Tensors* in, Tensors* out, const OpResource&) {
+  prelu_backward(planes(in, 0), numbers(in, 0), numbers(in, 1), numbers(in, 2), numbers(out, 0), numbers(out, 1));
+  return MX_SUCCESS;
+}
+
+// Inputs x, gamma, beta, [slope,] running mean, running variance; outputs y, saved.
+template <bool with_prelu>
+MXReturnValue run_norm(const Attributes& attributes, Tensors* in, Tensors* out, const OpResource&) {
+  const int running = with_prelu ? 4 : 3;
+  norm_forward(planes(in, 0), normalisation(attributes), numbers(in, 0), numbers(in, 1), numbers(in, 2),
+               with_prelu ? numbers(in, 3) : nullptr, numbers(in, running), numbers(in, running + 1), numbers(out, 0),
+               numbers(out, 1));
+  return MX_SUCCESS;
+}
+
+// Inputs: gradients of y and of saved; the forward pass's inputs; its outputs.
+template <bool with_prelu>
+MXReturnValue run_norm_gradient(const Attributes& attributes, Tensors* in, Tensors* out, const OpResource&) {
+  const int saved = with_prelu ? 9 : 8;
+  norm_backward(planes(in, 0), normalisation(attributes), numbers(in, 0), numbers(in, 2), numbers(in, 3),
+                numbers(in, 4), with_prelu ? numbers(in, 5) : nullptr, numbers(in, saved), numbers(out, 0),
+                numbers(out, 1), numbers(out, 2), with_prelu ? numbers(out, 3) : nullptr);
+  return MX_SUCCESS;
+}
+
+MXReturnValue run_scale(const Attributes&, Tensors* in, Tensors* out, const OpResource&) {
+  scale_forward(planes(in, 0), numbers(in, 0), numbers(in, 1), numbers(out, 0));
+  return MX_SUCCESS;
+}
+
+MXReturnValue run_scale_gradient(const Attributes&, Tensors* in, Tensors* out, const OpResource&) {
+  scale_backward(planes(in, 0), numbers(in, 0), numbers(in, 1), numbers(in, 2), numbers(out, 0), numbers(out, 1));
+  return MX_SUCCESS;
+}
+
+MXReturnValue run_mean(const Attributes&, Tensors* in, Tensors* out, const OpResource&) {
+  mean_forward(planes(in, 0), numbers(in, 0), numbers(out, 0));
+  return MX_SUCCESS;
+}
+
+MXReturnValue run_mean_gradient(const Attributes&, Tensors* in, Tensors* out, const OpResource&) {
+  mean_backward(planes(in, 1), numbers(in, 0), numbers(out, 0));
+  return MX_SUCCESS;
+}
+
+}  // namespace
+
+#define ON_CPU(forward, gradient) \
+  setForward(forward, "cpu").setBackward(gradient, "cpu").setInferType(all_float32).setInferSType(all_dense)
+
+REGISTER_OP(vargfacenet_prelu)
+    .ON_CPU(run_prelu, run_prelu_gradient)
+    .setParseAttrs(arity<2, 1>)
+    .setInferShape(shape_of_data);
+
+REGISTER_OP(vargfacenet_norm)
+    .ON_CPU(run_norm<false>, run_norm_gradient<false>)
+    .setParseAttrs(arity<5, 2>)
+    .setInferShape(shape_of_data)
+    .setMutateInputs(last_two_change<4>);
+
+REGISTER_OP(vargfacenet_norm_prelu)
+    .ON_CPU(run_norm<true>, run_norm_gradient<true>)
+    .setParseAttrs(arity<6, 2>)
+    .setInferShape(shape_of_data)
+    .setMutateInputs(last_two_change<5>);
+
+REGISTER_OP(vargfacenet_scale)
+    .ON_CPU(run_scale, run_scale_gradient)
+    .setParseAttrs(arity<2, 1>)
+    .setInferShape(shape_of_data);
+
+REGISTER_OP(vargfacenet_mean)
+    .ON_CPU(run_mean, run_mean_gradient)
+    .setParseAttrs(arity<1, 1>)
+    .setInferShape(shape_of_mean);
+
+mxnet::ext::MXReturnValue initialize(int version) {
+  if (version >= 10900 && version < 11000) return MX_SUCCESS;
+  MX_ERROR_MSG << "MXNet of another version: " << version;
+  return MX_FAIL;
+}

@@ -1,0 +1,131 @@
+"""The native operators: compiled when first wanted, kept in the user's cache, loaded once a process."""
+
+import functools
+import hashlib
+import logging
+import os
+import pathlib
+import platform
+import re
+import shutil
+import subprocess
+import time
+
+import mxnet as mx
+
+from vargfacenet.errors import SetupError
+
+COMPILERS = ("g++", "c++", "clang++")
+FLAGS = ("-shared", "-fPIC", "-std=c++17", "-O3", "-march=native", "-fopenmp")
+MXNET_VERSION = "1.9.1"  # whose extension interface the operators are written for
+TIME_LIMIT = 300  # seconds of a compilation
+_KERNELS = pathlib.Path(__file__).parent / "kernels"
+
+log = logging.getLogger(__name__)
+
+
+def load_library():
+    """Makes the native operators known to MXNet; nothing where they are already.
+
+    Raises
+    ------
+    SetupError
+        Where they cannot be had here: why, and what to do about it. The answer holds for the process.
+    """
+    reason = _load_once()
+    if reason:
+        raise SetupError(reason)
+
+
+def missing_for_native():
+    """Why the native operators cannot be had here, and what to do about it (str); None where they can."""
+    return _load_once()
+
+
+@functools.lru_cache(maxsize=None)
+def _load_once():
+    """What keeps the library from being loaded; None where it is."""
+    try:
+        path = library_path()
+        if not path.is_file():
+            _compile(path)
+        try:
+            mx.library.load(str(path), verbose=False)
+        except (mx.base.MXNetError, OSError) as error:
+            path.unlink()  # so that the next process makes it anew
+            raise SetupError(f"{path} could not be loaded: {_last_line(error)}") from error
+    except SetupError as error:
+        return str(error)
+    except OSError as error:
+        return f"the operators' folder {cache_folder()}: {error.strerror or error}"
+    return None
+
+
+def library_path():
+    """Where the library for this source, MXNet and processor belongs."""
+    if mx.__version__ != MXNET_VERSION:
+        raise SetupError(f"native operators are for MXNet {MXNET_VERSION}, this is {mx.__version__}")
+    digest = hashlib.sha256()
+    for source in sorted(_KERNELS.iterdir()):
+        digest.update(source.name.encode() + b"\0" + source.read_bytes() + b"\0")
+    for fact in (*FLAGS, mx.__version__, os.environ.get("CXX", ""), _processor()):
+        digest.update(fact.encode() + b"\0")
+    return cache_folder() / f"operators-{digest.hexdigest()[:20]}.so"
+
+
+def cache_folder():
+    """The user's folder for what can be made again."""
+    base = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
+    return pathlib.Path(base).absolute() / "vargfacenet"
+
+
+def find_compiler():
+    """Path of the C++ compiler to use: ``$CXX``, or the first found; SetupError where there is none."""
+    chosen = os.environ.get("CXX")
+    for name in [chosen] if chosen else COMPILERS:
+        found = shutil.which(name)
+        if found:
+            return found
+    if chosen:
+        raise SetupError(f"the compiler CXX={chosen} is not there: unset CXX, or name one that is")
+    raise SetupError("no C++ compiler is found: install g++ (Debian, Ubuntu: apt-get install g++)")
+
+
+def _compile(path):
+    """Writes the library to `path`, whole or not at all: other processes may be doing the same."""
+    compiler = find_compiler()
+    package = pathlib.Path(mx.__file__).parent
+    sources = [_KERNELS / "library.cc", package / "src" / "lib_api.cc"]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f"{path.stem}.{os.getpid()}.tmp")
+    command = [compiler, *FLAGS, f"-I{package / 'include'}", *map(str, sources), "-o", str(temporary)]
+    begin = time.time()
+    try:
+        subprocess.run(command, check=True, capture_output=True, text=True, timeout=TIME_LIMIT)
+        os.replace(temporary, path)
+    except subprocess.CalledProcessError as error:
+        raise SetupError(f"{compiler} cannot compile the native operators: {_first_error(error.stderr)}") from error
+    except subprocess.TimeoutExpired as error:
+        raise SetupError(f"{compiler} took more than {TIME_LIMIT} seconds on the native operators") from error
+    finally:
+        if temporary.exists():
+            temporary.unlink()
+    log.info("native operators compiled in %.0f seconds: %s", time.time() - begin, path)
+
+
+def _processor():
+    """The processor's model and what it can do, as far as the system says."""
+    try:
+        text = pathlib.Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return f"{platform.machine()} {platform.processor()}"
+    return "\n".join(sorted(set(re.findall(r"^(?:model name|flags|Features|CPU part)\s*:.*$", text, re.MULTILINE))))
+
+
+def _first_error(text):
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return next((line for line in lines if "error" in line), lines[0] if lines else "it gave no reason")
+
+
+def _last_line(error):
+    return (str(error).strip().splitlines() or [type(error).__name__])[-1].strip()
