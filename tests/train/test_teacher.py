@@ -84,8 +84,9 @@ def test_two_devices_embed_as_one_does(teacher, face_folder):
     np.testing.assert_allclose(one, two, atol=1e-3)
 
 
-def test_a_student_learns_the_same_online_and_cached(tmp_path, teacher, cache, face_folder):
-    config = tiny("demo_student", generations=1, log_every=1, max_updates=8, color_jitter=0)
+def test_a_student_has_the_same_losses_online_and_cached(tmp_path, teacher, cache, face_folder):
+    # Of the same parameters: a step multiplies what rounding leaves between the two.
+    config = tiny("demo_student", generations=1, log_every=1, max_updates=8, color_jitter=0, lr=0)
     before = {
         name: value.asnumpy().copy() for name, value in {**teacher.checkpoint.args, **teacher.checkpoint.auxs}.items()
     }
@@ -94,10 +95,8 @@ def test_a_student_learns_the_same_online_and_cached(tmp_path, teacher, cache, f
     online, cached = read_log(tmp_path / "online"), read_log(tmp_path / "cached")
     assert len(online) == 8
     for one, other in zip(online, cached):
-        # Updates multiply what rounding leaves between the two.
-        tolerance = 1e-5 if one["update"] == 1 else 1e-3
-        assert one["distillation_loss"] == pytest.approx(other["distillation_loss"], abs=tolerance)
-        assert one["loss"] == pytest.approx(other["loss"], rel=tolerance)
+        for name in ("loss", "distillation_loss", "cosine"):
+            assert one[name] == pytest.approx(other[name], abs=1e-5, rel=1e-5)
     for name, value in {**teacher.checkpoint.args, **teacher.checkpoint.auxs}.items():
         np.testing.assert_array_equal(value.asnumpy(), before[name], err_msg=name)
 
