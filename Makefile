@@ -7,10 +7,13 @@ OUT ?=
 DEVICES ?=
 SET ?=
 EPOCH ?= 0
-RECIPE ?= $(if $(DATA),student_scratch,demo_student_scratch)
+TEACHER ?=
+TEACHER_EPOCH ?= 0
+RECIPE ?=
+run = $(BIN)/vargfacenet train $(1) $(if $(DATA),--data $(DATA)) $(if $(BINS),--bins $(BINS)) $(if $(OUT),--out $(OUT)) $(if $(DEVICES),--devices $(DEVICES)) $(if $(SET),--set $(SET))
 
 .DEFAULT_GOAL := help
-.PHONY: help install train-student verify doctor test lint format clean
+.PHONY: help install train-student train-teacher verify doctor test lint format clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -20,8 +23,11 @@ install: .venv/installed  ## make .venv with everything (Python 3.8 to 3.11; PYT
 .venv/installed: requirements.txt setup.py pyproject.toml install.sh
 	@./install.sh .venv $(PYTHON)
 
-train-student: install  ## train VarGFaceNet, on the built-in faces unless DATA= is given (BINS= OUT= DEVICES= RECIPE= SET=)
-	$(BIN)/vargfacenet train $(RECIPE) $(if $(DATA),--data $(DATA)) $(if $(BINS),--bins $(BINS)) $(if $(OUT),--out $(OUT)) $(if $(DEVICES),--devices $(DEVICES)) $(if $(SET),--set $(SET))
+train-student: install  ## teach VarGFaceNet, on the built-in faces unless DATA= is given (TEACHER= TEACHER_EPOCH= BINS= OUT= DEVICES= RECIPE= SET=)
+	$(call run,$(or $(RECIPE),$(if $(DATA),student,demo_student))) $(if $(TEACHER),--teacher $(TEACHER) --teacher-epoch $(TEACHER_EPOCH))
+
+train-teacher: install  ## train a ResNet to teach, on the built-in faces unless DATA= is given (BINS= OUT= DEVICES= RECIPE= SET=)
+	$(call run,$(or $(RECIPE),$(if $(DATA),teacher_r100,demo_teacher)))
 
 verify: install  ## verify a checkpoint: PREFIX=runs/x/best EPOCH=0 BINS="lfw.bin agedb_30.bin"
 	$(BIN)/vargfacenet verify $(if $(PREFIX),$(PREFIX),$(error give PREFIX=, as in PREFIX-symbol.json)) --epoch $(EPOCH) --bins $(if $(BINS),$(BINS),$(error give BINS=, one or more .bin files))

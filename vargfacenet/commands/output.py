@@ -1,6 +1,11 @@
 """Tables and progress for people."""
 
+import logging
 import sys
+import time
+
+log = logging.getLogger(__name__)
+_SECONDS_BETWEEN_LINES = 30
 
 
 def print_table(headers, rows):
@@ -15,10 +20,27 @@ def print_table(headers, rows):
 
 
 def progress(items=None, **options):
-    """A tqdm bar on standard error, where that is a terminal; silent elsewhere."""
+    """A tqdm bar on standard error, where that is a terminal; elsewhere lines of log, no more than two a minute."""
     import tqdm  # here, so that doctor can say that it is missing
 
-    return tqdm.tqdm(items, file=sys.stderr, disable=not sys.stderr.isatty(), **options)
+    if sys.stderr.isatty():
+        return tqdm.tqdm(items, file=sys.stderr, **options)
+    return _lines_of(tqdm.tqdm)(items, **options)
+
+
+def _lines_of(tqdm):
+    class Lines(tqdm):
+        """What tqdm says, as lines of log."""
+
+        def __init__(self, items, **options):
+            quiet = {"file": sys.stderr, "mininterval": _SECONDS_BETWEEN_LINES, "ncols": 0, "leave": False}
+            super().__init__(items, **quiet, **options)
+
+        def display(self, *_, **__):
+            if self.n and time.time() - self.start_t >= _SECONDS_BETWEEN_LINES:
+                log.info("%s", self)
+
+    return Lines
 
 
 def verification_cells(score):

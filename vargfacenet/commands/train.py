@@ -119,13 +119,20 @@ def _builtin_faces():
 
 def _demo_teacher(data, bins, devices):
     """Trains the teacher of demo recipes, or what is left of it, and gives its checkpoint's prefix."""
+    from vargfacenet.errors import SettingError
     from vargfacenet.train.config import resolve
     from vargfacenet.train.run import train
     from vargfacenet.train.state import is_finished, is_started
 
     config, out = resolve(DEMO_TEACHER), RUNS / DEMO_TEACHER
-    if is_finished(out, config):
-        log.info("the teacher is %s; delete that folder to train it anew", out / "latest")
+    try:
+        finished = is_finished(out, config)
+    except SettingError as error:
+        raise SettingError(
+            f"{error}; or give --teacher {out / 'latest'} to learn from it, or remove {out} to have another trained"
+        ) from error
+    if finished:
+        log.info("the teacher is %s; remove that folder to train it anew", out / "latest")
     else:
         log.info("first its teacher: %s", DEMO_TEACHER)
         train(config, data=data, out=out, bins=bins, devices=devices, resume=is_started(out))
