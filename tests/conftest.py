@@ -6,8 +6,11 @@ import pathlib
 import numpy as np
 import pytest
 
+from tests.train.tiny import save_random_checkpoint
 from vargfacenet.data.writer import write_records
+from vargfacenet.eval import write_pairs
 from vargfacenet.pictures import encode_jpeg
+from vargfacenet.train.teacher import Teacher
 
 
 def picture(identity, number):
@@ -45,6 +48,27 @@ def pairs_set():
         ]
         is_same.append(same)
     return pictures, is_same
+
+
+@pytest.fixture(scope="session")
+def teacher_prefix(tmp_path_factory):
+    """A checkpoint of a narrow ResNet, with dropout in it, that embeds in 16 numbers."""
+    prefix = tmp_path_factory.mktemp("teacher") / "model"
+    return save_random_checkpoint(prefix, "resnet18", multiplier=0.25, embedding_size=16)
+
+
+@pytest.fixture(scope="session")
+def teacher(teacher_prefix):
+    """It, loaded."""
+    return Teacher(teacher_prefix)
+
+
+@pytest.fixture(scope="session")
+def pairs_file(tmp_path_factory, pairs_set):
+    """`pairs_set` as a file."""
+    path = tmp_path_factory.mktemp("pairs") / "stripes.bin"
+    write_pairs(path, *pairs_set)
+    return path
 
 
 @pytest.fixture(scope="session")

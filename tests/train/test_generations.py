@@ -6,7 +6,7 @@ import mxnet as mx
 import numpy as np
 import pytest
 
-from tests.train.conftest import parameters, tiny
+from tests.train.tiny import parameters, tiny
 from vargfacenet.checkpoint import load_checkpoint
 from vargfacenet.errors import SettingError
 from vargfacenet.train.generation import read_log

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tests.conftest import picture
-from tests.train.conftest import parameters, tiny
+from tests.train.tiny import parameters, tiny
 from vargfacenet.checkpoint import load_checkpoint
 from vargfacenet.data.writer import write_records
 from vargfacenet.errors import DataError, SettingError, SetupError, TrainingError

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.conftest import picture
-from tests.train.conftest import save_random_checkpoint, tiny
+from tests.train.tiny import save_random_checkpoint, tiny
 from vargfacenet.checkpoint import load_checkpoint
 from vargfacenet.data import Augmentation, FaceIterator, JoinedSets, RecordSet
 from vargfacenet.data.writer import write_records

@@ -1,14 +1,11 @@
-"""Tiny teachers and students."""
+"""Tiny teachers and students for the tests of training and of its commands."""
 
 import mxnet as mx
 import numpy as np
-import pytest
 
 from vargfacenet.checkpoint import save_checkpoint
-from vargfacenet.eval import write_pairs
 from vargfacenet.symbols import get_symbol
 from vargfacenet.train.config import resolve
-from vargfacenet.train.teacher import Teacher
 
 TINY = {
     "multiplier": 0.25,
@@ -52,24 +49,3 @@ def save_random_checkpoint(prefix, network, seed=0, **options):
         auxs[name] = mx.nd.array(random.uniform(0.5, 1.5, shape))
     save_checkpoint(prefix, 0, symbol, args, auxs)
     return prefix
-
-
-@pytest.fixture(scope="session")
-def teacher_prefix(tmp_path_factory):
-    """A checkpoint of a narrow ResNet, with dropout in it, that embeds in 16 numbers."""
-    prefix = tmp_path_factory.mktemp("teacher") / "model"
-    return save_random_checkpoint(prefix, "resnet18", multiplier=0.25, embedding_size=16)
-
-
-@pytest.fixture(scope="session")
-def teacher(teacher_prefix):
-    """It, loaded."""
-    return Teacher(teacher_prefix)
-
-
-@pytest.fixture(scope="session")
-def pairs_file(tmp_path_factory, pairs_set):
-    """`pairs_set` as a file."""
-    path = tmp_path_factory.mktemp("pairs") / "stripes.bin"
-    write_pairs(path, *pairs_set)
-    return path

@@ -1,0 +1,115 @@
+"""``vargfacenet teach`` and ``train --teacher``: from a teacher's checkpoint to the table at the end."""
+
+import mxnet as mx
+import pytest
+
+from tests.train.tiny import TINY, save_random_checkpoint
+from tests.vargfacenet.test_commands import refused
+from vargfacenet.commands import main
+from vargfacenet.commands import train as train_command
+from vargfacenet.train.generation import read_log
+
+SETTINGS = [
+    f"{name}={','.join(map(str, value)) if isinstance(value, tuple) else value}" for name, value in TINY.items()
+]
+SETTINGS = [*SETTINGS, "max_updates=3", "color_jitter=0"]
+
+
+def settings(*more):
+    given = dict(assignment.split("=") for assignment in (*SETTINGS, *more))
+    return ["--set", *(f"{name}={value}" for name, value in given.items())]
+
+
+def run(*arguments):
+    return main(list(map(str, arguments)))
+
+
+def test_teach_then_train_from_the_cache(capsys, tmp_path, monkeypatch, teacher_prefix, face_folder, pairs_file):
+    monkeypatch.chdir(tmp_path)
+    assert run("teach", teacher_prefix, face_folder) == 0
+    assert "16 numbers of 24 pictures and their mirrors" in capsys.readouterr().out
+    taught = ["train", "demo_student", "--data", face_folder, "--bins", pairs_file, "--teacher", teacher_prefix]
+    assert run(*taught, "--cached", *settings("log_every=1", "lr=0"), "--out", "cached") == 0
+    table = capsys.readouterr().out.splitlines()
+    labels = [line.split("  ")[0] for line in table if "+-" in line]
+    assert labels == [
+        "untrained",
+        "generation 1, after 3 updates (best)",
+        "generation 2, after 3 updates (best)",
+        "teacher",
+    ]
+    assert run(*taught, *settings("log_every=1", "lr=0"), "--out", "online") == 0
+    for generation in ("generation-1", "generation-2"):
+        cached, online = (read_log(tmp_path / name / generation) for name in ("cached", "online"))
+        for one, other in zip(cached, online):
+            assert one["loss"] == pytest.approx(other["loss"], rel=1e-5)
+    assert run("verify", tmp_path / "cached" / "best", "--bins", pairs_file) == 0
+
+
+def test_a_demo_without_a_teacher_trains_one_and_keeps_it(capsys, tmp_path, monkeypatch, face_folder):
+    monkeypatch.chdir(tmp_path)
+    small = {"network": "resnet18", "multiplier": 0.25, "embedding_size": 16, "batch_size": 8, "max_updates": 2}
+    monkeypatch.setattr("vargfacenet.train.recipes.demo_teacher.recipe", small)
+    arguments = ["train", "demo_student", "--data", face_folder, *settings("generations=1")]
+    assert run(*arguments) == 0
+    assert (tmp_path / "runs" / "demo_teacher" / "latest-0000.params").is_file()
+    made = (tmp_path / "runs" / "demo_teacher" / "state.params").stat().st_mtime_ns
+    assert run(*arguments) == 0
+    assert (tmp_path / "runs" / "demo_teacher" / "state.params").stat().st_mtime_ns == made
+    assert (tmp_path / "runs" / "demo_student-2" / "latest-0000.params").is_file()
+    monkeypatch.setattr("vargfacenet.train.recipes.demo_teacher.recipe", {**small, "lr": 0.2})
+    capsys.readouterr()
+    message = refused(capsys, *arguments)
+    assert "lr: 0.1 then, 0.2 now" in message
+    assert "or give --teacher runs/demo_teacher/latest to learn from it" in message
+
+
+def test_the_demo_teacher_and_student_fit_together():
+    teacher, student = (train_command_config(name) for name in (train_command.DEMO_TEACHER, "demo_student"))
+    assert teacher.embedding_size == student.embedding_size
+    assert not teacher.distils
+
+
+def train_command_config(recipe):
+    from vargfacenet.train.config import resolve
+
+    return resolve(recipe)
+
+
+def test_mistakes_about_teachers_are_one_line(capsys, tmp_path, monkeypatch, teacher_prefix, face_folder):
+    monkeypatch.chdir(tmp_path)
+    train = ["train", "demo_student", "--data", face_folder]
+    assert "--cached needs --teacher PREFIX" in refused(capsys, *train, "--cached")
+    assert "no checkpoint file nowhere-symbol.json" in refused(capsys, *train, "--teacher", "nowhere")
+    taught = [*train, "--teacher", teacher_prefix]
+    assert "--teacher-epoch=-1: expected between 0" in refused(capsys, *taught, "--teacher-epoch", "-1")
+    assert "student of 128: give --set embedding_size=16" in refused(capsys, *taught)
+    message = refused(capsys, *taught, *settings(), "--cached")
+    assert "holds no embeddings of a teacher; run: vargfacenet teach" in message
+    assert "needs a teacher: give --teacher" in refused(capsys, "train", "student", "--data", face_folder)
+    assert "has nothing to teach" in refused(
+        capsys, "train", "student_scratch", "--data", face_folder, "--teacher", teacher_prefix
+    )
+    assert "did you mean 'angular'" in refused(capsys, *taught, "--set", "distillation=angle")
+    assert "loss=none without distillation leaves nothing to learn" in refused(
+        capsys, *taught, "--set", "loss=none", "distillation=none"
+    )
+
+
+def test_a_stale_cache_is_one_line(capsys, tmp_path, monkeypatch, teacher_prefix, face_folder):
+    monkeypatch.chdir(tmp_path)
+    assert run("teach", teacher_prefix, face_folder, "--out", "cache") == 0
+    capsys.readouterr()
+    other = save_random_checkpoint(tmp_path / "other", "resnet18", seed=1, multiplier=0.25, embedding_size=16)
+    train = ["train", "demo_student", "--data", face_folder, "--teacher", other, *settings()]
+    assert "cache is stale: its embeddings are of" in refused(capsys, *train, "--cached", "cache")
+
+
+def test_a_teacher_without_some_parameters_is_one_line(capsys, tmp_path, teacher_prefix, face_folder):
+    saved = mx.nd.load(f"{teacher_prefix}-0000.params")
+    del saved["arg:pre_fc1_bias"]
+    mx.nd.save(str(tmp_path / "model-0000.params"), saved)
+    (tmp_path / "model-symbol.json").write_bytes(teacher_prefix.with_name("model-symbol.json").read_bytes())
+    assert "lacks 1 parameter(s) of its graph: pre_fc1_bias" in refused(
+        capsys, "train", "demo_student", "--data", face_folder, "--teacher", tmp_path / "model"
+    )
