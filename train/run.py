@@ -153,6 +153,7 @@ def fit_to_teacher(config, teacher):
         )
     if config.embedding_size is None:
         config = dataclasses.replace(config, embedding_size=teacher.embedding_size)
+        log.info("embedding_size=%d, the teacher's", teacher.embedding_size)
     check_embedding_size(embedding_size_of(config.build_symbol()), teacher)
     return config
 

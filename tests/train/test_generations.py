@@ -6,7 +6,7 @@ import mxnet as mx
 import numpy as np
 import pytest
 
-from tests.train.tiny import parameters, tiny
+from tests.train.tiny import parameters, stopped_after, tiny
 from vargfacenet.checkpoint import load_checkpoint
 from vargfacenet.errors import SettingError
 from vargfacenet.train.generation import read_log
@@ -115,21 +115,11 @@ def test_later_generations_may_have_another_learning_rate(teacher, face_folder, 
 
 @pytest.mark.parametrize("stop", [2, 6, 8, 10])
 def test_a_run_stopped_in_any_generation_ends_as_the_unbroken_one(
-    monkeypatch, finished, face_folder, pairs_file, teacher, tmp_path, stop
+    finished, face_folder, pairs_file, teacher, tmp_path, stop
 ):
-    step, done = Trainer.step, []
-
-    def interrupted(self, batch):
-        if len(done) == stop:
-            raise KeyboardInterrupt
-        done.append(1)
-        return step(self, batch)
-
     arguments = {"data": face_folder, "out": tmp_path / "out", "bins": [pairs_file], "teacher": teacher}
-    monkeypatch.setattr(Trainer, "step", interrupted)
-    with pytest.raises(KeyboardInterrupt):
+    with stopped_after(stop):
         train(two(), **arguments)
-    monkeypatch.setattr(Trainer, "step", step)
     if stop < 3:  # nothing was saved yet
         with pytest.raises(SettingError, match="holds no run to resume"):
             train(two(), **arguments, resume=True)
@@ -154,7 +144,7 @@ def test_a_finished_run_may_be_given_more_generations(finished, face_folder, pai
         np.testing.assert_array_equal(parameters(tmp_path / "out" / "generation-2")[name], value)
 
 
-def test_resuming_with_another_teacher_is_refused(teacher, face_folder, tmp_path, monkeypatch):
+def test_resuming_with_another_teacher_is_refused(teacher, face_folder, tmp_path):
     config = tiny("demo_student", generations=1)
     train(config, data=face_folder, out=tmp_path / "out", teacher=teacher)
     other = Teacher(teacher.prefix)

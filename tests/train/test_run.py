@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tests.conftest import picture
-from tests.train.tiny import parameters, tiny
+from tests.train.tiny import parameters, stopped_after, tiny
 from vargfacenet.checkpoint import load_checkpoint
 from vargfacenet.data.writer import write_records
 from vargfacenet.errors import DataError, SettingError, SetupError, TrainingError
@@ -80,21 +80,11 @@ def test_running_statistics_and_slopes_have_moved(finished):
 
 
 @pytest.mark.parametrize("stop", [3, 4])
-def test_a_resumed_run_ends_as_the_unbroken_one(tmp_path, face_folder, stop, monkeypatch):
+def test_a_resumed_run_ends_as_the_unbroken_one(tmp_path, face_folder, stop):
     train(tiny(), data=face_folder, out=tmp_path / "whole")
 
-    step, done = Trainer.step, []
-
-    def interrupted(self, batch):
-        if len(done) == stop:
-            raise KeyboardInterrupt
-        done.append(1)
-        return step(self, batch)
-
-    monkeypatch.setattr(Trainer, "step", interrupted)
-    with pytest.raises(KeyboardInterrupt):
+    with stopped_after(stop):
         train(tiny(), data=face_folder, out=tmp_path / "broken")
-    monkeypatch.setattr(Trainer, "step", step)
     resumed = train(tiny(), data=face_folder, out=tmp_path / "broken", resume=True)
     assert resumed.updates == 3
     assert [line["update"] for line in read_log(tmp_path / "broken")] == [2, 4, 6]
@@ -199,12 +189,9 @@ def test_resuming_on_other_data_says_so(finished, tmp_path, face_folder):
         train(longer, data=tmp_path / "others", out=tmp_path, resume=True)
 
 
-def test_a_run_stopped_before_its_first_save_can_be_started_again(face_folder, tmp_path, monkeypatch):
-    step = Trainer.step
-    monkeypatch.setattr(Trainer, "step", lambda self, batch: (_ for _ in ()).throw(KeyboardInterrupt))
-    with pytest.raises(KeyboardInterrupt):
+def test_a_run_stopped_before_its_first_save_can_be_started_again(face_folder, tmp_path):
+    with stopped_after(0):
         train(tiny(max_updates=2), data=face_folder, out=tmp_path / "out")
-    monkeypatch.setattr(Trainer, "step", step)
     assert train(tiny(max_updates=2), data=face_folder, out=tmp_path / "out").updates == 2
 
 

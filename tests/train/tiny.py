@@ -1,11 +1,15 @@
 """Tiny teachers and students for the tests of training and of its commands."""
 
+import contextlib
+
 import mxnet as mx
 import numpy as np
+import pytest
 
 from vargfacenet.checkpoint import save_checkpoint
 from vargfacenet.symbols import get_symbol
 from vargfacenet.train.config import resolve
+from vargfacenet.train.trainer import Trainer
 
 TINY = {
     "multiplier": 0.25,
@@ -32,6 +36,22 @@ def parameters(out, name="latest"):
     """The arrays of a checkpoint's file: dict of name to array."""
     saved = mx.nd.load(str(out / f"{name}-0000.params"))
     return {key: value.asnumpy() for key, value in saved.items()}
+
+
+@contextlib.contextmanager
+def stopped_after(updates):
+    """Whatever trains in here is interrupted at the update after these; that it was is checked."""
+    step, done = Trainer.step, []
+
+    def interrupted(self, batch):
+        if len(done) == updates:
+            raise KeyboardInterrupt
+        done.append(1)
+        return step(self, batch)
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Trainer, "step", interrupted)
+        yield
 
 
 def save_random_checkpoint(prefix, network, seed=0, **options):
