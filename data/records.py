@@ -16,7 +16,7 @@ import struct
 import numpy as np
 
 from vargfacenet.errors import DataError
-from vargfacenet.files import read_bytes
+from vargfacenet.files import fingerprint, read_bytes
 from vargfacenet.pictures import decode_picture
 
 MAGIC = 0xCED7230A
@@ -93,6 +93,18 @@ class RecordSet:
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
+
+    def fingerprint(self):
+        """A digest of the record file and its index (str), see `vargfacenet.files.fingerprint`."""
+        return fingerprint([self.path, self.path.with_suffix(".idx")])
+
+    def check_size(self, height, width):
+        """DataError where the pictures are not of this size."""
+        if (self.height, self.width) != (height, width):
+            raise DataError(
+                f"{self.path} holds {self.height}x{self.width} pictures, networks here take {height}x{width}: align and "
+                "pack them anew"
+            )
 
     def read(self, key):
         """The record of a key; DataError, naming it and its offset, where its bytes are no record."""

@@ -7,7 +7,6 @@ import mxnet as mx
 import numpy as np
 
 from vargfacenet import IMAGE_SHAPE
-from vargfacenet.environment import usable_cores
 from vargfacenet.operators import runnable
 from vargfacenet.pictures import decode_picture
 
@@ -100,7 +99,7 @@ def _decode(encoded, place):
 
 def _read_batches(count, read, batch_size):
     starts = range(0, count, batch_size)
-    with concurrent.futures.ThreadPoolExecutor(usable_cores()) as pool:
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
         ahead = [pool.submit(_read_batch, read, start, min(batch_size, count - start)) for start in starts[:2]]
         for start in starts:
             pictures = ahead.pop(0).result()

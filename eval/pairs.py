@@ -68,7 +68,7 @@ def read_sets(paths):
     sets = {}
     for path in map(pathlib.Path, paths):
         if path.stem in sets:
-            raise DataError(f"two verification sets are called {path.stem}; rename one")
+            raise DataError(f"two verification sets are called {path.stem}; rename one, or name those to use by --bins")
         pairs = sets[path.stem] = read_pairs(path)
         if len(pairs.is_same) < FOLDS:
             raise DataError(f"{path} holds {len(pairs.is_same)} pairs, too few: the protocol has {FOLDS} folds")

@@ -12,7 +12,7 @@ NORM_EPS = 1e-10  # added to squared lengths
 
 
 def angular_loss(student, teacher):
-    """``|| t / |t| - s / |s| ||^2``, which is ``2 * (1 - cos)``: equivalence of angular distillation.
+    """``|| t / |t| - s / |s| ||^2``, which is ``2 * (1 - cos)`` but at length 0: equivalence of angular distillation.
 
     [VarGFaceNet, arXiv 1910.04985, eq. 5]
 

@@ -2,19 +2,22 @@
 
 A folder belongs to one teacher (``teacher.json``). For each record file it holds ``KEY.npy``, float16
 (pictures, 2, embedding_size): the unit embeddings of each picture and of its mirror, in the order of the set's keys,
-and ``KEY.json`` with the file it is of. KEY is the record file's fingerprint, so that what was computed of other
-bytes is never taken.
+and ``KEY.json`` with the file it is of. KEY is the fingerprint of the record file and its index
+(`vargfacenet.data.RecordSet.fingerprint`), so that what was computed of other bytes is not taken.
 """
 
+import fcntl
 import json
 import pathlib
+import shutil
 
 import mxnet as mx
 import numpy as np
 
+from vargfacenet import IMAGE_SHAPE
 from vargfacenet.errors import DataError
 from vargfacenet.eval import Embedder
-from vargfacenet.files import atomic_path, fingerprint, read_bytes, write_text
+from vargfacenet.files import atomic_path, read_bytes, write_text
 from vargfacenet.train.teacher import unit_float16
 
 TEACHER = "teacher.json"
@@ -28,6 +31,8 @@ def default_folder(teacher):
 def write_embeddings(teacher, records, folder, *, device=None, batch_size=32, progress=None):
     """Computes a teacher's embeddings of a set and adds them to a folder, unless it has them.
 
+    What a stop leaves unfinished (``KEY.part``) the next call goes on with.
+
     Parameters
     ----------
     teacher : Teacher
@@ -39,7 +44,7 @@ def write_embeddings(teacher, records, folder, *, device=None, batch_size=32, pr
     device : mx.Context, optional
         The CPU by default.
     batch_size : int
-        Pictures at a time.
+        Pictures at a time. The last digits of an embedding may depend on it.
     progress : callable, optional
         Called with the number of pictures done since the last call.
 
@@ -51,30 +56,24 @@ def write_embeddings(teacher, records, folder, *, device=None, batch_size=32, pr
     Raises
     ------
     DataError
-        Where the folder belongs to another teacher, a picture cannot be read, or the disk is full.
+        Where the folder belongs to another teacher, an array in it is damaged, pictures cannot be read or are of another
+        size, an embedding is not finite, another process writes the same, or the disk is full.
     """
     folder = pathlib.Path(folder)
+    records.check_size(*IMAGE_SHAPE[1:])
     if (folder / TEACHER).exists():
         _check_teacher(folder, teacher)
     else:
         about = {"fingerprint": teacher.fingerprint, "checkpoint": str(teacher), "size": teacher.embedding_size}
         write_text(folder / TEACHER, json.dumps(about, indent=1) + "\n")
-    key = records_fingerprint(records)
+    key = records.fingerprint()
+    write_text(folder / f"{key}.json", json.dumps({"records": str(records.path.resolve())}) + "\n")
     path = folder / f"{key}.npy"
     if path.exists():
-        return path
-    embedder = Embedder(*teacher.checkpoint, device=device, batch_size=batch_size)
-    header = {"descr": "<f2", "fortran_order": False, "shape": (len(records), 2, teacher.embedding_size)}
-    batches = embedder.embed_batches(len(records), lambda place: records.read_face(int(records.keys[place]))[0])
-    with atomic_path(path) as temporary, open(temporary, "wb") as file:
-        # Not through a memory map, which on a full disk kills the process.
-        np.lib.format.write_array_header_1_0(file, header)
-        for both in batches:
-            plain, mirrored = (unit_float16(mx.nd.array(embeddings)).asnumpy() for embeddings in both)
-            file.write(np.stack([plain, mirrored], axis=1).tobytes())
-            if progress:
-                progress(len(plain))
-    write_text(folder / f"{key}.json", json.dumps({"records": str(records.path.resolve())}) + "\n")
+        _open(path, teacher, records, "run the same again")
+    else:
+        embedder = Embedder(*teacher.checkpoint, device=device, batch_size=batch_size)
+        _write_array(path, embedder, teacher, records, progress)
     return path
 
 
@@ -88,25 +87,71 @@ def open_embeddings(teacher, records, folder):
         which, and the command that computes them.
     """
     folder = pathlib.Path(folder)
-    remedy = f"run: vargfacenet teach {teacher.prefix} {records.path.parent} --epoch {teacher.epoch} --out {folder}"
+    remedy = f"run: vargfacenet teach {teacher.prefix} {records.path} --epoch {teacher.epoch} --out {folder}"
     if not (folder / TEACHER).is_file():
         raise DataError(f"{folder} holds no embeddings of a teacher; {remedy}")
     _check_teacher(folder, teacher)
-    path = folder / f"{records_fingerprint(records)}.npy"
-    if not path.is_file():
-        known = [
-            json.loads(read_bytes(about))["records"] for about in sorted(folder.glob("*.json")) if about.name != TEACHER
-        ]
-        if str(records.path.resolve()) in known:
-            raise DataError(
-                f"{folder} is stale: {records.path} has changed since its embeddings were computed; {remedy}"
-            )
-        of = f"of {', '.join(known)}" if known else "of no record file"
-        raise DataError(f"{folder} holds embeddings {of}, not of {records.path}; {remedy}")
+    path = folder / f"{records.fingerprint()}.npy"
+    if path.is_file():
+        return _open(path, teacher, records, remedy)
+    if path.with_suffix(".part").is_file():
+        raise DataError(f"{folder} holds embeddings of a part of {records.path} only; to go on, {remedy}")
+    known = [_records_of(about) for about in sorted(folder.glob("*.json")) if about.with_suffix(".npy").exists()]
+    if str(records.path.resolve()) in known:
+        raise DataError(f"{folder} is stale: {records.path} has changed since its embeddings were computed; {remedy}")
+    of = f"of {', '.join(known)}" if known else "of no record file"
+    raise DataError(f"{folder} holds embeddings {of}, not of {records.path}; {remedy}")
+
+
+def _write_array(path, embedder, teacher, records, progress):
+    shape = (len(records), 2, teacher.embedding_size)
+    row_bytes = 2 * shape[1] * shape[2]
+    part = path.with_suffix(".part")
+    try:
+        # Not through a memory map, which on a full disk kills the process.
+        with open(part, "ab") as file:
+            _lock(file, part)
+            done = file.tell() // row_bytes
+            file.truncate(done * row_bytes)
+            if progress and done:
+                progress(done)
+            read = _reader(records, done)
+            for both in embedder.embed_batches(len(records) - done, read):
+                plain, mirrored = (unit_float16(mx.nd.array(embeddings)).asnumpy() for embeddings in both)
+                if not (np.isfinite(plain).all() and np.isfinite(mirrored).all()):
+                    raise DataError(f"the teacher {teacher} gives embeddings that are not finite; it cannot teach")
+                file.write(np.stack([plain, mirrored], axis=1).tobytes())
+                if progress:
+                    progress(len(plain))
+            file.flush()
+            with atomic_path(path) as temporary, open(temporary, "wb") as whole, open(part, "rb") as rows:
+                header = {"descr": "<f2", "fortran_order": False, "shape": shape}
+                np.lib.format.write_array_header_1_0(whole, header)
+                shutil.copyfileobj(rows, whole)
+            part.unlink()
+    except OSError as error:
+        raise DataError(f"cannot write {part}: {error.strerror or error}; run the same again to go on") from error
+
+
+def _lock(file, part):
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise DataError(f"another process is writing {part}: wait for it, or stop it") from error
+
+
+def _reader(records, first):
+    def read(place):
+        return records.read_face(int(records.keys[first + place]))[0]
+
+    return read
+
+
+def _open(path, teacher, records, remedy):
     expected = (len(records), 2, teacher.embedding_size)
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, EOFError) as error:
         raise DataError(f"{path} is damaged ({error}); delete it and {remedy}") from error
     if array.shape != expected or array.dtype != np.float16:
         raise DataError(
@@ -115,19 +160,23 @@ def open_embeddings(teacher, records, folder):
     return array
 
 
-def records_fingerprint(records):
-    """Fingerprint of a set's record file and index (str)."""
-    return fingerprint([records.path, records.path.with_suffix(".idx")])
+def _records_of(about):
+    """The record file that a KEY.json names."""
+    return _fields(about, "records")[0]
 
 
 def _check_teacher(folder, teacher):
-    try:
-        about = json.loads(read_bytes(folder / TEACHER))
-        made_by, found = about["checkpoint"], about["fingerprint"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{folder / TEACHER} is damaged; delete {folder} and compute it again") from error
+    made_by, found = _fields(folder / TEACHER, "checkpoint", "fingerprint")
     if found != teacher.fingerprint:
         raise DataError(
             f"{folder} is stale: its embeddings are of {made_by} with fingerprint {found[:12]}, the teacher {teacher} has "
             f"{teacher.fingerprint[:12]}; delete the folder or give another one, and run vargfacenet teach"
         )
+
+
+def _fields(path, *names):
+    try:
+        about = json.loads(read_bytes(path))
+        return [str(about[name]) for name in names]
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{path} is damaged; delete {path.parent} and compute it again") from error

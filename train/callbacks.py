@@ -84,10 +84,13 @@ class Progress:
 
 
 class Keeper:
-    """Saves the latest checkpoint and the state from which the run can be taken up."""
+    """Saves the latest checkpoint and the state from which the run can be taken up.
 
-    def __init__(self, embedding, trainer, out, *, every, total):
-        self._embedding, self._trainer = embedding, trainer
+    ``reseed``, called with the update, puts random numbers where they are when that state is loaded.
+    """
+
+    def __init__(self, embedding, trainer, out, *, every, total, reseed):
+        self._embedding, self._trainer, self._reseed = embedding, trainer, reseed
         self._out, self._every, self._total = pathlib.Path(out), every, total
 
     def needs_parameters(self, update):
@@ -97,6 +100,7 @@ class Keeper:
         if self.needs_parameters(update) or update == self._total:
             save_checkpoint(self._out / "latest", 0, self._embedding, *self._trainer.parameters())
             save_state(self._out, self._trainer, update)
+            self._reseed(update)
 
 
 class Verifier:

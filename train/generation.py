@@ -2,6 +2,7 @@
 
 import collections
 import contextlib
+import functools
 import json
 import logging
 import pathlib
@@ -20,7 +21,7 @@ from vargfacenet.symbols.heads import margin_softmax, softmax
 from vargfacenet.symbols.objective import objective
 from vargfacenet.train.callbacks import LOG, Keeper, Progress, Verifier, best_update, read_verifications
 from vargfacenet.train.schedule import learning_rate_schedule
-from vargfacenet.train.state import DATA, initial_state, load_state, saved_update
+from vargfacenet.train.state import DATA, initial_state, load_state, saved_update, seed_random
 from vargfacenet.train.trainer import Trainer
 
 log = logging.getLogger(__name__)
@@ -31,7 +32,7 @@ fields of a Verification, 0 being the network it began with), and the update of 
 """
 
 
-def train_generation(config, number, out, *, records, sets, pairs, devices, teacher=None, before=None, resume=False):
+def train_generation(config, number, out, *, records, facts, pairs, devices, guide=None, before=None, resume=False):
     """Trains one generation, or what is left of it.
 
     Parameters
@@ -42,12 +43,16 @@ def train_generation(config, number, out, *, records, sets, pairs, devices, teac
         Of the generation, 1 the first. Each goes on in the stream of samples where the one before it stopped.
     out : path
         Its folder.
-    records, sets, pairs
-        Training set; what is written down of the data (dict); verification sets by name.
+    records : JoinedSets
+        The training sets.
+    facts : dict
+        What is written down of the data.
+    pairs : dict of str to Pairs
+        The verification sets.
     devices : list of mx.Context
         Each takes an equal slice of a batch.
-    teacher : OnlineTeacher or CachedTeacher, optional
-        Needed where the settings ask for distillation.
+    guide : OnlineTeacher or CachedTeacher, optional
+        Gives the teacher's embeddings; needed where the settings ask for distillation.
     before : Generation, optional
         Whose student this one starts from; its momentum and schedule are left behind.
     resume : bool
@@ -59,17 +64,18 @@ def train_generation(config, number, out, *, records, sets, pairs, devices, teac
     """
     first_update = saved_update(out, config) if resume else 0
     updates_before = (number - 1) * config.max_updates
-    mx.random.seed(config.seed + number - 1)
-    np.random.seed(config.seed + number - 1)  # noqa: NPY002 - MXNet's initialisers draw from it
+    reseed = functools.partial(seed_random, config.seed, number)
+    reseed(0)
     embedding = config.build_symbol()
     trainer = make_trainer(config, embedding, records.num_identities, number, devices, first_update)
     if resume:
         load_state(out, trainer)
+        reseed(first_update)
         log.info("resuming %s at update %d of %d", out, first_update, config.max_updates)
     elif before:
         trainer.load_state(initial_state(before.out, trainer, keep_classifier=config.classifier == "keep"))
     write_text(out / "config.json", config.to_json())
-    write_text(out / DATA, json.dumps(sets, indent=1) + "\n")
+    write_text(out / DATA, json.dumps(facts, indent=1) + "\n")
     _begin_log(out, first_update)
     iterator = FaceIterator(
         records,
@@ -88,10 +94,10 @@ def train_generation(config, number, out, *, records, sets, pairs, devices, teac
     progress = Progress(
         iterator, trainer.schedule, out, every=config.log_every, total=total, updates_before=updates_before
     )
-    keeper = Keeper(embedding, trainer, out, every=config.save_every, total=total)
+    keeper = Keeper(embedding, trainer, out, every=config.save_every, total=total, reseed=reseed)
     try:
         verifier.begin(first_update, known=last_scores(before) if before else None)
-        fit(trainer, _feed(iterator, teacher), first_update, total, callbacks=(progress, verifier, keeper))
+        fit(trainer, _feed(iterator, guide), first_update, total, callbacks=(progress, verifier, keeper))
     finally:
         iterator.close()
         progress.close()
@@ -195,11 +201,11 @@ def fit(trainer, feed, first_update, last_update, *, callbacks):
         seconds += time.perf_counter() - begin
 
 
-def _feed(iterator, teacher):
+def _feed(iterator, guide):
     def feed():
         batch = iterator.next()
-        if teacher is not None:
-            batch.data.append(teacher.directions(batch))
+        if guide is not None:
+            batch.data.append(guide.directions(batch))
         return batch
 
     return feed

@@ -1,8 +1,8 @@
 """A training run: data, teacher, and the generations that learn from them."""
 
 import collections
+import contextlib
 import dataclasses
-import json
 import logging
 import pathlib
 import time
@@ -12,14 +12,15 @@ import mxnet as mx
 from vargfacenet import IMAGE_SHAPE
 from vargfacenet.checkpoint import load_checkpoint, save_checkpoint
 from vargfacenet.data import JoinedSets
-from vargfacenet.errors import SettingError
-from vargfacenet.eval import Embedder, read_sets, verify_pairs
-from vargfacenet.files import read_bytes, write_text
+from vargfacenet.errors import DataError, SettingError
+from vargfacenet.eval import read_sets
+from vargfacenet.files import fingerprint
 from vargfacenet.train.cache import open_embeddings
 from vargfacenet.train.callbacks import mean_accuracy
 from vargfacenet.train.generation import embedding_size_of, finished_generation, train_generation
 from vargfacenet.train.state import check_same_data, check_unused, is_finished, is_started, saved_update
-from vargfacenet.train.teacher import CachedTeacher, OnlineTeacher, check_embedding_size
+from vargfacenet.train.teacher import CachedTeacher, OnlineTeacher, check_embedding_size, teacher_scores
+from vargfacenet.train.trainer import check_devices
 
 log = logging.getLogger(__name__)
 
@@ -67,35 +68,29 @@ def train(config, *, data, out, bins=(), devices=None, resume=False, teacher=Non
     """
     out, devices = pathlib.Path(out), devices or [mx.cpu()]
     config = fit_to_teacher(config, teacher)
+    check_devices(config.batch_size, devices)
     pairs = read_sets(bins)
-    records = JoinedSets([data] if isinstance(data, (str, pathlib.Path)) else list(data))
-    if (records.height, records.width) != IMAGE_SHAPE[1:]:
-        raise SettingError(f"{records} holds {records.height}x{records.width} pictures, networks here take 112x112")
-    sets = {"pictures": len(records), "identities": records.num_identities, "verification": sorted(pairs)}
-    if teacher:
-        sets["teacher"] = teacher.fingerprint
-    folders = generation_folders(out, config)
-    if resume:
-        _check_resumable(out, folders, config, sets)
-    else:
-        for folder in {out, *folders}:
-            check_unused(folder)
-    guide = _guide(config, teacher, records, cache, devices)
-
-    log.info(
-        "%s: %d pictures of %d identities, %d updates of %d (%.1f epochs) on %s; settings in %s",
-        records,
-        len(records),
-        records.num_identities,
-        config.max_updates * config.generations,
-        config.batch_size,
-        config.max_updates * config.generations * config.batch_size / len(records),
-        ", ".join(map(str, devices)),
-        folders[0] / "config.json",
-    )
-    begin, updates, generations = time.time(), 0, []
-    teacher_scores = _score_teacher(out, teacher, pairs, devices[0]) if teacher else None
-    try:
+    with contextlib.closing(open_sets(data)) as records:
+        prints = {pathlib.Path(path).stem: fingerprint([path]) for path in bins}
+        facts = data_facts(records, prints, teacher)
+        folders = generation_folders(out, config)
+        check_folder(out, config, resume=resume, facts=facts)
+        if teacher:
+            facts["learned from"] = f"{teacher}, {f'embeddings in {cache}' if cache else 'online'}"
+        guide = _guide(config, teacher, records, cache, devices)
+        log.info(
+            "%s: %d pictures of %d identities, %d updates of %d (%.1f epochs) on %s; settings in %s",
+            records,
+            len(records),
+            records.num_identities,
+            config.max_updates * config.generations,
+            config.batch_size,
+            config.max_updates * config.generations * config.batch_size / len(records),
+            ", ".join(map(str, devices)),
+            folders[0] / "config.json",
+        )
+        begin, updates, generations = time.time(), 0, []
+        scores = teacher_scores(teacher, pairs, prints, cache or out, device=devices[0]) if teacher and pairs else None
         for number, folder in enumerate(folders, 1):
             if resume and is_finished(folder, config):
                 generations.append(finished_generation(folder))
@@ -110,19 +105,65 @@ def train(config, *, data, out, bins=(), devices=None, resume=False, teacher=Non
                     number,
                     folder,
                     records=records,
-                    sets=sets,
+                    facts=facts,
                     pairs=pairs,
                     devices=devices,
-                    teacher=guide,
+                    guide=guide,
                     before=generations[-1] if generations else None,
                     resume=started,
                 )
             )
-    finally:
-        records.close()
     if len(folders) > 1:
         _leave_checkpoints(out, generations)
-    return Result(out, updates, time.time() - begin, generations, teacher_scores)
+    return Result(out, updates, time.time() - begin, generations, scores)
+
+
+def open_sets(data):
+    """The training sets in a folder or several, pictures of the size that networks here take: JoinedSets."""
+    records = JoinedSets([data] if isinstance(data, (str, pathlib.Path)) else list(data))
+    try:
+        for one in records.sets:
+            one.check_size(*IMAGE_SHAPE[1:])
+    except DataError:
+        records.close()
+        raise
+    return records
+
+
+def data_facts(records, prints=None, teacher=None):
+    """What a run depends on besides its settings: a dict of JSON values that must be equal for it to go on."""
+    facts = {
+        "pictures": len(records),
+        "identities": records.num_identities,
+        "records": [one.fingerprint() for one in records.sets],
+    }
+    if prints is not None:
+        facts["verification"] = prints
+    if teacher:
+        facts["teacher"] = teacher.fingerprint
+    return facts
+
+
+def check_folder(out, config, *, resume, facts=None):
+    """SettingError where a folder does not hold what is to be resumed, or holds a run where none is to be.
+
+    Without `facts`, what depends on data is left unchecked.
+    """
+    if not resume:
+        check_unused(out)
+        return
+    folders = generation_folders(out, config)
+    started = [folder for folder in folders if is_started(folder)]
+    for folder in {folders[0], *started}:
+        saved_update(folder, config)  # which refuses other settings, or none
+    if is_finished(folders[-1], config):
+        many = f"{len(folders)} generations of " if len(folders) > 1 else ""
+        if len(folders) > 1:  # a stop may have come between the last update and these
+            _leave_checkpoints(out, [finished_generation(folder) for folder in folders])
+        raise SettingError(f"{out} is finished ({many}{config.max_updates} updates); give another --out to train again")
+    if facts:
+        for folder in started:
+            check_same_data(folder, facts)
 
 
 def generation_folders(out, config):
@@ -164,19 +205,6 @@ def best_generation(generations):
     return max(verified, key=lambda one: mean_accuracy(one.verifications[one.best_update])) if verified else None
 
 
-def _check_resumable(out, folders, config, sets):
-    if not is_started(folders[0]):
-        saved_update(folders[0], config)  # which says so
-    started = [folder for folder in folders if is_started(folder)]
-    for folder in started:
-        saved_update(folder, config)
-    if is_finished(folders[-1], config):
-        many = f"{len(folders)} generations of " if len(folders) > 1 else ""
-        raise SettingError(f"{out} is finished ({many}{config.max_updates} updates); give another --out to train again")
-    for folder in started:
-        check_same_data(folder, sets)
-
-
 def _guide(config, teacher, records, cache, devices):
     """Whoever gives the teacher's embeddings of a batch; None without a teacher."""
     if teacher is None:
@@ -185,26 +213,6 @@ def _guide(config, teacher, records, cache, devices):
         arrays = [open_embeddings(teacher, one, cache) for one in records.sets]
         return CachedTeacher(arrays, records, mirror=config.teacher_mirror)
     return OnlineTeacher(teacher, batch_size=config.batch_size, devices=devices, mirror=config.teacher_mirror)
-
-
-def _score_teacher(out, teacher, pairs, device):
-    """The teacher's scores, which stay in the run's folder (``teacher.json``) for when it is taken up again."""
-    if not pairs:
-        return None
-    path = out / "teacher.json"
-    if path.is_file():
-        about = json.loads(read_bytes(path))
-        if about["fingerprint"] == teacher.fingerprint and sorted(about["verification"]) == sorted(pairs):
-            return about["verification"]
-    embedder = Embedder(*teacher.checkpoint, device=device)
-    scores = {}
-    for name, one in pairs.items():
-        score = verify_pairs(embedder, one)
-        scores[name] = score.as_dict()
-        log.info("teacher  %s: accuracy %.5f +- %.5f", name, score.accuracy, score.std)
-    about = {"checkpoint": str(teacher), "fingerprint": teacher.fingerprint, "verification": scores}
-    write_text(path, json.dumps(about, indent=1) + "\n")
-    return scores
 
 
 def _leave_checkpoints(out, generations):

@@ -5,6 +5,7 @@ import json
 import pathlib
 
 import mxnet as mx
+import numpy as np
 
 from vargfacenet.errors import CheckpointError, SettingError
 from vargfacenet.files import atomic_path, read_bytes
@@ -25,6 +26,16 @@ def load_state(out, trainer):
     trainer.load_state(_read(out))
 
 
+def seed_random(seed, generation, update):
+    """Seeds what MXNet draws, initial weights and dropout, as it is to be after an update of a generation.
+
+    Done when a state is saved and when it is loaded, so that a run goes on alike from both.
+    """
+    mixed = int(np.random.SeedSequence((seed, generation, update)).generate_state(1)[0])
+    mx.random.seed(mixed)
+    np.random.seed(mixed)  # noqa: NPY002 - MXNet's initialisers draw from it
+
+
 def saved_update(out, config):
     """Updates behind the state in a run's folder.
 
@@ -37,6 +48,10 @@ def saved_update(out, config):
     """
     out = pathlib.Path(out)
     if not (out / STATE).is_file():
+        if out.name == "generation-1" and (out.parent / STATE).is_file():
+            raise SettingError(
+                f"{out.parent} holds a run of one generation; more need a run of their own, in another --out"
+            )
         raise SettingError(f"{out} holds no run to resume (no {STATE}); leave --resume out to start one")
     saved, given = _settings(out / "config.json"), json.loads(config.to_json())
     names = [field.name for field in dataclasses.fields(config) if field.name not in _MAY_CHANGE]
@@ -68,11 +83,14 @@ def initial_state(out, trainer, *, keep_classifier):
     return saved
 
 
-def check_same_data(out, sets):
-    """SettingError, naming what differs, where a folder's run was started on other sets (dict of text to JSON values)."""
+def check_same_data(out, facts):
+    """SettingError, naming what differs, where a folder's run was started on other data.
+
+    `facts` are those that must be equal: dict of text to JSON values.
+    """
     saved = _settings(pathlib.Path(out) / DATA)
     changed = [
-        f"{name}: {saved.get(name)} then, {value} now" for name, value in sets.items() if saved.get(name) != value
+        f"{name}: {saved.get(name)} then, {value} now" for name, value in facts.items() if saved.get(name) != value
     ]
     if changed:
         raise SettingError(f"{out} was started on other data ({'; '.join(changed)}); give the same to resume it")
@@ -89,9 +107,9 @@ def _settings(path):
 
 
 def check_unused(out):
-    """SettingError where a folder already holds a run that got as far as its first save."""
+    """SettingError where a folder already holds a run, of one generation or more, that got as far as its first save."""
     out = pathlib.Path(out)
-    if (out / STATE).exists():
+    if (out / STATE).exists() or any(out.glob(f"generation-*/{STATE}")):
         raise SettingError(f"{out} already holds a run; give --resume to go on with it, or another --out")
 
 

@@ -3,13 +3,22 @@
 However they come, embeddings are unit length and rounded to float16, so that a student learns the same either way.
 """
 
+import json
+import logging
+import pathlib
+
 import mxnet as mx
 
 from vargfacenet import IMAGE_SHAPE
 from vargfacenet.checkpoint import checkpoint_files, load_checkpoint
-from vargfacenet.errors import SettingError
-from vargfacenet.files import fingerprint
+from vargfacenet.errors import DataError, SettingError
+from vargfacenet.eval import Embedder, verify_pairs
+from vargfacenet.files import fingerprint, read_bytes, write_text
 from vargfacenet.operators import runnable
+
+SCORES = "teacher-verification.json"
+
+log = logging.getLogger(__name__)
 
 
 class Teacher:
@@ -73,10 +82,6 @@ class OnlineTeacher:
         found = self._embed(pictures)
         return found + self._embed(mx.nd.flip(pictures, axis=3)) if self._mirror else found
 
-    def parameters(self):
-        """Parameters and running statistics as they are now: two dicts of name to NDArray."""
-        return self._module.get_params()
-
     def _embed(self, pictures):
         # In inference mode: BN takes its running statistics, dropout does nothing.
         self._module.forward(mx.io.DataBatch([pictures]), is_train=False)
@@ -124,3 +129,51 @@ def check_embedding_size(embedding_size, teacher):
             f"the teacher {teacher} gives embeddings of {teacher.embedding_size} numbers, the student of {embedding_size}: "
             f"give --set embedding_size={teacher.embedding_size}"
         )
+
+
+def teacher_scores(teacher, pairs, prints, folder, *, device=None):
+    """A teacher's scores on verification sets, from a folder that keeps them, or measured and kept there.
+
+    Parameters
+    ----------
+    teacher : Teacher
+        Whose scores.
+    pairs : dict of str to Pairs
+        The sets.
+    prints : dict of str to str
+        Their fingerprints, by which scores are found again.
+    folder : path
+        Where ``teacher-verification.json`` is.
+    device : mx.Context, optional
+        The CPU by default.
+
+    Returns
+    -------
+    dict of str to dict
+        Set name to the fields of a Verification.
+
+    Raises
+    ------
+    DataError
+        Where the file is damaged.
+    """
+    path, known = pathlib.Path(folder) / SCORES, {}
+    if path.is_file():
+        try:
+            saved = json.loads(read_bytes(path))
+            known = saved["scores"] if saved["fingerprint"] == teacher.fingerprint else {}
+            scores = {name: known[mark] for name, mark in prints.items() if mark in known}
+        except (ValueError, KeyError, TypeError) as error:
+            raise DataError(f"{path} is damaged; delete it, and the teacher is scored again") from error
+    else:
+        scores = {}
+    missing = [name for name in pairs if name not in scores]
+    if missing:
+        embedder = Embedder(*teacher.checkpoint, device=device)
+        for name in missing:
+            score = verify_pairs(embedder, pairs[name])
+            log.info("teacher  %s: accuracy %.5f +- %.5f", name, score.accuracy, score.std)
+            scores[name] = known[prints[name]] = score.as_dict()
+        about = {"checkpoint": str(teacher), "fingerprint": teacher.fingerprint, "scores": known}
+        write_text(path, json.dumps(about, indent=1) + "\n")
+    return scores

@@ -116,6 +116,12 @@ class Trainer:
         return {name: place * len(self._devices) for place, name in enumerate(names)}
 
 
+def check_devices(batch_size, devices):
+    """SettingError where a batch does not divide among devices."""
+    if batch_size % len(devices):
+        raise SettingError(f"batch_size={batch_size}: expected a multiple of the number of devices ({len(devices)})")
+
+
 class _Quiet:
     """Module wants a logger for remarks about what is on purpose here."""
 

@@ -55,8 +55,11 @@ def read_bytes(path):
 
 
 def fingerprint(paths):
-    """A digest of files (str, 32 hexadecimal digits), of their sizes and bytes; of a file above 256 MiB, of its size
-    and 4,096 blocks of 64 KiB spread evenly from its first byte to its last. DataError where one cannot be read."""
+    """A digest of files (str, 32 hexadecimal digits); DataError where one cannot be read.
+
+    It is of a file's size and all its bytes up to 256 MiB. Of a larger one it takes 4,096 blocks of 64 KiB, spread evenly
+    from the first byte to the last: a change between them that leaves the size as it was is not seen.
+    """
     digest = hashlib.blake2b(digest_size=16)
     for path in paths:
         try:

@@ -8,9 +8,11 @@ import pytest
 
 from tests.train.tiny import parameters, stopped_after, tiny
 from vargfacenet.checkpoint import load_checkpoint
+from vargfacenet.data.iterator import sample_order
 from vargfacenet.errors import SettingError
+from vargfacenet.eval import Embedder, read_pairs, verify_pairs
 from vargfacenet.train.generation import read_log
-from vargfacenet.train.run import best_generation, train
+from vargfacenet.train.run import best_generation, check_folder, train
 from vargfacenet.train.teacher import Teacher
 from vargfacenet.train.trainer import Trainer
 
@@ -43,15 +45,23 @@ def test_the_log_shows_both_losses_and_the_cosine(finished):
     assert line["distillation_loss"] == pytest.approx(2 * (1 - line["cosine"]), abs=1e-4)
 
 
-def test_a_generation_begins_with_the_student_before_it(finished):
+def test_the_score_a_generation_begins_with_is_that_of_the_student_before_it(finished, pairs_file):
     first, second = finished.generations
-    assert second.verifications[0] == first.verifications[6]
+    embedder = Embedder(*load_checkpoint(first.out / "latest", 0))
+    assert second.verifications[0]["stripes"] == verify_pairs(embedder, read_pairs(pairs_file)).as_dict()
 
 
-def test_the_data_goes_on_where_the_generation_before_stopped(finished):
-    assert [line["epoch"] for line in read_log(finished.generations[1].out)] == [
-        (6 + done) * 8 // 24 for done in (2, 4, 6)
-    ]
+def test_the_data_goes_on_where_the_generation_before_stopped(monkeypatch, teacher, face_folder, tmp_path):
+    step, seen = Trainer.step, []
+
+    def watched(self, batch):
+        seen.extend(batch.index.tolist())
+        return step(self, batch)
+
+    monkeypatch.setattr(Trainer, "step", watched)
+    train(two(), data=face_folder, out=tmp_path / "out", teacher=teacher)
+    assert seen == [int(row) for epoch in range(4) for row in sample_order(24, 0, epoch)]
+    assert [line["epoch"] for line in read_log(tmp_path / "out" / "generation-2")] == [2, 3, 4]
 
 
 def test_the_schedule_begins_anew(finished):
@@ -69,9 +79,9 @@ def test_the_run_keeps_the_last_student_and_the_best(finished):
 
 
 def test_the_teacher_is_scored_once(finished, teacher):
-    about = json.loads((finished.out / "teacher.json").read_text())
+    about = json.loads((finished.out / "teacher-verification.json").read_text())
     assert about["fingerprint"] == teacher.fingerprint
-    assert about["verification"] == finished.teacher
+    assert list(about["scores"].values()) == [finished.teacher["stripes"]]
     assert 0 <= finished.teacher["stripes"]["accuracy"] <= 1
 
 
@@ -172,3 +182,31 @@ def test_distillation_alone_trains_without_a_classifier(teacher, face_folder, tm
         "waiting",
     }
     assert lines[-1]["cosine"] > lines[0]["cosine"] + 0.3
+
+
+def test_a_run_of_generations_is_not_overwritten(finished, face_folder):
+    for config in (two(), tiny("demo_student", generations=1), tiny()):
+        with pytest.raises(SettingError, match="already holds a run; give --resume"):
+            check_folder(finished.out, config, resume=False)
+
+
+def test_a_run_of_one_generation_cannot_become_one_of_more(teacher, face_folder, tmp_path):
+    train(tiny("demo_student", generations=1, max_updates=2), data=face_folder, out=tmp_path / "out", teacher=teacher)
+    with pytest.raises(SettingError, match="holds a run of one generation; more need a run of their own"):
+        train(two(max_updates=2), data=face_folder, out=tmp_path / "out", teacher=teacher, resume=True)
+
+
+def test_checkpoints_that_a_stop_left_out_are_made_good(teacher, face_folder, tmp_path):
+    result = train(two(max_updates=2), data=face_folder, out=tmp_path / "out", teacher=teacher)
+    kept = parameters(result.out)
+    for path in result.out.glob("latest-*"):
+        path.unlink()
+    with pytest.raises(SettingError, match="is finished"):
+        train(two(max_updates=2), data=face_folder, out=tmp_path / "out", teacher=teacher, resume=True)
+    for name, value in parameters(result.out).items():
+        np.testing.assert_array_equal(value, kept[name])
+
+
+def test_the_largest_seed_has_generations(teacher, face_folder, tmp_path):
+    config = two(seed=2**32 - 1, max_updates=1, warmup_updates=0)
+    assert train(config, data=face_folder, out=tmp_path / "out", teacher=teacher).updates == 2

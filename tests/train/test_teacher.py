@@ -13,12 +13,13 @@ from vargfacenet.checkpoint import load_checkpoint
 from vargfacenet.data import Augmentation, FaceIterator, JoinedSets, RecordSet
 from vargfacenet.data.writer import write_records
 from vargfacenet.errors import CheckpointError, DataError, SettingError
-from vargfacenet.eval import Embedder
+from vargfacenet.eval import Embedder, read_sets
+from vargfacenet.files import fingerprint
 from vargfacenet.pictures import encode_jpeg
 from vargfacenet.train.cache import open_embeddings, write_embeddings
 from vargfacenet.train.generation import read_log
 from vargfacenet.train.run import train
-from vargfacenet.train.teacher import CachedTeacher, OnlineTeacher, Teacher
+from vargfacenet.train.teacher import CachedTeacher, OnlineTeacher, Teacher, teacher_scores
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +71,7 @@ def test_the_teacher_is_in_inference_mode_and_stays_as_it_is(teacher, face_folde
         others = online.directions(mx.io.DataBatch([mx.nd.concat(pictures[:1], pictures[6:9], dim=0)])).asnumpy()
     np.testing.assert_array_equal(found[0], found[1])
     np.testing.assert_allclose(others[0], found[0][0], atol=1e-3)
-    for now, before in zip(online.parameters(), teacher.checkpoint[1:]):
+    for now, before in zip(online._module.get_params(), teacher.checkpoint[1:]):
         for name, value in before.items():
             np.testing.assert_array_equal(now[name].asnumpy(), value.asnumpy(), err_msg=name)
 
@@ -84,22 +85,35 @@ def test_two_devices_embed_as_one_does(teacher, face_folder):
     np.testing.assert_allclose(one, two, atol=1e-3)
 
 
-def test_a_student_has_the_same_losses_online_and_cached(tmp_path, face_folder):
-    """Of the same parameters: a step multiplies what rounding leaves between the two."""
-    teacher = Teacher(save_random_checkpoint(tmp_path / "model", "resnet18", multiplier=0.25, embedding_size=128))
+def test_a_student_has_the_same_losses_online_and_cached(tmp_path, teacher, face_folder):
+    """Embeddings are made in batches of one size: the last digits depend on it, and each update multiplies them."""
     arrays = {**teacher.checkpoint.args, **teacher.checkpoint.auxs}
     before = {name: value.asnumpy().copy() for name, value in arrays.items()}
-    write_embeddings(teacher, RecordSet(face_folder), tmp_path / "cache")
-    config = tiny("small_student", log_every=1, max_updates=8, color_jitter=0, lr=0, embedding_size=None)
+    write_embeddings(teacher, RecordSet(face_folder), tmp_path / "cache", batch_size=8)
+    config = tiny("demo_student", generations=1, log_every=1, max_updates=20, color_jitter=0)
     train(config, data=face_folder, out=tmp_path / "online", teacher=teacher)
     train(config, data=face_folder, out=tmp_path / "cached", teacher=teacher, cache=tmp_path / "cache")
     online, cached = read_log(tmp_path / "online"), read_log(tmp_path / "cached")
-    assert len({line["distillation_loss"] for line in online}) == 8
+    assert len({line["distillation_loss"] for line in online}) == 20
     for one, other in zip(online, cached):
         for name in ("loss", "distillation_loss", "cosine"):
             assert one[name] == pytest.approx(other[name], abs=1e-5, rel=1e-5)
     for name, value in arrays.items():
         np.testing.assert_array_equal(value.asnumpy(), before[name], err_msg=name)
+    learned_from = [
+        json.loads((tmp_path / name / "data.json").read_text())["learned from"] for name in ("online", "cached")
+    ]
+    assert learned_from == [f"{teacher}, online", f"{teacher}, embeddings in {tmp_path / 'cache'}"]
+
+
+def test_another_batch_size_of_the_teacher_leaves_the_losses_of_the_same_parameters(tmp_path, face_folder):
+    teacher = Teacher(save_random_checkpoint(tmp_path / "model", "resnet18", multiplier=0.25, embedding_size=128))
+    write_embeddings(teacher, RecordSet(face_folder), tmp_path / "cache", batch_size=5)
+    config = tiny("small_student", log_every=1, color_jitter=0, lr=0, embedding_size=None)
+    train(config, data=face_folder, out=tmp_path / "online", teacher=teacher)
+    train(config, data=face_folder, out=tmp_path / "cached", teacher=teacher, cache=tmp_path / "cache")
+    for one, other in zip(read_log(tmp_path / "online"), read_log(tmp_path / "cached")):
+        assert one["distillation_loss"] == pytest.approx(other["distillation_loss"], abs=1e-5)
 
 
 def test_two_sets_are_cached_side_by_side(tmp_path, teacher, face_folder):
@@ -120,7 +134,7 @@ def test_what_is_cached_is_float16_and_not_computed_twice(cache, teacher, face_f
     array = np.load(path, mmap_mode="r")
     assert (array.dtype, array.shape) == (np.float16, (24, 2, 16))
     np.testing.assert_allclose(np.linalg.norm(array.astype(float), axis=2), 1, atol=1e-3)
-    monkeypatch.setattr("vargfacenet.train.cache.Embedder", None)
+    monkeypatch.setattr("vargfacenet.train.cache.Embedder", None)  # whoever embeds now fails
     assert write_embeddings(teacher, RecordSet(face_folder), cache) == path
 
 
@@ -169,6 +183,71 @@ def test_a_folder_without_a_cache_names_the_command(tmp_path, teacher, face_fold
         open_embeddings(teacher, RecordSet(face_folder), tmp_path)
 
 
+def test_an_interrupted_cache_is_gone_on_with(tmp_path, teacher, cache, face_folder):
+    done = []
+
+    def stop_after_ten(count):
+        done.append(count)
+        if sum(done) >= 10:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_embeddings(teacher, RecordSet(face_folder), tmp_path, batch_size=5, progress=stop_after_ten)
+    with pytest.raises(DataError, match="holds embeddings of a part of .*train.rec only; to go on, run"):
+        open_embeddings(teacher, RecordSet(face_folder), tmp_path)
+    (part,) = tmp_path.glob("*.part")
+    with open(part, "ab") as file:
+        file.write(b"half a row")
+    again = []
+    path = write_embeddings(teacher, RecordSet(face_folder), tmp_path, batch_size=5, progress=again.append)
+    assert again == [10, 5, 5, 4]
+    (whole,) = cache.glob("*.npy")
+    np.testing.assert_allclose(np.load(path), np.load(whole), atol=1e-3)
+    assert not part.exists()
+
+
+def test_two_processes_do_not_write_one_cache(tmp_path, teacher, face_folder):
+    def meanwhile(count):
+        with pytest.raises(DataError, match="another process is writing"):
+            write_embeddings(teacher, RecordSet(face_folder), tmp_path)
+
+    write_embeddings(teacher, RecordSet(face_folder), tmp_path, progress=meanwhile)
+
+
+def test_a_teacher_whose_embeddings_are_not_finite_is_refused(tmp_path, face_folder):
+    prefix = save_random_checkpoint(tmp_path / "model", "resnet18", multiplier=0.25, embedding_size=16)
+    saved = mx.nd.load(f"{prefix}-0000.params")
+    saved["arg:pre_fc1_bias"][:] = np.nan
+    mx.nd.save(f"{prefix}-0000.params", saved)
+    with pytest.raises(DataError, match="gives embeddings that are not finite"):
+        write_embeddings(Teacher(prefix), RecordSet(face_folder), tmp_path / "cache")
+
+
+def test_pictures_of_another_size_are_not_embedded(tmp_path, teacher, face_folder):
+    folder = copy_of(face_folder, tmp_path / "set")
+    (folder / "property").write_text("4,96,112")
+    with pytest.raises(DataError, match="holds 96x112 pictures, networks here take 112x112"):
+        write_embeddings(teacher, RecordSet(folder), tmp_path / "cache")
+
+
+def test_scores_of_a_teacher_are_kept_by_what_they_are_of(tmp_path, teacher, pairs_file, pairs_set, monkeypatch):
+    pairs, prints = read_sets([pairs_file]), {"stripes": fingerprint([pairs_file])}
+    scores = teacher_scores(teacher, pairs, prints, tmp_path)
+    monkeypatch.setattr("vargfacenet.train.teacher.Embedder", None)  # whoever embeds now fails
+    assert teacher_scores(teacher, pairs, prints, tmp_path) == scores
+    with pytest.raises(TypeError):
+        teacher_scores(teacher, pairs, {"stripes": "another set of that name"}, tmp_path)
+    (tmp_path / "teacher-verification.json").write_text("[]")
+    with pytest.raises(DataError, match="teacher-verification.json is damaged; delete it"):
+        teacher_scores(teacher, pairs, prints, tmp_path)
+
+
+def test_a_folder_with_a_teacher_but_no_cache_says_so(tmp_path, teacher, cache, face_folder):
+    (tmp_path / "teacher.json").write_bytes((cache / "teacher.json").read_bytes())
+    with pytest.raises(DataError, match="holds embeddings of no record file, not of"):
+        open_embeddings(teacher, RecordSet(face_folder), tmp_path)
+
+
 @pytest.mark.parametrize("damage", ["cut", "shape", "about"])
 def test_a_damaged_cache_is_refused(tmp_path, teacher, face_folder, damage):
     path = write_embeddings(teacher, RecordSet(face_folder), tmp_path)
@@ -180,6 +259,8 @@ def test_a_damaged_cache_is_refused(tmp_path, teacher, face_folder, damage):
         (tmp_path / "teacher.json").write_text(json.dumps([1]))
     with pytest.raises(DataError, match="delete"):
         open_embeddings(teacher, RecordSet(face_folder), tmp_path)
+    with pytest.raises(DataError, match="delete"):
+        write_embeddings(teacher, RecordSet(face_folder), tmp_path)
 
 
 def test_a_bad_picture_leaves_no_half_cache(tmp_path, teacher, face_folder):

@@ -3,10 +3,14 @@
 import mxnet as mx
 import pytest
 
+from tests.conftest import picture
 from tests.train.tiny import TINY, save_random_checkpoint
 from tests.vargfacenet.test_commands import refused
 from vargfacenet.commands import main
 from vargfacenet.commands import train as train_command
+from vargfacenet.data.writer import write_records
+from vargfacenet.pictures import encode_jpeg
+from vargfacenet.train.config import resolve
 from vargfacenet.train.generation import read_log
 
 SETTINGS = [
@@ -27,7 +31,7 @@ def run(*arguments):
 def test_teach_then_train_from_the_cache(capsys, tmp_path, monkeypatch, teacher_prefix, face_folder, pairs_file):
     monkeypatch.chdir(tmp_path)
     assert run("teach", teacher_prefix, face_folder) == 0
-    assert "16 numbers of 24 pictures and their mirrors" in capsys.readouterr().out
+    assert "16 numbers of 24 pictures and mirrors" in capsys.readouterr().out
     taught = ["train", "demo_student", "--data", face_folder, "--bins", pairs_file, "--teacher", teacher_prefix]
     assert run(*taught, "--cached", *settings("log_every=1", "lr=0"), "--out", "cached") == 0
     table = capsys.readouterr().out.splitlines()
@@ -46,34 +50,65 @@ def test_teach_then_train_from_the_cache(capsys, tmp_path, monkeypatch, teacher_
     assert run("verify", tmp_path / "cached" / "best", "--bins", pairs_file) == 0
 
 
+SMALL_TEACHER = {"network": "resnet18", "multiplier": 0.25, "embedding_size": 16, "batch_size": 8, "max_updates": 2}
+
+
 def test_a_demo_without_a_teacher_trains_one_and_keeps_it(capsys, tmp_path, monkeypatch, face_folder):
     monkeypatch.chdir(tmp_path)
-    small = {"network": "resnet18", "multiplier": 0.25, "embedding_size": 16, "batch_size": 8, "max_updates": 2}
-    monkeypatch.setattr("vargfacenet.train.recipes.demo_teacher.recipe", small)
-    arguments = ["train", "demo_student", "--data", face_folder, *settings("generations=1")]
+    monkeypatch.setattr("vargfacenet.train.recipes.demo_teacher.recipe", SMALL_TEACHER)
+    monkeypatch.setattr(train_command, "_builtin_faces", lambda: face_folder)
+    arguments = ["train", "demo_student", *settings("generations=1")]
     assert run(*arguments) == 0
-    assert (tmp_path / "runs" / "demo_teacher" / "latest-0000.params").is_file()
-    made = (tmp_path / "runs" / "demo_teacher" / "state.params").stat().st_mtime_ns
+    state = tmp_path / "runs" / "demo_teacher" / "state.params"
+    made = state.stat().st_mtime_ns
     assert run(*arguments) == 0
-    assert (tmp_path / "runs" / "demo_teacher" / "state.params").stat().st_mtime_ns == made
+    assert state.stat().st_mtime_ns == made
     assert (tmp_path / "runs" / "demo_student-2" / "latest-0000.params").is_file()
-    monkeypatch.setattr("vargfacenet.train.recipes.demo_teacher.recipe", {**small, "lr": 0.2})
+    monkeypatch.setattr("vargfacenet.train.recipes.demo_teacher.recipe", {**SMALL_TEACHER, "lr": 0.2})
     capsys.readouterr()
     message = refused(capsys, *arguments)
     assert "lr: 0.1 then, 0.2 now" in message
     assert "or give --teacher runs/demo_teacher/latest to learn from it" in message
 
 
+def test_the_teacher_of_other_faces_is_not_taken(capsys, tmp_path, monkeypatch, face_folder):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("vargfacenet.train.recipes.demo_teacher.recipe", SMALL_TEACHER)
+    monkeypatch.setattr(train_command, "_builtin_faces", lambda: face_folder)
+    write_records(tmp_path / "mine", ((n, encode_jpeg(picture(n, 0))) for n in range(4)))
+    given = settings("generations=1", "batch_size=4")
+    assert run("train", "demo_student", "--data", tmp_path / "mine", *given) == 0
+    assert (tmp_path / "runs" / "demo_student" / "teacher" / "latest-0000.params").is_file()
+    assert run("train", "demo_student", *given) == 0
+    monkeypatch.setattr(train_command, "_builtin_faces", lambda: tmp_path / "mine")
+    capsys.readouterr()
+    assert "runs/demo_teacher was started on other data" in refused(capsys, "train", "demo_student", *given)
+
+
+def test_what_is_wrong_with_a_student_is_said_before_its_teacher_is_trained(capsys, tmp_path, monkeypatch, face_folder):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("vargfacenet.train.run.train", None)  # whoever trains now fails
+    train = ["train", "demo_student", "--data", face_folder]
+    assert "give --set embedding_size=128" in refused(capsys, *train, "--set", "embedding_size=64")
+    assert "holds no run to resume" in refused(capsys, *train, "--resume")
+    (tmp_path / "runs" / "used").mkdir(parents=True)
+    (tmp_path / "runs" / "used" / "state.params").touch()
+    assert "already holds a run" in refused(capsys, *train, "--out", "runs/used")
+
+
+def test_verification_sets_that_data_folders_have_alike_count_once(tmp_path, pairs_file):
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "lfw.bin").write_bytes(pairs_file.read_bytes())
+    (tmp_path / "b" / "cfp.bin").write_bytes(b"another")
+    found = train_command._bins_beside([tmp_path / "a", tmp_path / "b", tmp_path / "nowhere"])
+    assert found == [tmp_path / "a" / "lfw.bin", tmp_path / "b" / "cfp.bin"]
+
+
 def test_the_demo_teacher_and_student_fit_together():
-    teacher, student = (train_command_config(name) for name in (train_command.DEMO_TEACHER, "demo_student"))
+    teacher, student = resolve(train_command.DEMO_TEACHER), resolve("demo_student")
     assert teacher.embedding_size == student.embedding_size
     assert not teacher.distils
-
-
-def train_command_config(recipe):
-    from vargfacenet.train.config import resolve
-
-    return resolve(recipe)
 
 
 def test_mistakes_about_teachers_are_one_line(capsys, tmp_path, monkeypatch, teacher_prefix, face_folder):
@@ -86,6 +121,13 @@ def test_mistakes_about_teachers_are_one_line(capsys, tmp_path, monkeypatch, tea
     assert "student of 128: give --set embedding_size=16" in refused(capsys, *taught)
     message = refused(capsys, *taught, *settings(), "--cached")
     assert "holds no embeddings of a teacher; run: vargfacenet teach" in message
+    assert "--teacher-epoch needs --teacher" in refused(capsys, *train, "--teacher-epoch", "3")
+    assert "batch_size=1: expected a multiple of the number of devices (2)" in refused(
+        capsys, *taught, *settings("batch_size=1"), "--devices", "cpu:0,cpu:1"
+    )
+    assert "device 'cpu:0,cpu:1': expected one" in refused(
+        capsys, "teach", teacher_prefix, face_folder, "--device", "cpu:0,cpu:1"
+    )
     assert "needs a teacher: give --teacher" in refused(capsys, "train", "student", "--data", face_folder)
     assert "has nothing to teach" in refused(
         capsys, "train", "student_scratch", "--data", face_folder, "--teacher", teacher_prefix

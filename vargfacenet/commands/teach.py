@@ -1,5 +1,6 @@
 """``vargfacenet teach``: a teacher's embeddings of training sets, computed once."""
 
+import contextlib
 import pathlib
 
 from vargfacenet.commands.output import progress
@@ -34,12 +35,11 @@ def run(args):
     device = parse_device(args.device)
     teacher = Teacher(args.prefix, args.epoch)
     out = pathlib.Path(args.out) if args.out else default_folder(teacher)
-    sets = [RecordSet(folder) for folder in args.folders]
-    for records in sets:
-        with progress(total=len(records), unit="picture", desc=str(records.path)) as bar:
-            path = write_embeddings(
-                teacher, records, out, device=device, batch_size=args.batch_size, progress=bar.update
-            )
-        print(f"{path}: {teacher.embedding_size} numbers of {len(records)} pictures and their mirrors, {records.path}")
-        records.close()
+    for folder in args.folders:
+        with contextlib.closing(RecordSet(folder)) as records:
+            with progress(total=len(records), unit="picture", desc=str(records.path)) as bar:
+                path = write_embeddings(
+                    teacher, records, out, device=device, batch_size=args.batch_size, progress=bar.update
+                )
+            print(f"{path}: {teacher.embedding_size} numbers of {len(records)} pictures and mirrors, {records.path}")
     return 0

@@ -1,6 +1,7 @@
 """``vargfacenet train``: a recipe, trained and verified."""
 
 import argparse
+import contextlib
 import logging
 import pathlib
 import shutil
@@ -39,9 +40,7 @@ def add_parser(commands, common):
     parser.add_argument(
         "--teacher", metavar="PREFIX", help="checkpoint to learn from, as in PREFIX-symbol.json; any network's"
     )
-    parser.add_argument(
-        "--teacher-epoch", type=int, default=0, metavar="N", help="as in PREFIX-000N.params (default 0)"
-    )
+    parser.add_argument("--teacher-epoch", type=int, metavar="N", help="as in PREFIX-000N.params (default 0)")
     parser.add_argument(
         "--cached",
         nargs="?",
@@ -64,7 +63,7 @@ def run(args):
     from vargfacenet.errors import SettingError
     from vargfacenet.train.cache import default_folder
     from vargfacenet.train.config import is_demo, list_recipes, recipe_summary, resolve
-    from vargfacenet.train.run import train
+    from vargfacenet.train.run import check_folder, train
     from vargfacenet.train.teacher import Teacher
     from vargfacenet.train.trainer import parse_devices
 
@@ -75,7 +74,10 @@ def run(args):
         raise SettingError(f"no recipe given: there are {', '.join(list_recipes())}")
     config = resolve(args.recipe, split_assignments(args.set))
     devices = parse_devices(args.devices)
-    check_range("--teacher-epoch", args.teacher_epoch, 0, 9999)
+    if args.teacher_epoch is not None and not args.teacher:
+        raise SettingError("--teacher-epoch needs --teacher PREFIX, whose epoch it is")
+    epoch = args.teacher_epoch or 0
+    check_range("--teacher-epoch", epoch, 0, 9999)
     demo = is_demo(args.recipe)
     if args.data is None and not demo:
         raise SettingError(f"{args.recipe} needs --data DIR, a folder with train.rec, train.idx and property")
@@ -83,11 +85,12 @@ def run(args):
         raise SettingError("--cached needs --teacher PREFIX, whose embeddings they are")
     out = pathlib.Path(args.out) if args.out else _folder(args.recipe, args.resume)
     data = [pathlib.Path(folder) for folder in args.data] if args.data else [_builtin_faces()]
-    bins = args.bins if args.bins is not None else [path for folder in data for path in sorted(folder.glob("*.bin"))]
+    bins = args.bins if args.bins is not None else _bins_beside(data)
     prefix = args.teacher
     if config.distils and prefix is None and demo:
-        prefix = _demo_teacher(data, bins, devices)
-    teacher = Teacher(prefix, args.teacher_epoch) if prefix else None
+        check_folder(out, config, resume=args.resume)  # before minutes of training
+        prefix = _demo_teacher(config, RUNS / DEMO_TEACHER if not args.data else out / "teacher", data, bins, devices)
+    teacher = Teacher(prefix, epoch) if prefix else None
     cache = default_folder(teacher) if args.cached == AUTOMATIC else args.cached
     result = train(
         config, data=data, out=out, bins=bins, devices=devices, resume=args.resume, teacher=teacher, cache=cache
@@ -117,16 +120,34 @@ def _builtin_faces():
     return folder
 
 
-def _demo_teacher(data, bins, devices):
-    """Trains the teacher of demo recipes, or what is left of it, and gives its checkpoint's prefix."""
+def _bins_beside(folders):
+    """The .bin files in data folders, those that several have alike once."""
+    from vargfacenet.files import fingerprint
+
+    found = {}
+    for path in (path for folder in folders if folder.is_dir() for path in sorted(folder.glob("*.bin"))):
+        found.setdefault((path.name, fingerprint([path])), path)
+    return list(found.values())
+
+
+def _demo_teacher(student, out, data, bins, devices):
+    """Trains the teacher of demo recipes into a folder, or what is left of it, and gives its checkpoint's prefix."""
     from vargfacenet.errors import SettingError
     from vargfacenet.train.config import resolve
-    from vargfacenet.train.run import train
-    from vargfacenet.train.state import is_finished, is_started
+    from vargfacenet.train.run import data_facts, open_sets, train
+    from vargfacenet.train.state import check_same_data, is_finished, is_started
 
-    config, out = resolve(DEMO_TEACHER), RUNS / DEMO_TEACHER
+    config = resolve(DEMO_TEACHER)
+    if student.embedding_size not in (None, config.embedding_size):
+        raise SettingError(
+            f"{DEMO_TEACHER} gives embeddings of {config.embedding_size} numbers, the student of {student.embedding_size}: "
+            f"give --set embedding_size={config.embedding_size}, or another --teacher"
+        )
     try:
         finished = is_finished(out, config)
+        if finished:
+            with contextlib.closing(open_sets(data)) as records:
+                check_same_data(out, data_facts(records))
     except SettingError as error:
         raise SettingError(
             f"{error}; or give --teacher {out / 'latest'} to learn from it, or remove {out} to have another trained"
