@@ -41,6 +41,7 @@ setup(
         "easydict>=1.9",
         "scikit-learn>=1.0",
         "tqdm>=4.60",
+        "matplotlib>=3.5",
     ],
     entry_points={"console_scripts": ["vargfacenet=vargfacenet.commands:main"]},
 )

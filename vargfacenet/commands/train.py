@@ -161,6 +161,8 @@ def _demo_teacher(student, out, data, bins, devices):
 
 
 def _report(result):
+    from vargfacenet.train.curves import draw_curves
+
     print()
     names = sorted({name for one in result.generations for scores in one.verifications.values() for name in scores})
     if names:
@@ -172,7 +174,9 @@ def _report(result):
         print(f"\nbest checkpoint: {result.out / 'best'}, epoch 0")
     print(f"latest checkpoint: {result.out / 'latest'}, epoch 0")
     logs = ", ".join(str(one.out / "log.jsonl") for one in result.generations)
-    print(f"{result.updates} updates in {result.seconds / 60:.1f} minutes; log in {logs}")
+    print(
+        f"{result.updates} updates in {result.seconds / 60:.1f} minutes; log in {logs}, curves in {draw_curves(result)}"
+    )
 
 
 def _scored_networks(result):

@@ -1,0 +1,39 @@
+"""The picture of a run shows what its files say."""
+
+import json
+
+import numpy as np
+
+from vargfacenet.pictures import decode_picture
+from vargfacenet.train.curves import _series, draw_curves
+from vargfacenet.train.generation import Generation
+from vargfacenet.train.run import Result
+
+
+def generation(out, losses, accuracies):
+    """A generation of four updates with a line of log every two."""
+    out.mkdir(parents=True)
+    lines = [{"update": 2 * n, "loss": loss, "cosine": 0.5} for n, loss in enumerate(losses, 1)]
+    (out / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    scores = {update: {"lfw": {"accuracy": accuracy}} for update, accuracy in zip((0, 4), accuracies)}
+    return Generation(out, scores, 4)
+
+
+def test_generations_follow_one_another(tmp_path):
+    first = generation(tmp_path / "generation-1", [9.0, 8.0], [0.5, 0.7])
+    second = generation(tmp_path / "generation-2", [7.0, 6.0], [0.7, 0.8])
+    series, scores, ends = _series([first, second])
+    assert series == {"loss": ([2, 4, 6, 8], [9.0, 8.0, 7.0, 6.0]), "cosine": ([2, 4, 6, 8], [0.5] * 4)}
+    assert scores == {"lfw": ([0, 4, 4, 8], [0.5, 0.7, 0.7, 0.8])}
+    assert ends == [4, 8]
+
+
+def test_a_picture_is_drawn_with_and_without_verification(tmp_path):
+    one = generation(tmp_path / "run", [9.0, 8.0], [0.5, 0.7])
+    sizes = []
+    for generations, teacher in (([one], {"lfw": {"accuracy": 0.9}}), ([one._replace(verifications={})], None)):
+        path = draw_curves(Result(tmp_path / "run", 4, 1.0, generations, teacher))
+        picture = decode_picture(path.read_bytes(), "curves", shape=None)
+        assert picture.shape[1] > 2 * picture.shape[0] > 400
+        sizes.append(np.count_nonzero(picture < 128))
+    assert sizes[0] > sizes[1] > 0
