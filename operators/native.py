@@ -3,9 +3,34 @@
 from vargfacenet.operators.basic import TRUE, is_global_average, is_prelu
 from vargfacenet.operators.library import load_library
 
-__all__ = ["global_mean", "load_library", "norm", "prelu", "scale"]
+__all__ = ["convolution", "global_mean", "load_library", "norm", "prelu", "scale"]
 
 _NORM_DEFAULTS = {"eps": "0.001", "momentum": "0.9", "fix_gamma": "True"}  # MXNet's
+
+
+def convolution(copy, node):
+    """A square convolution without bias that keeps the size of the picture, or halves it."""
+    attrs = node.get("attrs", {})
+    if node["op"] != "Convolution" or attrs.get("no_bias") not in TRUE or len(copy.shape(node)) != 4:
+        return False
+    weight = copy.shape(node, 1)
+    kernel, stride, pad = weight[2], attrs.get("stride", "(1, 1)"), attrs.get("pad", "(0, 0)")
+    groups, outputs = int(attrs.get("num_group", "1")), weight[0]
+    if weight[3] != kernel or kernel % 2 == 0 or pad != str((kernel // 2,) * 2) or stride not in ("(1, 1)", "(2, 2)"):
+        return False
+    if attrs.get("dilate", "(1, 1)") != "(1, 1)" or outputs == groups or copy.shape(node)[2:] == (1, 1):
+        return False  # MXNet's own are better on single channels and single pixels
+    x, parameter = copy.inputs(node)
+    copy.set_shape(parameter, weight)
+    copy.place(
+        "vargfacenet_convolution",
+        node["name"],
+        [x, parameter],
+        stride=stride[1],
+        groups=str(groups),
+        channels=str(outputs),
+    )
+    return True
 
 
 def norm(copy, node):

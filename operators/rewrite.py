@@ -18,7 +18,7 @@ _INFERENCE = {
     "stock": (basic.flat_input,),
 }
 _TRAINING = {
-    "native": (native.norm, native.prelu, native.scale, native.global_mean, basic.flat_input),
+    "native": (native.convolution, native.norm, native.prelu, native.scale, native.global_mean, basic.flat_input),
     "basic": (basic.prelu_for_training, basic.global_mean, basic.flat_input),
     "stock": (basic.flat_input,),
 }
