@@ -6,11 +6,12 @@ BINS ?=
 OUT ?=
 DEVICES ?=
 SET ?=
+NETWORK ?= vargfacenet
 EPOCH ?= 0
 RECIPE ?= $(if $(DATA),student_scratch,demo_student_scratch)
 
 .DEFAULT_GOAL := help
-.PHONY: help install train-student verify doctor test lint format clean
+.PHONY: help install train-student verify bench doctor test lint format clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,6 +26,9 @@ train-student: install  ## train VarGFaceNet, on the built-in faces unless DATA=
 
 verify: install  ## verify a checkpoint: PREFIX=runs/x/best EPOCH=0 BINS="lfw.bin agedb_30.bin"
 	$(BIN)/vargfacenet verify $(if $(PREFIX),$(PREFIX),$(error give PREFIX=, as in PREFIX-symbol.json)) --epoch $(EPOCH) --bins $(if $(BINS),$(BINS),$(error give BINS=, one or more .bin files))
+
+bench: install  ## how fast training is here, by tier of operators (NETWORK= SET=)
+	$(BIN)/vargfacenet bench train $(NETWORK) $(if $(SET),--set $(SET))
 
 doctor: install  ## what this machine has, and what is wrong with it
 	$(BIN)/vargfacenet doctor

@@ -9,7 +9,7 @@ rewrite: the same parameters under the same names.
 from vargfacenet import IMAGE_SHAPE
 from vargfacenet.operators import basic, native
 from vargfacenet.operators.nodes import Copy
-from vargfacenet.operators.tiers import choose_tier
+from vargfacenet.operators.tiers import choose_tier, log_tier
 
 # A rule places what the old node whose turn it is becomes, or declines; the first that places it has it.
 _INFERENCE = {
@@ -52,7 +52,9 @@ def runnable(symbol, *, for_training=False, data_shape=(2, *IMAGE_SHAPE), device
     SettingError, SetupError
         As `choose_tier`.
     """
-    tier = tier or choose_tier(device)
+    if tier is None:
+        tier = choose_tier(device)
+        log_tier(tier)
     if tier == "native":
         native.load_library()
     rules = (_TRAINING if for_training else _INFERENCE)[tier]

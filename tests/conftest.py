@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from vargfacenet.data.writer import write_records
+from vargfacenet.operators import missing_for_native
 from vargfacenet.pictures import encode_jpeg
 
 
@@ -45,6 +46,14 @@ def pairs_set():
         ]
         is_same.append(same)
     return pictures, is_same
+
+
+@pytest.fixture(scope="session")
+def native():
+    """The native operators, for tests of them; without a compiler these are skipped and say what is missing."""
+    reason = missing_for_native()
+    if reason:
+        pytest.skip(reason)
 
 
 @pytest.fixture(scope="session")
