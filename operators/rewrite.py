@@ -13,7 +13,7 @@ from vargfacenet.operators.tiers import choose_tier, log_tier
 
 # A rule places what the old node whose turn it is becomes, or declines; the first that places it has it.
 _INFERENCE = {
-    "native": (basic.prelu_for_inference, basic.flat_input),
+    "native": (native.convolution_for_inference, native.prelu, native.scale, native.global_mean, basic.flat_input),
     "basic": (basic.prelu_for_inference, basic.flat_input),
     "stock": (basic.flat_input,),
 }
@@ -32,8 +32,9 @@ def runnable(symbol, *, for_training=False, data_shape=(2, *IMAGE_SHAPE), device
     symbol : mx.sym.Symbol
         A graph whose input is ``data``; other inputs that are no parameters are let be.
     for_training : bool
-        Which of two forms to take. Both are right for both uses on the basic tier; the native one for training
-        normalises by the batch's statistics and moves the running ones at each forward pass.
+        Which of two forms to take. On the basic tier both are right for both uses. On the native one, that for
+        training normalises by the batch's statistics and moves the running ones at each forward pass, and that for
+        inference has no gradient.
     data_shape : tuple of int
         A shape of ``data`` that the graph accepts, of more than one picture. Shapes of parameters follow from it:
         MXNet cannot infer them backwards through the rewritten form.

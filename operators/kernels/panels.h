@@ -1,8 +1,8 @@
 // Pictures in and out of the panels that `product.h` works on.
 //
 // A panel holds some pictures of one group of channels. With stride s, a picture and its padding are dealt out to
-// s x s planes, by row and column modulo s, so that neighbours of a plane meet neighbouring outputs; all planes, and the
-// outputs, have `height` rows of `pitch` numbers. Rows share the padding between them, and so do pictures.
+// s x s planes, by row and column modulo s, so that neighbours in a plane meet neighbouring outputs. All planes, and
+// the outputs, have `height` rows of `pitch` numbers. Rows share the padding between them, and so do pictures.
 #pragma once
 
 #include <algorithm>
@@ -31,7 +31,8 @@ struct Convolution {
   int64_t pitch() const { return out_width + reach() - shared(); }
   int64_t height() const { return out_height + reach() - shared(); }
   int64_t picture() const { return pitch() * height(); }
-  int64_t margin() const { return direct() ? 0 : aligned(reach() * (pitch() + 1)); }  // zeros before and after a row of a panel
+  // Zeros before and after a row of a panel.
+  int64_t margin() const { return direct() ? 0 : aligned(reach() * (pitch() + 1)); }
 
   // A 1x1 convolution of pictures that are whole vectors long: they are panels as they are.
   bool direct() const { return kernel == 1 && stride == 1 && in_height * in_width % kLanes == 0; }
@@ -156,9 +157,10 @@ inline void lay_outputs(const Convolution& conv, const float* dy, int64_t count,
   }
 }
 
-// Outputs out of a panel.
-inline void take_outputs(const Convolution& conv, const float* panel, int64_t count, float* y) {
-  for (int64_t c = 0; c < conv.out; ++c) {
+// Outputs of the channels `begin` to `end` out of a panel.
+inline void take_outputs(const Convolution& conv, const float* panel, int64_t begin, int64_t end, int64_t count,
+                         float* y) {
+  for (int64_t c = begin; c < end; ++c) {
     for (int64_t n = 0; n < count; ++n) {
       float* picture = y + (n * conv.groups * conv.out + c) * conv.out_height * conv.out_width;
       const float* from = panel + c * conv.row() + conv.margin() + n * conv.picture();

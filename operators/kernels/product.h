@@ -38,41 +38,52 @@ inline Lanes in_register(Lanes lanes) {
 }
 inline void store(float* to, Lanes lanes) { *reinterpret_cast<Lanes*>(to) = lanes; }
 
-template <int wide>
-inline void gather_tile(const float* in, const int64_t* offsets, int64_t taps, const float* weights, float* out,
-                        int64_t out_stride, int64_t rows) {
-  Lanes sums[kRows][wide] = {};
+// What becomes of a sum before it is written: a shift added, then PReLU, by row; either may be null.
+struct Finish {
+  const float *shift, *slope;
+};
+
+template <int high, int wide>
+inline void gather_tile(const float* in, const int64_t* offsets, int64_t taps, const float* weights,
+                        const Finish& finish, float* out, int64_t out_stride, int64_t rows) {
+  Lanes sums[high][wide] = {};
   for (int64_t k = 0; k < taps; ++k) {
     Lanes x[wide];
 #pragma GCC unroll 4
     for (int v = 0; v < wide; ++v) x[v] = load(in + offsets[k] + v * kLanes);
 #pragma GCC unroll 8
-    for (int r = 0; r < kRows; ++r) {
+    for (int r = 0; r < high; ++r) {
 #pragma GCC unroll 4
-      for (int v = 0; v < wide; ++v) sums[r][v] += x[v] * weights[k * kRows + r];
+      for (int v = 0; v < wide; ++v) sums[r][v] += x[v] * weights[k * high + r];
     }
   }
 #pragma GCC unroll 8
-  for (int r = 0; r < kRows; ++r) {
-    if (r < rows) {
+  for (int r = 0; r < high; ++r) {
+    if (r >= rows) continue;
 #pragma GCC unroll 4
-      for (int v = 0; v < wide; ++v) store(out + r * out_stride + v * kLanes, sums[r][v]);
+    for (int v = 0; v < wide; ++v) {
+      Lanes z = sums[r][v];
+      if (finish.shift) z += finish.shift[r];
+      if (finish.slope) z = z > 0 ? z : z * finish.slope[r];
+      store(out + r * out_stride + v * kLanes, z);
     }
   }
 }
 
-// `weights` holds blocks of kRows rows, each (taps, kRows), the last filled up with zeros.
-inline void gather(const float* in, int64_t length, const int64_t* offsets, int64_t taps, const float* weights,
-                   float* out, int64_t out_stride, int64_t rows) {
+// `weights` holds blocks of `high` rows, each (taps, high), the last filled up with zeros.
+template <int high>
+void gather(const float* in, int64_t length, const int64_t* offsets, int64_t taps, const float* weights,
+            const Finish& finish, float* out, int64_t out_stride, int64_t rows) {
   int64_t left = (length + kLanes - 1) / kLanes;
   for (int64_t q = 0; left > 0;) {
     const int64_t wide = left == 4 ? 2 : std::min<int64_t>(left, kWide);
-    for (int64_t r = 0; r < rows; r += kRows) {
+    for (int64_t r = 0; r < rows; r += high) {
       const float* block = weights + r * taps;
+      const Finish part = {finish.shift ? finish.shift + r : nullptr, finish.slope ? finish.slope + r : nullptr};
       float* to = out + r * out_stride + q;
-      if (wide == 3) gather_tile<3>(in + q, offsets, taps, block, to, out_stride, rows - r);
-      if (wide == 2) gather_tile<2>(in + q, offsets, taps, block, to, out_stride, rows - r);
-      if (wide == 1) gather_tile<1>(in + q, offsets, taps, block, to, out_stride, rows - r);
+      if (wide == 3) gather_tile<high, 3>(in + q, offsets, taps, block, part, to, out_stride, rows - r);
+      if (wide == 2) gather_tile<high, 2>(in + q, offsets, taps, block, part, to, out_stride, rows - r);
+      if (wide == 1) gather_tile<high, 1>(in + q, offsets, taps, block, part, to, out_stride, rows - r);
     }
     q += wide * kLanes;
     left -= wide;

@@ -159,6 +159,25 @@ def test_convolution(shape, outputs, groups, kernel, stride):
     assert_close(found, convolution_of(x, weight, dy, stride, groups))
 
 
+@pytest.mark.parametrize("outputs", [16, 24])
+@pytest.mark.parametrize("fix_gamma", [False, True])
+def test_convolution_with_norm_and_prelu_for_inference(outputs, fix_gamma):
+    """A group per channel (16), and groups of several."""
+    groups = 16 if outputs == 16 else 8
+    x, weight = draw(0, 3, 16, 7, 7), draw(1, outputs, 16 // groups, 3, 3)
+    gamma, beta, mean, slope = (draw(seed, outputs) for seed in (2, 3, 4, 5))
+    variance = np.abs(draw(6, outputs)) + 0.1
+    y = convolution_of(x, weight, np.zeros((3, outputs, 7, 7)), 1, groups)[0]
+    scale = (1 if fix_gamma else gamma) / np.sqrt(variance + EPS)
+    z = (y - per_channel(mean)) * per_channel(scale) + per_channel(beta)
+    attrs = {"stride": "1", "groups": str(groups), "channels": str(outputs)}
+    attrs.update(eps=str(EPS), fix_gamma=str(fix_gamma), momentum="0.9")
+    inputs = [mx.nd.array(value) for value in (x, weight, gamma, beta, mean, variance)]
+    assert_close([mx.nd.vargfacenet_inference(*inputs, **attrs).asnumpy()], [z])
+    found = mx.nd.vargfacenet_inference_prelu(*inputs, mx.nd.array(slope), **attrs).asnumpy()
+    assert_close([found], [np.where(z > 0, z, per_channel(slope) * z)])
+
+
 def test_results_are_the_same_bits_each_time_on_any_cpu_context():
     x, weight, dy = draw(0, 12, 16, 14, 14), draw(1, 32, 8, 3, 3), draw(2, 12, 32, 14, 14)
     attrs = {"stride": "1", "groups": "2", "channels": "32"}
