@@ -6,6 +6,7 @@ BINS ?=
 OUT ?=
 DEVICES ?=
 SET ?=
+NETWORK ?= vargfacenet
 EPOCH ?= 0
 TEACHER ?=
 TEACHER_EPOCH ?= 0
@@ -13,7 +14,7 @@ RECIPE ?=
 run = $(BIN)/vargfacenet train $(1) $(if $(DATA),--data $(DATA)) $(if $(BINS),--bins $(BINS)) $(if $(OUT),--out $(OUT)) $(if $(DEVICES),--devices $(DEVICES)) $(if $(SET),--set $(SET))
 
 .DEFAULT_GOAL := help
-.PHONY: help install train-student train-teacher verify doctor test lint format clean
+.PHONY: help install train-student train-teacher verify bench doctor test lint format clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,6 +32,9 @@ train-teacher: install  ## train a ResNet to teach, on the built-in faces unless
 
 verify: install  ## verify a checkpoint: PREFIX=runs/x/best EPOCH=0 BINS="lfw.bin agedb_30.bin"
 	$(BIN)/vargfacenet verify $(if $(PREFIX),$(PREFIX),$(error give PREFIX=, as in PREFIX-symbol.json)) --epoch $(EPOCH) --bins $(if $(BINS),$(BINS),$(error give BINS=, one or more .bin files))
+
+bench: install  ## how fast training is here, by tier of operators (NETWORK= SET=)
+	$(BIN)/vargfacenet bench train $(NETWORK) $(if $(SET),--set $(SET))
 
 doctor: install  ## what this machine has, and what is wrong with it
 	$(BIN)/vargfacenet doctor

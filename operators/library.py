@@ -47,17 +47,24 @@ def _load_once():
     """What keeps the library from being loaded; None where it is."""
     try:
         path = library_path()
-        if not path.is_file():
-            _compile(path)
-        try:
-            mx.library.load(str(path), verbose=False)
-        except (mx.base.MXNetError, OSError) as error:
-            path.unlink()  # so that the next process makes it anew
-            raise SetupError(f"{path} could not be loaded: {_last_line(error)}") from error
+        if path.is_file() and _load_error(path) is None:
+            return None
+        _compile(path)
+        error = _load_error(path)
+        return error and f"{path} cannot be loaded: {error}"
     except SetupError as error:
         return str(error)
     except OSError as error:
-        return f"the operators' folder {cache_folder()}: {error.strerror or error}"
+        return (
+            f"cannot write to {cache_folder()}: {error.strerror or error}; set XDG_CACHE_HOME to a folder you may write"
+        )
+
+
+def _load_error(path):
+    try:
+        mx.library.load(str(path), verbose=False)
+    except (mx.base.MXNetError, OSError) as error:
+        return (str(error).strip().splitlines() or [type(error).__name__])[-1].strip()
     return None
 
 
@@ -125,7 +132,3 @@ def _processor():
 def _first_error(text):
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return next((line for line in lines if "error" in line), lines[0] if lines else "it gave no reason")
-
-
-def _last_line(error):
-    return (str(error).strip().splitlines() or [type(error).__name__])[-1].strip()

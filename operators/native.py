@@ -1,11 +1,44 @@
-"""Rules that place the native operators of ``kernels/``, for training."""
+"""Rules that place the native operators of ``kernels/``."""
 
 from vargfacenet.operators.basic import TRUE, is_global_average, is_prelu
 from vargfacenet.operators.library import load_library
 
-__all__ = ["global_mean", "load_library", "norm", "prelu", "scale"]
+__all__ = ["convolution", "convolution_for_inference", "global_mean", "load_library", "norm", "prelu", "scale"]
 
 _NORM_DEFAULTS = {"eps": "0.001", "momentum": "0.9", "fix_gamma": "True"}  # MXNet's
+
+
+def convolution(copy, node):
+    """A square convolution without bias that keeps the size of the picture, or halves it."""
+    if not _is_convolution(copy, node) or copy.shape(node, 1)[0] == _groups(node):
+        return False  # MXNet's own gradients are quicker on single channels
+    _place_convolution(copy, "vargfacenet_convolution", node, node["name"], [])
+    return True
+
+
+def convolution_for_inference(copy, node):
+    """The same, in one with BN by running statistics and PReLU where nothing else takes what is between them."""
+    index = copy.turn
+    if _is_convolution(copy, node):
+        reader = copy.only_reader(index)
+        if reader and _is_norm(reader) and copy.source(reader) is node:
+            copy.drop()
+        else:
+            _place_convolution(copy, "vargfacenet_convolution", node, node["name"], [])
+        return True
+    if _is_norm(node) and copy.inputs(node)[0][0] is None:
+        reader = copy.only_reader(index)
+        if reader and is_prelu(reader) and copy.source(reader) is node:
+            copy.drop()
+        else:
+            _place_convolution(copy, "vargfacenet_inference", copy.source(node), node["name"], [node])
+        return True
+    if is_prelu(node) and copy.inputs(node)[0][0] is None:
+        before = copy.source(node)
+        parts = [before, node]
+        _place_convolution(copy, "vargfacenet_inference_prelu", copy.source(before), node["name"], parts)
+        return True
+    return False
 
 
 def norm(copy, node):
@@ -56,6 +89,36 @@ def global_mean(copy, node):
         return False
     copy.place("vargfacenet_mean", node["name"], copy.inputs(node))
     return True
+
+
+def _is_convolution(copy, node):
+    attrs = node.get("attrs", {})
+    if node["op"] != "Convolution" or attrs.get("no_bias") not in TRUE or len(copy.shape(node)) != 4:
+        return False
+    kernel, width = copy.shape(node, 1)[2:]
+    same = kernel == width and kernel % 2 == 1 and attrs.get("pad", "(0, 0)") == str((kernel // 2, kernel // 2))
+    known = attrs.get("stride", "(1, 1)") in ("(1, 1)", "(2, 2)") and attrs.get("dilate", "(1, 1)") == "(1, 1)"
+    return same and known and copy.shape(node)[2:] != (1, 1)  # single pixels are left to MXNet
+
+
+def _groups(node):
+    return int(node["attrs"].get("num_group", "1"))
+
+
+def _place_convolution(copy, op, node, name, more):
+    """Places a convolution as `op` called `name`, with the parameters of the nodes `more` after its own."""
+    (x, parameter), weight = copy.inputs(node), copy.shape(node, 1)
+    copy.set_shape(parameter, weight)
+    parameters = [entry for one in more for entry in copy.inputs(one)[1:]]
+    for entry in parameters:
+        copy.set_shape(entry, weight[:1])
+    attrs = _norm_attrs(more[0]) if more else {}
+    size = {
+        "stride": node["attrs"].get("stride", "(1, 1)")[1],
+        "groups": str(_groups(node)),
+        "channels": str(weight[0]),
+    }
+    copy.place(op, name, [x, parameter, *parameters], **size, **attrs)
 
 
 def _is_norm(node):

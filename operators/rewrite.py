@@ -9,16 +9,16 @@ rewrite: the same parameters under the same names.
 from vargfacenet import IMAGE_SHAPE
 from vargfacenet.operators import basic, native
 from vargfacenet.operators.nodes import Copy
-from vargfacenet.operators.tiers import choose_tier
+from vargfacenet.operators.tiers import choose_tier, log_tier
 
 # A rule places what the old node whose turn it is becomes, or declines; the first that places it has it.
 _INFERENCE = {
-    "native": (basic.prelu_for_inference, basic.flat_input),
+    "native": (native.convolution_for_inference, native.prelu, native.scale, native.global_mean, basic.flat_input),
     "basic": (basic.prelu_for_inference, basic.flat_input),
     "stock": (basic.flat_input,),
 }
 _TRAINING = {
-    "native": (native.norm, native.prelu, native.scale, native.global_mean, basic.flat_input),
+    "native": (native.convolution, native.norm, native.prelu, native.scale, native.global_mean, basic.flat_input),
     "basic": (basic.prelu_for_training, basic.global_mean, basic.flat_input),
     "stock": (basic.flat_input,),
 }
@@ -32,8 +32,9 @@ def runnable(symbol, *, for_training=False, data_shape=(2, *IMAGE_SHAPE), device
     symbol : mx.sym.Symbol
         A graph whose input is ``data``; other inputs that are no parameters are let be.
     for_training : bool
-        Which of two forms to take. Both are right for both uses on the basic tier; the native one for training
-        normalises by the batch's statistics and moves the running ones at each forward pass.
+        Which of two forms to take. On the basic tier both are right for both uses. On the native one, that for
+        training normalises by the batch's statistics and moves the running ones at each forward pass, and that for
+        inference has no gradient.
     data_shape : tuple of int
         A shape of ``data`` that the graph accepts, of more than one picture. Shapes of parameters follow from it:
         MXNet cannot infer them backwards through the rewritten form.
@@ -52,7 +53,9 @@ def runnable(symbol, *, for_training=False, data_shape=(2, *IMAGE_SHAPE), device
     SettingError, SetupError
         As `choose_tier`.
     """
-    tier = tier or choose_tier(device)
+    if tier is None:
+        tier = choose_tier(device)
+        log_tier(tier)
     if tier == "native":
         native.load_library()
     rules = (_TRAINING if for_training else _INFERENCE)[tier]

@@ -9,7 +9,7 @@ import logging
 import os
 
 from vargfacenet.errors import SettingError, SetupError
-from vargfacenet.operators.library import load_library
+from vargfacenet.operators.library import load_library, missing_for_native
 
 TIERS = ("native", "basic", "stock")
 VARIABLE = "VARGFACENET_OPERATORS"
@@ -51,11 +51,12 @@ def choose_tier(device=None):
     except SetupError as error:
         if wanted:
             raise SetupError(f"{VARIABLE}=native: {error}") from error
-        _explain_once(str(error))
         return "basic"
     return "native"
 
 
 @functools.lru_cache(maxsize=None)
-def _explain_once(reason):
-    log.warning("training will be slower, on MXNet's own operators: %s", reason)
+def log_tier(tier):
+    """Says once what graphs run on, and why it is not the fastest."""
+    reason = missing_for_native() if tier == "basic" and not os.environ.get(VARIABLE) else None
+    log.info("operators: %s%s", tier, f", slower than native ones: {reason}" if reason else "")

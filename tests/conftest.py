@@ -9,6 +9,7 @@ import pytest
 from tests.train.tiny import save_random_checkpoint
 from vargfacenet.data.writer import write_records
 from vargfacenet.eval import write_pairs
+from vargfacenet.operators import missing_for_native
 from vargfacenet.pictures import encode_jpeg
 from vargfacenet.train.teacher import Teacher
 
@@ -69,6 +70,14 @@ def pairs_file(tmp_path_factory, pairs_set):
     path = tmp_path_factory.mktemp("pairs") / "stripes.bin"
     write_pairs(path, *pairs_set)
     return path
+
+
+@pytest.fixture(scope="session")
+def native():
+    """The native operators, for tests of them; without a compiler these are skipped and say what is missing."""
+    reason = missing_for_native()
+    if reason:
+        pytest.skip(reason)
 
 
 @pytest.fixture(scope="session")

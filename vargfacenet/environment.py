@@ -1,7 +1,9 @@
 """What MXNet needs from its surroundings, set before it is imported and explained when it is missing."""
 
+import contextlib
 import ctypes
 import os
+import platform
 
 
 def prepare_environment():
@@ -21,6 +23,15 @@ def usable_cores():
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def processor_name():
+    """The processor's model, as far as the system says."""
+    with contextlib.suppress(OSError), open("/proc/cpuinfo", encoding="utf-8", errors="replace") as lines:
+        for line in lines:
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
 
 
 def explain_import_failure(error):

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "mxnet/lib_api.h"
+#include "conv.h"
 #include "norm.h"
 #include "prelu.h"
 #include "scale.h"
@@ -130,6 +131,56 @@ MXReturnValue run_mean_gradient(const Attributes&, Tensors* in, Tensors* out, co
   return MX_SUCCESS;
 }
 
+MXReturnValue shape_of_convolution(const Attributes& attributes, Shapes* inputs, Shapes* outputs) {
+  auto shape = (*inputs)[0];
+  if (shape.size() == 4) {
+    const int stride = std::stoi(attributes.at("stride"));
+    shape[1] = std::stoi(attributes.at("channels"));
+    for (int axis = 2; axis < 4; ++axis) shape[axis] = (shape[axis] - 1) / stride + 1;
+  }
+  (*outputs)[0] = shape;
+  return MX_SUCCESS;
+}
+
+Convolution convolution(const Attributes& attributes, MXTensor* x, MXTensor* weight, MXTensor* y) {
+  const int64_t groups = std::stoi(attributes.at("groups")), kernel = weight->shape[2];
+  return {x->shape[0], weight->shape[1], weight->shape[0] / groups, groups, kernel,
+          std::stoi(attributes.at("stride")), (kernel - 1) / 2,
+          x->shape[2], x->shape[3], y->shape[2], y->shape[3]};
+}
+
+MXReturnValue run_convolution(const Attributes& attributes, Tensors* in, Tensors* out, const OpResource&) {
+  const Convolution conv = convolution(attributes, &in->at(0), &in->at(1), &out->at(0));
+  const auto run = conv.out == 1 ? conv_forward<1> : conv_forward<kRows>;
+  run(conv, numbers(in, 0), numbers(in, 1), nullptr, {}, numbers(out, 0));
+  return MX_SUCCESS;
+}
+
+// Inputs x, weight, gamma, beta, mean, variance[, slope].
+template <bool with_prelu>
+MXReturnValue run_inference(const Attributes& attributes, Tensors* in, Tensors* out, const OpResource&) {
+  const Convolution conv = convolution(attributes, &in->at(0), &in->at(1), &out->at(0));
+  const float *gamma = numbers(in, 2), *beta = numbers(in, 3), *mean = numbers(in, 4), *variance = numbers(in, 5);
+  const bool fix_gamma = attributes.at("fix_gamma") == "True";
+  const float eps = std::stof(attributes.at("eps"));
+  std::vector<float> factors(conv.groups * conv.out), shifts(conv.groups * conv.out);
+  for (size_t c = 0; c < factors.size(); ++c) {
+    factors[c] = (fix_gamma ? 1 : gamma[c]) / std::sqrt(variance[c] + eps);
+    shifts[c] = beta[c] - mean[c] * factors[c];
+  }
+  const auto run = conv.out == 1 ? conv_forward<1> : conv_forward<kRows>;
+  const Finish finish = {shifts.data(), with_prelu ? numbers(in, 6) : nullptr};
+  run(conv, numbers(in, 0), numbers(in, 1), factors.data(), finish, numbers(out, 0));
+  return MX_SUCCESS;
+}
+
+MXReturnValue run_convolution_gradient(const Attributes& attributes, Tensors* in, Tensors* out, const OpResource&) {
+  const Convolution conv = convolution(attributes, &in->at(1), &in->at(2), &in->at(0));
+  const auto run = conv.in == 1 ? conv_backward<1> : conv_backward<kRows>;
+  run(conv, numbers(in, 0), numbers(in, 1), numbers(in, 2), numbers(out, 0), numbers(out, 1));
+  return MX_SUCCESS;
+}
+
 }  // namespace
 
 #define ON_CPU(forward, gradient) \
@@ -161,6 +212,21 @@ REGISTER_OP(vargfacenet_mean)
     .ON_CPU(run_mean, run_mean_gradient)
     .setParseAttrs(arity<1, 1>)
     .setInferShape(shape_of_mean);
+
+REGISTER_OP(vargfacenet_convolution)
+    .ON_CPU(run_convolution, run_convolution_gradient)
+    .setParseAttrs(arity<2, 1>)
+    .setInferShape(shape_of_convolution);
+
+#define INFERENCE(inputs, with_prelu)        \
+  setForward(run_inference<with_prelu>, "cpu") \
+      .setInferType(all_float32)               \
+      .setInferSType(all_dense)                \
+      .setParseAttrs(arity<inputs, 1>)         \
+      .setInferShape(shape_of_convolution)
+
+REGISTER_OP(vargfacenet_inference).INFERENCE(6, false).setMutateInputs(last_two_change<5>);
+REGISTER_OP(vargfacenet_inference_prelu).INFERENCE(7, true).setMutateInputs(last_two_change<5>);
 
 mxnet::ext::MXReturnValue initialize(int version) {
   if (version >= 10900 && version < 11000) return MX_SUCCESS;

@@ -70,16 +70,20 @@ def unequal(found, expected):
     return wrong
 
 
-@pytest.mark.parametrize(
-    ("network", "options"),
-    [
-        ("vargfacenet", {}),
-        ("vargfacenet", {"multiplier": 0.25, "embedding_size": 16}),
-        ("resnet18", {"multiplier": 0.25, "embedding_size": 16, "use_se": True}),
-    ],
-)
+NETWORKS = [
+    ("vargfacenet", {}),
+    ("vargfacenet", {"multiplier": 0.25, "embedding_size": 16}),
+    ("resnet18", {"multiplier": 0.25, "embedding_size": 16, "use_se": True}),
+]
+
+
+@pytest.mark.parametrize(("network", "options"), NETWORKS)
 @pytest.mark.parametrize(("tier", "for_training"), [("native", True), ("basic", True), ("basic", False)])
-def test_gradient_of_every_parameter_equals_an_independent_form(monkeypatch, network, options, tier, for_training):
+def test_gradient_of_every_parameter_equals_an_independent_form(
+    request, monkeypatch, network, options, tier, for_training
+):
+    if tier == "native":
+        request.getfixturevalue("native")
     monkeypatch.setattr("vargfacenet.symbols.resnet.DROPOUT", 0.0)
     plain, independent = independent_graph(monkeypatch, network, **options)
     values, auxs = draw(plain)
@@ -89,3 +93,13 @@ def test_gradient_of_every_parameter_equals_an_independent_form(monkeypatch, net
     assert set(found) == set(plain.list_arguments()) == set(expected)
     wrong = unequal(found, expected)
     assert not wrong
+
+
+def test_the_stock_operator_gives_wrong_slope_gradients(monkeypatch):
+    """What the other tiers are for; and that the test above can fail."""
+    plain, independent = independent_graph(monkeypatch, "vargfacenet", **NETWORKS[1][1])
+    values, auxs = draw(plain)
+    _, expected = gradients(independent, values, auxs)
+    _, found = gradients(runnable(plain, for_training=True, tier="stock"), values, auxs)
+    wrong = unequal(found, expected)
+    assert [name for name in wrong if name.endswith("act_gamma")], wrong

@@ -46,6 +46,7 @@ def test_gammas_are_fixed_where_published(published):
 FORMS = {
     "plain": lambda symbol: symbol,
     "inference": runnable,
+    "basic inference": lambda symbol: runnable(symbol, tier="basic"),
     "training": lambda symbol: runnable(symbol, for_training=True, tier="basic"),
 }
 

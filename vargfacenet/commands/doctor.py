@@ -59,7 +59,7 @@ def _look_at_operators():
     except VarGFaceNetError as error:
         return [str(error)]
     reason = missing_for_native() if tier == "basic" else None
-    print(f"operators    {tier}{f'; training would be faster on native ones, but: {reason}' if reason else ''}")
+    print(f"operators    {tier}{f'; native ones would be faster: {reason}' if reason else ''}")
     return []
 
 

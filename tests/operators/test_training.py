@@ -1,0 +1,74 @@
+"""Training on native operators against training on basic ones."""
+
+import mxnet as mx
+import numpy as np
+import pytest
+
+from tests.conftest import picture
+from vargfacenet.operators import runnable
+from vargfacenet.symbols import get_symbol
+from vargfacenet.symbols.heads import margin_softmax
+from vargfacenet.symbols.objective import objective
+from vargfacenet.train.benchmark import training_speeds
+from vargfacenet.train.trainer import Trainer
+
+pytestmark = pytest.mark.usefixtures("native")
+
+TINY = {"multiplier": 0.25, "units": (1, 2, 1), "embedding_size": 16}
+SHAPE = (8, 3, 112, 112)
+
+
+def trainer(tier, devices=None):
+    graph = runnable(get_symbol("vargfacenet", **TINY), for_training=True, tier=tier)
+    graph = margin_softmax(graph, mx.sym.var("softmax_label"), num_identities=4, embedding_size=16, m2=0.1, scale=8)
+    mx.random.seed(3)
+    inputs = {"data": {"data": SHAPE}, "labels": {"softmax_label": SHAPE[:1]}}
+    return Trainer(objective(identity=graph), **inputs, devices=devices or [mx.cpu()], schedule=lambda update: 1e-3)
+
+
+def losses(trained, updates):
+    label = np.arange(SHAPE[0]) % 4
+    found = []
+    for update in range(updates):
+        pictures = [picture(identity, 8 * update + place) for place, identity in enumerate(label)]
+        batch = mx.io.DataBatch([mx.nd.array(np.stack(pictures).transpose(0, 3, 1, 2))], [mx.nd.array(label)])
+        found.append(trained.step(batch)["loss"].asnumpy().mean())
+    return np.array(found)
+
+
+def test_fifty_updates_give_the_losses_of_basic_operators():
+    """Slopes start at 1: at a kink, rounding that turns one activation the other way soon changes everything."""
+    native, basic = trainer("native"), trainer("basic")
+    start = {name: value * 0 + 1 if name.endswith("act_gamma") else value for name, value in basic.state().items()}
+    native.load_state(start)
+    basic.load_state(start)
+    found, expected = losses(native, 50), losses(basic, 50)
+    assert expected[-1] < 0.01 * expected[0]
+    np.testing.assert_allclose(found, expected, rtol=1e-3)
+    for one, other in zip(native.parameters(), basic.parameters()):
+        assert one.keys() == other.keys()
+        for name, value in other.items():
+            np.testing.assert_allclose(one[name].asnumpy(), value.asnumpy(), rtol=1e-3, atol=1e-3, err_msg=name)
+
+
+def test_updates_are_the_same_bits_each_time():
+    first, second = trainer("native"), trainer("native")
+    second.load_state(first.state())
+    np.testing.assert_array_equal(losses(first, 3), losses(second, 3))
+    for one, other in zip(first.parameters(), second.parameters()):
+        for name, value in other.items():
+            np.testing.assert_array_equal(one[name].asnumpy(), value.asnumpy(), err_msg=name)
+
+
+def test_several_cpu_contexts_train():
+    two = trainer("native", [mx.cpu(0), mx.cpu(1)])
+    assert np.isfinite(losses(two, 2)).all()
+
+
+def test_the_benchmark_measures_each_tier_as_often_as_asked():
+    tiny = get_symbol("vargfacenet", **TINY)
+    speeds = training_speeds(tiny, tiers=("native", "basic"), batch_size=4, rounds=3, updates=1)
+    assert [speed.tier for speed in speeds] == ["native", "basic"]
+    for speed in speeds:
+        assert len(speed.rounds) == 3
+        assert min(speed.rounds) <= speed.images_per_second <= max(speed.rounds)
