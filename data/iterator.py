@@ -8,10 +8,11 @@ import time
 import mxnet as mx
 import numpy as np
 
+from vargfacenet.data.mix import mix_faces
 from vargfacenet.environment import usable_cores
 from vargfacenet.options import check_range
 
-_EPOCHS = 1 << 62  # keeps the streams of epochs apart from those of samples
+_EPOCHS, _BATCHES = 1 << 62, 1 << 63  # keep the streams of epochs and batches apart from those of samples
 
 
 def sample_order(count, seed, epoch):
@@ -36,6 +37,9 @@ class FaceIterator(mx.io.DataIter):
     augment : callable, optional
         ``augment(picture, random)`` for a uint8 array (height, width, 3), RGB, gives the picture to use and whether
         it is mirrored; see `Augmentation`.
+    mix : float
+        Share of the pictures, 0 .. 1, that are mixed with another of the batch, see `vargfacenet.data.mix`; their labels,
+        ``index`` and ``mirrored`` then are of one of the two.
     first_update, last_update : int
         Batches ``first_update .. last_update - 1`` are given; no end without the latter.
     threads : int, optional
@@ -63,6 +67,7 @@ class FaceIterator(mx.io.DataIter):
         batch_size,
         seed=0,
         augment=None,
+        mix=0.0,
         first_update=0,
         last_update=None,
         threads=None,
@@ -74,7 +79,7 @@ class FaceIterator(mx.io.DataIter):
         self.provide_data = [mx.io.DataDesc("data", (batch_size, 3, records.height, records.width))]
         self.provide_label = [mx.io.DataDesc("softmax_label", (batch_size,))]
         self.waited = 0.0
-        self._seed, self._augment = seed, augment
+        self._seed, self._augment, self._mix = seed, augment, mix
         self._first, self._last = first_update, last_update
         self._threads = threads or usable_cores()
         self._prefetch = prefetch
@@ -159,4 +164,6 @@ class FaceIterator(mx.io.DataIter):
         rows = np.array_split(np.arange(self.batch_size), self._threads)
         for done in [pool.submit(fill, part.tolist()) for part in rows]:
             done.result()
+        if self._mix:
+            mix_faces(pictures, self._mix, np.random.Generator(np.random.Philox(key=[self._seed, _BATCHES + update])))
         return pictures, labels, index, mirrored

@@ -67,6 +67,8 @@ class Config:
         Updates in which the learning rate climbs linearly from 0.
     mirror, color_jitter, cutoff, compress
         Augmentation, see `vargfacenet.data.Augmentation`.
+    mix : float
+        Share of the pictures, 0 .. 1, mixed with another face; for distillation alone with an online teacher.
     verify_every, save_every, log_every : int
         Updates between verifications, between saved states, and between lines of the log.
     """
@@ -107,6 +109,7 @@ class Config:
     color_jitter: float = 0.0
     cutoff: int = 0
     compress: float = 0.0
+    mix: float = 0.0
     verify_every: int = 2000
     save_every: int = 2000
     log_every: int = 100
@@ -153,6 +156,7 @@ _AT_LEAST = {
     "color_jitter": 0,
     "cutoff": 0,
     "compress": 0,
+    "mix": 0,
     "verify_every": 1,
     "save_every": 1,
     "log_every": 1,
@@ -179,6 +183,7 @@ _AT_MOST = {
     "color_jitter": 1,
     "cutoff": 112,
     "compress": 1,
+    "mix": 1,
     "m2": 1.6,
     "m3": 1,
 }
@@ -222,6 +227,10 @@ def resolve(recipe, settings=None):
             raise unknown(name, getattr(config, name), choices)
     if config.loss == config.distillation == "none":
         raise SettingError("loss=none without distillation leaves nothing to learn: give --set distillation=angular")
+    if config.mix and config.loss != "none":
+        raise SettingError(
+            f"mix={config.mix:g}: a picture of two faces has no one label; give --set loss=none, or mix=0"
+        )
     if config.warmup_updates >= config.max_updates:
         raise SettingError(
             f"warmup_updates={config.warmup_updates}: expected fewer than max_updates ({config.max_updates})"

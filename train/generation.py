@@ -84,6 +84,7 @@ def train_generation(config, number, out, *, records, facts, pairs, devices, gui
         augment=Augmentation(
             mirror=config.mirror, color_jitter=config.color_jitter, cutoff=config.cutoff, compress=config.compress
         ),
+        mix=config.mix,
         first_update=updates_before + first_update,
         last_update=updates_before + config.max_updates,
     )

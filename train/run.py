@@ -209,6 +209,8 @@ def _guide(config, teacher, records, cache, devices):
     """Whoever gives the teacher's embeddings of a batch; None without a teacher."""
     if teacher is None:
         return None
+    if cache is not None and config.mix:
+        raise SettingError(f"mix={config.mix:g} needs a teacher that looks at each picture: leave --cached out, or mix")
     if cache is not None:
         arrays = [open_embeddings(teacher, one, cache) for one in records.sets]
         return CachedTeacher(arrays, records, mirror=config.teacher_mirror)

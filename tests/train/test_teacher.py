@@ -313,3 +313,10 @@ def test_the_real_teacher_teaches(tmp_path, real_faces):
     config = tiny("small_student", max_updates=2, embedding_size=None)
     train(config, data=[real_faces / "train", real_faces / "wide"], out=tmp_path / "out", teacher=teacher)
     assert -1 < read_log(tmp_path / "out")[-1]["cosine"] < 1
+
+
+def test_mixed_faces_need_a_teacher_that_looks_at_them(tmp_path, teacher, cache, face_folder):
+    config = tiny("small_student", embedding_size=None, mix=0.5, max_updates=2)
+    assert train(config, data=face_folder, out=tmp_path / "online", teacher=teacher).updates == 2
+    with pytest.raises(SettingError, match="mix=0.5 needs a teacher that looks at each picture"):
+        train(config, data=face_folder, out=tmp_path / "cached", teacher=teacher, cache=cache)
