@@ -41,7 +41,7 @@ def test_each_generation_leaves_checkpoint_config_log_and_verification(finished)
 def test_the_log_shows_both_losses_and_the_cosine(finished):
     line = read_log(finished.generations[1].out)[-1]
     assert {"loss", "identity_loss", "distillation_loss", "cosine", "accuracy", "lr"} <= set(line)
-    assert line["loss"] == pytest.approx(line["identity_loss"] + 7 * line["distillation_loss"], rel=1e-4)
+    assert line["loss"] == pytest.approx(line["identity_loss"] + two().alpha * line["distillation_loss"], rel=1e-4)
     assert line["distillation_loss"] == pytest.approx(2 * (1 - line["cosine"]), abs=1e-4)
 
 
