@@ -13,7 +13,7 @@ from vargfacenet.pictures import decode_picture, encode_jpeg
 
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
 
-_Augmentation = collections.namedtuple("Augmentation", "mirror color_jitter cutoff compress")
+_Augmentation = collections.namedtuple("Augmentation", "mirror shift color_jitter cutoff compress")
 
 
 class Augmentation(_Augmentation):
@@ -26,6 +26,9 @@ class Augmentation(_Augmentation):
     ----------
     mirror : bool
         Mirrors half of the pictures; the only augmentation of the paper.
+    shift : int
+        Most pixels by which a picture is moved along each axis; what that uncovers repeats the border. For faces that will
+        not stand where those of the training set do.
     color_jitter : float
         Brightness, contrast and saturation each multiplied by 1 +- up to this, 0 .. 1; the lineage's is 0.125.
     cutoff : int
@@ -36,16 +39,19 @@ class Augmentation(_Augmentation):
 
     __slots__ = ()
 
-    def __new__(cls, *, mirror=True, color_jitter=0.0, cutoff=0, compress=0.0):
+    def __new__(cls, *, mirror=True, shift=0, color_jitter=0.0, cutoff=0, compress=0.0):
+        check_range("shift", shift, 0, 56, "pixels")
         check_range("color_jitter", color_jitter, 0, 1)
         check_range("cutoff", cutoff, 0, 112, "pixels")
         check_range("compress", compress, 0, 1)
-        return super().__new__(cls, mirror, color_jitter, cutoff, compress)
+        return super().__new__(cls, mirror, shift, color_jitter, cutoff, compress)
 
     def __call__(self, picture, random):
         mirrored = bool(self.mirror and random.random() < 0.5)
         if mirrored:
             picture = picture[:, ::-1]
+        if self.shift:
+            picture = move(picture, *random.integers(-self.shift, self.shift + 1, 2))
         if self.color_jitter:
             picture = jitter_color(picture, self.color_jitter, random)
         if self.compress and random.random() < self.compress:
@@ -53,6 +59,14 @@ class Augmentation(_Augmentation):
         if self.cutoff and random.random() < 0.5:
             picture = cut_off(picture, self.cutoff, random)
         return picture, mirrored
+
+
+def move(picture, down, right):
+    """The picture moved by whole pixels, the uncovered border filled with what is nearest."""
+    height, width = picture.shape[:2]
+    rows = np.clip(np.arange(height) - down, 0, height - 1)
+    columns = np.clip(np.arange(width) - right, 0, width - 1)
+    return picture[rows[:, None], columns]
 
 
 def jitter_color(picture, amount, random):

@@ -65,7 +65,7 @@ class Config:
         See `schedule`.
     warmup_updates : int
         Updates in which the learning rate climbs linearly from 0.
-    mirror, color_jitter, cutoff, compress
+    mirror, shift, color_jitter, cutoff, compress
         Augmentation, see `vargfacenet.data.Augmentation`.
     mix : float
         Share of the pictures, 0 .. 1, mixed with another face; for distillation alone with an online teacher.
@@ -106,6 +106,7 @@ class Config:
     lr_final: float = 0.0
     warmup_updates: int = 0
     mirror: bool = True
+    shift: int = 0
     color_jitter: float = 0.0
     cutoff: int = 0
     compress: float = 0.0
@@ -153,6 +154,7 @@ _AT_LEAST = {
     "m1": 1e-3,
     "m2": 0,
     "m3": 0,
+    "shift": 0,
     "color_jitter": 0,
     "cutoff": 0,
     "compress": 0,
@@ -180,6 +182,7 @@ _AT_MOST = {
     "m1": 4,
     "momentum": 0.9999,
     "seed": 2**32 - 1,
+    "shift": 56,
     "color_jitter": 1,
     "cutoff": 112,
     "compress": 1,
@@ -188,7 +191,7 @@ _AT_MOST = {
     "m3": 1,
 }
 _CHOICES = {"loss": LOSSES, "distillation": DISTILLATIONS, "classifier": CLASSIFIERS, "schedule": SCHEDULES}
-_UNITS = {"m2": "radians", "cutoff": "pixels"}
+_UNITS = {"m2": "radians", "cutoff": "pixels", "shift": "pixels"}
 
 
 def resolve(recipe, settings=None):

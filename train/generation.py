@@ -82,7 +82,11 @@ def train_generation(config, number, out, *, records, facts, pairs, devices, gui
         batch_size=config.batch_size,
         seed=config.seed,
         augment=Augmentation(
-            mirror=config.mirror, color_jitter=config.color_jitter, cutoff=config.cutoff, compress=config.compress
+            mirror=config.mirror,
+            shift=config.shift,
+            color_jitter=config.color_jitter,
+            cutoff=config.cutoff,
+            compress=config.compress,
         ),
         mix=config.mix,
         first_update=updates_before + first_update,

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from vargfacenet.data import Augmentation, FaceIterator, RecordSet
-from vargfacenet.data.augment import compress, cut_off, jitter_color
+from vargfacenet.data.augment import compress, cut_off, jitter_color, move
 from vargfacenet.errors import DataError, SettingError
 
 
@@ -122,6 +122,25 @@ def test_no_augmentation_changes_nothing(photo):
     picture, mirrored = Augmentation(mirror=False)(photo, np.random.default_rng(0))
     assert picture is photo
     assert not mirrored
+
+
+def test_a_moved_picture_repeats_its_border(photo):
+    moved = move(photo, 3, -5)
+    np.testing.assert_array_equal(moved[3:, :-5], photo[:-3, 5:])
+    np.testing.assert_array_equal(moved[:3, :-5], np.repeat(photo[:1, 5:], 3, axis=0))
+    np.testing.assert_array_equal(moved[3:, -5:], np.repeat(photo[:-3, -1:], 5, axis=1))
+    assert move(photo, 0, 0).tobytes() == photo.tobytes()
+
+
+def test_pictures_move_no_further_than_asked_and_in_every_direction():
+    dot = np.zeros((112, 112, 3), np.uint8)
+    dot[56, 56] = 255
+    augment, places = Augmentation(mirror=False, shift=4), []
+    for seed in range(300):
+        picture, _ = augment(dot, np.random.default_rng(seed))
+        ((row, column),) = np.argwhere(picture[:, :, 0])
+        places.append((row - 56, column - 56))
+    assert {down for down, _ in places} == {right for _, right in places} == set(range(-4, 5))
 
 
 def test_jitter_stays_in_its_bounds(photo):
