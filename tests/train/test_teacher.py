@@ -109,7 +109,7 @@ def test_a_student_has_the_same_losses_online_and_cached(tmp_path, teacher, face
 def test_another_batch_size_of_the_teacher_leaves_the_losses_of_the_same_parameters(tmp_path, face_folder):
     teacher = Teacher(save_random_checkpoint(tmp_path / "model", "resnet18", multiplier=0.25, embedding_size=128))
     write_embeddings(teacher, RecordSet(face_folder), tmp_path / "cache", batch_size=5)
-    config = tiny("small_student", log_every=1, color_jitter=0, lr=0, embedding_size=None)
+    config = tiny("small_student", log_every=1, color_jitter=0, shift=0, lr=0, embedding_size=None)
     train(config, data=face_folder, out=tmp_path / "online", teacher=teacher)
     train(config, data=face_folder, out=tmp_path / "cached", teacher=teacher, cache=tmp_path / "cache")
     for one, other in zip(read_log(tmp_path / "online"), read_log(tmp_path / "cached")):
