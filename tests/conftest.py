@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 
 from tests.train.tiny import save_random_checkpoint
+from vargfacenet.data import RecordSet
 from vargfacenet.data.writer import write_records
 from vargfacenet.eval import write_pairs
 from vargfacenet.operators import missing_for_native
 from vargfacenet.pictures import encode_jpeg
+from vargfacenet.train.cache import write_embeddings
 from vargfacenet.train.teacher import Teacher
 
 
@@ -62,6 +64,14 @@ def teacher_prefix(tmp_path_factory):
 def teacher(teacher_prefix):
     """It, loaded."""
     return Teacher(teacher_prefix)
+
+
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory, teacher, face_folder):
+    """Folder with its embeddings of `face_folder`."""
+    folder = tmp_path_factory.mktemp("cache") / "embeddings"
+    write_embeddings(teacher, RecordSet(face_folder), folder)
+    return folder
 
 
 @pytest.fixture(scope="session")
