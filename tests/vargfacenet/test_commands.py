@@ -295,22 +295,3 @@ def test_threads_are_set_before_mxnet_is_imported_unless_the_user_set_them():
 def test_a_failed_import_is_explained(error, message):
     assert re.search(message, explain_import_failure(error))
     assert explain_import_failure(ValueError("other")) is None
-
-
-def test_bench_prints_a_table_and_writes_json(capsys, tmp_path):
-    network = ["--set", "multiplier=0.25", "units=1,1,1", "embedding_size=16"]
-    path = tmp_path / "bench.json"
-    sizes = ["--batch-size", "2", "--rounds", "2", "--updates", "1"]
-    assert main(["bench", "train", "vargfacenet", *network, *sizes, "--json", str(path)]) == 0
-    printed = capsys.readouterr().out
-    report = json.loads(path.read_text())
-    assert [speed["tier"] for speed in report["speeds"]][-2:] == ["basic", "stock"]
-    for speed in report["speeds"]:
-        assert f"{speed['images_per_second']:.1f}" in printed
-        assert len(speed["rounds"]) == 2
-    assert report["processor"] in printed
-
-
-def test_bench_refuses_no_rounds(capsys):
-    assert main(["bench", "train", "--rounds", "0"]) == 2
-    assert "--rounds=0: expected between 1 and" in capsys.readouterr().err

@@ -3,8 +3,8 @@
 import contextlib
 import pathlib
 
+from vargfacenet.commands.embedding import add_embedding_options, checked_device
 from vargfacenet.commands.output import progress
-from vargfacenet.options import check_range
 
 
 def add_parser(commands, common):
@@ -15,12 +15,9 @@ def add_parser(commands, common):
         description="Computes a teacher's embeddings of every picture of training sets and of its mirror, and stores them "
         "(float16) for 'vargfacenet train --teacher PREFIX --cached'. Sets that are stored already are left as they are.",
     )
-    parser.add_argument("prefix", metavar="PREFIX", help="as in PREFIX-symbol.json; any network of the lineage")
+    add_embedding_options(parser)
     parser.add_argument("folders", metavar="DIR", nargs="+", help="folders with train.rec, train.idx and property")
-    parser.add_argument("--epoch", type=int, default=0, metavar="N", help="as in PREFIX-000N.params (default 0)")
     parser.add_argument("--out", metavar="DIR", help="where to store them (default: under datasets/teachers/)")
-    parser.add_argument("--device", default="cpu:0", help="cpu:0 (default) or gpu:N")
-    parser.add_argument("--batch-size", type=int, default=32, metavar="N", help="pictures at a time (default 32)")
     parser.set_defaults(run=run)
 
 
@@ -28,11 +25,8 @@ def run(args):
     from vargfacenet.data import RecordSet
     from vargfacenet.train.cache import default_folder, write_embeddings
     from vargfacenet.train.teacher import Teacher
-    from vargfacenet.train.trainer import parse_device
 
-    check_range("--batch-size", args.batch_size, 1, 4096)
-    check_range("--epoch", args.epoch, 0, 9999)
-    device = parse_device(args.device)
+    device = checked_device(args)
     teacher = Teacher(args.prefix, args.epoch)
     out = pathlib.Path(args.out) if args.out else default_folder(teacher)
     for folder in args.folders:

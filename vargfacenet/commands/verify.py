@@ -2,6 +2,7 @@
 
 import json
 
+from vargfacenet.commands.embedding import add_embedding_options, checked_device
 from vargfacenet.commands.output import print_table, progress, verification_cells
 
 
@@ -13,12 +14,9 @@ def add_parser(commands, common):
         description="Scores a checkpoint of this project or of the InsightFace lineage on verification sets such as "
         "lfw.bin: ten folds, embeddings of picture and mirror added.",
     )
-    parser.add_argument("prefix", metavar="PREFIX", help="as in PREFIX-symbol.json and PREFIX-0000.params")
-    parser.add_argument("--epoch", type=int, default=0, metavar="N", help="as in PREFIX-000N.params (default 0)")
+    add_embedding_options(parser)
     parser.add_argument("--bins", nargs="+", required=True, metavar="SET.bin", help="verification sets")
     parser.add_argument("--json", metavar="FILE", help="write the results here too")
-    parser.add_argument("--device", default="cpu:0", help="cpu:0 (default) or gpu:N")
-    parser.add_argument("--batch-size", type=int, default=32, metavar="N", help="pictures at a time (default 32)")
     parser.set_defaults(run=run)
 
 
@@ -26,12 +24,8 @@ def run(args):
     from vargfacenet.checkpoint import load_checkpoint
     from vargfacenet.eval import Embedder, read_sets, verify_pairs
     from vargfacenet.files import write_text
-    from vargfacenet.options import check_range
-    from vargfacenet.train.trainer import parse_device
 
-    check_range("--batch-size", args.batch_size, 1, 4096)
-    check_range("--epoch", args.epoch, 0, 9999)
-    device = parse_device(args.device)
+    device = checked_device(args)
     sets = read_sets(args.bins)
     embedder = Embedder(*load_checkpoint(args.prefix, args.epoch), device=device, batch_size=args.batch_size)
     scores = {}
