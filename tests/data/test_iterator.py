@@ -1,10 +1,13 @@
 """Batches: complete, repeatable from any update, and honest about errors."""
 
+import threading
+
 import numpy as np
 import pytest
 
 from vargfacenet.data import Augmentation, FaceIterator, RecordSet
 from vargfacenet.data.augment import compress, cut_off, jitter_color, move
+from vargfacenet.data.iterator import SampleRandom, memory_of
 from vargfacenet.errors import DataError, SettingError
 
 
@@ -84,11 +87,35 @@ def test_a_bad_record_is_raised_where_the_batch_is_asked_for(face_folder, record
 
 
 def test_closing_an_endless_iterator_ends_its_threads(records):
+    before = set(threading.enumerate())
     iterator = FaceIterator(records, batch_size=4, prefetch=2)
     iterator.next()
-    producer = iterator._producer
+    started = set(threading.enumerate()) - before
     iterator.close()
-    assert not producer.is_alive()
+    assert started
+    assert not any(thread.is_alive() for thread in started)
+
+
+def test_a_sample_draws_what_a_generator_of_its_own_would(records):
+    random = SampleRandom(7)
+    for sample in (0, 3, 1 << 61):
+        own = np.random.Generator(np.random.Philox(key=[7, sample]))
+        ours = random.of(sample)
+        assert [ours.random(), *ours.integers(0, 9, 3)] == [own.random(), *own.integers(0, 9, 3)]
+
+
+def test_batches_that_are_held_keep_their_pictures(records):
+    iterator = FaceIterator(records, batch_size=4, last_update=30, prefetch=2)
+    held = [batch.data[0] for batch in iterator]
+    copies = batches(records, batch_size=4, last_update=30)
+    for array, (pictures, *_) in zip(held, copies):
+        np.testing.assert_array_equal(array.asnumpy(), pictures)
+
+
+def test_memory_of_batches_that_nobody_holds_is_used_again(records):
+    iterator = FaceIterator(records, batch_size=4, last_update=60, prefetch=2, threads=2)
+    addresses = {memory_of(batch.data[0]).ctypes.data for batch in iterator}
+    assert len(addresses) < 12
 
 
 def test_waiting_is_counted(records):
