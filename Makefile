@@ -11,6 +11,8 @@ EPOCH ?= 0
 TEACHER ?=
 TEACHER_EPOCH ?= 0
 RECIPE ?=
+KIND ?=
+RIVALS ?=
 run = $(BIN)/vargfacenet train $(1) $(if $(DATA),--data $(DATA)) $(if $(BINS),--bins $(BINS)) $(if $(OUT),--out $(OUT)) $(if $(DEVICES),--devices $(DEVICES)) $(if $(SET),--set $(SET))
 
 .DEFAULT_GOAL := help
@@ -33,8 +35,8 @@ train-teacher: install  ## train a ResNet to teach, on the built-in faces unless
 verify: install  ## verify a checkpoint: PREFIX=runs/x/best EPOCH=0 BINS="lfw.bin agedb_30.bin"
 	$(BIN)/vargfacenet verify $(if $(PREFIX),$(PREFIX),$(error give PREFIX=, as in PREFIX-symbol.json)) --epoch $(EPOCH) --bins $(if $(BINS),$(BINS),$(error give BINS=, one or more .bin files))
 
-bench: install  ## how fast training is here, by tier of operators (NETWORK= SET=)
-	$(BIN)/vargfacenet bench train $(NETWORK) $(if $(SET),--set $(SET))
+bench: install  ## how fast everything is here, beside its rivals, into runs/bench (KIND=train.. NETWORK= SET= RIVALS=1)
+	$(BIN)/vargfacenet bench $(KIND) --network $(NETWORK) $(if $(SET),--set $(SET)) $(if $(RIVALS),--rivals) --json $(or $(OUT),runs/bench)/bench.json --plot $(or $(OUT),runs/bench)/bench.png
 
 doctor: install  ## what this machine has, and what is wrong with it
 	$(BIN)/vargfacenet doctor

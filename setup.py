@@ -6,7 +6,7 @@ import re
 from setuptools import setup
 
 HERE = pathlib.Path(__file__).parent
-FOLDERS = ("operators", "symbols", "data", "train", "eval")
+FOLDERS = ("operators", "symbols", "data", "train", "eval", "bench")
 VERSION = re.search(r'__version__ = "(.+)"', (HERE / "vargfacenet" / "__init__.py").read_text()).group(1)
 
 
@@ -31,7 +31,7 @@ setup(
     python_requires=">=3.8,<3.12",
     packages=list(packages()),
     package_dir=packages(),
-    package_data={"vargfacenet.operators": ["kernels/*"]},
+    package_data={"vargfacenet.operators": ["kernels/*"], "vargfacenet.bench": ["contenders/*"]},
     install_requires=[
         "mxnet==1.9.1",
         "numpy<1.24",

@@ -9,7 +9,6 @@ from vargfacenet.operators import runnable
 from vargfacenet.symbols import get_symbol
 from vargfacenet.symbols.heads import margin_softmax
 from vargfacenet.symbols.objective import objective
-from vargfacenet.train.benchmark import training_speeds
 from vargfacenet.train.trainer import Trainer
 
 pytestmark = pytest.mark.usefixtures("native")
@@ -63,12 +62,3 @@ def test_updates_are_the_same_bits_each_time():
 def test_several_cpu_contexts_train():
     two = trainer("native", [mx.cpu(0), mx.cpu(1)])
     assert np.isfinite(losses(two, 2)).all()
-
-
-def test_the_benchmark_measures_each_tier_as_often_as_asked():
-    tiny = get_symbol("vargfacenet", **TINY)
-    speeds = training_speeds(tiny, tiers=("native", "basic"), batch_size=4, rounds=3, updates=1)
-    assert [speed.tier for speed in speeds] == ["native", "basic"]
-    for speed in speeds:
-        assert len(speed.rounds) == 3
-        assert min(speed.rounds) <= speed.images_per_second <= max(speed.rounds)

@@ -1,80 +1,163 @@
-"""``vargfacenet bench``: how fast this machine is, tier by tier of operators."""
+"""``vargfacenet bench``: how fast everything is on this machine, beside its rivals."""
 
+import contextlib
 import json
-import os
+import pathlib
+import tempfile
 
-from vargfacenet.commands.output import print_table
-from vargfacenet.options import split_assignments
+from vargfacenet.commands.output import print_table, progress
+from vargfacenet.options import check_range, split_assignments
+
+KINDS = {
+    "train": "training: images a second and memory, by tier of operators; how long it waits for data",
+    "profile": "where the time of an update goes, operator by operator",
+    "infer": "embedding: ms an image, in batches and one at a time",
+    "input": "images a second from record file to decoded, shuffled batch",
+    "verify": "the ten-fold protocol",
+    "start": "import and command line",
+}
 
 
 def add_parser(commands, common):
     parser = commands.add_parser(
         "bench",
         parents=[common],
-        help="how fast networks train here",
-        description="Measures, in rounds in which the contenders take turns, so that what else the machine does touches "
-        "all alike; prints medians.",
+        help="how fast everything is here, beside its rivals",
+        description="Measures each contender in a process of its own, in rounds in which they take turns, so that what "
+        "else the machine does touches all alike. Prints medians over the rounds, and how many times faster the first "
+        "contender was in the same rounds.",
+        epilog="kinds: " + "; ".join(f"{kind} ({what})" for kind, what in KINDS.items()),
     )
-    kinds = parser.add_subparsers(dest="kind", metavar="KIND", required=True)
-    train = kinds.add_parser(
-        "train",
-        parents=[common],
-        help="images a second in training, by tier of operators",
-        description="Trains a network on random pictures on the CPU: on native operators, on MXNet's basic ones, and on "
-        "its stock ones, whose gradients are wrong. The data set and its decoding are left out.",
-    )
-    train.add_argument("network", metavar="NETWORK", nargs="?", default="vargfacenet", help="(default: %(default)s)")
-    train.add_argument(
+    parser.add_argument("kinds", metavar="KIND", nargs="*", help=f"of {', '.join(KINDS)}; all without one")
+    parser.add_argument("--network", default="vargfacenet", metavar="NAME", help="(default: %(default)s)")
+    parser.add_argument(
         "--set", nargs="+", action="extend", default=[], metavar="OPTION=VALUE", help="such as multiplier=0.5"
     )
-    train.add_argument("--batch-size", type=int, default=32, metavar="N", help="pictures (default: %(default)s)")
-    train.add_argument("--rounds", type=int, default=5, metavar="N", help="turns of each tier (default: %(default)s)")
-    train.add_argument("--updates", type=int, default=2, metavar="N", help="of a turn (default: %(default)s)")
-    train.add_argument("--json", metavar="FILE", help="write the figures there too")
-    train.set_defaults(run=run)
+    parser.add_argument("--batch-size", type=int, default=32, metavar="N", help="pictures (default: %(default)s)")
+    parser.add_argument("--rounds", type=int, default=5, metavar="N", help="turns of each (default: %(default)s)")
+    parser.add_argument(
+        "--updates", type=int, default=2, metavar="N", help="updates of a turn in training (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--rivals",
+        action="store_true",
+        help="train with PyTorch too, which is installed into an environment of its own",
+    )
+    parser.add_argument("--data", metavar="DIR", help="training set to decode; 2,000 faces are drawn without one")
+    parser.add_argument("--json", metavar="FILE", help="write the figures there too")
+    parser.add_argument("--plot", metavar="FILE", help="draw them there (PNG)")
+    parser.set_defaults(run=run)
 
 
 def run(args):
-    from vargfacenet.environment import processor_name
+    from vargfacenet.bench import contest_report, draw, machine, table, take_turns
     from vargfacenet.files import write_text
-    from vargfacenet.operators import TIERS, missing_for_native
-    from vargfacenet.options import check_range
     from vargfacenet.symbols import get_symbol
-    from vargfacenet.train.benchmark import training_speeds
+
+    kinds = _kinds(args)
+    options = split_assignments(args.set)
+    get_symbol(args.network, **options)  # which refuses what there is not
+    reports = []
+    about = machine()
+    print(", ".join(f"{key} {value}" for key, value in about.items()))
+    with contextlib.ExitStack() as stack:
+        for contest in _contests(args, kinds, options, stack):
+            turns = len(contest.contenders) * (args.rounds + 1)
+            with progress(total=turns, desc=contest.title, unit="turn") as bar:
+                outcomes = take_turns(contest.contenders, rounds=args.rounds, progress=bar.update)
+            report = contest_report(contest, outcomes)
+            reports.append(report)
+            print(f"\n{report['title']}")
+            print_table(*table(report))
+            _print_more(report)
+            if args.json:  # each time, so that a stop loses little
+                text = json.dumps({"machine": about, "rounds": args.rounds, "contests": reports}, indent=1)
+                write_text(args.json, text + "\n")
+    if args.plot and any(len(report["rows"]) > 1 for report in reports):
+        draw(reports, args.plot)
+    return 0
+
+
+def _kinds(args):
+    from vargfacenet.options import unknown
 
     for option in ("batch_size", "rounds", "updates"):
         check_range(f"--{option.replace('_', '-')}", getattr(args, option), 1, 100000)
-    options = split_assignments(args.set)
-    symbol = get_symbol(args.network, **options)
+    for kind in args.kinds:
+        if kind not in KINDS:
+            raise unknown("kind of benchmark", kind, KINDS)
+    return args.kinds or list(KINDS)
+
+
+def _contests(args, kinds, options, stack):
+    """The contests of some kinds, one after another; what they need is made when its turn comes."""
+    from vargfacenet import bench
+
+    tiers = _tiers()
+    training = {"batch_size": args.batch_size, "updates": args.updates}
+    network = (args.network, options)
+    data = None
+    if "input" in kinds or "train" in kinds:
+        folder = pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        data = pathlib.Path(args.data) if args.data else _draw_set(folder / "set")
+    if "train" in kinds:
+        pytorch = bench.pytorch_python() if args.rivals else None
+        yield bench.training(*network, **training, tiers=tiers, pytorch=pytorch)
+        yield bench.waiting(*network, **training, data=data)
+    if "profile" in kinds:
+        yield bench.profile(*network, **training, tiers=[tiers[0], "stock"])
+    if "infer" in kinds:
+        for batch_size, batches in ((args.batch_size, 4), (1, 20)):
+            yield bench.embedding(*network, batch_size=batch_size, batches=batches, tiers=tiers)
+    if "input" in kinds:
+        records = _plain_records(data, folder / "plain.rec")
+        yield bench.feeding(data, records, batch_size=args.batch_size, batches=max(1, 6400 // args.batch_size))
+    if "verify" in kinds:
+        for thresholds in (400, 4000):
+            yield bench.verifying(pairs=6000, thresholds=thresholds)
+    if "start" in kinds:
+        yield bench.starting()
+
+
+def _tiers():
+    from vargfacenet.operators import TIERS, missing_for_native
+
     missing = missing_for_native()
-    tiers = [tier for tier in TIERS if tier != "native" or not missing]
-    machine = {"processor": processor_name(), "threads": os.environ["OMP_NUM_THREADS"]}
-    print(
-        f"{args.network} {' '.join(args.set)}, batch {args.batch_size}: {args.rounds} rounds of {args.updates} updates"
-    )
-    print(f"on {machine['processor']}, {machine['threads']} thread(s)")
     if missing:
         print(f"native operators are left out: {missing}")
-    speeds = training_speeds(symbol, tiers=tiers, batch_size=args.batch_size, rounds=args.rounds, updates=args.updates)
-    stock = speeds[-1].images_per_second
-    rows = [
-        [
-            speed.tier,
-            f"{speed.images_per_second:.1f}",
-            f"{min(speed.rounds):.1f} - {max(speed.rounds):.1f}",
-            f"{speed.images_per_second / stock:.2f}",
-        ]
-        for speed in speeds
-    ]
-    print_table(["operators", "images/s", "rounds", "x stock"], rows)
-    if args.json:
-        report = {
-            "network": args.network,
-            "options": options,
-            "batch_size": args.batch_size,
-            "updates": args.updates,
-            **machine,
-            "speeds": [speed._asdict() for speed in speeds],
-        }
-        write_text(args.json, json.dumps(report, indent=1) + "\n")
-    return 0
+    return [tier for tier in TIERS if tier != "native" or not missing]
+
+
+def _draw_set(folder):
+    from vargfacenet.data.synth import draw_faces
+    from vargfacenet.data.writer import write_records
+
+    write_records(folder, draw_faces(num_identities=20, images_per_identity=100))
+    return folder
+
+
+def _plain_records(data, path):
+    """The pictures of a training set as a record file of nothing else, for readers that take no index records."""
+    import mxnet as mx
+
+    from vargfacenet.data import RecordSet
+
+    records, writer = RecordSet(data), mx.recordio.MXRecordIO(str(path), "w")
+    with contextlib.closing(records), contextlib.closing(writer):
+        for key in records.keys:
+            record = records.read(int(key))
+            header = mx.recordio.IRHeader(0, float(record.labels[0]), int(key), 0)
+            writer.write(mx.recordio.pack(header, record.picture))
+    return path
+
+
+def _print_more(report):
+    from vargfacenet.bench import matrix_share, operator_table
+
+    for row in report["rows"]:
+        if "milliseconds" in row:
+            print(f"\n{row['name']}: {matrix_share(row):.0%} in convolutions and matrix products")
+            print_table(*operator_table(row))
+        elif "peak_mib" in row and report["title"].startswith("training"):
+            waited = f", {row['waited']:.1%} of the time waiting for data" if "with its data" in report["title"] else ""
+            print(f"{row['name']}: {row['peak_mib']:.0f} MiB at most{waited}")

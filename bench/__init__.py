@@ -1,0 +1,32 @@
+"""How fast everything is here, beside its rivals, by rounds in which all take turns."""
+
+from vargfacenet.bench.contests import (
+    embedding,
+    feeding,
+    profile,
+    starting,
+    training,
+    verifying,
+    waiting,
+)
+from vargfacenet.bench.report import contest_report, draw, machine, matrix_share, operator_table, table
+from vargfacenet.bench.rivals import pytorch_python
+from vargfacenet.bench.rounds import take_turns
+
+__all__ = [
+    "contest_report",
+    "draw",
+    "embedding",
+    "feeding",
+    "machine",
+    "matrix_share",
+    "operator_table",
+    "profile",
+    "pytorch_python",
+    "starting",
+    "table",
+    "take_turns",
+    "training",
+    "verifying",
+    "waiting",
+]

@@ -1,0 +1,39 @@
+"""Embeddings of a batch, by this package or by MXNet's Module alone on the published graph."""
+
+import mxnet as mx
+import numpy as np
+
+from vargfacenet import IMAGE_SHAPE
+from vargfacenet.eval.embed import Embedder
+from vargfacenet.symbols import get_symbol
+
+
+def prepare(*, network, network_options, batch_size, batches, module=False):
+    """`module` runs the published graph as it is; without, the package chooses (see VARGFACENET_OPERATORS)."""
+    symbol = get_symbol(network, **network_options)
+    args, auxs = random_parameters(symbol)
+    pictures = np.random.RandomState(0).uniform(0, 255, (batch_size, *IMAGE_SHAPE)).astype(np.float32)
+    if module:
+        bound = mx.mod.Module(symbol, label_names=None, context=mx.cpu())
+        bound.bind([("data", pictures.shape)], for_training=False)
+        bound.set_params(args, auxs)
+
+    def embed_by_module(pictures):
+        bound.forward(mx.io.DataBatch([mx.nd.array(pictures)]), is_train=False)
+        return bound.get_outputs()[0].asnumpy()
+
+    embed = embed_by_module if module else Embedder(symbol, args, auxs, batch_size=batch_size).embed_batch
+
+    def turn():
+        for _ in range(batches):
+            embeddings = embed(pictures)
+        return {"items": batches * batch_size, "norm": float(np.linalg.norm(embeddings[0]))}
+
+    return turn
+
+
+def random_parameters(symbol):
+    module = mx.mod.Module(symbol, label_names=None)
+    module.bind([("data", (2, *IMAGE_SHAPE))], for_training=False)
+    module.init_params(mx.init.Xavier(rnd_type="gaussian", factor_type="out", magnitude=2))
+    return module.get_params()

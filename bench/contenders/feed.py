@@ -1,0 +1,18 @@
+"""Batches of a training set by this package: decoded, mirrored, shuffled, on the device."""
+
+import mxnet as mx
+
+from vargfacenet.data import Augmentation, FaceIterator, RecordSet
+
+
+def prepare(*, data, batch_size, batches):
+    """`data` is a training set's folder, `batches` those of a turn."""
+    iterator = FaceIterator(RecordSet(data), batch_size=batch_size, augment=Augmentation())
+
+    def turn():
+        for _ in range(batches):
+            iterator.next()
+        mx.nd.waitall()
+        return {"items": batches * batch_size}
+
+    return turn

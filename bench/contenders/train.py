@@ -1,0 +1,37 @@
+"""Training with this package: whole updates, on random pictures or on those of a training set."""
+
+import mxnet as mx
+import numpy as np
+
+from vargfacenet import IMAGE_SHAPE
+from vargfacenet.data import Augmentation, FaceIterator, RecordSet
+from vargfacenet.symbols import get_symbol
+from vargfacenet.train.config import Config
+from vargfacenet.train.generation import make_trainer
+
+NUM_IDENTITIES = 1000
+
+
+def prepare(*, network, network_options, batch_size, updates, data=None):
+    """With `data`, a training set's folder, its pictures are read meanwhile, and a turn says how long it waited."""
+    config = Config(batch_size=batch_size, lr=1e-3)
+    trainer = make_trainer(config, get_symbol(network, **network_options), NUM_IDENTITIES, 1, [mx.cpu()], 0)
+    iterator = FaceIterator(RecordSet(data), batch_size=batch_size, augment=Augmentation()) if data else None
+    batch = random_batch(batch_size)
+
+    def turn():
+        waited = iterator.waited if iterator else 0.0
+        for _ in range(updates):
+            trainer.step(iterator.next() if iterator else batch)
+        mx.nd.waitall()
+        return {"items": updates * batch_size, "waited": (iterator.waited if iterator else 0.0) - waited}
+
+    return turn
+
+
+def random_batch(batch_size):
+    random = np.random.RandomState(0)
+    return mx.io.DataBatch(
+        [mx.nd.array(random.uniform(0, 255, (batch_size, *IMAGE_SHAPE)))],
+        [mx.nd.array(random.randint(0, NUM_IDENTITIES, batch_size))],
+    )

@@ -1,0 +1,115 @@
+"""Who is measured against whom: each function gives one contest.
+
+Every contender runs on all usable cores unless its name says otherwise.
+"""
+
+import collections
+import os
+
+from vargfacenet import IMAGE_SHAPE
+from vargfacenet.bench.rounds import Contender
+from vargfacenet.environment import usable_cores
+from vargfacenet.operators.tiers import VARIABLE
+from vargfacenet.symbols import get_symbol
+
+Contest = collections.namedtuple("Contest", "title unit contenders")
+Contest.__doc__ = """What is measured, in what unit (a rate such as ``images/s``, or ``ms`` for the time of one), and who takes
+part: the first is who the others are compared with.
+"""
+
+OURS = "ours"
+
+
+def training(network, options, *, batch_size, updates, tiers, pytorch=None):
+    """Whole updates on random pictures, by tier of operators and, where its Python is named, by PyTorch."""
+    work = _work(network, options, batch_size, updates=updates)
+    contenders = [Contender(name, "train.py", work, {VARIABLE: tier}) for name, tier in _named(tiers)]
+    if pytorch:
+        contenders += _pytorch(network, options, batch_size, updates, pytorch)
+    return Contest(f"training, {network}, batch {batch_size}", "images/s", contenders)
+
+
+def waiting(network, options, *, batch_size, updates, data):
+    """Training on the pictures of a set, decoded meanwhile."""
+    work = _work(network, options, batch_size, updates=updates, data=str(data))
+    return Contest(
+        f"training with its data, {network}, batch {batch_size}", "images/s", [Contender(OURS, "train.py", work)]
+    )
+
+
+def profile(network, options, *, batch_size, updates, tiers):
+    """Where the time of an update goes."""
+    work = _work(network, options, batch_size, updates=updates)
+    alone = {"MXNET_EXEC_BULK_EXEC_TRAIN": "0"}
+    contenders = [
+        Contender(name, "profile_training.py", work, {VARIABLE: tier, **alone}) for name, tier in _named(tiers)
+    ]
+    return Contest(f"an update by operator, {network}, batch {batch_size}", "images/s", contenders)
+
+
+def embedding(network, options, *, batch_size, batches, tiers):
+    """Embeddings of whole batches, by tier, and by MXNet's Module on the published graph at each setting of threads."""
+    work = _work(network, options, batch_size, batches=batches)
+    tiers = [tier for tier in tiers if tier != "stock"]
+    contenders = [Contender(name, "embed.py", work, {VARIABLE: tier}) for name, tier in _named(tiers)]
+    for threads in sorted({1, usable_cores()}, reverse=True):
+        name = f"MXNet's Module, {threads} thread{'s' if threads > 1 else ''}"
+        contenders.append(Contender(name, "embed.py", {**work, "module": True}, {"OMP_NUM_THREADS": str(threads)}))
+    return Contest(f"embedding, {network}, batch {batch_size}", "ms", contenders)
+
+
+def feeding(data, records, *, batch_size, batches):
+    """Batches ready for the device, from a training set's folder, and from a record file of the same pictures."""
+    work = {"batch_size": batch_size, "batches": batches}
+    theirs = {**work, "records": str(records), "threads": usable_cores()}
+    slow = {**work, "batches": max(1, batches // 8), "data": str(data)}  # shorter turns for who is so much slower
+    contenders = [
+        Contender(OURS, "feed.py", {**work, "data": str(data)}),
+        Contender("ImageRecordIter, shuffled", "feed_imagerecorditer.py", theirs),
+        Contender("Python iterator like the lineage's", "feed_python.py", slow),
+    ]
+    return Contest(f"batches of decoded pictures, batch {batch_size}", "images/s", contenders)
+
+
+def verifying(*, pairs, thresholds):
+    """The ten-fold protocol on random distances."""
+    work = {"pairs": pairs, "thresholds": thresholds}
+    contenders = [
+        Contender(OURS, "protocol.py", work),
+        Contender("loop over thresholds", "protocol.py", {**work, "loop": True}),
+    ]
+    return Contest(f"ten folds of {pairs} pairs, {thresholds} thresholds", "ms", contenders)
+
+
+def starting():
+    """From nothing to the first word."""
+    contenders = [
+        Contender("vargfacenet --help", "start.py", {"words": ["-m", "vargfacenet", "--help"]}),
+        Contender("import vargfacenet", "start.py", {"words": ["-c", "import vargfacenet"]}),
+        Contender("import mxnet", "start.py", {"words": ["-c", "import mxnet"]}),
+    ]
+    return Contest("start", "ms", contenders)
+
+
+def _work(network, options, batch_size, **more):
+    return {"network": network, "network_options": options, "batch_size": batch_size, **more}
+
+
+def _named(tiers):
+    return [("stock MXNet operators" if tier == "stock" else f"{OURS}, {tier}", tier) for tier in tiers]
+
+
+def _pytorch(network, options, batch_size, updates, python):
+    symbol = get_symbol(network, **options)
+    shapes, _, _ = symbol.infer_shape(data=(2, *IMAGE_SHAPE))
+    work = {
+        "graph": symbol.tojson(),
+        "shapes": dict(zip(symbol.list_arguments(), shapes)),
+        "batch_size": batch_size,
+        "updates": updates,
+        "threads": int(os.environ["OMP_NUM_THREADS"]),
+    }
+    return [
+        Contender(f"PyTorch, {name}", "train_pytorch.py", {**work, "channels_last": last}, {}, str(python))
+        for name, last in (("NCHW", False), ("channels last", True))
+    ]

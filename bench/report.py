@@ -1,0 +1,121 @@
+"""What was measured, as tables, JSON and a picture."""
+
+import os
+import platform
+import statistics
+
+from vargfacenet import __version__
+from vargfacenet.bench.contests import OURS
+from vargfacenet.bench.rounds import peak_memory, rate
+from vargfacenet.environment import processor_name, usable_cores
+from vargfacenet.files import atomic_path
+
+MATRIX_OPERATORS = ("onvolution", "FullyConnected", "dot")  # parts of their names, gradients included
+
+
+def machine():
+    """What it was measured on (dict of str)."""
+    return {
+        "processor": processor_name(),
+        "usable cores": usable_cores(),
+        "OMP_NUM_THREADS": os.environ["OMP_NUM_THREADS"],
+        "python": platform.python_version(),
+        "vargfacenet": __version__,
+    }
+
+
+def contest_report(contest, outcomes):
+    """A contest and what came of it, as a dict of JSON values.
+
+    Each of ``rows`` has the contender's ``name`` and either ``failure`` or its ``median`` in the contest's unit, ``rounds``,
+    ``peak_mib`` (its process's memory), ``first_is_faster`` (the median over rounds of how many times faster the first
+    contender was in the same round), and where it was found out ``waited`` (share of the time) and ``milliseconds`` of
+    an update by operator.
+    """
+    first = outcomes[0]
+    return {"title": contest.title, "unit": contest.unit, "rows": [_row(contest, one, first) for one in outcomes]}
+
+
+def _row(contest, outcome, first):
+    if outcome.failure or not outcome.turns:
+        return {"name": outcome.name, "failure": outcome.failure}
+    rates = [turn["items"] / turn["seconds"] for turn in outcome.turns]
+    per_unit = {"ms": lambda value: 1000 / value}.get(contest.unit, lambda value: value)
+    row = {
+        "name": outcome.name,
+        "median": per_unit(rate(outcome)),
+        "rounds": [per_unit(value) for value in rates],
+        "peak_mib": peak_memory(outcome),
+    }
+    if not first.failure:
+        best = [turn["items"] / turn["seconds"] for turn in first.turns]
+        row["first_is_faster"] = statistics.median(mine / its for mine, its in zip(best, rates))
+    if "waited" in outcome.turns[0]:
+        row["waited"] = statistics.median(turn["waited"] / turn["seconds"] for turn in outcome.turns)
+    if "microseconds" in outcome.turns[0]:
+        names = {name for turn in outcome.turns for name in turn["microseconds"]}
+        of = {name: [turn["microseconds"].get(name, 0) / 1000 for turn in outcome.turns] for name in names}
+        row["milliseconds"] = {name: statistics.median(values) for name, values in of.items()}
+    return row
+
+
+def table(report):
+    """Headers and rows of text for a contest's report."""
+    headers = ["", report["unit"], "rounds", "first is faster"]
+    rows = []
+    for place, row in enumerate(report["rows"]):
+        if "median" not in row:
+            rows.append([row["name"], "-", f"failed: {row['failure']}"[:70], ""])
+            continue
+        spread = f"{_short(min(row['rounds']))} - {_short(max(row['rounds']))}"
+        faster = f"{row['first_is_faster']:.2f} x" if place and "first_is_faster" in row else ""
+        rows.append([row["name"], _short(row["median"]), spread, faster])
+    return headers, rows
+
+
+def _short(value):
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def operator_table(row, shown=12):
+    """Headers and rows of text for the profile in a row of a report: operators by time, the rest in one."""
+    spent = sorted(row["milliseconds"].items(), key=lambda item: -item[1])
+    total = sum(value for _, value in spent)
+    rest = sum(value for _, value in spent[shown:])
+    rows = [*spent[:shown], (f"{len(spent) - shown} others", rest)] if rest else spent
+    return ["operator", "ms", "share"], [[name, f"{value:.1f}", f"{value / total:.1%}"] for name, value in rows]
+
+
+def matrix_share(row):
+    """Share of an update's time, 0 .. 1, in convolutions and matrix products, of a row that has a profile."""
+    spent = row["milliseconds"]
+    heavy = sum(value for name, value in spent.items() if any(part in name for part in MATRIX_OPERATORS))
+    return heavy / sum(spent.values())
+
+
+def draw(reports, path):
+    """Draws contests of several, profiles left out, as bars, one panel each, into a PNG file."""
+    # Not pyplot, which looks for a display.
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    reports = [one for one in reports if len(one["rows"]) > 1 and "milliseconds" not in one["rows"][0]]
+    heights = [1 + len(report["rows"]) for report in reports]
+    figure = Figure(figsize=(9, 0.34 * sum(heights) + 0.3), constrained_layout=True)
+    panels = figure.subplots(len(reports), 1, gridspec_kw={"height_ratios": heights}, squeeze=False)[:, 0]
+    for axes, report in zip(panels, reports):
+        names = [row["name"] for row in report["rows"]]
+        values = [row.get("median", 0) for row in report["rows"]]
+        axes.barh(names, values, color=["tab:blue" if name.startswith(OURS) else "lightgrey" for name in names])
+        for place, row in enumerate(report["rows"]):
+            text = f" {_short(row['median'])}" if "median" in row else " fails"
+            axes.text(row.get("median", 0), place, text, va="center", fontsize="small")
+        axes.invert_yaxis()
+        axes.margins(x=0.12)
+        axes.set_title(f"{report['title']}: {report['unit']}", loc="left", fontsize="small")
+        axes.tick_params(labelsize="small")
+        axes.xaxis.set_visible(False)
+        for side in ("top", "right", "bottom"):
+            axes.spines[side].set_visible(False)
+    with atomic_path(path) as temporary:
+        FigureCanvasAgg(figure).print_png(str(temporary))

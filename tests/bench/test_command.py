@@ -1,0 +1,65 @@
+"""``vargfacenet bench``: what it prints is what it writes."""
+
+import json
+
+import pytest
+
+from vargfacenet.commands import main
+
+SMALL = ["--set", "multiplier=0.25", "units=1,1,1", "embedding_size=16", "--batch-size", "2", "--rounds", "2"]
+
+
+def test_bench_prints_tables_and_writes_json_and_a_picture(capsys, tmp_path, face_folder):
+    path, plot = tmp_path / "bench.json", tmp_path / "bench.png"
+    options = ["--updates", "1", "--data", str(face_folder), "--json", str(path), "--plot", str(plot)]
+    assert main(["bench", "train", *SMALL, *options]) == 0
+    printed = capsys.readouterr().out
+    report = json.loads(path.read_text())
+    trained, fed = report["contests"]
+    assert [row["name"] for row in trained["rows"]][-2:] == ["ours, basic", "stock MXNet operators"]
+    for row in trained["rows"]:
+        assert row["name"] in printed
+        assert len(row["rounds"]) == 2
+        assert row["median"] > 0
+        assert f"{row['peak_mib']:.0f} MiB at most" in printed
+    assert 0 <= fed["rows"][0]["waited"] <= 1
+    assert report["machine"]["processor"] in printed
+    assert plot.read_bytes().startswith(b"\x89PNG")
+
+
+def test_bench_measures_input_on_a_set(capsys, face_folder, tmp_path):
+    path = tmp_path / "bench.json"
+    sizes = ["--batch-size", "8", "--rounds", "1"]
+    assert main(["bench", "input", *sizes, "--data", str(face_folder), "--json", str(path)]) == 0
+    (contest,) = json.loads(path.read_text())["contests"]
+    assert len(contest["rows"]) == 3
+    assert all(row["median"] > 0 for row in contest["rows"])
+
+
+def test_bench_profiles_an_update(capsys, face_folder, tmp_path):
+    path = tmp_path / "bench.json"
+    assert main(["bench", "profile", *SMALL, "--rounds", "1", "--updates", "1", "--json", str(path)]) == 0
+    (contest,) = json.loads(path.read_text())["contests"]
+    assert contest["rows"][1]["milliseconds"]["_backward_LeakyReLU"] > 0
+    assert "in convolutions and matrix products" in capsys.readouterr().out
+
+
+def test_bench_of_the_start_finds_the_package_light(tmp_path):
+    path = tmp_path / "bench.json"
+    assert main(["bench", "start", "--rounds", "1", "--json", str(path)]) == 0
+    rows = {row["name"]: row["median"] for row in json.loads(path.read_text())["contests"][0]["rows"]}
+    assert rows["vargfacenet --help"] < rows["import mxnet"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train", "--rounds", "0"], "--rounds=0: expected between 1 and"),
+        (["trian"], "did you mean 'train'"),
+        (["input", "--data", "/no/such"], "no record file /no/such"),
+        (["train", "--network", "nonsense"], "unknown network 'nonsense'"),
+    ],
+)
+def test_bench_refuses_what_it_cannot_measure(capsys, arguments, message):
+    assert main(["bench", *arguments]) == 2
+    assert message in capsys.readouterr().err

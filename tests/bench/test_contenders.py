@@ -1,0 +1,89 @@
+"""Contenders do the same work, and take what the contests give them."""
+
+import ast
+import json
+import pathlib
+import runpy
+import subprocess
+
+import mxnet as mx
+import numpy as np
+import pytest
+
+from vargfacenet import bench
+from vargfacenet.bench.rounds import CONTENDERS
+from vargfacenet.operators import runnable
+from vargfacenet.symbols import get_symbol
+
+SMALL = {"multiplier": 0.25, "embedding_size": 16}
+NETWORKS = {
+    "vargfacenet": {**SMALL, "units": (1, 1, 1)},
+    "resnet18": SMALL,
+    "mobilefacenet": {"embedding_size": 16},
+}
+TIERS = ["native", "basic", "stock"]
+
+
+def all_contests():
+    network = ("vargfacenet", {})
+    yield bench.training(*network, batch_size=2, updates=1, tiers=TIERS, pytorch="python")
+    yield bench.waiting(*network, batch_size=2, updates=1, data="set")
+    yield bench.profile(*network, batch_size=2, updates=1, tiers=TIERS)
+    yield bench.embedding(*network, batch_size=2, batches=1, tiers=TIERS)
+    yield bench.feeding("set", "plain.rec", batch_size=2, batches=1)
+    yield bench.verifying(pairs=20, thresholds=4)
+    yield bench.starting()
+
+
+@pytest.mark.parametrize("contest", all_contests(), ids=lambda contest: contest.title)
+def test_contenders_take_what_a_contest_gives(contest):
+    for contender in contest.contenders:
+        json.dumps(contender.options)
+        tree = ast.parse((CONTENDERS / contender.file).read_text())
+        (prepare,) = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == "prepare"]
+        known = {argument.arg for argument in prepare.args.kwonlyargs}
+        needed = {
+            argument.arg
+            for argument, default in zip(prepare.args.kwonlyargs, prepare.args.kw_defaults)
+            if default is None
+        }
+        assert needed <= set(contender.options)
+        assert set(contender.options) <= known or prepare.args.kwarg is not None
+
+
+@pytest.mark.parametrize(("pairs", "thresholds"), [(60, 40), (123, 400)])
+def test_the_loop_over_thresholds_finds_what_the_protocol_finds(pairs, thresholds):
+    protocol = runpy.run_path(str(CONTENDERS / "protocol.py"))
+    ours, loop = (protocol["prepare"](pairs=pairs, thresholds=thresholds, loop=loop) for loop in (False, True))
+    assert ours()["accuracy"] == pytest.approx(loop()["accuracy"], abs=1e-12)
+
+
+def test_all_ways_to_embed_give_the_same(native):
+    work = {"network": "vargfacenet", "network_options": NETWORKS["vargfacenet"], "batch_size": 2, "batches": 1}
+    embed = runpy.run_path(str(CONTENDERS / "embed.py"))["prepare"]
+    norms = []
+    for module in (False, True):
+        mx.random.seed(0)
+        norms.append(embed(**work, module=module)()["norm"])
+    assert norms[0] == pytest.approx(norms[1], rel=1e-4)
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_pytorch_trains_the_same_network(network, tmp_path):
+    python = bench.pytorch_python(install=False)
+    if python is None:
+        pytest.skip("PyTorch's environment is made by 'vargfacenet bench train --rivals'")
+    # Dropout draws numbers, in each library its own.
+    symbol = mx.sym.load_json(get_symbol(network, **NETWORKS[network]).tojson().replace('"p": "0.4"', '"p": "0"'))
+    inputs = np.random.RandomState(0).uniform(0, 255, (4, 3, 112, 112)).astype(np.float32)
+    module = mx.mod.Module(runnable(symbol, for_training=True, tier="basic"), label_names=None)
+    module.bind([("data", inputs.shape)], for_training=True)
+    module.init_params(mx.init.Xavier(rnd_type="gaussian", factor_type="out", magnitude=2))
+    module.forward(mx.io.DataBatch([mx.nd.array(inputs)]), is_train=True)
+    arrays = {name: value.asnumpy() for name, value in module.get_params()[0].items()}
+    np.savez(tmp_path / "arrays.npz", data=inputs, **arrays)
+    (tmp_path / "graph.json").write_text(symbol.tojson())
+    script = pathlib.Path(__file__).with_name("run_pytorch.py")
+    subprocess.run([str(python), "-I", str(script), str(CONTENDERS / "train_pytorch.py"), str(tmp_path)], check=True)
+    expected, found = module.get_outputs()[0].asnumpy(), np.load(tmp_path / "embeddings.npy")
+    np.testing.assert_allclose(found, expected, rtol=2e-3, atol=2e-3 * np.abs(expected).max())
