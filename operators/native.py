@@ -3,7 +3,7 @@
 from vargfacenet.operators.basic import TRUE, is_global_average, is_prelu
 from vargfacenet.operators.library import load_library
 
-__all__ = ["convolution", "convolution_for_inference", "global_mean", "load_library", "norm", "prelu", "scale"]
+__all__ = ["convolution", "convolution_for_inference", "global_mean", "join", "load_library", "norm", "prelu", "scale"]
 
 _NORM_DEFAULTS = {"eps": "0.001", "momentum": "0.9", "fix_gamma": "True"}  # MXNet's
 
@@ -72,12 +72,35 @@ def prelu(copy, node):
     return True
 
 
+def join(copy, node):
+    """The sum of a block's branches in one with the PReLU after it, and with the scale before it where there is one."""
+    if _is_sum(node) and _prelu_alone_reads(copy, copy.turn):
+        copy.drop()
+        return True
+    if _is_scale(copy, node):
+        reader = copy.only_reader(copy.turn)
+        if not (reader and _is_sum(reader) and copy.source(reader) is node):
+            return False
+        if not _prelu_alone_reads(copy, copy.index(reader)):
+            return False
+        copy.drop()
+        return True
+    if not (is_prelu(node) and _is_sum(copy.source(node)) and copy.inputs(node)[0][0] is None):
+        return False
+    total = copy.source(node)
+    (data, other), slope = copy.inputs(total), copy.inputs(node)[1]
+    copy.set_shape(slope, copy.shape(node)[1:2])
+    if data[0] is not None:
+        copy.place("vargfacenet_join", node["name"], [data, other, slope])
+        return True
+    data, weight = copy.inputs(copy.source(total))
+    copy.place("vargfacenet_join_scaled", node["name"], [data, other, slope, weight])
+    return True
+
+
 def scale(copy, node):
     """The product of pictures' channels with one weight each."""
-    if node["op"] != "broadcast_mul":
-        return False
-    data, weight = copy.shape(node, 0), copy.shape(node, 1)
-    if len(data) < 3 or data[0] < 2 or weight != data[:2] + (1,) * (len(data) - 2):
+    if not _is_scale(copy, node):
         return False
     copy.place("vargfacenet_scale", node["name"], copy.inputs(node))
     return True
@@ -89,6 +112,22 @@ def global_mean(copy, node):
         return False
     copy.place("vargfacenet_mean", node["name"], copy.inputs(node))
     return True
+
+
+def _is_scale(copy, node):
+    if node["op"] != "broadcast_mul":
+        return False
+    data, weight = copy.shape(node, 0), copy.shape(node, 1)
+    return len(data) >= 3 and data[0] >= 2 and weight == data[:2] + (1,) * (len(data) - 2)
+
+
+def _is_sum(node):
+    return node["op"] in ("elemwise_add", "_plus")  # one operator under two names
+
+
+def _prelu_alone_reads(copy, index):
+    reader = copy.only_reader(index)
+    return bool(reader) and is_prelu(reader) and copy.source(reader) is copy.old[index]
 
 
 def _is_convolution(copy, node):

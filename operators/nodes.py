@@ -31,6 +31,7 @@ class Copy:
         self._graph = json.loads(symbol.tojson())
         self.old = self._graph["nodes"]
         self.shapes = output_shapes(symbol, data_shape)
+        self._indices = {node["name"]: index for index, node in enumerate(self.old)}
         self._readers = collections.defaultdict(list)  # old index -> old nodes that take its first output
         self._indivisible = {source for source, *_ in self._graph["heads"]}
         for node in self.old:
@@ -40,6 +41,10 @@ class Copy:
                     self._indivisible.add(source)
         self._new = []
         self._places = []  # old index -> new index, None for what was dropped
+
+    def index(self, node):
+        """Place of an old node among the old ones."""
+        return self._indices[node["name"]]
 
     def source(self, node, place=0):
         """The old node that an old node's input comes from."""

@@ -13,12 +13,27 @@ from vargfacenet.operators.tiers import choose_tier, log_tier
 
 # A rule places what the old node whose turn it is becomes, or declines; the first that places it has it.
 _INFERENCE = {
-    "native": (native.convolution_for_inference, native.prelu, native.scale, native.global_mean, basic.flat_input),
+    "native": (
+        native.join,
+        native.convolution_for_inference,
+        native.prelu,
+        native.scale,
+        native.global_mean,
+        basic.flat_input,
+    ),
     "basic": (basic.prelu_for_inference, basic.flat_input),
     "stock": (basic.flat_input,),
 }
 _TRAINING = {
-    "native": (native.convolution, native.norm, native.prelu, native.scale, native.global_mean, basic.flat_input),
+    "native": (
+        native.convolution,
+        native.norm,
+        native.join,
+        native.prelu,
+        native.scale,
+        native.global_mean,
+        basic.flat_input,
+    ),
     "basic": (basic.prelu_for_training, basic.global_mean, basic.flat_input),
     "stock": (basic.flat_input,),
 }

@@ -8,6 +8,7 @@
 
 #include "mxnet/lib_api.h"
 #include "conv.h"
+#include "join.h"
 #include "norm.h"
 #include "prelu.h"
 #include "scale.h"
@@ -121,6 +122,22 @@ MXReturnValue run_scale_gradient(const Attributes&, Tensors* in, Tensors* out, c
   return MX_SUCCESS;
 }
 
+// Inputs data, other, slope[, weight].
+template <bool with_scale>
+MXReturnValue run_join(const Attributes&, Tensors* in, Tensors* out, const OpResource&) {
+  join_forward(planes(in, 0), numbers(in, 0), with_scale ? numbers(in, 3) : nullptr, numbers(in, 1), numbers(in, 2),
+               numbers(out, 0));
+  return MX_SUCCESS;
+}
+
+template <bool with_scale>
+MXReturnValue run_join_gradient(const Attributes&, Tensors* in, Tensors* out, const OpResource&) {
+  join_backward(planes(in, 0), numbers(in, 0), numbers(in, 1), with_scale ? numbers(in, 4) : nullptr, numbers(in, 2),
+                numbers(in, 3), numbers(out, 0), with_scale ? numbers(out, 3) : nullptr, numbers(out, 1),
+                numbers(out, 2));
+  return MX_SUCCESS;
+}
+
 MXReturnValue run_mean(const Attributes&, Tensors* in, Tensors* out, const OpResource&) {
   mean_forward(planes(in, 0), numbers(in, 0), numbers(out, 0));
   return MX_SUCCESS;
@@ -206,6 +223,16 @@ REGISTER_OP(vargfacenet_norm_prelu)
 REGISTER_OP(vargfacenet_scale)
     .ON_CPU(run_scale, run_scale_gradient)
     .setParseAttrs(arity<2, 1>)
+    .setInferShape(shape_of_data);
+
+REGISTER_OP(vargfacenet_join)
+    .ON_CPU(run_join<false>, run_join_gradient<false>)
+    .setParseAttrs(arity<3, 1>)
+    .setInferShape(shape_of_data);
+
+REGISTER_OP(vargfacenet_join_scaled)
+    .ON_CPU(run_join<true>, run_join_gradient<true>)
+    .setParseAttrs(arity<4, 1>)
     .setInferShape(shape_of_data);
 
 REGISTER_OP(vargfacenet_mean)

@@ -117,6 +117,17 @@ def test_scale_and_mean(shape):
     assert_close(run("vargfacenet_mean", [x], above), expected)
 
 
+@pytest.mark.parametrize("shape", SHAPES)
+def test_branches_that_meet_in_a_prelu_with_and_without_a_scale(shape):
+    x, other, dy = draw(0, *shape), draw(1, *shape), draw(2, *shape)
+    slope, weight = draw(3, shape[1]), draw(4, *shape[:2], 1, 1)
+    y, dz, dslope = prelu_of(x + other, slope, dy)
+    assert_close(run("vargfacenet_join", [x, other, slope], dy), [y, dz, dz, dslope])
+    y, dz, dslope = prelu_of(x * weight + other, slope, dy)
+    expected = [y, dz * weight, dz, dslope, (dz * x).sum((2, 3), keepdims=True)]
+    assert_close(run("vargfacenet_join_scaled", [x, other, slope, weight], dy), expected)
+
+
 def convolution_of(x, weight, dy, stride, groups):
     """A convolution that keeps the size of the picture, with its gradients, tap by tap."""
     x, weight = x.astype(np.float64), weight.astype(np.float64)

@@ -50,7 +50,7 @@ def test_native_operators_are_chosen_where_they_can_be_had(monkeypatch):
     assert choose_tier() == "native"
     assert choose_tier(mx.cpu(1)) == "native"
     found = operators(runnable(get_symbol("vargfacenet"), for_training=True))
-    assert {"vargfacenet_norm_prelu", "vargfacenet_convolution", "vargfacenet_scale"} <= found
+    assert {"vargfacenet_norm_prelu", "vargfacenet_convolution", "vargfacenet_join_scaled", "vargfacenet_join"} <= found
     assert "LeakyReLU" not in found
 
 
