@@ -27,9 +27,9 @@ def independent_graph(monkeypatch, network, **options):
         return plain, get_symbol(network, **options)
 
 
-def gradients(symbol, values, auxs):
+def gradients(symbol, values, auxs, device=None):
     """Outputs, and gradients of every argument for a random direction of the embedding, in training mode."""
-    executor = symbol.simple_bind(mx.cpu(), data=DATA, grad_req="write")
+    executor = symbol.simple_bind(device or mx.cpu(), data=DATA, grad_req="write")
     executor.copy_params_from(
         {n: mx.nd.array(v) for n, v in values.items()}, {n: mx.nd.array(v) for n, v in auxs.items()}
     )
@@ -78,17 +78,22 @@ NETWORKS = [
 
 
 @pytest.mark.parametrize(("network", "options"), NETWORKS)
-@pytest.mark.parametrize(("tier", "for_training"), [("native", True), ("basic", True), ("basic", False)])
+@pytest.mark.parametrize(
+    ("tier", "for_training", "device"),
+    [("native", True, mx.cpu()), ("basic", True, mx.cpu()), ("basic", False, mx.cpu()), ("basic", True, mx.gpu())],
+)
 def test_gradient_of_every_parameter_equals_an_independent_form(
-    request, monkeypatch, network, options, tier, for_training
+    request, monkeypatch, network, options, tier, for_training, device
 ):
     if tier == "native":
         request.getfixturevalue("native")
+    if device.device_type == "gpu" and not mx.context.num_gpus():
+        pytest.skip("MXNet sees no GPU here")
     monkeypatch.setattr("vargfacenet.symbols.resnet.DROPOUT", 0.0)
     plain, independent = independent_graph(monkeypatch, network, **options)
     values, auxs = draw(plain)
     expected_outputs, expected = gradients(independent, values, auxs)
-    outputs, found = gradients(runnable(plain, for_training=for_training, tier=tier), values, auxs)
+    outputs, found = gradients(runnable(plain, for_training=for_training, tier=tier), values, auxs, device)
     np.testing.assert_allclose(outputs, expected_outputs, rtol=1e-3, atol=1e-3)
     assert set(found) == set(plain.list_arguments()) == set(expected)
     wrong = unequal(found, expected)
