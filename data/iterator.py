@@ -8,8 +8,9 @@ import time
 import mxnet as mx
 import numpy as np
 
-from vargfacenet.data.mix import mix_faces
+from vargfacenet.data.mix import mix_faces, plan_mix
 from vargfacenet.environment import usable_cores
+from vargfacenet.errors import SettingError
 from vargfacenet.options import check_range
 
 _EPOCHS, _BATCHES = 1 << 62, 1 << 63  # keep the streams of epochs and batches apart from those of samples
@@ -24,14 +25,15 @@ class FaceIterator(mx.io.DataIter):
     """Endless shuffled batches of a training set: every picture once an epoch, none left over.
 
     Batches run on over the ends of epochs. Batch ``u`` is the same whatever was read before it, so that a run can be
-    taken up at any update.
+    taken up at any update, and however many workers share it, each of whom reads its own part: of 2, the first one has the
+    first half of each batch's pictures.
 
     Parameters
     ----------
     records : RecordSet or JoinedSets
         The training set.
     batch_size : int
-        Pictures in a batch.
+        Pictures in a batch, all workers together.
     seed : int
         Decides order and augmentation.
     augment : callable, optional
@@ -46,6 +48,8 @@ class FaceIterator(mx.io.DataIter):
         Decoding threads; the usable cores by default.
     prefetch : int
         Batches held ready.
+    rank, workers : int
+        Which worker's part to give, 0 .. workers - 1, and how many share a batch.
 
     Attributes
     ----------
@@ -54,9 +58,9 @@ class FaceIterator(mx.io.DataIter):
 
     Notes
     -----
-    A batch has data float32 (batch_size, 3, height, width), RGB, 0..255, and labels float32 (batch_size,); its
-    ``index`` says which pictures they are, int64 (batch_size,), counted in the order of ``records.keys``, and its
-    ``mirrored``, bool (batch_size,), which of them are mirrored. A DataError of the reader is raised by the `next`
+    With N = batch_size / workers, a batch has data float32 (N, 3, height, width), RGB, 0..255, and labels float32 (N,); its
+    ``index`` says which pictures they are, int64 (N,), counted in the order of ``records.keys``, and its
+    ``mirrored``, bool (N,), which of them are mirrored. A DataError of the reader is raised by the `next`
     that would have given the batch.
     """
 
@@ -72,12 +76,18 @@ class FaceIterator(mx.io.DataIter):
         last_update=None,
         threads=None,
         prefetch=4,
+        rank=0,
+        workers=1,
     ):
         check_range("batch_size", batch_size, 1)
+        if batch_size % workers:
+            raise SettingError(f"batch_size={batch_size}: expected a multiple of the number of workers ({workers})")
+        share = batch_size // workers
         super().__init__(batch_size)
         self.records = records
-        self.provide_data = [mx.io.DataDesc("data", (batch_size, 3, records.height, records.width))]
-        self.provide_label = [mx.io.DataDesc("softmax_label", (batch_size,))]
+        self.provide_data = [mx.io.DataDesc("data", (share, 3, records.height, records.width))]
+        self.provide_label = [mx.io.DataDesc("softmax_label", (share,))]
+        self._rows = range(rank * share, (rank + 1) * share)
         self.waited = 0.0
         self._seed, self._augment, self._mix = seed, augment, mix
         self._first, self._last = first_update, last_update
@@ -141,29 +151,43 @@ class FaceIterator(mx.io.DataIter):
 
     def _batch(self, update, orders, pool):
         samples = range(update * self.batch_size, (update + 1) * self.batch_size)
-        epochs = {sample // len(self.records) for sample in samples}
+        rows, plan = list(self._rows), []
+        if self._mix:
+            rows, plan = self._plan_mix(update)
+        epochs = {samples[row] // len(self.records) for row in rows}
         for epoch in set(orders) - epochs:
             del orders[epoch]
         for epoch in epochs - set(orders):
             orders[epoch] = sample_order(len(self.records), self._seed, epoch)
-        pictures = np.empty(self.provide_data[0].shape, np.float32)
-        labels = np.empty(self.batch_size, np.float32)
-        index = np.empty(self.batch_size, np.int64)
-        mirrored = np.zeros(self.batch_size, bool)
+        pictures = np.empty((len(rows), *self.provide_data[0].shape[1:]), np.float32)
+        labels = np.empty(len(rows), np.float32)
+        index = np.empty(len(rows), np.int64)
+        mirrored = np.zeros(len(rows), bool)
 
-        def fill(rows):
-            for row in rows:
-                epoch, place = divmod(samples[row], len(self.records))
-                index[row] = orders[epoch][place]
-                picture, labels[row] = self.records.read_face(int(self.records.keys[index[row]]))
+        def fill(places):
+            for at in places:
+                sample = samples[rows[at]]
+                epoch, place = divmod(sample, len(self.records))
+                index[at] = orders[epoch][place]
+                picture, labels[at] = self.records.read_face(int(self.records.keys[index[at]]))
                 if self._augment is not None:
-                    random = np.random.Generator(np.random.Philox(key=[self._seed, samples[row]]))
-                    picture, mirrored[row] = self._augment(picture, random)
-                pictures[row] = picture.transpose(2, 0, 1)
+                    random = np.random.Generator(np.random.Philox(key=[self._seed, sample]))
+                    picture, mirrored[at] = self._augment(picture, random)
+                pictures[at] = picture.transpose(2, 0, 1)
 
-        rows = np.array_split(np.arange(self.batch_size), self._threads)
-        for done in [pool.submit(fill, part.tolist()) for part in rows]:
+        parts = np.array_split(np.arange(len(rows)), self._threads)
+        for done in [pool.submit(fill, part.tolist()) for part in parts]:
             done.result()
-        if self._mix:
-            mix_faces(pictures, self._mix, np.random.Generator(np.random.Philox(key=[self._seed, _BATCHES + update])))
-        return pictures, labels, index, mirrored
+        if plan:
+            mix_faces(pictures, plan)
+        own = slice(len(self._rows))
+        return pictures[own], labels[own], index[own], mirrored[own]
+
+    def _plan_mix(self, update):
+        """The rows of the whole batch that are needed, this worker's first, and how to mix those, counted among these."""
+        random = np.random.Generator(np.random.Philox(key=[self._seed, _BATCHES + update]))
+        whole = plan_mix((self.batch_size, *self.provide_data[0].shape[1:]), self._mix, random)
+        plan = whole[self._rows.start : self._rows.stop]
+        rows = list(dict.fromkeys([*self._rows, *(recipe.other for recipe in plan if recipe)]))
+        places = {row: place for place, row in enumerate(rows)}
+        return rows, [recipe and recipe._replace(other=places[recipe.other]) for recipe in plan]
