@@ -8,6 +8,7 @@ from vargfacenet.errors import ClusterError, DataError
 from vargfacenet.files import read_bytes
 from vargfacenet.launch.process import ERROR, Process
 
+_TELLING = 3.0  # seconds for members to say why the group stopped, and to end
 REPORT = f"vargfacenet launch{ERROR}"  # what a member's line begins with when it says why the group stopped
 
 
@@ -99,8 +100,9 @@ def run_group(commands, *, environment=None):
         if ended is None:
             return
         fate = ended.fate()
-        for member in members:  # one that is the hub still tells the others
-            member.wait(10.0)
+        limit = time.monotonic() + _TELLING
+        for member in members:
+            member.wait(max(0.0, limit - time.monotonic()))
         raise ClusterError(reports[0] if reports else fate)
     finally:
         for member in members:
@@ -122,5 +124,5 @@ def _first_failure(members):
 
 
 def _member(python, rank, size, root, options, command):
-    place = ["--rank", str(rank), "--of", str(size), "--root", root, "--tied"]
+    place = ["--rank", str(rank), "--of", str(size), "--root", root]
     return [python, "-m", "vargfacenet", "launch", *place, *options, "--", *command]

@@ -14,6 +14,7 @@ from vargfacenet.launch.wire import CLOSED, call, check_free
 
 RANK, SIZE = "VARGFACENET_RANK", "VARGFACENET_WORKERS"
 _STOPPING = 3.0  # seconds to hear from the hub why to stop
+_LEAVING = 2.0  # seconds for servers to end by themselves
 _SERVE = [sys.executable, "-m", "vargfacenet.launch.serve"]
 
 
@@ -147,8 +148,9 @@ class _Member:
 
     def let_end(self):
         """Waits a little for the servers, which end by themselves when the last worker has left them."""
+        limit = time.monotonic() + _LEAVING
         for process in self._processes:
-            process.wait(2.0)
+            process.wait(max(0.0, limit - time.monotonic()))
 
     def end_all(self):
         """Ends what still runs."""

@@ -91,6 +91,7 @@ def run(args):
         run_member(worker, rank=args.rank, size=size, root=args.root, tied=tied, **limits)
         return 0
     options = [word for name, value in limits.items() for word in (f"--{name}", f"{value:g}")]
+    options += [] if args.dry_run else ["--tied"]
     environment = {}
     if hosts:
         where = {"ssh": args.ssh, "python": args.python, "directory": args.directory or pathlib.Path.cwd()}
