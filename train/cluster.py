@@ -84,6 +84,14 @@ class Cluster:
         """Waits until all workers have come here."""
         self.sum(np.zeros(1, np.float32))
 
+    def in_turn(self, action):
+        """What `action` gives, called by one worker after the other, as some may share a disk."""
+        for rank in range(self.size):
+            if rank == self.rank:
+                result = action()
+            self.wait()
+        return result
+
     def mean(self, outputs):
         """Means over all workers of what a graph gives (dict of name to NDArray), not waited for: dict of name to NDArray
         (1,). The only worker gets its own, as they are."""

@@ -67,6 +67,7 @@ def train_generation(
     -------
     Generation
     """
+    cluster.report("preparing")
     first_update = cluster.share(saved_update(out, config) if resume and cluster.is_first else 0)
     updates_before = (number - 1) * config.max_updates
     reseed = functools.partial(seed_random, config.seed, number, rank=cluster.rank)

@@ -72,6 +72,7 @@ def train(config, *, data, out, bins=(), devices=None, resume=False, teacher=Non
         Before anything is written where possible.
     """
     out, devices = pathlib.Path(out), devices or [mx.cpu()]
+    cluster.report("preparing")
     config = fit_to_teacher(config, teacher)
     check_devices(config.batch_size, devices, cluster.size)
     bins = bins if cluster.is_first else ()

@@ -43,6 +43,7 @@ def exchanged(tmp_path_factory):
         member.start()
     for member in members:
         member.join()
+    assert (out / "turns").read_text() == "01"
     return [(np.load(out / f"{rank}.npz"), json.loads((out / f"{rank}.json").read_text())) for rank in range(2)]
 
 

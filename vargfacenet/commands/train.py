@@ -92,7 +92,7 @@ def run(args):
     if not cluster.is_first:
         logging.getLogger("vargfacenet").setLevel(logging.WARNING)  # the first worker says it all
     out = pathlib.Path(cluster.share(args.out or str(_folder(args.recipe, args.resume))))
-    data = [pathlib.Path(folder) for folder in args.data] if args.data else [_builtin_faces(cluster)]
+    data = [pathlib.Path(folder) for folder in args.data] if args.data else [cluster.in_turn(_builtin_faces)]
     bins = args.bins if args.bins is not None else _bins_beside(data)
     prefix = args.teacher
     if config.distils and prefix is None and demo:
@@ -127,18 +127,16 @@ def _folder(recipe, resume):
     return RUNS / (recipe if number == 1 else f"{recipe}-{number}")
 
 
-def _builtin_faces(cluster):
+def _builtin_faces():
     from vargfacenet.commands.data import BUILTIN, write_builtin_set
 
     folder = DATASETS / "synth"
-    for rank in range(cluster.size):  # one after the other, as some may share a disk
-        if rank == cluster.rank and not folder.exists():
-            # Drawn beside it and renamed, so that a stop leaves nothing that looks like a set.
-            half = DATASETS / ".synth-half-drawn"
-            shutil.rmtree(half, ignore_errors=True)
-            write_builtin_set(half, **BUILTIN)
-            half.rename(folder)
-        cluster.wait()
+    if not folder.exists():
+        # Drawn beside it and renamed, so that a stop leaves nothing that looks like a set.
+        half = DATASETS / ".synth-half-drawn"
+        shutil.rmtree(half, ignore_errors=True)
+        write_builtin_set(half, **BUILTIN)
+        half.rename(folder)
     return folder
 
 
