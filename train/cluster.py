@@ -98,7 +98,7 @@ class Cluster:
         if self.size == 1:
             return outputs
         means = mx.nd.concat(*(value.mean().reshape((1,)).as_in_context(mx.cpu()) for value in outputs.values()), dim=0)
-        means = self.store.sum("means", means / self.size)
+        means = self.store.sum("means", means) / self.size
         return {name: means[place : place + 1] for place, name in enumerate(outputs)}
 
     def check_same(self, facts):
@@ -152,19 +152,26 @@ class Store(mx.kv.KVStoreBase):
     """MXNet's ``dist_sync`` parameter store as a place where gradients are summed, and nothing else.
 
     A Module takes it for a store. Each array has the key of its name and shape, so that several trainings may follow one
-    another. What is pushed is overwritten by the sum.
+    another. What is pushed is overwritten by the sum. Workers must exchange the same things in the same order.
     """
 
     def __init__(self):
         # Sums over the devices of a worker are made on these.
         self._store = mx.kv.create("dist_device_sync")
-        self._known = set()
+        self._known, self._sums = set(), {}
 
     def sum(self, name, array):
-        """The sum over all workers of an NDArray, put in its place; not waited for."""
-        self.init(name, array)
-        self.pushpull(name, array)
-        return array
+        """The sum over all workers of an NDArray; not waited for."""
+        # One array for all that go by this name: a push does not wait until what was pushed before it has been summed
+        # unless both are of one array, and would be added to that.
+        key = _key(name, array)
+        if key not in self._sums:
+            self.init(name, array)
+            self._sums[key] = mx.nd.empty(array.shape, dtype=array.dtype)
+        place = self._sums[key]
+        place[:] = array
+        self.pushpull(name, place)
+        return place.copy()
 
     def init(self, key, value):
         key = _key(key, value)
@@ -173,8 +180,9 @@ class Store(mx.kv.KVStoreBase):
             self._store.init(key, mx.nd.zeros(value.shape, dtype=value.dtype))
 
     def pushpull(self, key, value, out=None, priority=0):
-        array = value[0] if isinstance(value, (list, tuple)) else value
-        self._store.pushpull(_key(key, array), value, out=out, priority=priority)
+        key = _key(key, value[0] if isinstance(value, (list, tuple)) else value)
+        self._store.push(key, value, priority=priority)
+        self._store.pull(key, out=value if out is None else out, priority=priority)
 
     def broadcast(self, key, value, out, priority=0):
         raise NotImplementedError("a Module that updates its own parameters does not ask for this")

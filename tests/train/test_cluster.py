@@ -60,6 +60,11 @@ def test_a_gradient_is_summed_anew_each_time(exchanged):
         np.testing.assert_array_equal(arrays["gradient"], np.full((2, 3), 6.0))  # (1 + 2) from each of both
 
 
+def test_sums_that_are_not_waited_for_are_not_mixed_up(exchanged):
+    for arrays, _ in exchanged:
+        assert arrays["wrong"].tolist() == [0]
+
+
 def test_worker_0_is_heard_by_all(exchanged):
     for arrays, texts in exchanged:
         np.testing.assert_array_equal(arrays["spread"], np.array([0.1, 0.0], np.float32))

@@ -28,7 +28,15 @@ def main(out):
     cluster.store.init("w", gradient)
     for _ in range(2):  # what was pushed is overwritten by the sum, and pushed again
         cluster.store.pushpull("w", [gradient])
+    # Many at once, and none waited for before the next is sent; whole numbers, whose sums are exact.
+    sums = [
+        (step, size, cluster.store.sum(f"many {size}", mx.nd.full(size, (rank + 1) * (step + 1) + size % 7)))
+        for step in range(100)
+        for size in (1, 5, 3000, 100_000)
+    ]
+    wrong = sum(int((array.asnumpy() != 3 * (step + 1) + 2 * (size % 7)).sum()) for step, size, array in sums)
     arrays = {
+        "wrong": np.array([wrong]),
         "sum": cluster.sum(np.array([rank + 1.0, 10.0])),
         "large": cluster.sum(large).sum(axis=1),
         "gather": cluster.gather(np.array([[rank, 5.0]], np.float32)),
