@@ -2,8 +2,6 @@
 
 import collections
 import concurrent.futures
-import ctypes
-import sys
 import threading
 import time
 
@@ -11,8 +9,10 @@ import cv2
 import mxnet as mx
 import numpy as np
 
-from vargfacenet.data.mix import mix_faces
+from vargfacenet.data.memory import Arrays, memory_of
+from vargfacenet.data.mix import mix_faces, plan_mix
 from vargfacenet.environment import usable_cores
+from vargfacenet.errors import SettingError
 from vargfacenet.options import check_range
 
 _EPOCHS, _BATCHES = 1 << 62, 1 << 63  # keep the streams of epochs and batches apart from those of samples
@@ -45,14 +45,15 @@ class FaceIterator(mx.io.DataIter):
     """Endless shuffled batches of a training set: every picture once an epoch, none left over.
 
     Batches run on over the ends of epochs. Batch ``u`` is the same whatever was read before it, so that a run can be
-    taken up at any update.
+    taken up at any update, and however many workers share it, each of whom reads its own part: of 2, the first one has the
+    first half of each batch's pictures.
 
     Parameters
     ----------
     records : RecordSet or JoinedSets
         The training set.
     batch_size : int
-        Pictures in a batch.
+        Pictures in a batch, all workers together.
     seed : int
         Decides order and augmentation.
     augment : callable, optional
@@ -67,6 +68,8 @@ class FaceIterator(mx.io.DataIter):
         Decoding threads; the usable cores by default.
     prefetch : int
         Batches held ready.
+    rank, workers : int
+        Which worker's part to give, 0 .. workers - 1, and how many share a batch.
 
     Attributes
     ----------
@@ -75,9 +78,9 @@ class FaceIterator(mx.io.DataIter):
 
     Notes
     -----
-    A batch has data float32 (batch_size, 3, height, width), RGB, 0..255, and labels float32 (batch_size,); its
-    ``index`` says which pictures they are, int64 (batch_size,), counted in the order of ``records.keys``, and its
-    ``mirrored``, bool (batch_size,), which of them are mirrored. A DataError of the reader is raised by the `next`
+    With N = batch_size / workers, a batch has data float32 (N, 3, height, width), RGB, 0..255, and labels float32 (N,); its
+    ``index`` says which pictures they are, int64 (N,), counted in the order of ``records.keys``, and its
+    ``mirrored``, bool (N,), which of them are mirrored. A DataError of the reader is raised by the `next`
     that would have given the batch.
     """
 
@@ -93,18 +96,24 @@ class FaceIterator(mx.io.DataIter):
         last_update=None,
         threads=None,
         prefetch=4,
+        rank=0,
+        workers=1,
     ):
         check_range("batch_size", batch_size, 1)
+        if batch_size % workers:
+            raise SettingError(f"batch_size={batch_size}: expected a multiple of the number of workers ({workers})")
+        share = batch_size // workers
         super().__init__(batch_size)
         self.records = records
-        self.provide_data = [mx.io.DataDesc("data", (batch_size, 3, records.height, records.width))]
-        self.provide_label = [mx.io.DataDesc("softmax_label", (batch_size,))]
+        self.provide_data = [mx.io.DataDesc("data", (share, 3, records.height, records.width))]
+        self.provide_label = [mx.io.DataDesc("softmax_label", (share,))]
+        self._rows = range(rank * share, (rank + 1) * share)
         self.waited = 0.0
         self._seed, self._augment, self._mix = seed, augment, mix
         self._first, self._last = first_update, last_update
         self._threads = threads or usable_cores()
         self._prefetch = prefetch
-        self._arrays = _Arrays(self.provide_data[0].shape)
+        self._arrays = Arrays(self.provide_data[0].shape)
         self._order = _Latest(lambda epoch: sample_order(len(records), seed, epoch))
         self._pool = None
         self.close()
@@ -143,26 +152,41 @@ class FaceIterator(mx.io.DataIter):
         self._pool, self._ahead, self._update = None, collections.deque(), self._first
 
     def _batch(self, update):
+        rows, plan = self._plan_mix(update) if self._mix else (self._rows, [])
         data = self._arrays.take()
-        pictures = memory_of(data)
-        labels = np.empty(self.batch_size, np.float32)
-        index = np.empty(self.batch_size, np.int64)
-        mirrored = np.zeros(self.batch_size, bool)
+        own = memory_of(data)
+        # Mixing may need pictures of the batch that are another worker's.
+        pictures = own if len(rows) == len(own) else np.empty((len(rows), *own.shape[1:]), np.float32)
+        labels = np.empty(len(rows), np.float32)
+        index = np.empty(len(rows), np.int64)
+        mirrored = np.zeros(len(rows), bool)
         random = SampleRandom(self._seed)
-        for row in range(self.batch_size):
+        for at, row in enumerate(rows):
             sample = update * self.batch_size + row
             epoch, place = divmod(sample, len(self.records))
-            index[row] = self._order(epoch)[place]
-            picture, labels[row] = self.records.read_face(int(self.records.keys[index[row]]))
+            index[at] = self._order(epoch)[place]
+            picture, labels[at] = self.records.read_face(int(self.records.keys[index[at]]))
             if self._augment is not None:
-                picture, mirrored[row] = self._augment(picture, random.of(sample))
+                picture, mirrored[at] = self._augment(picture, random.of(sample))
             # OpenCV keeps blue first, and is several times quicker than NumPy at taking channels apart.
-            pictures[row, 2], pictures[row, 1], pictures[row, 0] = cv2.split(picture[:, :, ::-1])
-        if self._mix:
-            mix_faces(pictures, self._mix, np.random.Generator(np.random.Philox(key=[self._seed, _BATCHES + update])))
-        batch = mx.io.DataBatch([data], [mx.nd.array(labels)], pad=0, index=index)
-        batch.mirrored = mirrored
+            pictures[at, 2], pictures[at, 1], pictures[at, 0] = cv2.split(picture[:, :, ::-1])
+        if plan:
+            mix_faces(pictures, plan)
+        count = len(own)
+        if pictures is not own:
+            own[:] = pictures[:count]
+        batch = mx.io.DataBatch([data], [mx.nd.array(labels[:count])], pad=0, index=index[:count])
+        batch.mirrored = mirrored[:count]
         return batch
+
+    def _plan_mix(self, update):
+        """The rows of the whole batch that are needed, this worker's first, and how to mix those, counted among these."""
+        random = np.random.Generator(np.random.Philox(key=[self._seed, _BATCHES + update]))
+        whole = plan_mix((self.batch_size, *self.provide_data[0].shape[1:]), self._mix, random)
+        plan = whole[self._rows.start : self._rows.stop]
+        rows = list(dict.fromkeys([*self._rows, *(recipe.other for recipe in plan if recipe)]))
+        places = {row: place for place, row in enumerate(rows)}
+        return rows, [recipe and recipe._replace(other=places[recipe.other]) for recipe in plan]
 
 
 class _Latest:
@@ -180,36 +204,3 @@ class _Latest:
                 if len(self._values) > self._kept:
                     self._values.popitem(last=False)
             return self._values[argument]
-
-
-class _Arrays:
-    """Arrays of one shape, used again when nobody holds them: the system takes as long to give new memory for a picture
-    as the picture takes to be decoded."""
-
-    def __init__(self, shape):
-        self._shape = shape
-        self._made = []
-        self._lock = threading.Lock()
-
-    def take(self):
-        """An NDArray (float32, CPU) of any content that nobody else holds."""
-        with self._lock:
-            for place in range(len(self._made)):
-                if sys.getrefcount(self._made[place]) == _UNHELD:
-                    free = self._made[place]
-                    break
-            else:
-                free = mx.nd.empty(self._shape)
-                self._made.append(free)
-        mx.base.check_call(mx.base._LIB.MXNDArrayWaitToWrite(free.handle))  # the engine may still be reading it
-        return free
-
-
-_UNHELD = 2  # references: the list's, and that of the call that counts them
-
-
-def memory_of(array):
-    """The numbers of a float32 NDArray on the CPU as a NumPy array that shares them."""
-    address = ctypes.c_void_p()
-    mx.base.check_call(mx.base._LIB.MXNDArrayGetData(array.handle, ctypes.byref(address)))
-    return np.ctypeslib.as_array(ctypes.cast(address, ctypes.POINTER(ctypes.c_float)), array.shape)

@@ -3,33 +3,70 @@
 A teacher and its student who see the same mixed picture need no label for it [Beyer et al., arXiv 2106.05237].
 """
 
+import collections
 
-def mix_faces(pictures, share, random):
-    """Mixes some pictures of a batch with others of it, in place.
+
+def mix_faces(pictures, plan):
+    """Mixes pictures, float32 array (N, channels, height, width), in place, by what `plan_mix` says of the first of them."""
+    originals = pictures.copy()
+    for row, recipe in enumerate(plan):
+        if recipe is not None:
+            pictures[row] = recipe.mix(originals[row], originals[recipe.other])
+
+
+class Blend(collections.namedtuple("Blend", "other weight")):
+    """A picture and, by a weight of 0 .. 0.5, that of row `other`."""
+
+    __slots__ = ()
+
+    def mix(self, picture, other):
+        """The mixed picture, from float32 arrays (channels, height, width)."""
+        return picture + self.weight * (other - picture)
+
+
+class Patch(collections.namedtuple("Patch", "other place")):
+    """A picture with a rectangle (`place`, slices of it) from that of row `other`."""
+
+    __slots__ = ()
+
+    def mix(self, picture, other):
+        """As of `Blend`."""
+        picture = picture.copy()
+        picture[self.place] = other[self.place]
+        return picture
+
+
+def plan_mix(shape, share, random):
+    """Which pictures of a batch are mixed, with which others, and how: it needs no picture to say so.
 
     Half of those mixed are blends [mixup, Zhang et al., arXiv 1710.09412], half get a rectangle of the other picture
     [CutMix, Yun et al., arXiv 1905.04899]; as faces are aligned, that is one person's eyes over another's mouth.
 
     Parameters
     ----------
-    pictures : float32 array (N, channels, height, width)
-        The batch.
+    shape : tuple of int
+        (N, channels, height, width) of the batch.
     share : float
         Probability, 0 .. 1, of each picture to be mixed.
     random : numpy.random.Generator
         Decides everything.
+
+    Returns
+    -------
+    list of Blend, Patch or None
+        For each row; None where the picture stays as it is.
     """
-    count, _, height, width = pictures.shape
-    originals, others = pictures.copy(), random.permutation(count)
-    for row, other in enumerate(others):
+    count, _, height, width = shape
+    plan = []
+    for other in random.permutation(count).tolist():
         is_mixed, is_blend = random.random(2) < (share, 0.5)
         if not is_mixed:
-            continue
-        if is_blend:
-            weight = random.uniform(0, 0.5)
-            pictures[row] += weight * (originals[other] - pictures[row])
+            plan.append(None)
+        elif is_blend:
+            plan.append(Blend(other, random.uniform(0, 0.5)))
         else:
             high, wide = (int(side * random.uniform(0.25, 0.75)) for side in (height, width))
             top, left = random.integers(0, height - high + 1), random.integers(0, width - wide + 1)
             place = (slice(None), slice(top, top + high), slice(left, left + wide))
-            pictures[row][place] = originals[other][place]
+            plan.append(Patch(other, place))
+    return plan

@@ -103,6 +103,24 @@ class Keeper:
             self._reseed(update)
 
 
+class Follower:
+    """What the workers do that write nothing: they stop where worker 0 does, and `reseed` as its Keeper does."""
+
+    def __init__(self, config, *, verified, reseed):
+        self._save, self._verify = config.save_every, config.verify_every if verified else None
+        self._total, self._reseed = config.max_updates, reseed
+
+    def needs_parameters(self, update):
+        return update % self._save == 0 or (self._verify is not None and update % self._verify == 0)
+
+    def after_update(self, update, means, seconds):
+        if update % self._save == 0 or update == self._total:
+            self._reseed(update)
+
+    def close(self):
+        pass
+
+
 class Verifier:
     """Scores the network on verification sets and keeps the checkpoint with the best mean accuracy.
 

@@ -19,7 +19,8 @@ from vargfacenet.operators import runnable
 from vargfacenet.symbols.distillation import distillation
 from vargfacenet.symbols.heads import margin_softmax, softmax
 from vargfacenet.symbols.objective import objective
-from vargfacenet.train.callbacks import LOG, Keeper, Progress, Verifier, best_update, read_verifications
+from vargfacenet.train.callbacks import LOG, Follower, Keeper, Progress, Verifier, best_update, read_verifications
+from vargfacenet.train.cluster import ALONE
 from vargfacenet.train.schedule import learning_rate_schedule
 from vargfacenet.train.state import DATA, initial_state, load_state, saved_update, seed_random
 from vargfacenet.train.trainer import Trainer
@@ -32,7 +33,9 @@ fields of a Verification, 0 being the network it began with), and the update of 
 """
 
 
-def train_generation(config, number, out, *, records, facts, pairs, devices, guide=None, before=None, resume=False):
+def train_generation(
+    config, number, out, *, records, facts, pairs, devices, guide=None, before=None, resume=False, cluster=ALONE
+):
     """Trains one generation, or what is left of it.
 
     Parameters
@@ -57,26 +60,32 @@ def train_generation(config, number, out, *, records, facts, pairs, devices, gui
         Whose student this one starts from; its momentum and schedule are left behind.
     resume : bool
         Whether to go on from the state in the folder.
+    cluster : Cluster
+        The workers that train together; the first alone reads and writes the folder, and has `pairs`.
 
     Returns
     -------
     Generation
     """
-    first_update = saved_update(out, config) if resume else 0
+    cluster.report("preparing")
+    first_update = cluster.share(saved_update(out, config) if resume and cluster.is_first else 0)
     updates_before = (number - 1) * config.max_updates
-    reseed = functools.partial(seed_random, config.seed, number)
+    reseed = functools.partial(seed_random, config.seed, number, rank=cluster.rank)
     reseed(0)
     embedding = config.build_symbol()
-    trainer = make_trainer(config, embedding, records.num_identities, number, devices, first_update)
+    trainer = make_trainer(config, embedding, records.num_identities, number, devices, first_update, cluster)
     if resume:
-        load_state(out, trainer)
+        if cluster.is_first:
+            load_state(out, trainer)
         reseed(first_update)
         log.info("resuming %s at update %d of %d", out, first_update, config.max_updates)
-    elif before:
+    elif before and cluster.is_first:
         trainer.load_state(initial_state(before.out, trainer, keep_classifier=config.classifier == "keep"))
-    write_text(out / "config.json", config.to_json())
-    write_text(out / DATA, json.dumps(facts, indent=1) + "\n")
-    _begin_log(out, first_update)
+    trainer.share_state()
+    if cluster.is_first:
+        write_text(out / "config.json", config.to_json())
+        write_text(out / DATA, json.dumps(facts, indent=1) + "\n")
+        _begin_log(out, first_update)
     iterator = FaceIterator(
         records,
         batch_size=config.batch_size,
@@ -91,21 +100,27 @@ def train_generation(config, number, out, *, records, facts, pairs, devices, gui
         mix=config.mix,
         first_update=updates_before + first_update,
         last_update=updates_before + config.max_updates,
+        rank=cluster.rank,
+        workers=cluster.size,
     )
-    total = config.max_updates
-    verifier = Verifier(
-        embedding, trainer, pairs, out, devices[0], every=config.verify_every, total=total, resume=resume
-    )
-    progress = Progress(
-        iterator, trainer.schedule, out, every=config.log_every, total=total, updates_before=updates_before
-    )
-    keeper = Keeper(embedding, trainer, out, every=config.save_every, total=total, reseed=reseed)
-    try:
+    total, verified = config.max_updates, cluster.share(bool(pairs))
+    if cluster.is_first:
+        verifier = Verifier(
+            embedding, trainer, pairs, out, devices[0], every=config.verify_every, total=total, resume=resume
+        )
         verifier.begin(first_update, known=last_scores(before) if before else None)
-        fit(trainer, _feed(iterator, guide), first_update, total, callbacks=(progress, verifier, keeper))
+        progress = Progress(
+            iterator, trainer.schedule, out, every=config.log_every, total=total, updates_before=updates_before
+        )
+        keeper = Keeper(embedding, trainer, out, every=config.save_every, total=total, reseed=reseed)
+        callbacks = (progress, verifier, keeper)
+    else:
+        callbacks = (Follower(config, verified=verified, reseed=reseed),)
+    try:
+        fit(trainer, _feed(iterator, guide), first_update, total, callbacks=callbacks, cluster=cluster)
     finally:
         iterator.close()
-        progress.close()
+        callbacks[0].close()
     return finished_generation(out)
 
 
@@ -120,15 +135,16 @@ def last_scores(generation):
     return generation.verifications[max(generation.verifications)] if generation.verifications else None
 
 
-def make_trainer(config, embedding, num_identities, number, devices, first_update):
+def make_trainer(config, embedding, num_identities, number, devices, first_update, cluster=ALONE):
     """The trainer of a generation, with freshly drawn weights."""
-    inputs = {"data": (config.batch_size, *IMAGE_SHAPE)}
+    rows = config.batch_size // cluster.size
+    inputs = {"data": (rows, *IMAGE_SHAPE)}
     if config.distils:
-        inputs["teacher"] = (config.batch_size, embedding_size_of(embedding))
+        inputs["teacher"] = (rows, embedding_size_of(embedding))
     return Trainer(
         training_graph(embedding, config, num_identities, devices[0]),
         data=inputs,
-        labels={"softmax_label": (config.batch_size,)} if config.loss != "none" else {},
+        labels={"softmax_label": (rows,)} if config.loss != "none" else {},
         devices=devices,
         schedule=learning_rate_schedule(
             lr=config.lr * (config.generation_lr if number > 1 else 1),
@@ -143,6 +159,7 @@ def make_trainer(config, embedding, num_identities, number, devices, first_updat
         weight_decay=config.weight_decay,
         clip_gradient=config.clip_gradient,
         first_update=first_update,
+        cluster=cluster,
     )
 
 
@@ -179,15 +196,16 @@ def embedding_size_of(embedding):
     return size
 
 
-def fit(trainer, feed, first_update, last_update, *, callbacks):
+def fit(trainer, feed, first_update, last_update, *, callbacks, cluster=ALONE):
     """Runs updates ``first_update + 1 .. last_update`` and calls each callback's ``after_update`` after each.
 
     A callback is given the update, the means of the trainer's outputs over the batch (dict of name to float), and the
     seconds spent training so far, callbacks left out. The outputs of an update are read while the next one runs, so
     that the engine never stands still for it; only before a callback that needs the parameters are they waited for, so
-    that no parameters of a loss that is not finite are kept.
+    that no parameters of a loss that is not finite are kept. There, all workers' running statistics are brought together.
     """
     pending, seconds = None, 0.0
+    cluster.report("the first update", waiting=True)
     for update in range(first_update + 1, last_update + 1):
         begin = time.perf_counter()
         outputs = trainer.step(feed())
@@ -197,12 +215,17 @@ def fit(trainer, feed, first_update, last_update, *, callbacks):
             if item is None:
                 continue
             values = _means(item, trainer)
+            cluster.report(f"update {item[0]}", waiting=True)
+            if waits and item is pending:
+                trainer.synchronise()
+                cluster.report(f"saving and verifying after update {update}")
             seconds += time.perf_counter() - begin
             for callback in callbacks:
                 callback.after_update(*values, seconds)
             begin = time.perf_counter()
         if waits:
             pending = None
+            cluster.report(f"update {update}", waiting=True)
         seconds += time.perf_counter() - begin
 
 

@@ -17,6 +17,7 @@ from vargfacenet.eval import read_sets
 from vargfacenet.files import fingerprint
 from vargfacenet.train.cache import open_embeddings
 from vargfacenet.train.callbacks import mean_accuracy
+from vargfacenet.train.cluster import ALONE
 from vargfacenet.train.generation import embedding_size_of, finished_generation, train_generation
 from vargfacenet.train.state import check_same_data, check_unused, is_finished, is_started, saved_update
 from vargfacenet.train.teacher import CachedTeacher, OnlineTeacher, check_embedding_size, teacher_scores
@@ -30,7 +31,7 @@ Generation), and the teacher's scores (dict of set name to the fields of a Verif
 """
 
 
-def train(config, *, data, out, bins=(), devices=None, resume=False, teacher=None, cache=None):
+def train(config, *, data, out, bins=(), devices=None, resume=False, teacher=None, cache=None, cluster=ALONE):
     """Trains a network and leaves its checkpoints, log, settings and state in a folder.
 
     Parameters
@@ -56,10 +57,14 @@ def train(config, *, data, out, bins=(), devices=None, resume=False, teacher=Non
     cache : path, optional
         Folder with the teacher's embeddings of the sets, see `vargfacenet.train.cache`; without, the teacher embeds each
         batch.
+    cluster : Cluster
+        The workers that train together, each of whom calls this with the same settings and data. Worker 0 alone reads and
+        writes `out`, and scores on `bins`. The settings hold for all together: a run can be taken up by another number.
 
     Returns
     -------
     Result
+        Without verifications in workers other than 0.
 
     Raises
     ------
@@ -67,19 +72,23 @@ def train(config, *, data, out, bins=(), devices=None, resume=False, teacher=Non
         Before anything is written where possible.
     """
     out, devices = pathlib.Path(out), devices or [mx.cpu()]
+    cluster.report("preparing")
     config = fit_to_teacher(config, teacher)
-    check_devices(config.batch_size, devices)
+    check_devices(config.batch_size, devices, cluster.size)
+    bins = bins if cluster.is_first else ()
     pairs = read_sets(bins)
     with contextlib.closing(open_sets(data)) as records:
         prints = {pathlib.Path(path).stem: fingerprint([path]) for path in bins}
+        cluster.check_same({**dataclasses.asdict(config), **data_facts(records, teacher=teacher), "resume": resume})
         facts = data_facts(records, prints, teacher)
         folders = generation_folders(out, config)
-        check_folder(out, config, resume=resume, facts=facts)
+        if cluster.is_first:
+            check_folder(out, config, resume=resume, facts=facts)
         if teacher:
             facts["learned from"] = f"{teacher}, {f'embeddings in {cache}' if cache else 'online'}"
-        guide = _guide(config, teacher, records, cache, devices)
+        guide = _guide(config, teacher, records, cache, devices, cluster)
         log.info(
-            "%s: %d pictures of %d identities, %d updates of %d (%.1f epochs) on %s; settings in %s",
+            "%s: %d pictures of %d identities, %d updates of %d (%.1f epochs) on %s%s; settings in %s",
             records,
             len(records),
             records.num_identities,
@@ -87,16 +96,19 @@ def train(config, *, data, out, bins=(), devices=None, resume=False, teacher=Non
             config.batch_size,
             config.max_updates * config.generations * config.batch_size / len(records),
             ", ".join(map(str, devices)),
+            f" of each of {cluster.size} workers" if cluster.size > 1 else "",
             folders[0] / "config.json",
         )
         begin, updates, generations = time.time(), 0, []
         scores = teacher_scores(teacher, pairs, prints, cache or out, device=devices[0]) if teacher and pairs else None
         for number, folder in enumerate(folders, 1):
-            if resume and is_finished(folder, config):
+            # The update at which to go on; None where there is nothing to go on from.
+            saved = saved_update(folder, config) if resume and cluster.is_first and is_started(folder) else None
+            saved = cluster.share(saved)
+            if saved is not None and saved >= config.max_updates:
                 generations.append(finished_generation(folder))
                 continue
-            started = resume and is_started(folder)
-            updates += config.max_updates - (saved_update(folder, config) if started else 0)
+            updates += config.max_updates - (saved or 0)
             if len(folders) > 1:
                 log.info("generation %d of %d in %s", number, len(folders), folder)
             generations.append(
@@ -110,11 +122,13 @@ def train(config, *, data, out, bins=(), devices=None, resume=False, teacher=Non
                     devices=devices,
                     guide=guide,
                     before=generations[-1] if generations else None,
-                    resume=started,
+                    resume=saved is not None,
+                    cluster=cluster,
                 )
             )
-    if len(folders) > 1:
+    if len(folders) > 1 and cluster.is_first:
         _leave_checkpoints(out, generations)
+    cluster.wait()  # so that what worker 0 wrote is there for all
     return Result(out, updates, time.time() - begin, generations, scores)
 
 
@@ -205,7 +219,7 @@ def best_generation(generations):
     return max(verified, key=lambda one: mean_accuracy(one.verifications[one.best_update])) if verified else None
 
 
-def _guide(config, teacher, records, cache, devices):
+def _guide(config, teacher, records, cache, devices, cluster):
     """Whoever gives the teacher's embeddings of a batch; None without a teacher."""
     if teacher is None:
         return None
@@ -214,7 +228,8 @@ def _guide(config, teacher, records, cache, devices):
     if cache is not None:
         arrays = [open_embeddings(teacher, one, cache) for one in records.sets]
         return CachedTeacher(arrays, records, mirror=config.teacher_mirror)
-    return OnlineTeacher(teacher, batch_size=config.batch_size, devices=devices, mirror=config.teacher_mirror)
+    rows = config.batch_size // cluster.size
+    return OnlineTeacher(teacher, batch_size=rows, devices=devices, mirror=config.teacher_mirror)
 
 
 def _leave_checkpoints(out, generations):

@@ -26,12 +26,14 @@ def load_state(out, trainer):
     trainer.load_state(_read(out))
 
 
-def seed_random(seed, generation, update):
+def seed_random(seed, generation, update, *, rank=0):
     """Seeds what MXNet draws, initial weights and dropout, as it is to be after an update of a generation.
 
-    Done when a state is saved and when it is loaded, so that a run goes on alike from both.
+    Each worker draws other numbers; the weights that count are those of worker 0. Done when a state is saved and when it
+    is loaded, so that a run goes on alike from both.
     """
-    mixed = int(np.random.SeedSequence((seed, generation, update)).generate_state(1)[0])
+    parts = (seed, generation, update, rank) if rank else (seed, generation, update)
+    mixed = int(np.random.SeedSequence(parts).generate_state(1)[0])
     mx.random.seed(mixed)
     np.random.seed(mixed)  # noqa: NPY002 - MXNet's initialisers draw from it
 

@@ -3,6 +3,7 @@
 import mxnet as mx
 
 from vargfacenet.errors import SettingError, SetupError
+from vargfacenet.train.cluster import ALONE
 
 
 class Trainer:
@@ -13,8 +14,8 @@ class Trainer:
     symbol : mx.sym.Symbol
         A graph of losses whose first output is the loss of each sample.
     data, labels : dict of str to tuple of int
-        Its inputs that are data and those that are labels, in the order of a batch's: name to shape of a whole batch,
-        all devices together.
+        Its inputs that are data and those that are labels, in the order of a batch's: name to shape of this worker's
+        part of a batch, all its devices together.
     devices : list of mx.Context
         Each takes an equal slice of the batch.
     schedule : callable
@@ -25,6 +26,8 @@ class Trainer:
         Largest absolute value of a gradient's entry, averaged over the batch; 0 for no limit.
     first_update : int
         Updates already behind; a state is loaded with `load_state`.
+    cluster : Cluster
+        The workers that train together, each with its part of the batch; this one alone by default.
     """
 
     def __init__(
@@ -39,6 +42,7 @@ class Trainer:
         weight_decay=5e-4,
         clip_gradient=0.0,
         first_update=0,
+        cluster=ALONE,
     ):
         batch_size = next(iter(data.values()))[0]
         if batch_size % len(devices):
@@ -46,6 +50,7 @@ class Trainer:
                 f"batch_size={batch_size}: expected a multiple of the number of devices ({len(devices)})"
             )
         self.schedule = schedule
+        self._cluster = cluster
         self._devices = devices
         self._outputs = [name[: -len("_output")] for name in symbol.list_outputs()]
         self._module = mx.mod.Module(
@@ -58,21 +63,49 @@ class Trainer:
             "momentum": momentum,
             "wd": weight_decay,
             "begin_num_update": first_update,
-            "rescale_grad": 1 / batch_size,
+            "rescale_grad": 1 / (batch_size * cluster.size),
         }
         if clip_gradient:
             optimizer["clip_gradient"] = clip_gradient
         # Several devices: gradients are summed by the store, and each device updates its own copy of the parameters,
         # so that the momentum is found in one place however many there are (see prepare_environment).
-        store = "device" if len(devices) > 1 else None
+        store = cluster.store or ("device" if len(devices) > 1 else None)
         self._module.init_optimizer(kvstore=store, optimizer="sgd", optimizer_params=optimizer)
 
     def step(self, batch):
-        """One update. Returns copies of the graph's outputs, not waited for: dict of name to NDArray."""
+        """One update. Returns copies of the graph's outputs, or their means where there are several workers, not waited
+        for: dict of name to NDArray."""
         self._module.forward_backward(batch)
         outputs = {name: output.copy() for name, output in zip(self._outputs, self._module.get_outputs())}
         self._module.update()
-        return outputs
+        return self._cluster.mean(outputs)
+
+    def synchronise(self):
+        """Gives every worker the mean of all workers' running statistics, as those of several devices are averaged.
+
+        Raises
+        ------
+        TrainingError
+            Where the workers' parameters are not byte for byte the same.
+        """
+        if self._cluster.size == 1:
+            return
+        args, auxs = self.parameters()
+        self._cluster.check_alike("the weights", [args[name] for name in sorted(args)])
+        for name in sorted(auxs):
+            auxs[name] = mx.nd.array(self._cluster.sum(auxs[name].asnumpy()) / self._cluster.size)
+        self.set_parameters(args, auxs)
+
+    def share_state(self):
+        """Gives every worker the state of worker 0."""
+        if self._cluster.size == 1:
+            return
+        state = self.state()
+        names = self._cluster.share(sorted(state))
+        for name in names:
+            like = state[name if name in state else name.replace("momentum:", "arg:", 1)]
+            state[name] = mx.nd.array(self._cluster.spread(like.asnumpy()))
+        self.load_state({name: state[name] for name in names})
 
     def parameters(self):
         """Parameters and running statistics as they are now: two dicts of name to NDArray on the CPU."""
@@ -116,10 +149,12 @@ class Trainer:
         return {name: place * len(self._devices) for place, name in enumerate(names)}
 
 
-def check_devices(batch_size, devices):
-    """SettingError where a batch does not divide among devices."""
-    if batch_size % len(devices):
-        raise SettingError(f"batch_size={batch_size}: expected a multiple of the number of devices ({len(devices)})")
+def check_devices(batch_size, devices, workers=1):
+    """SettingError where a batch does not divide among the devices of all workers."""
+    count = len(devices) * workers
+    if batch_size % count:
+        of = f", {len(devices)} in each of {workers} workers" if workers > 1 else ""
+        raise SettingError(f"batch_size={batch_size}: expected a multiple of the number of devices ({count}{of})")
 
 
 class _Quiet:

@@ -23,3 +23,7 @@ class TrainingError(VarGFaceNetError):
 
 class SetupError(VarGFaceNetError):
     """A package, library or device that this machine lacks."""
+
+
+class ClusterError(VarGFaceNetError):
+    """A machine, a process or a port that workers need and that is gone, out of reach or in use."""

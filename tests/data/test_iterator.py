@@ -7,7 +7,8 @@ import pytest
 
 from vargfacenet.data import Augmentation, FaceIterator, RecordSet
 from vargfacenet.data.augment import compress, cut_off, jitter_color, move
-from vargfacenet.data.iterator import SampleRandom, memory_of
+from vargfacenet.data.iterator import SampleRandom
+from vargfacenet.data.memory import memory_of
 from vargfacenet.errors import DataError, SettingError
 
 
@@ -193,3 +194,29 @@ def test_compression_loses_a_little(photo):
 def test_augmentation_out_of_range_is_refused(options):
     with pytest.raises(SettingError, match=next(iter(options))):
         Augmentation(**options)
+
+
+@pytest.mark.parametrize("workers", [2, 4])
+def test_workers_share_each_batch_and_read_it_as_one_would(records, workers):
+    options = {"batch_size": 8, "seed": 3, "augment": Augmentation(color_jitter=0.2), "mix": 0.5, "last_update": 6}
+    whole = batches(records, **options)
+    parts = [batches(records, rank=rank, workers=workers, **options) for rank in range(workers)]
+    for (data, labels), *shared in zip(whole, *parts):
+        assert [len(part) for part, _ in shared] == [8 // workers] * workers
+        np.testing.assert_array_equal(np.concatenate([part for part, _ in shared]), data)
+        np.testing.assert_array_equal(np.concatenate([part for _, part in shared]), labels)
+
+
+def test_each_picture_goes_to_one_worker_once_an_epoch(records):
+    seen = []
+    for rank in range(2):
+        iterator = FaceIterator(records, batch_size=8, last_update=6, rank=rank, workers=2)
+        seen += [(update // 3, index) for update, batch in enumerate(iterator) for index in batch.index.tolist()]
+        assert iterator.epoch_of(3) == 1
+        iterator.close()
+    assert sorted(seen) == [(epoch, index) for epoch in range(2) for index in range(24)]
+
+
+def test_a_batch_that_does_not_divide_among_workers_is_refused(records):
+    with pytest.raises(SettingError, match=r"batch_size=8: expected a multiple of the number of workers \(3\)"):
+        FaceIterator(records, batch_size=8, workers=3)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from vargfacenet.data import FaceIterator, JoinedSets
-from vargfacenet.data.mix import mix_faces
+from vargfacenet.data.mix import mix_faces, plan_mix
 
 
 def batch(count=40):
@@ -14,7 +14,7 @@ def batch(count=40):
 
 def test_every_mixed_picture_is_a_blend_or_a_rectangle_of_two():
     pictures = batch()
-    mix_faces(pictures, 1.0, np.random.default_rng(0))
+    mix_faces(pictures, plan_mix(pictures.shape, 1.0, np.random.default_rng(0)))
     blends = rectangles = 0
     for own, picture in enumerate(pictures):
         values = np.unique(picture)
@@ -39,7 +39,7 @@ def test_a_blend_is_nearer_to_its_own_picture():
     pictures, own = batch(2), np.array([0.0, 1.0])
     for seed in range(20):
         mixed = pictures.copy()
-        mix_faces(mixed, 1.0, np.random.default_rng(seed))
+        mix_faces(mixed, plan_mix(mixed.shape, 1.0, np.random.default_rng(seed)))
         for row, picture in enumerate(mixed):
             if len(np.unique(picture)) == 1:
                 assert abs(picture[0, 0, 0] - own[row]) <= 0.5
@@ -48,7 +48,7 @@ def test_a_blend_is_nearer_to_its_own_picture():
 @pytest.mark.parametrize("share", [0.0, 0.3])
 def test_a_share_is_mixed(share):
     pictures = batch(400)
-    mix_faces(pictures, share, np.random.default_rng(1))
+    mix_faces(pictures, plan_mix(pictures.shape, share, np.random.default_rng(1)))
     changed = (pictures != batch(400)).any(axis=(1, 2, 3)).mean()
     assert abs(changed - share) < 0.08
 

@@ -60,8 +60,13 @@ def add_parser(commands, common):
 
 
 def run(args):
+    from vargfacenet.launch.beats import Beats
+
+    beats = Beats()  # before MXNet is loaded, which takes seconds
+
     from vargfacenet.errors import SettingError
     from vargfacenet.train.cache import default_folder
+    from vargfacenet.train.cluster import join
     from vargfacenet.train.config import is_demo, list_recipes, recipe_summary, resolve
     from vargfacenet.train.run import check_folder, train
     from vargfacenet.train.teacher import Teacher
@@ -83,19 +88,34 @@ def run(args):
         raise SettingError(f"{args.recipe} needs --data DIR, a folder with train.rec, train.idx and property")
     if args.cached and not args.teacher:
         raise SettingError("--cached needs --teacher PREFIX, whose embeddings they are")
-    out = pathlib.Path(args.out) if args.out else _folder(args.recipe, args.resume)
-    data = [pathlib.Path(folder) for folder in args.data] if args.data else [_builtin_faces()]
+    cluster = join(beats)
+    if not cluster.is_first:
+        logging.getLogger("vargfacenet").setLevel(logging.WARNING)  # the first worker says it all
+    out = pathlib.Path(cluster.share(args.out or str(_folder(args.recipe, args.resume))))
+    data = [pathlib.Path(folder) for folder in args.data] if args.data else [cluster.in_turn(_builtin_faces)]
     bins = args.bins if args.bins is not None else _bins_beside(data)
     prefix = args.teacher
     if config.distils and prefix is None and demo:
-        check_folder(out, config, resume=args.resume)  # before minutes of training
-        prefix = _demo_teacher(config, RUNS / DEMO_TEACHER if not args.data else out / "teacher", data, bins, devices)
+        if cluster.is_first:
+            check_folder(out, config, resume=args.resume)  # before minutes of training
+        folder = RUNS / DEMO_TEACHER if not args.data else out / "teacher"
+        prefix = _demo_teacher(config, folder, data, bins, devices, cluster)
     teacher = Teacher(prefix, epoch) if prefix else None
     cache = default_folder(teacher) if args.cached == AUTOMATIC else args.cached
     result = train(
-        config, data=data, out=out, bins=bins, devices=devices, resume=args.resume, teacher=teacher, cache=cache
+        config,
+        data=data,
+        out=out,
+        bins=bins,
+        devices=devices,
+        resume=args.resume,
+        teacher=teacher,
+        cache=cache,
+        cluster=cluster,
     )
-    _report(result)
+    if cluster.is_first:
+        _report(result)
+    cluster.leave()
     return 0
 
 
@@ -130,7 +150,7 @@ def _bins_beside(folders):
     return list(found.values())
 
 
-def _demo_teacher(student, out, data, bins, devices):
+def _demo_teacher(student, out, data, bins, devices, cluster):
     """Trains the teacher of demo recipes into a folder, or what is left of it, and gives its checkpoint's prefix."""
     from vargfacenet.errors import SettingError
     from vargfacenet.train.config import resolve
@@ -144,8 +164,8 @@ def _demo_teacher(student, out, data, bins, devices):
             f"give --set embedding_size={config.embedding_size}, or another --teacher"
         )
     try:
-        finished = is_finished(out, config)
-        if finished:
+        finished = cluster.share(cluster.is_first and is_finished(out, config))
+        if finished and cluster.is_first:
             with contextlib.closing(open_sets(data)) as records:
                 check_same_data(out, data_facts(records))
     except SettingError as error:
@@ -156,7 +176,8 @@ def _demo_teacher(student, out, data, bins, devices):
         log.info("the teacher is %s; remove that folder to train it anew", out / "latest")
     else:
         log.info("first its teacher: %s", DEMO_TEACHER)
-        train(config, data=data, out=out, bins=bins, devices=devices, resume=is_started(out))
+        started = cluster.share(is_started(out))
+        train(config, data=data, out=out, bins=bins, devices=devices, resume=started, cluster=cluster)
     return out / "latest"
 
 

@@ -1,0 +1,13 @@
+"""``python -m vargfacenet.launch.serve``: the scheduler or a server of MXNet's parameter store, as ``DMLC_ROLE`` says."""
+
+from vargfacenet.launch.beats import Beats
+
+
+def main():
+    """Serves until all workers have left."""
+    Beats().report("serving", waiting=True)
+    import mxnet  # noqa: F401 - which serves when it is imported in such a role, and then ends the process
+
+
+if __name__ == "__main__":
+    main()

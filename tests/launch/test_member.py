@@ -1,0 +1,132 @@
+"""Members of a group, with workers that do nothing: what they say of what is missing, and that nothing is left running."""
+
+import contextlib
+import pathlib
+import socket
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from tests.launch.ports import free_ports
+from vargfacenet.errors import ClusterError
+from vargfacenet.launch.hub import Hub
+from vargfacenet.launch.member import run_member
+from vargfacenet.launch.wire import call, listen
+
+SLEEPS = [sys.executable, "-c", "import time; time.sleep(60)"]
+ENDS = [sys.executable, "-c", "pass"]
+
+
+@pytest.fixture
+def port():
+    return free_ports()
+
+
+def test_a_port_in_use_is_named(port):
+    for used in range(port, port + 4):  # the hub's, the scheduler's, the worker's, its server's
+        taken = pytest.raises(ClusterError, match=rf"port {used} of this machine cannot be used .*--port")
+        with contextlib.closing(listen(used)), taken:
+            run_member(ENDS, rank=0, size=1, root="127.0.0.1", port=port, timeout=5)
+
+
+def test_a_root_that_does_not_answer_is_named_within_the_time(port):
+    begin = time.monotonic()
+    with pytest.raises(
+        ClusterError, match=rf"cannot reach worker 0 at 127.0.0.1:{port} within 1 s \(Connection refused\)"
+    ):
+        run_member(ENDS, rank=1, size=2, root="127.0.0.1", port=port, timeout=1)
+    assert time.monotonic() - begin < 3
+    with pytest.raises(ClusterError, match="--root no.such.host.invalid: "):
+        run_member(ENDS, rank=1, size=2, root="no.such.host.invalid", port=port, timeout=1)
+
+
+def test_something_else_at_the_root_is_told_from_a_hub(port):
+    listener = listen(port)
+
+    def greet():
+        connection, _ = listener.accept()
+        connection.sendall(b"SSH-2.0-OpenSSH_9.2\r\n")
+
+    threading.Thread(target=greet, daemon=True).start()
+    with pytest.raises(ClusterError, match="the connection to worker 0 .* was lost, or something else answers there"):
+        run_member(ENDS, rank=1, size=2, root="127.0.0.1", port=port, timeout=5)
+    listener.close()
+
+
+def test_a_worker_that_never_comes_is_named(port):
+    with pytest.raises(ClusterError, match="1 of 2 workers are there after 1 s; missing: 1"):
+        run_member(ENDS, rank=0, size=2, root="127.0.0.1", port=port, timeout=1)
+
+
+def test_a_rank_given_twice_is_refused_and_strangers_do_no_harm(port):
+    hub = Hub(port, 2, timeout=30, stall=30)
+    with socket.create_connection(("127.0.0.1", port)) as stranger:
+        stranger.sendall(b"GET / HTTP/1.1\r\n\r\n" + b"x" * 200_000)
+    with contextlib.closing(call("127.0.0.1", port, 5)[0]) as first:
+        first.send({"rank": 1, "of": 2})
+        time.sleep(0.2)
+        with pytest.raises(ClusterError, match=r"worker 1 is here already, from 127\.0\.0\.1"):
+            run_member(ENDS, rank=1, size=2, root="127.0.0.1", port=port, timeout=5)
+    hub.close()
+
+
+def test_a_worker_that_shows_no_sign_of_life_is_ended(port):
+    with pytest.raises(ClusterError, match="worker 0 has given no sign of life for"):
+        run_member(SLEEPS, rank=0, size=1, root="127.0.0.1", port=port, timeout=2)
+
+
+def test_a_worker_that_fails_says_why_and_one_that_ends_well_lets_all_end(port, capfd):
+    says = (
+        "import sys; print('to be seen'); print('vargfacenet train: error: no such face', file=sys.stderr); sys.exit(2)"
+    )
+    with pytest.raises(ClusterError, match="^worker 0 stopped: no such face$"):
+        run_member([sys.executable, "-c", says], rank=0, size=1, root="127.0.0.1", port=port, timeout=10)
+    out, err = capfd.readouterr()
+    assert "[0] to be seen\n" in out
+    assert "[0] vargfacenet train: error: no such face\n" in err
+    run_member(ENDS, rank=0, size=1, root="127.0.0.1", port=free_ports(), timeout=10)
+
+
+def test_a_member_stops_when_whoever_started_it_is_gone(port):
+    ours, its = socket.socketpair()
+    threading.Timer(0.5, its.close).start()
+    with pytest.raises(ClusterError, match="whoever started this member is gone"):
+        run_member(SLEEPS, rank=0, size=1, root="127.0.0.1", port=port, timeout=30, tied=ours.fileno())
+    ours.close()
+
+
+def test_a_store_that_does_not_form_ends_a_worker_that_waits_inside_mxnet(port):
+    joins = [sys.executable, "-c", "from vargfacenet.train.cluster import join; join()"]
+    with pytest.raises(
+        ClusterError, match="the parameter store has not formed within 4 s though all workers are there"
+    ):
+        run_member(joins, rank=0, size=1, servers=2, root="127.0.0.1", port=port, timeout=4)
+
+
+def test_a_process_whose_member_is_gone_ends_though_it_is_blocked(tmp_path):
+    """The member is killed outright; its worker, which sleeps, must not outlive it."""
+    worker = f"""
+import os, pathlib, time
+from vargfacenet.launch.beats import Beats
+Beats()
+pathlib.Path({str(tmp_path / "pid")!r}).write_text(str(os.getpid()))
+time.sleep(60)
+"""
+    member = f"""
+import os, pathlib, sys, time
+from vargfacenet.launch.process import Process
+Process("worker", [sys.executable, "-c", {worker!r}])
+while not pathlib.Path({str(tmp_path / "pid")!r}).exists():
+    time.sleep(0.05)
+time.sleep(0.2)
+os._exit(9)
+"""
+    subprocess.run([sys.executable, "-c", member], timeout=20, check=False)
+    stat = pathlib.Path("/proc", (tmp_path / "pid").read_text(), "stat")
+    limit = time.monotonic() + 10
+    while stat.exists() and stat.read_text().rpartition(")")[2].split()[0] != "Z":
+        assert time.monotonic() < limit, "it runs on"
+        time.sleep(0.1)

@@ -1,0 +1,172 @@
+"""Several workers: what they exchange, and that they train as the devices of one process do."""
+
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import mxnet as mx
+import numpy as np
+import pytest
+
+from tests.launch.ports import free_ports
+from tests.train.tiny import TINY, parameters, tiny
+from vargfacenet.errors import ClusterError, SettingError
+from vargfacenet.launch.member import run_member
+from vargfacenet.train.cluster import ALONE, join
+from vargfacenet.train.generation import read_log
+from vargfacenet.train.run import train
+from vargfacenet.train.trainer import check_devices
+
+BOTH = [mx.cpu(0), mx.cpu(1)]
+LONG = {"max_updates": 30, "save_every": 3, "verify_every": 1000}
+
+
+@pytest.fixture(scope="module")
+def exchanged(tmp_path_factory):
+    """What each of two workers wrote: list of (arrays, texts)."""
+    out, port = tmp_path_factory.mktemp("exchanged"), free_ports()
+    command = [sys.executable, "-m", "tests.train.worker", str(out)]
+    members = [
+        threading.Thread(
+            target=run_member,
+            args=(command,),
+            kwargs={"rank": rank, "size": 2, "servers": 1, "root": "127.0.0.1", "port": port, "timeout": 30},
+        )
+        for rank in range(2)
+    ]
+    for member in members:
+        member.start()
+    for member in members:
+        member.join()
+    assert (out / "turns").read_text() == "01"
+    return [(np.load(out / f"{rank}.npz"), json.loads((out / f"{rank}.json").read_text())) for rank in range(2)]
+
+
+def test_sums_are_over_all_workers_whatever_the_size(exchanged):
+    for arrays, _ in exchanged:
+        np.testing.assert_array_equal(arrays["sum"], [3, 20])
+        expected = 3 * np.arange(1_500_000, dtype=np.float32).reshape(3, -1).astype(np.float64).sum(axis=1)
+        np.testing.assert_allclose(arrays["large"], expected, rtol=1e-5)
+        np.testing.assert_array_equal(arrays["gather"], [[[0, 5]], [[1, 5]]])
+
+
+def test_a_gradient_is_summed_anew_each_time(exchanged):
+    for arrays, _ in exchanged:
+        np.testing.assert_array_equal(arrays["gradient"], np.full((2, 3), 6.0))  # (1 + 2) from each of both
+
+
+def test_sums_that_are_not_waited_for_are_not_mixed_up(exchanged):
+    for arrays, _ in exchanged:
+        assert arrays["wrong"].tolist() == [0]
+
+
+def test_worker_0_is_heard_by_all(exchanged):
+    for arrays, texts in exchanged:
+        np.testing.assert_array_equal(arrays["spread"], np.array([0.1, 0.0], np.float32))
+        assert texts["share"] == {"é": [1, None, "x" * 3000]}
+
+
+def test_means_are_over_the_pictures_of_all_workers(exchanged):
+    for arrays, _ in exchanged:
+        np.testing.assert_array_equal(arrays["mean"], [1.0])  # of 0, 1 and 1, 2
+
+
+def test_workers_with_other_settings_or_weights_are_named(exchanged):
+    (_, first), (_, second) = exchanged
+    assert first["same"] is second["same"] is first["alike"] is second["alike"] is None
+    assert second["other"].startswith(
+        "SettingError: worker 1 was not given what worker 0 was (lr: 0.1 there, 1.1 here)"
+    )
+    assert first["other"].startswith("ClusterError: worker 1 was not given what worker 0 was")
+    for text in (first["unlike"], second["unlike"]):
+        assert text.startswith("TrainingError: the weights of worker 1 differ from worker 0's")
+
+
+def test_one_worker_alone_exchanges_nothing():
+    array, outputs = np.ones(3), {"loss": mx.nd.ones(4)}
+    assert join() is ALONE
+    assert ALONE.sum(array) is array
+    assert ALONE.mean(outputs) is outputs
+    assert ALONE.share("x") == "x"
+    np.testing.assert_array_equal(ALONE.gather(array), [array])
+
+
+def test_a_part_of_the_environment_is_refused(monkeypatch):
+    monkeypatch.setenv("VARGFACENET_RANK", "1")
+    with pytest.raises(ClusterError, match="start them by 'vargfacenet launch'"):
+        join()
+
+
+def test_a_batch_must_divide_among_the_devices_of_all_workers():
+    check_devices(8, BOTH, workers=4)
+    with pytest.raises(SettingError, match=r"multiple of the number of devices \(6, 2 in each of 3 workers\)"):
+        check_devices(8, BOTH, workers=3)
+
+
+def launched(face_folder, out, port, **settings):
+    """Two workers that train a tiny network, started."""
+    values = {**TINY, **settings}
+    words = [
+        f"{name}={','.join(map(str, value)) if isinstance(value, tuple) else value}" for name, value in values.items()
+    ]
+    train = ["train", "demo_student_scratch", "--data", str(face_folder), "--out", str(out), "--set", *words]
+    launch = ["launch", "--local", "2", "--port", str(port), "--servers", "1", "--timeout", "20", "--", *train]
+    command = [sys.executable, "-m", "vargfacenet", *launch]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, universal_newlines=True)
+
+
+def worker_pid(rank, port):
+    """The process of a worker of the group whose scheduler is at port + 1."""
+    wanted = {f"VARGFACENET_RANK={rank}", f"DMLC_PS_ROOT_PORT={port + 1}", "DMLC_ROLE=worker"}
+    for path in pathlib.Path("/proc").glob("[0-9]*/environ"):
+        try:
+            found = set(path.read_bytes().decode(errors="replace").split("\0"))
+        except OSError:
+            continue
+        if wanted <= found:
+            return int(path.parent.name)
+    raise AssertionError("no such worker")
+
+
+def assert_alike(first, second):
+    for name, value in parameters(first).items():
+        np.testing.assert_allclose(value, parameters(second)[name], rtol=1e-4, atol=1e-5, err_msg=name)
+
+
+def test_two_workers_train_as_two_devices_of_one_process_do(face_folder, tmp_path):
+    settings = {"max_updates": 4, "save_every": 2}
+    group = launched(face_folder, tmp_path / "workers", free_ports(), **settings)
+    printed, _ = group.communicate(timeout=100)
+    assert group.returncode == 0, printed
+    train(tiny(**settings), data=face_folder, out=tmp_path / "devices", devices=BOTH)
+    assert_alike(tmp_path / "workers", tmp_path / "devices")
+    ours, its = (read_log(tmp_path / name) for name in ("workers", "devices"))
+    assert [line["update"] for line in ours] == [2, 4]
+    np.testing.assert_allclose([line["loss"] for line in ours], [line["loss"] for line in its], rtol=1e-4)
+
+
+def test_a_killed_worker_stops_the_others_and_one_process_goes_on_where_they_were(face_folder, tmp_path):
+    out, port = tmp_path / "workers", free_ports()
+    group = launched(face_folder, out, port, **LONG)
+    limit = time.monotonic() + 60
+    while not (out / "state.params").exists():
+        assert time.monotonic() < limit
+        assert group.poll() is None, group.communicate()[0]
+        time.sleep(0.01)
+    os.kill(worker_pid(1, port), signal.SIGKILL)
+    begin = time.monotonic()
+    printed, _ = group.communicate(timeout=60)
+    assert time.monotonic() - begin < 15
+    assert group.returncode == 2
+    assert printed.splitlines()[-1] == "vargfacenet launch: error: worker 1 was killed (SIGKILL)"
+
+    config = tiny(**LONG)
+    resumed = train(config, data=face_folder, out=out, devices=BOTH, resume=True)
+    assert 0 < resumed.updates < 30
+    train(config, data=face_folder, out=tmp_path / "devices", devices=BOTH)
+    assert_alike(out, tmp_path / "devices")

@@ -1,0 +1,133 @@
+"""``vargfacenet launch``: one training run by several workers, on this machine or on several."""
+
+import argparse
+import os
+import pathlib
+import shlex
+import signal
+import sys
+
+from vargfacenet.environment import usable_cores
+from vargfacenet.errors import ClusterError, SettingError
+from vargfacenet.options import check_range
+
+PORT = 9091
+
+
+def add_parser(commands, common):
+    parser = commands.add_parser(
+        "launch",
+        parents=[common],
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        help="train by several workers, on one machine or on several",
+        description="Runs 'vargfacenet train' in several workers that take a part of each batch and sum their gradients on\n"
+        "MXNet's parameter server. When one of them dies, all stop and say which. Three ways to start it:\n\n"
+        "  vargfacenet launch --local 2 -- train RECIPE ...        two workers on this machine, to try it\n"
+        "  vargfacenet launch --hosts FILE -- train RECIPE ...     one on each host of the file, over ssh\n"
+        "  vargfacenet launch --rank R --of N --root HOST -- train RECIPE ...\n"
+        "                                                          one command per machine, by hand or by a scheduler",
+    )
+    where = parser.add_mutually_exclusive_group(required=True)
+    where.add_argument("--local", type=int, metavar="N", help="this many workers on this machine")
+    where.add_argument("--hosts", metavar="FILE", help="a host a line, as ssh takes them; the first has worker 0")
+    where.add_argument("--rank", type=int, metavar="R", help="be worker R, 0 the first, which alone writes to --out")
+    parser.add_argument("--of", type=int, metavar="N", help="with --rank: how many workers there are")
+    parser.add_argument("--root", metavar="HOST", help="name or address by which workers reach worker 0's machine")
+    parser.add_argument(
+        "--port",
+        type=int,
+        default=PORT,
+        metavar="P",
+        help=f"first of the ports used, the same for all (default {PORT})",
+    )
+    parser.add_argument(
+        "--servers", type=int, metavar="S", help="workers beside which a parameter server runs (default: all)"
+    )
+    parser.add_argument(
+        "--timeout",
+        type=float,
+        default=60.0,
+        metavar="SECONDS",
+        help="until all workers must be there, and until one of which nothing is heard counts as dead (default 60)",
+    )
+    parser.add_argument(
+        "--stall",
+        type=float,
+        default=600.0,
+        metavar="SECONDS",
+        help="until workers none of whom gets on count as stuck; more than an update takes (default 600)",
+    )
+    parser.add_argument(
+        "--ssh", default="ssh -o BatchMode=yes", metavar="COMMAND", help="default 'ssh -o BatchMode=yes'"
+    )
+    parser.add_argument("--python", metavar="PATH", help="with --hosts: Python there (default: the same path as here)")
+    parser.add_argument(
+        "--directory", metavar="DIR", help="with --hosts: where to run there (default: the same as here)"
+    )
+    parser.add_argument("--dry-run", action="store_true", help="print the command of each worker's machine and stop")
+    parser.add_argument("--tied", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("trained", metavar="-- train RECIPE ...", nargs=argparse.REMAINDER, help="what the workers run")
+    parser.set_defaults(run=run)
+
+
+def run(args):
+    from vargfacenet.launch.group import local_commands, read_hosts, remote_commands, run_group
+    from vargfacenet.launch.member import run_member
+
+    command = args.trained[1:] if args.trained[:1] == ["--"] else args.trained
+    if command[:1] != ["train"]:
+        raise SettingError("expected what the workers run, such as: vargfacenet launch --local 2 -- train demo_teacher")
+    hosts = read_hosts(args.hosts) if args.hosts is not None else []
+    size = args.of if args.rank is not None else args.local if args.local is not None else len(hosts)
+    _check(args, size)
+    limits = {"port": args.port, "servers": args.servers or size, "timeout": args.timeout, "stall": args.stall}
+    signal.signal(signal.SIGTERM, _stop)
+    if args.rank is not None:
+        worker = [sys.executable, "-m", "vargfacenet", *command]
+        if args.dry_run:
+            print(_shown(worker))
+            return 0
+        tied = sys.stdin.fileno() if args.tied else None
+        run_member(worker, rank=args.rank, size=size, root=args.root, tied=tied, **limits)
+        return 0
+    options = [word for name, value in limits.items() for word in (f"--{name}", f"{value:g}")]
+    options += [] if args.dry_run else ["--tied"]
+    environment = {}
+    if hosts:
+        where = {"ssh": args.ssh, "python": args.python, "directory": args.directory or pathlib.Path.cwd()}
+        members = remote_commands(options, hosts, command, root=args.root, **where)
+    else:
+        members = local_commands(options, size, command)
+        # Workers that share a machine share its cores.
+        if "OMP_NUM_THREADS" not in os.environ or os.environ["OMP_NUM_THREADS"] == str(usable_cores()):
+            environment["OMP_NUM_THREADS"] = str(max(1, usable_cores() // size))
+    if args.dry_run:
+        for member in members:
+            print(_shown(member))
+        return 0
+    run_group(members, environment=environment)
+    return 0
+
+
+def _check(args, size):
+    """SettingError where options are out of range or do not go together."""
+    if args.rank is not None and (args.of is None or args.root is None):
+        raise SettingError("--rank needs --of N, the number of workers, and --root HOST, the machine of worker 0")
+    if args.rank is None and args.of is not None:
+        raise SettingError("--of goes with --rank")
+    check_range("--of" if args.rank is not None else "--local" if args.local is not None else "hosts", size, 1, 1024)
+    if args.rank is not None:
+        check_range("--rank", args.rank, 0, size - 1)
+    check_range("--port", args.port, 1024, 65535 - 2 - 2 * size)
+    check_range("--timeout", args.timeout, 1, 86_400, "seconds")
+    check_range("--stall", args.stall, 1, 86_400, "seconds")
+    if args.servers is not None:
+        check_range("--servers", args.servers, 1, size)
+
+
+def _shown(words):
+    return " ".join(map(shlex.quote, words))
+
+
+def _stop(number, frame):
+    raise ClusterError(f"stopped by {signal.Signals(number).name}")
