@@ -101,9 +101,9 @@ def test_a_member_stops_when_whoever_started_it_is_gone(port):
 def test_a_store_that_does_not_form_ends_a_worker_that_waits_inside_mxnet(port):
     joins = [sys.executable, "-c", "from vargfacenet.train.cluster import join; join()"]
     with pytest.raises(
-        ClusterError, match="the parameter store has not formed within 4 s though all workers are there"
+        ClusterError, match="the parameter store has not formed within 8 s though all workers are there"
     ):
-        run_member(joins, rank=0, size=1, servers=2, root="127.0.0.1", port=port, timeout=4)
+        run_member(joins, rank=0, size=1, servers=2, root="127.0.0.1", port=port, timeout=8)
 
 
 def test_a_process_whose_member_is_gone_ends_though_it_is_blocked(tmp_path):
