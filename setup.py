@@ -6,7 +6,7 @@ import re
 from setuptools import setup
 
 HERE = pathlib.Path(__file__).parent
-FOLDERS = ("operators", "symbols", "data", "train", "eval")
+FOLDERS = ("operators", "symbols", "data", "train", "eval", "deploy")
 VERSION = re.search(r'__version__ = "(.+)"', (HERE / "vargfacenet" / "__init__.py").read_text()).group(1)
 
 

@@ -1,0 +1,1 @@
+"""What leaves MXNet: conversion, export and what runs it."""
