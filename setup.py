@@ -43,5 +43,10 @@ setup(
         "tqdm>=4.60",
         "matplotlib>=3.5",
     ],
+    extras_require={
+        # onnx from 1.19 on wants a NumPy that MXNet does not work with.
+        "deploy": ["onnx>=1.14,<1.19", "onnxruntime>=1.15"],
+        "openvino": ["openvino>=2024.0"],
+    },
     entry_points={"console_scripts": ["vargfacenet=vargfacenet.commands:main"]},
 )

@@ -69,12 +69,8 @@ def read_operations(symbol):
         For an operator or attribute that is not known here.
     """
     graph = json.loads(symbol.tojson())
-    operations, names = [], []  # by node, the name of what its first output is
+    operations, names = [], []  # by node, the name of what its output is; none of the known ones has two
     for node in graph["nodes"]:
-        if any(output for _, output, *_ in node["inputs"]):
-            raise ExportError(
-                f"node {node['name']!r} takes a second output of another, which has no form outside MXNet"
-            )
         inputs = tuple(names[source] for source, *_ in node["inputs"])
         if node["op"] == "null":
             names.append(node["name"])

@@ -83,8 +83,8 @@ def _guess(symbol):
     shapes = output_shapes(symbol, (1, *IMAGE_SHAPE))
     options = {"use_se": any("_se_conv1" in name for name in shapes)}
     options["embedding_size"] = symbol.infer_shape(data=(1, *IMAGE_SHAPE))[1][0][1]
-    slopes = any(name.endswith(("act_gamma", "relu0_gamma", "relu_gamma")) for name in shapes)
-    options["activation"] = "prelu" if slopes else "relu"
+    kinds = (one.attrs["act_type"] for one in read_operations(symbol)[0] if "act_type" in one.attrs)
+    options["activation"] = next(kinds, "prelu")  # the first is never that of squeeze and excitation
     for first, width in (("vargface_head_conv1_weight", 32), ("conv0_weight", 64)):
         if first in shapes:
             options["multiplier"] = shapes[first][0] / width
