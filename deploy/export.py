@@ -7,19 +7,23 @@ import numpy as np
 
 from vargfacenet import __version__
 from vargfacenet.checkpoint import checkpoint_files, load_checkpoint
-from vargfacenet.deploy.probe import probe_pictures, relative_error
+from vargfacenet.deploy.precision import PRECISIONS, halve
+from vargfacenet.deploy.probe import cosines, probe_pictures, relative_error
+from vargfacenet.deploy.quantise import quantise_measured
 from vargfacenet.deploy.recognition import recognise
 from vargfacenet.deploy.runtime import OnnxEmbedder, import_package
-from vargfacenet.deploy.targets import rewrite_for
+from vargfacenet.deploy.targets import TARGETS, rewrite_for
 from vargfacenet.deploy.translate import translate
-from vargfacenet.errors import ExportError
+from vargfacenet.errors import ExportError, SettingError
 from vargfacenet.eval import Embedder, verify_embeddings
 from vargfacenet.eval.verification import pair_distances, threshold_at_far
 from vargfacenet.files import atomic_path, fingerprint
+from vargfacenet.options import unknown
 
-# onnxruntime reads these since 1.0, of 2019. From version 4 of the format on, initializers need not be inputs.
-OPSET, IR_VERSION = 11, 6
+# onnxruntime reads the first since 1.0, of 2019. From version 4 of the format on, initializers need not be inputs.
+VERSIONS = {"float32": (11, 6), "fp16": (11, 6), "bf16": (13, 7), "int8": (13, 7)}  # of operators, of the format
 TOLERANCE = 1e-4  # of the relative error
+LEAST_COSINE = {"fp16": 0.9999, "bf16": 0.999, "int8": 0.98}  # to MXNet's embeddings, mean
 BATCHES = (1, 5)  # pictures at a time in the proof
 FAR = 1e-3
 
@@ -38,6 +42,10 @@ class Export:
         Size of the file.
     error : float
         Largest relative error of an embedding against MXNet's.
+    cosine : float
+        Mean cosine of embeddings to MXNet's.
+    kept : list of str
+        Layers that an INT8 file keeps in float32.
     scores : dict of str to dict
         For each verification set the Verification of ``mxnet`` and of ``onnx``.
     threshold : float or None
@@ -47,11 +55,13 @@ class Export:
     network: object
     bytes: int
     error: float
+    cosine: float
+    kept: list
     scores: dict
     threshold: float
 
 
-def export_onnx(prefix, epoch, out, *, target="plain", sets=None, progress=None):
+def export_onnx(prefix, epoch, out, *, target="plain", precision="float32", calibration=None, sets=None, progress=None):
     """Writes a checkpoint as an ONNX file that runs equal to it; otherwise there is no file.
 
     Parameters
@@ -62,6 +72,12 @@ def export_onnx(prefix, epoch, out, *, target="plain", sets=None, progress=None)
         The file.
     target : str
         The runtime whose form it takes, one of `vargfacenet.deploy.targets.TARGETS`. All run everywhere.
+    precision : str
+        One of `vargfacenet.deploy.precision.PRECISIONS`: what weights are kept in. With ``fp16`` and ``bf16`` runtimes
+        compute in float32 unless told otherwise (OpenVINO is, by `OnnxEmbedder`, for ``bf16``); with ``int8`` they
+        multiply bytes.
+    calibration : float32 array (n, 3, 112, 112), optional
+        Aligned faces, RGB, 0..255, such as `vargfacenet.deploy.samples.sample_pictures` gives; ``int8`` needs them.
     sets : dict of str to Pairs, optional
         Verification sets to score both on.
     progress : callable, optional
@@ -77,29 +93,38 @@ def export_onnx(prefix, epoch, out, *, target="plain", sets=None, progress=None)
         As `load_checkpoint`.
     ExportError
         Where an operator has no form in ONNX, or the file's embeddings are not MXNet's.
+    SettingError
+        For an unknown target or precision, or where ``int8`` has no pictures or a form that enlarges it.
     SetupError
         Where onnx or onnxruntime is missing.
     """
+    _check(target, precision, calibration)
     for package in ("onnx", "onnxruntime"):
         import_package(package)
     checkpoint = load_checkpoint(prefix, epoch)
-    graph = rewrite_for(translate(checkpoint), target)
+    graph, kept = rewrite_for(translate(checkpoint), target), []
+    if precision in ("fp16", "bf16"):
+        graph = halve(graph, precision)
+    elif precision == "int8":
+        graph, kept = quantise_measured(graph, calibration)
     network = recognise(checkpoint.symbol)
-    facts = metadata(network, prefix, epoch, target=target, precision="float32")
+    facts = metadata(network, prefix, epoch, target=target, precision=precision)
+    opset, ir_version = VERSIONS[precision]
     with atomic_path(out) as temporary:
-        scores, threshold, error = {}, None, None
+        scores, threshold = {}, None
         for with_scores in (False, True) if sets else (False,):
             if with_scores:
                 scores, threshold = _score(checkpoint, temporary, sets, progress)
                 facts.update(_score_facts(scores, threshold, sets))
-            model = graph.to_onnx(opset=OPSET, ir_version=IR_VERSION, metadata=facts)
+            model = graph.to_onnx(opset=opset, ir_version=ir_version, metadata=facts)
             temporary.write_bytes(model.SerializeToString())
-            error = prove(temporary, checkpoint)
+            pictures = None if calibration is None else calibration[: BATCHES[-1] * 8]
+            error, cosine = prove(temporary, checkpoint, precision=precision, pictures=pictures)
         size = temporary.stat().st_size
-    return Export(network, size, error, scores, threshold)
+    return Export(network, size, error, cosine, kept, scores, threshold)
 
 
-def prove(path, checkpoint, *, tolerance=TOLERANCE):
+def prove(path, checkpoint, *, precision="float32", pictures=None):
     """Runs an ONNX file in onnxruntime against MXNet, one picture at a time and several.
 
     MXNet runs the operators of `vargfacenet.operators.runnable`, which are right on the CPU.
@@ -110,33 +135,55 @@ def prove(path, checkpoint, *, tolerance=TOLERANCE):
         The file.
     checkpoint : Checkpoint
         What it must be equal to.
-    tolerance : float
-        The relative error allowed.
+    precision : str
+        Of the file: in ``float32`` the relative error must be within `TOLERANCE`, in others the mean cosine above
+        `LEAST_COSINE`.
+    pictures : float32 array (n, 3, 112, 112), optional
+        RGB, 0..255, whole batches of five; `probe_pictures` by default.
 
     Returns
     -------
-    float
-        The largest relative error of an embedding.
+    error, cosine : float
+        The largest relative error of an embedding, and the mean cosine.
 
     Raises
     ------
     ExportError
-        Where it is larger, or an embedding is not finite.
+        Where the file is not equal, or an embedding is not finite.
     """
     onnx = OnnxEmbedder(path)
-    worst = 0.0
+    pictures = probe_pictures(max(BATCHES)) if pictures is None else pictures
+    error, cosine = 0.0, 1.0
     for batch in BATCHES:
-        pictures = probe_pictures(max(BATCHES))
         mxnet = Embedder(*checkpoint, batch_size=batch)
-        parts = np.split(pictures, len(pictures) // batch)
+        parts = np.split(pictures, range(batch, len(pictures), batch))
         found, expected = (np.concatenate([one.embed_batch(part) for part in parts]) for one in (onnx, mxnet))
-        worst = max(worst, relative_error(found, expected))
-    if not worst <= tolerance:
+        error = max(error, relative_error(found, expected))
+        cosine = min(cosine, float(cosines(found, expected).mean()))
+    if precision == "float32" and not error <= TOLERANCE:
         raise ExportError(
-            f"the file's embeddings differ from MXNet's: relative error {worst:.1e}, allowed {tolerance:.0e}; "
+            f"the file's embeddings differ from MXNet's: relative error {error:.1e}, allowed {TOLERANCE:.0e}; "
             "no file was left"
         )
-    return worst
+    if precision != "float32" and not cosine >= LEAST_COSINE[precision]:
+        raise ExportError(
+            f"the file's embeddings differ from MXNet's: mean cosine {cosine:.4f}, {precision} must reach "
+            f"{LEAST_COSINE[precision]}; no file was left"
+        )
+    return error, cosine
+
+
+def _check(target, precision, calibration):
+    if target not in TARGETS:
+        raise unknown("target", target, TARGETS)
+    if precision not in PRECISIONS:
+        raise unknown("precision", precision, PRECISIONS)
+    if precision == "int8" and calibration is None:
+        raise SettingError("int8 needs faces to calibrate on: give --calibrate FOLDER, or a .rec file")
+    if precision == "int8" and target not in ("plain", "openvino"):
+        raise SettingError(
+            f"int8 in the form for {target} would be larger and no quicker: give --target plain or openvino"
+        )
 
 
 def metadata(network, prefix, epoch, **more):

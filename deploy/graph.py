@@ -37,7 +37,7 @@ class Graph:
     ----------
     nodes : list of Node
     constants : dict of str to array
-        Weights, by name; float32 unless a pass made them smaller.
+        Weights, by name: float32, float16, int8, uint8, or bfloat16 as the uint16 of its bits.
     output : str
         The node whose output is the embedding.
     embedding_size : int
@@ -88,7 +88,7 @@ class Graph:
         self.constants = {name: value for name, value in self.constants.items() if name in wanted}
 
     def copy(self):
-        """A graph that can be rewritten without touching this one; constants are shared."""
+        """A graph that can be rewritten without touching this one; the arrays are shared."""
         nodes = [Node(node.op, node.name, list(node.inputs), dict(node.attrs)) for node in self.nodes]
         return Graph(nodes, self.constants, self.output, self.embedding_size)
 
@@ -104,11 +104,18 @@ class Graph:
         extra_outputs : sequence of str
             Nodes whose outputs are wanted too, of any shape.
         """
-        from onnx import TensorProto, helper, numpy_helper
+        from onnx import TensorProto, helper
 
+        # Long names of tensors, each written several times, would be a tenth of a small INT8 file.
+        short = {name: f"c{place}" for place, name in enumerate(self.constants)}
+        short.update({node.name: f"t{place}" for place, node in enumerate(self.nodes)})
+        short.update({name: name for name in (INPUT, self.output, *extra_outputs)})
         # InsightFace's package tells by names that begin with Sub and Mul that a graph scales its input itself.
-        nodes = [helper.make_node(n.op, n.inputs, [n.name], name=f"{n.op}_{n.name}", **n.attrs) for n in self.nodes]
-        constants = [numpy_helper.from_array(np.ascontiguousarray(value), n) for n, value in self.constants.items()]
+        nodes = [
+            helper.make_node(n.op, [short[i] for i in n.inputs], [short[n.name]], name=f"{n.op}_{n.name}", **n.attrs)
+            for n in self.nodes
+        ]
+        constants = [_tensor(short[name], np.ascontiguousarray(value)) for name, value in self.constants.items()]
         image = helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, ["batch", *IMAGE_SHAPE])
         outputs = [helper.make_tensor_value_info(self.output, TensorProto.FLOAT, ["batch", self.embedding_size])]
         outputs += [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in extra_outputs]
@@ -121,3 +128,12 @@ class Graph:
         )
         helper.set_model_props(model, metadata or {})
         return model
+
+
+def _tensor(name, value):
+    from onnx import TensorProto, numpy_helper
+
+    tensor = numpy_helper.from_array(value, name)
+    if value.dtype == np.uint16:
+        tensor.data_type = TensorProto.BFLOAT16
+    return tensor

@@ -22,6 +22,17 @@ def add_parser(commands, common):
         help="whose form it takes: plain (default, smallest), onnxruntime, openvino, insightface",
     )
     parser.add_argument(
+        "--precision",
+        default="float32",
+        help="what weights are kept in: float32 (default), fp16 or bf16 (half the size), int8 (a quarter)",
+    )
+    parser.add_argument(
+        "--calibrate", metavar="PATH", help="faces for int8: a folder of aligned pictures or a .rec file"
+    )
+    parser.add_argument(
+        "--calibration-pictures", type=int, default=96, metavar="N", help="how many of them (default: %(default)s)"
+    )
+    parser.add_argument(
         "--verify", nargs="+", metavar="SET.bin", help="verification sets on which to score both MXNet and the file"
     )
     parser.set_defaults(run=run)
@@ -29,17 +40,23 @@ def add_parser(commands, common):
 
 def run(args):
     from vargfacenet.deploy.export import FAR, export_onnx
-    from vargfacenet.deploy.targets import TARGETS
+    from vargfacenet.deploy.measure import milliseconds
+    from vargfacenet.deploy.samples import LEAST, sample_pictures
     from vargfacenet.eval import read_sets
-    from vargfacenet.options import unknown
 
     check_range("--epoch", args.epoch, 0, 9999)
-    if args.target not in TARGETS:
-        raise unknown("target", args.target, TARGETS)
+    check_range("--calibration-pictures", args.calibration_pictures, LEAST, 10000)
     sets = read_sets(args.verify) if args.verify else {}
+    faces = sample_pictures(args.calibrate, args.calibration_pictures) if args.calibrate else None
+    options = {"target": args.target, "precision": args.precision, "calibration": faces}
     with progress(total=2 * sum(len(pairs.pictures) for pairs in sets.values()), unit="picture") as bar:
-        done = export_onnx(args.prefix, args.epoch, args.out, target=args.target, sets=sets, progress=bar.update)
-    print(f"{args.out}: {done.bytes / 1e6:.2f} MB, relative error {done.error:.1e} against MXNet")
+        done = export_onnx(args.prefix, args.epoch, args.out, **options, sets=sets, progress=bar.update)
+    print(f"{args.out}: {done.bytes / 1e6:.2f} MB")
+    print(f"against MXNet: relative error {done.error:.1e}, mean cosine {done.cosine:.5f}")
+    if done.kept:
+        print(f"kept in float32: {', '.join(done.kept)}")
+    for runtime, (one, many) in milliseconds(args.out).items():
+        print(f"{runtime}: {one:.2f} ms for a picture, {many:.2f} ms each of 32")
     rows = [
         [name, runtime, *verification_cells(score)]
         for name, both in done.scores.items()
