@@ -44,10 +44,10 @@ def quantise_measured(graph, pictures):
 
     candidates = [ranges(graph, layers, seen, tail) for tail in TAILS]
     found = max(candidates, key=lambda one: cosine(layers, one))
-    losses = {layer: 1 - cosine([layer], found, 16) for layer in layers}
-    sizes = {node.name: graph.constants[node.inputs[1]].size for node in graph.nodes if node.op in LAYERS}
     kept, reached = [], cosine(layers, found)
-    for layer in sorted(layers, key=losses.get, reverse=True):
+    losses = {layer: 1 - cosine([layer], found, 16) for layer in layers} if reached < GOAL else {}
+    sizes = {node.name: graph.constants[node.inputs[1]].size for node in graph.nodes if node.op in LAYERS}
+    for layer in sorted(losses, key=losses.get, reverse=True):
         if reached >= GOAL:
             break
         if sum(sizes[name] for name in (*kept, layer)) > MOST_FLOAT * sum(sizes.values()):

@@ -19,7 +19,7 @@ from vargfacenet.deploy.graph import Graph, Node
 from vargfacenet.deploy.padding import pad_channels
 from vargfacenet.deploy.probe import relative_error
 from vargfacenet.deploy.runtime import OnnxEmbedder
-from vargfacenet.deploy.targets import TARGETS, merge_groups, prelu_as_convolutions
+from vargfacenet.deploy.targets import TARGETS, merge_groups, prelu_as_convolutions, rewrite_for
 from vargfacenet.deploy.translate import translate
 from vargfacenet.errors import DataError, ExportError, SettingError, SetupError
 from vargfacenet.files import fingerprint
@@ -56,7 +56,7 @@ def run(path, pictures):
     return onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"]).run(None, {"data": pictures})[0]
 
 
-@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("target", ["plain", "onnxruntime"])
 def test_every_network_in_every_form_embeds_as_stock_mxnet(checkpoint, target, tmp_path, pictures):
     prefix, network, options = checkpoint
     done = export_onnx(prefix, 0, tmp_path / "out.onnx", target=target)
@@ -139,7 +139,7 @@ def test_a_parameter_broken_on_the_way_fails_the_proof_and_leaves_no_file(small,
 
 def test_a_failed_proof_leaves_the_file_of_before(small, tmp_path, monkeypatch):
     (tmp_path / "out.onnx").write_text("before")
-    monkeypatch.setattr(export_module.prove, "__kwdefaults__", {"tolerance": 1e-12})
+    monkeypatch.setattr(export_module, "TOLERANCE", 1e-12)
     with pytest.raises(ExportError):
         export_onnx(small, 0, tmp_path / "out.onnx")
     assert (tmp_path / "out.onnx").read_text() == "before"
@@ -250,3 +250,14 @@ def test_the_checkpoint_of_2018_leaves_mxnet(real_faces, tmp_path):
     done = export_onnx(real_faces / "teacher" / "model", 0, tmp_path / "out.onnx")
     assert done.network == ("mobilefacenet", {})
     assert done.error < 1e-4
+
+
+def test_targets_of_other_tools_are_one_of_two_forms(small):
+    graph = translate(load_checkpoint(small, 0))
+    forms = {
+        target: rewrite_for(graph, target).to_onnx(opset=11, ir_version=6).SerializeToString() for target in TARGETS
+    }
+    assert forms["openvino"] == forms["plain"]
+    assert forms["insightface"] == forms["onnxruntime"] != forms["plain"]
+    with pytest.raises(SettingError, match="unknown target 'tensorrt'"):
+        rewrite_for(graph, "tensorrt")

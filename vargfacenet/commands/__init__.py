@@ -10,7 +10,20 @@ from vargfacenet import __version__
 from vargfacenet.environment import explain_import_failure
 from vargfacenet.errors import VarGFaceNetError
 
-COMMANDS = ("summary", "data", "teach", "train", "verify", "convert", "export", "bench", "doctor")
+COMMANDS = (
+    "summary",
+    "data",
+    "teach",
+    "train",
+    "verify",
+    "convert",
+    "export",
+    "embed",
+    "compare",
+    "gallery",
+    "bench",
+    "doctor",
+)
 DONE, BAD, REFUSED, INTERRUPTED = 0, 1, 2, 130
 
 
