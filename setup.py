@@ -31,7 +31,7 @@ setup(
     python_requires=">=3.8,<3.12",
     packages=list(packages()),
     package_dir=packages(),
-    package_data={"vargfacenet.operators": ["kernels/*"]},
+    package_data={"vargfacenet.operators": ["kernels/*"], "vargfacenet.deploy": ["page/*"]},
     install_requires=[
         "mxnet==1.9.1",
         "numpy<1.24",
@@ -42,6 +42,7 @@ setup(
         "scikit-learn>=1.0",
         "tqdm>=4.60",
         "matplotlib>=3.5",
+        "pillow>=8",
     ],
     extras_require={
         # onnx from 1.19 on wants a NumPy that MXNet does not work with.

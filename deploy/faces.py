@@ -10,6 +10,7 @@ import collections
 import io
 import pathlib
 import threading
+import warnings
 
 import cv2
 import numpy as np
@@ -80,8 +81,13 @@ class FaceModel:
 
     def compare(self, one, other, *, crop=False):
         """Whether two encoded pictures (bytes) show one person: a `Comparison`; errors of `face_of`."""
-        faces = [face_of(one, "the first picture", crop=crop), face_of(other, "the second picture", crop=crop)]
-        first, second = self.embed(faces)
+        return self.compare_faces(
+            face_of(one, "the first picture", crop=crop), face_of(other, "the second picture", crop=crop)
+        )
+
+    def compare_faces(self, one, other):
+        """The same of two aligned faces, uint8 arrays (112, 112, 3), RGB."""
+        first, second = self.embed([one, other])
         cosine = float(np.clip(first @ second, -1, 1))
         same = None if self.threshold is None else cosine >= self.threshold
         return Comparison(cosine, same, self.threshold, self.far)
@@ -167,8 +173,10 @@ def face_of(encoded, where, *, crop=False):
 def _check_pixels(encoded, where):
     """Looks at a picture's size in its header, before anything of that size is made."""
     try:
-        with PIL.Image.open(io.BytesIO(encoded)) as picture:
-            width, height = picture.size
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", PIL.Image.DecompressionBombWarning)
+            with PIL.Image.open(io.BytesIO(encoded)) as picture:
+                width, height = picture.size
     except PIL.Image.DecompressionBombError as error:
         raise DataError(
             f"{where} has far more than {MOST_PIXELS // 10**6} megapixels: make it smaller first"

@@ -21,6 +21,7 @@ COMMANDS = (
     "embed",
     "compare",
     "gallery",
+    "demo",
     "bench",
     "doctor",
 )

@@ -27,7 +27,7 @@ def run(args):
     if args.threshold is not None:
         check_range("--threshold", args.threshold, -1, 1)
     pictures = [read_bytes(path) for path in (args.first, args.second)]
-    result = model_of(args, threshold=args.threshold).compare(*pictures, crop=args.crop)
+    result = model_of(args, threshold=args.threshold, batch_size=2).compare(*pictures, crop=args.crop)
     print(f"cosine   {result.cosine:.4f}")
     print(f"verdict  {verdict(result)}")
     return 0

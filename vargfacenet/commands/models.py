@@ -5,23 +5,20 @@ import pathlib
 from vargfacenet.options import check_range
 
 
-def add_model_options(parser):
-    """Adds ``MODEL --epoch --runtime --crop``."""
+def add_model_options(parser, *, crop=True):
+    """Adds ``MODEL --epoch --runtime``, and ``--crop``."""
     parser.add_argument("model", metavar="MODEL", help="an ONNX file, or PREFIX as in PREFIX-symbol.json")
     parser.add_argument("--epoch", type=int, default=0, metavar="N", help="of a checkpoint (default 0)")
     parser.add_argument(
         "--runtime", default="onnxruntime", help="what runs an ONNX file: onnxruntime (default) or openvino"
     )
-    add_crop_option(parser)
-
-
-def add_crop_option(parser):
-    parser.add_argument(
-        "--crop",
-        action="store_true",
-        help="take the middle square of pictures that are not 112x112, scaled, instead of refusing them; without "
-        "alignment networks do worse",
-    )
+    if crop:
+        parser.add_argument(
+            "--crop",
+            action="store_true",
+            help="take the middle square of pictures that are not 112x112, scaled, instead of refusing them; without "
+            "alignment networks do worse",
+        )
 
 
 def model_of(args, **options):
