@@ -6,6 +6,7 @@ import ipaddress
 import json
 import logging
 import pathlib
+import sys
 import urllib.parse
 
 from vargfacenet.deploy.faces import face_of
@@ -55,11 +56,19 @@ def make_server(model, *, host="127.0.0.1", port=8000, describe):
     """
     handler = type("Handler", (_Handler,), {"model": model, "describe": staticmethod(describe)})
     try:
-        server = http.server.ThreadingHTTPServer((host, port), handler)
+        return _Server((host, port), handler)
     except (OSError, OverflowError) as error:
         raise SetupError(f"cannot listen on {host} port {port}: {getattr(error, 'strerror', None) or error}") from error
-    server.daemon_threads = True
-    return server
+
+
+class _Server(http.server.ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request, client_address):
+        """A browser that goes away in the middle is nobody's fault; anything else is said in one line."""
+        error = sys.exc_info()[1]
+        if not isinstance(error, (ConnectionError, TimeoutError)):
+            log.error("a request failed: %s: %s", type(error).__name__, error)
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):

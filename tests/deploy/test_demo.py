@@ -5,6 +5,7 @@ import http.client
 import json
 import re
 import socket
+import struct
 import threading
 
 import numpy as np
@@ -121,6 +122,31 @@ def test_nothing_is_stored(address, tmp_path, monkeypatch):
     one = encode_png(picture(0, 0))
     assert compare(address, one, one)[0] == 200
     assert not list(tmp_path.iterdir())
+
+
+def test_a_browser_that_goes_away_is_no_traceback(address, capfd):
+    one = encode_png(picture(0, 0))
+    for _ in range(3):
+        with socket.create_connection(address) as connection:
+            head = (
+                f"POST /compare?first={len(one)} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {2 * len(one)}\r\n\r\n"
+            )
+            connection.sendall(head.encode() + one + one)
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    assert compare(address, one, one)[0] == 200
+    assert "Traceback" not in "".join(capfd.readouterr())
+
+
+def test_an_unforeseen_fault_is_one_line(address, model, caplog, monkeypatch):
+    def fail(*_):
+        raise RuntimeError("boom")
+
+    monkeypatch.setattr(model, "compare_faces", fail)
+    one = encode_png(picture(0, 0))
+    with pytest.raises(http.client.RemoteDisconnected):
+        compare(address, one, one)
+    assert "a request failed: RuntimeError: boom" in caplog.text
+    assert "Traceback" not in caplog.text
 
 
 def test_an_address_that_cannot_be_had_is_one_line(capsys, model, tmp_path):

@@ -1,5 +1,7 @@
 """``vargfacenet demo``: a page on this machine that compares two pictures."""
 
+import contextlib
+
 from vargfacenet.commands.compare import verdict
 from vargfacenet.commands.models import add_model_options, model_of
 from vargfacenet.options import check_range
@@ -37,5 +39,6 @@ def run(args):
     server = make_server(model, host=args.host, port=args.port, describe=verdict)
     with server:
         print(f"http://{args.host}:{server.server_address[1]}/ (stop with Ctrl-C)", flush=True)
-        server.serve_forever()
+        with contextlib.suppress(KeyboardInterrupt):
+            server.serve_forever()
     return 0
