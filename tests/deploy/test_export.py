@@ -109,7 +109,7 @@ def test_export_scores_both_and_keeps_the_threshold(capsys, small, tmp_path, pai
     assert main(["export", str(small), str(tmp_path / "out.onnx"), "--verify", str(pairs_file)]) == 0
     out = capsys.readouterr().out
     rows = [line.split() for line in out.splitlines() if line.startswith("stripes")]
-    assert [row[1] for row in rows] == ["mxnet", "onnx"]
+    assert [row[1] for row in rows] == ["mxnet", "onnxruntime"]
     assert rows[0][2:] == rows[1][2:]
     facts = OnnxEmbedder(tmp_path / "out.onnx").metadata
     assert json.loads(facts["accuracy"]) == {"stripes": pytest.approx(float(rows[0][2]), abs=1e-5)}
