@@ -6,7 +6,7 @@ import re
 from setuptools import setup
 
 HERE = pathlib.Path(__file__).parent
-FOLDERS = ("operators", "symbols", "data", "launch", "train", "eval", "bench")
+FOLDERS = ("operators", "symbols", "data", "launch", "train", "eval", "deploy", "bench")
 VERSION = re.search(r'__version__ = "(.+)"', (HERE / "vargfacenet" / "__init__.py").read_text()).group(1)
 
 
@@ -31,7 +31,11 @@ setup(
     python_requires=">=3.8,<3.12",
     packages=list(packages()),
     package_dir=packages(),
-    package_data={"vargfacenet.operators": ["kernels/*"], "vargfacenet.bench": ["contenders/*"]},
+    package_data={
+        "vargfacenet.operators": ["kernels/*"],
+        "vargfacenet.deploy": ["page/*"],
+        "vargfacenet.bench": ["contenders/*"],
+    },
     install_requires=[
         "mxnet==1.9.1",
         "numpy<1.24",
@@ -42,6 +46,12 @@ setup(
         "scikit-learn>=1.0",
         "tqdm>=4.60",
         "matplotlib>=3.5",
+        "pillow>=8",
     ],
+    extras_require={
+        # onnx from 1.19 on wants a NumPy that MXNet does not work with.
+        "deploy": ["onnx>=1.14,<1.19", "onnxruntime>=1.15"],
+        "openvino": ["openvino>=2024.0"],
+    },
     entry_points={"console_scripts": ["vargfacenet=vargfacenet.commands:main"]},
 )

@@ -1,12 +1,13 @@
 """Verification: sets of pairs, embeddings of them, and the protocol that scores them."""
 
-from vargfacenet.eval.embed import Embedder
+from vargfacenet.eval.embed import Embedder, PictureEmbedder
 from vargfacenet.eval.pairs import Pairs, read_pairs, read_sets, write_pairs
 from vargfacenet.eval.verification import Verification, verify_embeddings
 
 __all__ = [
     "Embedder",
     "Pairs",
+    "PictureEmbedder",
     "Verification",
     "read_pairs",
     "read_sets",

@@ -11,37 +11,12 @@ from vargfacenet.operators import runnable
 from vargfacenet.pictures import decode_picture
 
 
-class Embedder:
-    """A network ready to embed batches of pictures.
-
-    Its parameters are those it was made with, for good: a bound inference module of MXNet 1.9.1 goes on with the old
-    values of some after `set_params`. For other parameters make another.
-
-    Parameters
-    ----------
-    symbol : mx.sym.Symbol
-        The plain embedding graph; its runnable form is what runs.
-    args, auxs : dict of str to NDArray
-        Its parameters and running statistics.
-    device : mx.Context, optional
-        The CPU by default.
-    batch_size : int
-        Pictures in a batch.
-    """
-
-    def __init__(self, symbol, args, auxs, *, device=None, batch_size=32):
-        self.batch_size = batch_size
-        self._module = mx.mod.Module(runnable(symbol, device=device), label_names=None, context=device or mx.cpu())
-        self._module.bind([("data", (batch_size, *IMAGE_SHAPE))], for_training=False)
-        self._module.set_params(args, auxs)
+class PictureEmbedder:
+    """What embeds pictures by a network, whatever runs it: a subclass has `batch_size` and `embed_batch`."""
 
     def embed_batch(self, pictures):
         """Embeddings of up to `batch_size` pictures: float32 (n, 3, 112, 112), RGB, 0..255 -> (n, embedding_size)."""
-        count = len(pictures)
-        if count < self.batch_size:
-            pictures = np.concatenate([pictures, np.zeros((self.batch_size - count, *IMAGE_SHAPE), np.float32)])
-        self._module.forward(mx.io.DataBatch([mx.nd.array(pictures)]), is_train=False)
-        return self._module.get_outputs()[0].asnumpy()[:count]
+        raise NotImplementedError
 
     def embed(self, encoded, *, progress=None):
         """Embeddings of encoded pictures and of their mirrors.
@@ -91,6 +66,39 @@ class Embedder:
         for pictures in _read_batches(count, read, self.batch_size):
             mirrored = np.ascontiguousarray(pictures[:, :, :, ::-1])
             yield self.embed_batch(pictures), self.embed_batch(mirrored)
+
+
+class Embedder(PictureEmbedder):
+    """A network ready to embed batches of pictures, in MXNet.
+
+    Its parameters are those it was made with, for good: a bound inference module of MXNet 1.9.1 goes on with the old
+    values of some after `set_params`. For other parameters make another.
+
+    Parameters
+    ----------
+    symbol : mx.sym.Symbol
+        The plain embedding graph; its runnable form is what runs.
+    args, auxs : dict of str to NDArray
+        Its parameters and running statistics.
+    device : mx.Context, optional
+        The CPU by default.
+    batch_size : int
+        Pictures in a batch.
+    """
+
+    def __init__(self, symbol, args, auxs, *, device=None, batch_size=32):
+        self.batch_size = batch_size
+        self._module = mx.mod.Module(runnable(symbol, device=device), label_names=None, context=device or mx.cpu())
+        self._module.bind([("data", (batch_size, *IMAGE_SHAPE))], for_training=False)
+        self._module.set_params(args, auxs)
+
+    def embed_batch(self, pictures):
+        """Embeddings of up to `batch_size` pictures: float32 (n, 3, 112, 112), RGB, 0..255 -> (n, embedding_size)."""
+        count = len(pictures)
+        if count < self.batch_size:
+            pictures = np.concatenate([pictures, np.zeros((self.batch_size - count, *IMAGE_SHAPE), np.float32)])
+        self._module.forward(mx.io.DataBatch([mx.nd.array(pictures)]), is_train=False)
+        return self._module.get_outputs()[0].asnumpy()[:count]
 
 
 def _decode(encoded, place):

@@ -156,6 +156,27 @@ def tar_at_far(distances, is_same, far, thresholds=TAR_THRESHOLDS):
     return float(np.mean(tars)) if tars else float("nan")
 
 
+def threshold_at_far(distances, is_same, far):
+    """The largest threshold with which no more pairs of different people are accepted than a false accept rate allows.
+
+    Parameters
+    ----------
+    distances, is_same : float array (pairs,), bool array (pairs,)
+        Squared distances and truth. A pair is accepted strictly below the threshold.
+    far : float
+        The rate, 0 .. 1.
+
+    Returns
+    -------
+    float or None
+        A squared distance, 0 .. 4; None where fewer than ``1 / far`` pairs are of different people, which say nothing of
+        so small a rate.
+    """
+    different = np.sort(np.asarray(distances)[~np.asarray(is_same, bool)])
+    allowed = int(far * len(different) + 1e-9)
+    return float(different[allowed]) if 1 <= allowed < len(different) else None
+
+
 def _fold_sizes(count):
     sizes = np.full(FOLDS, count // FOLDS)
     sizes[: count % FOLDS] += 1

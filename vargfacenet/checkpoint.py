@@ -17,6 +17,8 @@ from vargfacenet import IMAGE_SHAPE
 from vargfacenet.errors import CheckpointError
 from vargfacenet.files import atomic_path
 
+_CASTS = ("Cast", "cast", "amp_cast")
+
 Checkpoint = collections.namedtuple("Checkpoint", "symbol args auxs")
 Checkpoint.__doc__ = "An embedding graph with its parameters and running statistics, dicts of name to float32 NDArray."
 
@@ -165,7 +167,26 @@ def _embedding_graph(symbol, output, symbol_file):
     inputs = [n for n in embedding.list_arguments() if n == "data"]
     if not inputs:
         raise CheckpointError(f"{symbol_file}: {name!r} does not depend on an input named 'data'")
-    return embedding
+    return _without_casts(embedding)
+
+
+def _without_casts(symbol):
+    """The graph in float32 throughout: casts to half precision and back, which training put in, are left out."""
+    graph = json.loads(symbol.tojson())
+    nodes, stands_for = graph["nodes"], {}
+    if not any(node["op"] in _CASTS for node in nodes):
+        return symbol
+    for index, node in enumerate(nodes):
+        node["inputs"] = [stands_for.get(source, entry) for entry in node["inputs"] for source in entry[:1]]
+        if node["op"] in _CASTS:
+            stands_for[index] = node["inputs"][0]
+        elif node["op"] == "null":
+            node.get("attrs", {}).pop("__dtype__", None)
+    # The output keeps its name, by which loaders find it, also where it was a cast's.
+    graph["heads"] = [stands_for.get(source, [source, *rest]) for source, *rest in graph["heads"]]
+    for (before, *_), (after, *_) in zip(json.loads(symbol.tojson())["heads"], graph["heads"]):
+        nodes[after]["name"] = nodes[before]["name"]
+    return mx.sym.load_json(json.dumps(graph))
 
 
 def _first_line(error):

@@ -17,6 +17,10 @@ class CheckpointError(VarGFaceNetError):
     """A checkpoint that is missing, damaged or does not fit its graph."""
 
 
+class ExportError(VarGFaceNetError):
+    """A network that cannot leave MXNet, or came out of it as another function."""
+
+
 class TrainingError(VarGFaceNetError):
     """A training run that cannot go on."""
 

@@ -8,7 +8,7 @@ import sklearn.preprocessing
 from vargfacenet.errors import DataError
 from vargfacenet.eval import Embedder, verify_embeddings, verify_pairs
 from vargfacenet.eval.pairs import Pairs, read_pairs
-from vargfacenet.eval.verification import fold_accuracies, pair_distances, tar_at_far
+from vargfacenet.eval.verification import fold_accuracies, pair_distances, tar_at_far, threshold_at_far
 
 
 def plain_protocol(embeddings, is_same, far_target=1e-3):
@@ -128,3 +128,12 @@ def test_lineage_checkpoint_on_real_faces(real_faces):
     found = verify_pairs(embedder, Pairs(pictures, pairs.is_same[::12]))
     assert found.accuracy == pytest.approx(0.991, abs=0.009)
     assert found.embedding_norm == pytest.approx(9.58, abs=0.1)
+
+
+def test_threshold_at_far_accepts_as_many_strangers_as_the_rate_allows():
+    distances = np.array([0.1, 0.2, 0.5, 0.6, 0.7, 0.9])
+    is_same = np.array([True, True, False, False, False, False])
+    assert threshold_at_far(distances, is_same, 0.25) == 0.6
+    assert threshold_at_far(distances, is_same, 0.5) == 0.7
+    assert (distances[~is_same] < threshold_at_far(distances, is_same, 0.25)).mean() == 0.25
+    assert threshold_at_far(distances, is_same, 0.1) is None

@@ -10,7 +10,22 @@ from vargfacenet import __version__
 from vargfacenet.environment import explain_import_failure
 from vargfacenet.errors import VarGFaceNetError
 
-COMMANDS = ("summary", "data", "teach", "train", "launch", "verify", "bench", "doctor")
+COMMANDS = (
+    "summary",
+    "data",
+    "teach",
+    "train",
+    "launch",
+    "verify",
+    "convert",
+    "export",
+    "embed",
+    "compare",
+    "gallery",
+    "demo",
+    "bench",
+    "doctor",
+)
 DONE, BAD, REFUSED, INTERRUPTED = 0, 1, 2, 130
 
 

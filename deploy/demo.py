@@ -1,0 +1,163 @@
+"""A page on this machine that compares two pictures. Uploads are bounded, live in memory and are never stored."""
+
+import base64
+import http.server
+import ipaddress
+import json
+import logging
+import pathlib
+import sys
+import urllib.parse
+
+from vargfacenet.deploy.faces import face_of
+from vargfacenet.errors import SetupError, VarGFaceNetError
+from vargfacenet.pictures import encode_png
+
+MOST_BYTES = 16 << 20  # of both pictures together
+SECONDS = 20  # that a browser may keep silent
+PAGE = pathlib.Path(__file__).parent / "page"
+_FILES = {
+    "/": ("index.html", "text/html; charset=utf-8"),
+    "/page.css": ("page.css", "text/css"),
+    "/page.js": ("page.js", "text/javascript"),
+}
+_HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-store",
+}
+
+log = logging.getLogger(__name__)
+
+
+def make_server(model, *, host="127.0.0.1", port=8000, describe):
+    """The server, bound and ready for ``serve_forever()``.
+
+    Parameters
+    ----------
+    model : FaceModel
+        What compares.
+    host : str
+        An address of this machine; the default is reached from this machine alone.
+    port : int
+        0 for any that is free.
+    describe : callable
+        A Comparison in words.
+
+    Returns
+    -------
+    http.server.ThreadingHTTPServer
+
+    Raises
+    ------
+    SetupError
+        Where the address cannot be had.
+    """
+    handler = type("Handler", (_Handler,), {"model": model, "describe": staticmethod(describe)})
+    try:
+        return _Server((host, port), handler)
+    except (OSError, OverflowError) as error:
+        raise SetupError(f"cannot listen on {host} port {port}: {getattr(error, 'strerror', None) or error}") from error
+
+
+class _Server(http.server.ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request, client_address):
+        """A browser that goes away in the middle is nobody's fault; anything else is said in one line."""
+        error = sys.exc_info()[1]
+        if not isinstance(error, (ConnectionError, TimeoutError)):
+            log.error("a request failed: %s: %s", type(error).__name__, error)
+
+
+class _Handler(http.server.BaseHTTPRequestHandler):
+    timeout = SECONDS
+    server_version, sys_version = "vargfacenet", ""
+
+    def do_GET(self):
+        path = urllib.parse.urlsplit(self.path).path
+        if not self._is_asked_for_here():
+            return
+        if path not in _FILES:
+            self._answer(404, {"error": "there is no such page"})
+            return
+        name, kind = _FILES[path]
+        self._send(200, (PAGE / name).read_bytes(), kind)
+
+    def do_POST(self):
+        self.close_connection = True  # what is not read of a refused upload is no next request
+        address = urllib.parse.urlsplit(self.path)
+        if not self._is_asked_for_here():
+            return
+        if address.path != "/compare":
+            self._answer(404, {"error": "there is no such page"})
+            return
+        length = self.headers.get("Content-Length", "")
+        first = urllib.parse.parse_qs(address.query).get("first", [""])[0]
+        if not (length.isdecimal() and first.isdecimal() and int(first) <= int(length)):
+            self._answer(400, {"error": "two pictures are expected, and the size of the first"})
+            return
+        if int(length) > MOST_BYTES:
+            self._drain()
+            size = f"{int(length) / 2**20:.1f} MiB together; at most {MOST_BYTES >> 20} are taken"
+            self._answer(413, {"error": f"the pictures are {size}: make them smaller first"})
+            return
+        body = self.rfile.read(int(length))
+        if len(body) == int(length):
+            self._compare(body[: int(first)], body[int(first) :])
+
+    def _compare(self, one, other):
+        try:
+            faces = [face_of(one, "the first picture", crop=True), face_of(other, "the second picture", crop=True)]
+            result = self.model.compare_faces(*faces)
+        except VarGFaceNetError as error:
+            self._answer(422, {"error": str(error)})
+            return
+        first, second = ("data:image/png;base64," + base64.b64encode(encode_png(face)).decode() for face in faces)
+        answer = {"cosine": result.cosine, "verdict": self.describe(result), "first": first, "second": second}
+        self._answer(200, answer)
+
+    def _is_asked_for_here(self):
+        """Refuses what another site's page has a browser ask: its Host or Origin is not this server's."""
+        host = self.headers.get("Host", "")
+        origin = self.headers.get("Origin")
+        if _is_address(host) and origin in (None, f"http://{host}"):
+            return True
+        self._answer(403, {"error": "this server answers its own page alone, asked for by address or as localhost"})
+        return False
+
+    def _drain(self):
+        """Reads on up to four times what is taken: a browser that is still sending does not see an answer."""
+        left = min(int(self.headers["Content-Length"]), 4 * MOST_BYTES)
+        while left > 0:
+            try:
+                part = self.rfile.read1(1 << 16)
+            except OSError:  # it has gone, or is silent
+                return
+            if not part:
+                return
+            left -= len(part)
+
+    def _answer(self, status, content):
+        self._send(status, json.dumps(content).encode(), "application/json")
+
+    def _send(self, status, content, kind):
+        self.send_response(status)
+        for name, value in {**_HEADERS, "Content-Type": kind, "Content-Length": str(len(content))}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, form, *values):
+        log.debug(form, *values)
+
+
+def _is_address(host):
+    """Whether a Host header is a number or localhost: names can be made to lead here by whoever owns them."""
+    try:
+        name = urllib.parse.urlsplit(f"//{host}").hostname or ""
+        ipaddress.ip_address(name)
+    except ValueError:
+        return host.partition(":")[0] == "localhost"
+    return True

@@ -1,0 +1,225 @@
+"""A checkpoint as an ONNX file that is proved before it has its name."""
+
+import dataclasses
+import importlib.util
+import json
+
+import numpy as np
+
+from vargfacenet import __version__
+from vargfacenet.checkpoint import checkpoint_files, load_checkpoint
+from vargfacenet.deploy.precision import PRECISIONS, halve
+from vargfacenet.deploy.probe import cosines, probe_pictures, relative_error
+from vargfacenet.deploy.quantise import quantise_measured
+from vargfacenet.deploy.recognition import recognise
+from vargfacenet.deploy.runtime import OnnxEmbedder, import_package
+from vargfacenet.deploy.targets import TARGETS, rewrite_for
+from vargfacenet.deploy.translate import translate
+from vargfacenet.errors import ExportError, SettingError
+from vargfacenet.eval import Embedder, verify_embeddings
+from vargfacenet.eval.verification import pair_distances, threshold_at_far
+from vargfacenet.files import atomic_path, fingerprint
+from vargfacenet.options import unknown
+
+# onnxruntime reads the first since 1.0, of 2019. From version 4 of the format on, initializers need not be inputs.
+VERSIONS = {"float32": (11, 6), "fp16": (11, 6), "bf16": (13, 7), "int8": (13, 7)}  # of operators, of the format
+TOLERANCE = 1e-4  # of the relative error
+LEAST_COSINE = {"fp16": 0.999, "bf16": 0.999, "int8": 0.98}  # to MXNet's embeddings, mean
+BATCHES = (1, 5)  # pictures at a time in the proof
+FAR = 1e-3
+
+INPUT_RANGE = "RGB, float32 (N, 3, 112, 112), 0..255"
+
+
+@dataclasses.dataclass(frozen=True)
+class Export:
+    """What came of an export.
+
+    Attributes
+    ----------
+    network : Recognised or None
+        What the checkpoint is, where it is a network of this package.
+    bytes : int
+        Size of the file.
+    error : float
+        Largest relative error of an embedding against MXNet's.
+    cosine : float
+        Mean cosine of embeddings to MXNet's.
+    kept : list of str
+        Layers that an INT8 file keeps in float32.
+    scores : dict of str to dict
+        For each verification set the Verification (dict) by ``mxnet`` and by the runtime that scored the file.
+    threshold : float or None
+        The cosine from which two faces are one person, at a false accept rate of `FAR` on the last set.
+    """
+
+    network: object
+    bytes: int
+    error: float
+    cosine: float
+    kept: list
+    scores: dict
+    threshold: float
+
+
+def export_onnx(prefix, epoch, out, *, target="plain", precision="float32", calibration=None, sets=None, progress=None):
+    """Writes a checkpoint as an ONNX file that runs equal to it; otherwise there is no file.
+
+    Parameters
+    ----------
+    prefix, epoch : str or path, int
+        The checkpoint, of any network of this package or of the lineage.
+    out : path
+        The file.
+    target : str
+        The runtime whose form it takes, one of `vargfacenet.deploy.targets.TARGETS`. All run everywhere.
+    precision : str
+        One of `vargfacenet.deploy.precision.PRECISIONS`: what weights are kept in. With ``fp16`` and ``bf16`` runtimes
+        compute in float32 unless told otherwise (OpenVINO is, by `OnnxEmbedder`, for ``bf16``); with ``int8`` they
+        multiply bytes.
+    calibration : float32 array (n, 3, 112, 112), optional
+        Aligned faces, RGB, 0..255, such as `vargfacenet.deploy.samples.sample_pictures` gives; ``int8`` needs them.
+    sets : dict of str to Pairs, optional
+        Verification sets to score both on.
+    progress : callable, optional
+        Called with the number of pictures verified since the last call; each is embedded by MXNet and by a runtime: by
+        OpenVINO, where it is installed, for ``bf16``, by onnxruntime otherwise.
+
+    Returns
+    -------
+    Export
+
+    Raises
+    ------
+    CheckpointError
+        As `load_checkpoint`.
+    ExportError
+        Where an operator has no form in ONNX, or the file's embeddings are not MXNet's.
+    SettingError
+        For an unknown target or precision, or where ``int8`` has no pictures or a form that enlarges it.
+    SetupError
+        Where onnx or onnxruntime is missing.
+    """
+    _check(target, precision, calibration)
+    for package in ("onnx", "onnxruntime"):
+        import_package(package)
+    checkpoint = load_checkpoint(prefix, epoch)
+    graph, kept = rewrite_for(translate(checkpoint), target), []
+    if precision in ("fp16", "bf16"):
+        graph = halve(graph, precision)
+    elif precision == "int8":
+        graph, kept = quantise_measured(graph, calibration)
+    network = recognise(checkpoint.symbol)
+    facts = metadata(network, prefix, epoch, target=target, precision=precision)
+    opset, ir_version = VERSIONS[precision]
+    with atomic_path(out) as temporary:
+        scores, threshold = {}, None
+        for with_scores in (False, True) if sets else (False,):
+            if with_scores:
+                scores, threshold = _score(checkpoint, temporary, precision, sets, progress)
+                facts.update(_score_facts(scores, threshold, sets))
+            model = graph.to_onnx(opset=opset, ir_version=ir_version, metadata=facts)
+            temporary.write_bytes(model.SerializeToString())
+            pictures = None if calibration is None else calibration[: BATCHES[-1] * 8]
+            error, cosine = prove(temporary, checkpoint, precision=precision, pictures=pictures)
+        size = temporary.stat().st_size
+    return Export(network, size, error, cosine, kept, scores, threshold)
+
+
+def prove(path, checkpoint, *, precision="float32", pictures=None):
+    """Runs an ONNX file in onnxruntime against MXNet, one picture at a time and several.
+
+    MXNet runs the operators of `vargfacenet.operators.runnable`, which are right on the CPU.
+
+    Parameters
+    ----------
+    path : path
+        The file.
+    checkpoint : Checkpoint
+        What it must be equal to.
+    precision : str
+        Of the file: in ``float32`` the relative error must be within `TOLERANCE`, in others the mean cosine above
+        `LEAST_COSINE`.
+    pictures : float32 array (n, 3, 112, 112), optional
+        RGB, 0..255, whole batches of five; `probe_pictures` by default.
+
+    Returns
+    -------
+    error, cosine : float
+        The largest relative error of an embedding, and the mean cosine.
+
+    Raises
+    ------
+    ExportError
+        Where the file is not equal, or an embedding is not finite.
+    """
+    onnx = OnnxEmbedder(path)
+    pictures = probe_pictures(max(BATCHES)) if pictures is None else pictures
+    error, cosine = 0.0, 1.0
+    for batch in BATCHES:
+        mxnet = Embedder(*checkpoint, batch_size=batch)
+        parts = np.split(pictures, range(batch, len(pictures), batch))
+        found, expected = (np.concatenate([one.embed_batch(part) for part in parts]) for one in (onnx, mxnet))
+        error = max(error, relative_error(found, expected))
+        cosine = min(cosine, float(cosines(found, expected).mean()))
+    if precision == "float32" and not error <= TOLERANCE:
+        raise ExportError(
+            f"the file's embeddings differ from MXNet's: relative error {error:.1e}, allowed {TOLERANCE:.0e}; "
+            "no file was left"
+        )
+    if precision != "float32" and not cosine >= LEAST_COSINE[precision]:
+        raise ExportError(
+            f"the file's embeddings differ from MXNet's: mean cosine {cosine:.4f}, {precision} must reach "
+            f"{LEAST_COSINE[precision]}; no file was left"
+        )
+    return error, cosine
+
+
+def _check(target, precision, calibration):
+    if target not in TARGETS:
+        raise unknown("target", target, TARGETS)
+    if precision not in PRECISIONS:
+        raise unknown("precision", precision, PRECISIONS)
+    if precision == "int8" and calibration is None:
+        raise SettingError("int8 needs faces to calibrate on: give --calibrate FOLDER, or a .rec file")
+    if precision == "int8" and target not in ("plain", "openvino"):
+        raise SettingError(
+            f"int8 in the form for {target} would be larger and no quicker: give --target plain or openvino"
+        )
+
+
+def metadata(network, prefix, epoch, **more):
+    """What a file says of itself (dict of str to str)."""
+    return {
+        "made_by": f"vargfacenet {__version__}",
+        "network": network.network if network else "other",
+        "network_options": json.dumps(network.options if network else {}),
+        "input": INPUT_RANGE,
+        "output": "embedding, not normalised",
+        "checkpoint": fingerprint(checkpoint_files(prefix, epoch)),
+        **more,
+    }
+
+
+def _score(checkpoint, path, precision, sets, progress):
+    # What bfloat16 costs shows only where it is computed in.
+    runtime = "openvino" if precision == "bf16" and importlib.util.find_spec("openvino") else "onnxruntime"
+    embedders = {"mxnet": Embedder(*checkpoint), runtime: OnnxEmbedder(path, runtime=runtime)}
+    scores, threshold = {}, None
+    for name, pairs in sets.items():
+        scores[name] = {}
+        for run_by, embedder in embedders.items():
+            plain, mirrored = embedder.embed(pairs.pictures, progress=progress)
+            scores[name][run_by] = verify_embeddings(plain, mirrored, pairs.is_same).as_dict()
+        distance = threshold_at_far(pair_distances(plain + mirrored), pairs.is_same, FAR)
+        threshold = None if distance is None else 1 - distance / 2
+    return scores, threshold
+
+
+def _score_facts(scores, threshold, sets):
+    name = list(sets)[-1]
+    # Of the file: the first of each is MXNet's.
+    facts = {"accuracy": json.dumps({one: list(score.values())[-1]["accuracy"] for one, score in scores.items()})}
+    if threshold is not None:
+        facts.update(threshold=f"{threshold:.6f}", threshold_far=f"{FAR:g}", threshold_set=name)
+    return facts

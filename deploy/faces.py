@@ -1,0 +1,197 @@
+"""From encoded pictures to unit embeddings and verdicts: the few functions that services need.
+
+>>> from vargfacenet.deploy import load_model
+>>> model = load_model("student.onnx")
+>>> comparison = model.compare(open("a.jpg", "rb").read(), open("b.jpg", "rb").read())
+>>> comparison.cosine, comparison.same
+"""
+
+import collections
+import io
+import pathlib
+import threading
+import warnings
+
+import cv2
+import numpy as np
+import PIL.Image
+
+from vargfacenet import IMAGE_SHAPE
+from vargfacenet.checkpoint import checkpoint_files, load_checkpoint
+from vargfacenet.deploy.runtime import OnnxEmbedder
+from vargfacenet.errors import DataError
+from vargfacenet.eval import Embedder
+from vargfacenet.files import fingerprint
+from vargfacenet.pictures import decode_picture, is_cut
+
+MOST_PIXELS = 40_000_000
+
+Comparison = collections.namedtuple("Comparison", "cosine same threshold far")
+Comparison.__doc__ = (
+    "Cosine of two faces, -1 .. 1; whether it reaches the threshold, None where there is none; the threshold, and the "
+    "false accept rate at which it was measured, None where that is not known."
+)
+
+
+class FaceModel:
+    """A network that embeds faces, with the threshold it was given.
+
+    Threads may share it; they embed in turn.
+
+    Parameters
+    ----------
+    embedder : PictureEmbedder
+        What runs the network.
+    mark : str
+        Fingerprint of the files it came from.
+    threshold, far : float, optional
+        The cosine from which two faces are one person, and the false accept rate at which it was measured.
+    """
+
+    def __init__(self, embedder, mark, *, threshold=None, far=None):
+        self._embedder, self._turn = embedder, threading.Lock()
+        self.fingerprint, self.threshold, self.far = mark, threshold, far
+
+    def embed(self, pictures, *, progress=None):
+        """Embeddings of faces as verification takes them: picture and mirror added, at length 1.
+
+        Parameters
+        ----------
+        pictures : list of uint8 array (112, 112, 3)
+            Aligned faces, RGB, as of `face_of`.
+        progress : callable, optional
+            Called with the number of pictures done since the last call.
+
+        Returns
+        -------
+        float32 array (len(pictures), embedding_size)
+        """
+        rows = []
+        with self._turn:
+            for plain, mirrored in self._embedder.embed_batches(len(pictures), pictures.__getitem__):
+                both = plain + mirrored
+                lengths = np.linalg.norm(both, axis=1, keepdims=True)
+                rows.append(both / np.where(lengths == 0, 1, lengths))
+                if progress:
+                    progress(len(both))
+        found = np.concatenate(rows).astype(np.float32) if rows else np.zeros((0, 0), np.float32)
+        if not np.isfinite(found).all():
+            raise DataError("the embeddings hold NaN or infinity: the network is damaged")
+        return found
+
+    def compare(self, one, other, *, crop=False):
+        """Whether two encoded pictures (bytes) show one person: a `Comparison`; errors of `face_of`."""
+        return self.compare_faces(
+            face_of(one, "the first picture", crop=crop), face_of(other, "the second picture", crop=crop)
+        )
+
+    def compare_faces(self, one, other):
+        """The same of two aligned faces, uint8 arrays (112, 112, 3), RGB."""
+        first, second = self.embed([one, other])
+        cosine = float(np.clip(first @ second, -1, 1))
+        same = None if self.threshold is None else cosine >= self.threshold
+        return Comparison(cosine, same, self.threshold, self.far)
+
+
+def load_model(model, *, epoch=0, runtime="onnxruntime", device=None, threshold=None, batch_size=32):
+    """A network ready to embed faces.
+
+    Parameters
+    ----------
+    model : str or path
+        An ONNX file, or the prefix of a checkpoint, as in ``PREFIX-symbol.json``.
+    epoch : int
+        Of a checkpoint.
+    runtime : str
+        ``onnxruntime`` or ``openvino``, for an ONNX file.
+    device : mx.Context, optional
+        For a checkpoint; the CPU by default.
+    threshold : float, optional
+        The cosine, -1 .. 1, from which two faces are one person; by default what ``vargfacenet export --verify`` left in
+        the file.
+    batch_size : int
+        Pictures at a time.
+
+    Returns
+    -------
+    FaceModel
+
+    Raises
+    ------
+    CheckpointError, DataError, SettingError, SetupError
+        As of `load_checkpoint` and `OnnxEmbedder`.
+    """
+    if pathlib.Path(model).suffix != ".onnx":
+        files = checkpoint_files(model, epoch)
+        embedder = Embedder(*load_checkpoint(model, epoch), device=device, batch_size=batch_size)
+        return FaceModel(embedder, fingerprint(files), threshold=threshold)
+    embedder, far = OnnxEmbedder(model, runtime=runtime, batch_size=batch_size), None
+    if threshold is None:
+        threshold, far = (_number(embedder.metadata.get(name), model) for name in ("threshold", "threshold_far"))
+    return FaceModel(embedder, fingerprint([model]), threshold=threshold, far=far)
+
+
+def face_of(encoded, where, *, crop=False):
+    """An encoded picture as an aligned face.
+
+    Parameters
+    ----------
+    encoded : bytes
+        JPEG, PNG or another format that OpenCV reads.
+    where : str
+        What the picture is, for errors.
+    crop : bool
+        Whether of a picture of another size than 112x112 the middle square is taken, scaled. That is no alignment: a
+        network is as good as the place of the eyes.
+
+    Returns
+    -------
+    uint8 array (112, 112, 3)
+        RGB.
+
+    Raises
+    ------
+    DataError
+        Where the bytes are no picture, a JPEG without its end, of more than 40 megapixels, or of another size and `crop`
+        is not set.
+    """
+    height, width = IMAGE_SHAPE[1:]
+    _check_pixels(encoded, where)
+    if is_cut(encoded):
+        raise DataError(f"{where} is a JPEG that is cut before its end")
+    if not crop:
+        return decode_picture(encoded, where)
+    picture = decode_picture(encoded, where, shape=None)
+    if picture.shape[:2] == (height, width):
+        return picture
+    side = min(picture.shape[:2])
+    top, left = (picture.shape[0] - side) // 2, (picture.shape[1] - side) // 2
+    square = np.ascontiguousarray(picture[top : top + side, left : left + side])
+    return cv2.resize(square, (width, height), interpolation=cv2.INTER_AREA if side > width else cv2.INTER_CUBIC)
+
+
+def _check_pixels(encoded, where):
+    """Looks at a picture's size in its header, before anything of that size is made."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", PIL.Image.DecompressionBombWarning)
+            with PIL.Image.open(io.BytesIO(encoded)) as picture:
+                width, height = picture.size
+    except PIL.Image.DecompressionBombError as error:
+        raise DataError(
+            f"{where} has far more than {MOST_PIXELS // 10**6} megapixels: make it smaller first"
+        ) from error
+    except (OSError, ValueError, SyntaxError, EOFError) as error:
+        raise DataError(f"{where}: {len(encoded)} bytes that are no picture") from error
+    if width * height > MOST_PIXELS:
+        raise DataError(
+            f"{where} is {width}x{height}, {width * height / 1e6:.1f} megapixels; at most {MOST_PIXELS // 10**6} are taken: "
+            "make it smaller first"
+        )
+
+
+def _number(text, model):
+    try:
+        return None if text is None else float(text)
+    except ValueError as error:
+        raise DataError(f"{model} says {text[:40]!r} where a number belongs: export it anew") from error

@@ -1,0 +1,106 @@
+"""What a graph's operators say, read for good: every attribute known, or an error."""
+
+import ast
+import dataclasses
+import json
+
+from vargfacenet.errors import ExportError
+
+# Operators of the lineage's networks, with the attributes that decide what they compute and MXNet's defaults for them.
+_CONVOLUTION = {"stride": (1, 1), "pad": (0, 0), "dilate": (1, 1), "num_group": 1, "no_bias": False, "layout": None}
+_POOLING = {"kernel": (), "stride": (1, 1), "pad": (0, 0), "pool_type": "max", "global_pool": False}
+_DECIDE = {
+    "Convolution": {"kernel": None, "num_filter": None, **_CONVOLUTION},
+    "BatchNorm": {"eps": 1e-3, "fix_gamma": True, "axis": 1, "output_mean_var": False},
+    "FullyConnected": {"num_hidden": None, "no_bias": False, "flatten": True},
+    "LeakyReLU": {"act_type": "leaky", "slope": 0.25},
+    "Activation": {"act_type": None},
+    "Pooling": {**_POOLING, "pooling_convention": "valid", "count_include_pad": True, "layout": None},
+    "Flatten": {},
+    "add_n": {},
+    **{f"elemwise_{name}": {} for name in ("add", "sub", "mul")},
+    **{f"broadcast_{name}": {} for name in ("add", "sub", "mul")},
+    **{f"_{name}_scalar": {"scalar": None} for name in ("plus", "minus", "mul", "div")},
+}
+# Attributes that change speed or training only.
+_NEUTRAL = {"workspace", "cudnn_tune", "cudnn_off", "momentum", "use_global_stats", "lower_bound", "upper_bound"}
+_NEUTRAL |= {"name", "is_int", "num_args"}
+_PASSED_THROUGH = ("_copy", "identity", "Dropout", "BlockGrad", "Cast", "amp_cast")
+_OTHER_NAMES = {"_Plus": "elemwise_add", "_plus": "elemwise_add", "_add": "elemwise_add", "ElementWiseSum": "add_n"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Operation:
+    """One operator in inference mode.
+
+    Attributes
+    ----------
+    op, name : str
+        MXNet's operator, and the node's name.
+    attrs : dict
+        The attributes that decide what it computes, defaults filled in, as Python values.
+    inputs : tuple of str
+        Names of parameters and of other operations.
+    """
+
+    op: str
+    name: str
+    attrs: dict
+    inputs: tuple
+
+
+def read_operations(symbol):
+    """The operations of a graph, each after those it reads; what does nothing in inference is left out.
+
+    Parameters
+    ----------
+    symbol : mx.sym.Symbol
+        With one output.
+
+    Returns
+    -------
+    operations : list of Operation
+    output : str
+        The name of the one that is the graph's output.
+
+    Raises
+    ------
+    ExportError
+        For an operator or attribute that is not known here.
+    """
+    graph = json.loads(symbol.tojson())
+    operations, names = [], []  # by node, the name of what its output is; none of the known ones has two
+    for node in graph["nodes"]:
+        inputs = tuple(names[source] for source, *_ in node["inputs"])
+        if node["op"] == "null":
+            names.append(node["name"])
+        elif node["op"] in _PASSED_THROUGH:
+            names.append(inputs[0])
+        else:
+            names.append(node["name"])
+            op = _OTHER_NAMES.get(node["op"], node["op"])
+            operations.append(Operation(op, node["name"], _attributes(op, node), inputs))
+    return operations, names[graph["heads"][0][0]]
+
+
+def _attributes(op, node):
+    if op not in _DECIDE:
+        known = ", ".join(sorted(_DECIDE))
+        raise ExportError(f"node {node['name']!r} is a {node['op']}, which is not known here; known are {known}")
+    attrs = dict(_DECIDE[op])
+    for name, text in node.get("attrs", {}).items():
+        if name in attrs:
+            attrs[name] = _value(text)
+        elif name not in _NEUTRAL and not name.startswith("__"):
+            raise ExportError(f"{op} {node['name']!r} has the attribute {name}={text}, which is not known here")
+    if attrs.get("layout") not in (None, "NCHW") or attrs.get("axis", 1) != 1 or attrs.get("output_mean_var"):
+        raise ExportError(f"{op} {node['name']!r} has a layout, axis or output that is not known here: {node['attrs']}")
+    return attrs
+
+
+def _value(text):
+    try:
+        value = ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
+    return tuple(value) if isinstance(value, list) else value

@@ -1,0 +1,44 @@
+"""Pictures to compare networks on, and how far apart embeddings are."""
+
+import cv2
+import numpy as np
+
+from vargfacenet import IMAGE_SHAPE
+
+
+def probe_pictures(count, *, seed=0):
+    """Pictures that use the whole range: float32 (count, 3, 112, 112), whole numbers 0..255.
+
+    They are soft like photographs, each of another contrast and with some noise, so that rectifiers of every layer meet
+    both signs; the first is white and the second black.
+    """
+    random = np.random.RandomState(seed)
+    channels, height, width = IMAGE_SHAPE
+    pictures = np.empty((count, height, width, channels), np.float32)
+    for place in range(count):
+        coarse = random.uniform(-1, 1, (random.randint(4, 15), random.randint(4, 15), channels)).astype(np.float32)
+        soft = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
+        noise = random.normal(0, random.uniform(0, 20), soft.shape)
+        pictures[place] = random.uniform(80, 176) + random.uniform(20, 200) * soft + noise
+    pictures = np.clip(np.rint(pictures), 0, 255)
+    pictures[:1], pictures[1:2] = 255, 0
+    return np.ascontiguousarray(pictures.transpose(0, 3, 1, 2))
+
+
+def relative_error(found, expected):
+    """The largest length of a difference over the length of what was expected, row by row: two (n, d) -> float.
+
+    Infinite where a number is not finite.
+    """
+    found, expected = np.asarray(found, np.float64), np.asarray(expected, np.float64)
+    if found.shape != expected.shape or not (np.isfinite(found).all() and np.isfinite(expected).all()):
+        return float("inf")
+    lengths = np.linalg.norm(expected, axis=1)
+    return float((np.linalg.norm(found - expected, axis=1) / np.where(lengths == 0, 1, lengths)).max())
+
+
+def cosines(one, other):
+    """Cosine of each row of one array with that of another: two (n, d) -> (n,)."""
+    one, other = np.asarray(one, np.float64), np.asarray(other, np.float64)
+    lengths = np.linalg.norm(one, axis=1) * np.linalg.norm(other, axis=1)
+    return (one * other).sum(axis=1) / np.where(lengths == 0, 1, lengths)

@@ -1,0 +1,171 @@
+"""From a checkpoint to a graph of ONNX operators: one function for each of MXNet's, and BN folded away."""
+
+import numpy as np
+
+from vargfacenet import IMAGE_SHAPE
+from vargfacenet.deploy.graph import Graph, Node
+from vargfacenet.deploy.nodes import read_operations
+from vargfacenet.errors import ExportError
+from vargfacenet.operators import output_shapes
+
+
+def translate(checkpoint):
+    """The graph of a checkpoint in ONNX's operators, equal in result.
+
+    BN after a convolution or fully connected layer becomes part of it; where nothing before can take it, as before the
+    padded convolutions of a ResNet's units, it stays. A scale that the graph fixes (``fix_gamma``) is 1 whatever the
+    checkpoint holds.
+
+    Parameters
+    ----------
+    checkpoint : Checkpoint
+        As of `vargfacenet.checkpoint.load_checkpoint`.
+
+    Returns
+    -------
+    Graph
+
+    Raises
+    ------
+    ExportError
+        For an operator, or a use of one, that has no form here.
+    """
+    operations, output = read_operations(checkpoint.symbol)
+    values = {name: value.asnumpy() for part in checkpoint[1:] for name, value in part.items()}
+    shapes = output_shapes(checkpoint.symbol, (2, *IMAGE_SHAPE))
+    nodes, constants = [], {name: np.float32(value) for name, value in values.items()}
+    for one in operations:
+        nodes += _FORMS[one.op](one, shapes, constants)
+    size = checkpoint.symbol.infer_shape(data=(2, *IMAGE_SHAPE))[1][0][1]
+    graph = Graph(nodes, constants, output, size)
+    fold_batch_norms(graph)
+    return graph
+
+
+def fold_batch_norms(graph):
+    """Makes each BN part of the convolution or product before it, where nothing else reads that.
+
+    In inference mode BN is ``scale * x + shift`` with ``scale = gamma / sqrt(var + eps)`` and ``shift = beta - scale *
+    mean``, for each channel [Ioffe and Szegedy, arXiv 1502.03167, algorithm 2]; computed in double precision.
+    """
+    readers, nodes = graph.readers(), graph.by_name()
+    for norm in [node for node in graph.nodes if node.op == "BatchNormalization"]:
+        before = nodes.get(norm.inputs[0])
+        if before is None or before.op not in ("Conv", "Gemm") or len(readers[before.name]) > 1:
+            continue
+        gamma, beta, mean, var = (graph.constants[name].astype(np.float64) for name in norm.inputs[1:])
+        scale = gamma / np.sqrt(var + norm.attrs["epsilon"])
+        weight = graph.constants[before.inputs[1]].astype(np.float64)
+        bias = graph.constants[before.inputs[2]].astype(np.float64) if len(before.inputs) > 2 else 0
+        before.name = norm.name
+        before.inputs[1:] = [f"{norm.name}_folded_weight", f"{norm.name}_folded_bias"]
+        folded = weight * scale.reshape(-1, *[1] * (weight.ndim - 1)), bias * scale + beta - scale * mean
+        graph.constants.update(zip(before.inputs[1:], map(np.float32, folded)))
+        graph.nodes.remove(norm)
+        nodes[norm.name] = before
+    graph.prune()
+
+
+def _convolution(one, shapes, constants):
+    attrs = one.attrs
+    if len(attrs["kernel"]) != 2:
+        raise ExportError(f"convolution {one.name!r} has kernel {attrs['kernel']}; those of pictures have two numbers")
+    size = {"kernel_shape": attrs["kernel"], "strides": attrs["stride"], "dilations": attrs["dilate"]}
+    pads = {"pads": [*attrs["pad"], *attrs["pad"]], "group": attrs["num_group"]}
+    return [Node("Conv", one.name, list(one.inputs), {**{k: list(v) for k, v in size.items()}, **pads})]
+
+
+def _batch_norm(one, shapes, constants):
+    x, gamma, *rest = one.inputs
+    if one.attrs["fix_gamma"]:
+        gamma = f"{one.name}_ones"
+        constants[gamma] = np.ones(shapes[rest[0]], np.float32)
+    return [Node("BatchNormalization", one.name, [x, gamma, *rest], {"epsilon": float(one.attrs["eps"])})]
+
+
+def _fully_connected(one, shapes, constants):
+    x, weight, *bias = one.inputs
+    nodes = []
+    if len(shapes[x]) != 2:
+        if not one.attrs["flatten"]:
+            raise ExportError(f"FullyConnected {one.name!r} is of data of shape {shapes[x]} and does not flatten it")
+        nodes.append(Node("Flatten", f"{one.name}_flat", [x], {"axis": 1}))
+        x = nodes[0].name
+    # Older runtimes want the third input.
+    if not bias:
+        bias = [f"{one.name}_zeros"]
+        constants[bias[0]] = np.zeros(shapes[weight][0], np.float32)
+    return [*nodes, Node("Gemm", one.name, [x, weight, *bias], {"transB": 1})]
+
+
+def _leaky(one, shapes, constants):
+    kind, x = one.attrs["act_type"], one.inputs[0]
+    if kind == "prelu":
+        slope = one.inputs[1]
+        # One slope a channel, which broadcasts from the right: (C, 1, 1) for pictures, (C,) for rows.
+        constants[slope] = constants[slope].reshape(-1, *[1] * (len(shapes[x]) - 2))
+        return [Node("PRelu", one.name, [x, slope])]
+    if kind in ("leaky", "elu"):
+        op = {"leaky": "LeakyRelu", "elu": "Elu"}[kind]
+        return [Node(op, one.name, [x], {"alpha": float(one.attrs["slope"])})]
+    raise ExportError(f"LeakyReLU {one.name!r} is of the kind {kind}; known are prelu, leaky and elu")
+
+
+def _activation(one, shapes, constants):
+    known = {"relu": "Relu", "sigmoid": "Sigmoid", "tanh": "Tanh", "softrelu": "Softplus", "softsign": "Softsign"}
+    if one.attrs["act_type"] not in known:
+        raise ExportError(
+            f"Activation {one.name!r} is of the kind {one.attrs['act_type']}; known are {', '.join(known)}"
+        )
+    return [Node(known[one.attrs["act_type"]], one.name, list(one.inputs))]
+
+
+def _pooling(one, shapes, constants):
+    attrs = one.attrs
+    kinds = {"avg": "AveragePool", "max": "MaxPool"}
+    if attrs["pool_type"] not in kinds or attrs["pooling_convention"] != "valid":
+        raise ExportError(
+            f"Pooling {one.name!r} is of the kind {attrs['pool_type']} with convention {attrs['pooling_convention']}; "
+            "known are avg and max with convention valid"
+        )
+    op = kinds[attrs["pool_type"]]
+    if attrs["global_pool"]:
+        return [Node(f"Global{op}", one.name, list(one.inputs))]
+    size = {"kernel_shape": list(attrs["kernel"]), "strides": list(attrs["stride"]), "pads": [*attrs["pad"]] * 2}
+    if op == "AveragePool":
+        size["count_include_pad"] = int(attrs["count_include_pad"])
+    return [Node(op, one.name, list(one.inputs), size)]
+
+
+def _plain(op, **attrs):
+    return lambda one, shapes, constants: [Node(op, one.name, list(one.inputs), dict(attrs))]
+
+
+def _scalar(op):
+    def form(one, shapes, constants):
+        constants[f"{one.name}_scalar"] = np.float32(one.attrs["scalar"])
+        return [Node(op, one.name, [one.inputs[0], f"{one.name}_scalar"])]
+
+    return form
+
+
+_FORMS = {
+    "Convolution": _convolution,
+    "BatchNorm": _batch_norm,
+    "FullyConnected": _fully_connected,
+    "LeakyReLU": _leaky,
+    "Activation": _activation,
+    "Pooling": _pooling,
+    "Flatten": _plain("Flatten", axis=1),
+    "add_n": _plain("Sum"),
+    "elemwise_add": _plain("Add"),
+    "elemwise_sub": _plain("Sub"),
+    "elemwise_mul": _plain("Mul"),
+    "broadcast_add": _plain("Add"),
+    "broadcast_sub": _plain("Sub"),
+    "broadcast_mul": _plain("Mul"),
+    "_plus_scalar": _scalar("Add"),
+    "_minus_scalar": _scalar("Sub"),
+    "_mul_scalar": _scalar("Mul"),
+    "_div_scalar": _scalar("Div"),
+}

@@ -1,0 +1,159 @@
+"""The demo's server: what it answers, what it refuses, and that it keeps nothing."""
+
+import contextlib
+import http.client
+import json
+import re
+import socket
+import struct
+import threading
+
+import numpy as np
+import pytest
+
+from tests.conftest import picture
+from tests.deploy.test_conversion import SMALL
+from tests.deploy.test_faces import empty_png
+from tests.train.tiny import save_random_checkpoint
+from tests.vargfacenet.test_commands import refused
+from vargfacenet.deploy import demo, load_model
+from vargfacenet.pictures import encode_jpeg, encode_png
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    prefix = save_random_checkpoint(tmp_path_factory.mktemp("model") / "model", "vargfacenet", **SMALL)
+    return load_model(prefix, threshold=0.5, batch_size=2)
+
+
+@pytest.fixture(scope="module")
+def address(model):
+    server = demo.make_server(model, port=0, describe=lambda result: "same" if result.same else "different")
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield server.server_address
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def ask(address, method, path, body=None, **headers):
+    """Status, headers and body of an answer."""
+    with contextlib.closing(http.client.HTTPConnection(*address, timeout=20)) as connection:
+        connection.request(method, path, body, headers)
+        response = connection.getresponse()
+        return response.status, response.headers, response.read()
+
+
+def compare(address, one, other, **headers):
+    status, _, body = ask(address, "POST", f"/compare?first={len(one)}", one + other, **headers)
+    return status, json.loads(body)
+
+
+def test_two_pictures_are_compared_and_shown_as_the_network_sees_them(address, model):
+    one, other = encode_png(picture(0, 0)), encode_png(picture(1, 0))
+    status, answer = compare(address, one, other)
+    assert status == 200
+    assert answer["cosine"] == pytest.approx(model.compare(one, other).cosine, abs=1e-6)
+    assert answer["verdict"] in ("same", "different")
+    assert answer["first"].startswith("data:image/png;base64,")
+    wide = np.zeros((112, 300, 3), np.uint8)
+    wide[:, 94:206] = picture(0, 0)
+    assert compare(address, one, encode_png(wide))[1]["cosine"] == pytest.approx(1, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("second", "message"),
+    [
+        (b"just text", "the second picture: 9 bytes that are no picture"),
+        (empty_png(10000, 5000), "the second picture is 10000x5000, 50.0 megapixels; at most 40 are taken"),
+        (encode_jpeg(picture(0, 0))[:3000], "the second picture is a JPEG that is cut before its end"),
+        (b"", "the second picture: 0 bytes that are no picture"),
+    ],
+)
+def test_what_is_no_picture_gets_a_clear_answer(address, second, message):
+    status, answer = compare(address, encode_png(picture(0, 0)), second)
+    assert (status, message in answer["error"]) == (422, True), answer
+
+
+def test_uploads_are_bounded(address):
+    status, answer = compare(address, b"x" * (demo.MOST_BYTES // 2), b"x" * (demo.MOST_BYTES // 2 + 1))
+    assert status == 413
+    assert "at most 16 are taken" in answer["error"]
+
+
+@pytest.mark.parametrize("query", ["", "?first=x", "?first=-1", "?first=100"])
+def test_a_request_without_two_pictures_is_refused(address, query):
+    assert ask(address, "POST", f"/compare{query}", b"abc")[0] == 400
+
+
+def test_other_sites_and_names_that_lead_here_are_refused(address):
+    one = encode_png(picture(0, 0))
+    assert compare(address, one, one, Origin="http://elsewhere.example")[0] == 403
+    assert compare(address, one, one, Host="rebound.example:8000")[0] == 403
+    assert compare(address, one, one, Origin=f"http://{address[0]}:{address[1]}")[0] == 200
+    assert ask(address, "GET", "/", Host="rebound.example")[0] == 403
+    assert ask(address, "GET", "/", Host="localhost:80")[0] == 200
+    assert ask(address, "GET", "/", Host="[::1]:80")[0] == 200
+    assert ask(address, "GET", "/", Host="[")[0] == 403
+
+
+def test_the_page_takes_nothing_from_elsewhere(address):
+    status, headers, page = ask(address, "GET", "/")
+    assert status == 200
+    assert "default-src 'none'" in headers["Content-Security-Policy"]
+    assert headers["Cache-Control"] == "no-store"
+    linked = re.findall(r'(?:src|href)="([^"]+)"', page.decode())
+    assert linked
+    for path in linked:
+        assert ask(address, "GET", f"/{path}")[0] == 200
+    assert b"http" not in page
+
+
+@pytest.mark.parametrize("path", ["/../setup.py", "/page/index.html", "/compare", "/favicon.ico", "//etc/passwd"])
+def test_there_are_no_other_pages(address, path):
+    assert ask(address, "GET", path)[0] == 404
+    assert ask(address, "POST", path.replace("compare", "other"), b"")[0] == 404
+
+
+def test_nothing_is_stored(address, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("builtins.open", lambda *a, **k: pytest.fail(f"opened {a}"))
+    one = encode_png(picture(0, 0))
+    assert compare(address, one, one)[0] == 200
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_browser_that_goes_away_is_no_traceback(address, capfd):
+    one = encode_png(picture(0, 0))
+    for _ in range(3):
+        with socket.create_connection(address) as connection:
+            head = (
+                f"POST /compare?first={len(one)} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {2 * len(one)}\r\n\r\n"
+            )
+            connection.sendall(head.encode() + one + one)
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    assert compare(address, one, one)[0] == 200
+    assert "Traceback" not in "".join(capfd.readouterr())
+
+
+def test_an_unforeseen_fault_is_one_line(address, model, caplog, monkeypatch):
+    def fail(*_):
+        raise RuntimeError("boom")
+
+    monkeypatch.setattr(model, "compare_faces", fail)
+    one = encode_png(picture(0, 0))
+    with pytest.raises(http.client.RemoteDisconnected):
+        compare(address, one, one)
+    assert "a request failed: RuntimeError: boom" in caplog.text
+    assert "Traceback" not in caplog.text
+
+
+def test_an_address_that_cannot_be_had_is_one_line(capsys, model, tmp_path):
+    prefix = save_random_checkpoint(tmp_path / "model", "vargfacenet", **SMALL)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        assert f"cannot listen on 127.0.0.1 port {port}: " in refused(capsys, "demo", prefix, "--port", port)
+    assert "--port=70000: expected" in refused(capsys, "demo", prefix, "--port", "70000")

@@ -1,0 +1,263 @@
+"""ONNX files: equal to stock MXNet for every network and form, readable by old runtimes, absent where not equal."""
+
+import json
+
+import mxnet as mx
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+
+from tests.deploy.test_conversion import SMALL, by_stock_calls
+from tests.train.tiny import save_random_checkpoint
+from tests.vargfacenet.test_commands import refused
+from vargfacenet.checkpoint import load_checkpoint
+from vargfacenet.commands import main
+from vargfacenet.deploy import export as export_module
+from vargfacenet.deploy.export import export_onnx
+from vargfacenet.deploy.graph import Graph, Node
+from vargfacenet.deploy.padding import pad_channels
+from vargfacenet.deploy.probe import relative_error
+from vargfacenet.deploy.runtime import OnnxEmbedder
+from vargfacenet.deploy.targets import TARGETS, merge_groups, prelu_as_convolutions, rewrite_for
+from vargfacenet.deploy.translate import translate
+from vargfacenet.errors import DataError, ExportError, SettingError, SetupError
+from vargfacenet.files import fingerprint
+
+NETWORKS = [
+    ("vargfacenet", {"units": (2, 2, 2), "embedding_size": 32}),
+    ("vargfacenet", {"activation": "tanh", "head_pooling": True, **SMALL}),
+    ("vargfacenet_insightface", SMALL),
+    ("resnet18", {"multiplier": 0.5, "use_se": True, "embedding_size": 32}),
+    ("resnet18", {"multiplier": 0.25, "embedding_size": 16}),
+    ("mobilefacenet", {}),
+]
+
+
+@pytest.fixture(scope="module")
+def pictures():
+    return np.random.RandomState(0).randint(0, 256, (3, 3, 112, 112)).astype(np.float32)
+
+
+@pytest.fixture(scope="module", params=NETWORKS, ids=lambda network: network[0])
+def checkpoint(request, tmp_path_factory):
+    """Random weights, scales of BN that some graphs fix at 1 and running statistics of no batch."""
+    network, options = request.param
+    return save_random_checkpoint(tmp_path_factory.mktemp("network") / "model", network, **options), network, options
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    return save_random_checkpoint(tmp_path_factory.mktemp("small") / "model", "vargfacenet", **SMALL)
+
+
+def run(path, pictures):
+    """Embeddings by onnxruntime, without this package."""
+    return onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"]).run(None, {"data": pictures})[0]
+
+
+@pytest.mark.parametrize("target", ["plain", "onnxruntime"])
+def test_every_network_in_every_form_embeds_as_stock_mxnet(checkpoint, target, tmp_path, pictures):
+    prefix, network, options = checkpoint
+    done = export_onnx(prefix, 0, tmp_path / "out.onnx", target=target)
+    assert done.network == (network, options)
+    expected = by_stock_calls(prefix, 0, pictures)
+    assert relative_error(run(tmp_path / "out.onnx", pictures), expected) < 1e-4
+    assert relative_error(run(tmp_path / "out.onnx", pictures[1:2]), expected[1:2]) < 1e-4
+    assert done.bytes == (tmp_path / "out.onnx").stat().st_size
+
+
+def test_openvino_embeds_as_stock_mxnet(checkpoint, tmp_path, pictures):
+    pytest.importorskip("openvino", reason="OpenVINO is not installed: pip install 'vargfacenet[openvino]'")
+    export_onnx(checkpoint[0], 0, tmp_path / "out.onnx", target="openvino")
+    found = OnnxEmbedder(tmp_path / "out.onnx", runtime="openvino").embed_batch(pictures)
+    assert relative_error(found, by_stock_calls(checkpoint[0], 0, pictures)) < 1e-4
+
+
+def test_a_file_is_one_that_old_runtimes_read(checkpoint, tmp_path):
+    export_onnx(checkpoint[0], 0, tmp_path / "out.onnx")
+    model = onnx.load(str(tmp_path / "out.onnx"))
+    onnx.checker.check_model(model, full_check=True)
+    assert (model.ir_version, [(one.domain, one.version) for one in model.opset_import]) == (6, [("", 11)])
+    assert [value.name for value in model.graph.input] == ["data"]
+    assert not {value.name for value in model.graph.input} & {value.name for value in model.graph.initializer}
+    sizes = [[d.dim_param or d.dim_value for d in v.type.tensor_type.shape.dim] for v in model.graph.output]
+    assert sizes == [["batch", load_checkpoint(checkpoint[0], 0).symbol.infer_shape(data=(1, 3, 112, 112))[1][0][1]]]
+    slopes = {node.input[1] for node in model.graph.node if node.op_type == "PRelu"}
+    constants = {value.name: value.dims for value in model.graph.initializer}
+    assert all(len(constants[name]) == 3 and list(constants[name][1:]) == [1, 1] for name in slopes)
+
+
+def test_bn_is_folded_away_where_a_convolution_is_before_it(tmp_path):
+    prefix = save_random_checkpoint(tmp_path / "model", "vargfacenet", **SMALL)
+    assert not any(node.op == "BatchNormalization" for node in translate(load_checkpoint(prefix, 0)).nodes)
+
+
+def test_a_file_says_what_it_is(small, tmp_path, pairs_file):
+    export_onnx(small, 0, tmp_path / "out.onnx", target="onnxruntime")
+    facts = OnnxEmbedder(tmp_path / "out.onnx").metadata
+    assert facts["network"] == "vargfacenet"
+    assert json.loads(facts["network_options"]) == {**SMALL, "units": [1, 2, 1]}
+    assert facts["checkpoint"] == fingerprint([f"{small}-symbol.json", f"{small}-0000.params"])
+    assert facts["target"] == "onnxruntime"
+    assert facts["input"] == "RGB, float32 (N, 3, 112, 112), 0..255"
+    assert "threshold" not in facts
+
+
+def test_export_scores_both_and_keeps_the_threshold(capsys, small, tmp_path, pairs_file, monkeypatch):
+    monkeypatch.setattr(export_module, "FAR", 0.25)
+    assert main(["export", str(small), str(tmp_path / "out.onnx"), "--verify", str(pairs_file)]) == 0
+    out = capsys.readouterr().out
+    rows = [line.split() for line in out.splitlines() if line.startswith("stripes")]
+    assert [row[1] for row in rows] == ["mxnet", "onnxruntime"]
+    assert rows[0][2:] == rows[1][2:]
+    facts = OnnxEmbedder(tmp_path / "out.onnx").metadata
+    assert json.loads(facts["accuracy"]) == {"stripes": pytest.approx(float(rows[0][2]), abs=1e-5)}
+    assert -1 < float(facts["threshold"]) < 1
+    assert facts["threshold_set"] == "stripes"
+
+
+@pytest.mark.parametrize(
+    "name", ["pre_fc1_weight", "embed_convx_bn_gamma", "vargface_head_conv1_act_gamma", "fc1_moving_var"]
+)
+def test_a_parameter_broken_on_the_way_fails_the_proof_and_leaves_no_file(small, tmp_path, monkeypatch, name):
+    def broken(checkpoint):
+        part = checkpoint.args if name in checkpoint.args else checkpoint.auxs
+        values = part[name].asnumpy()
+        values.flat[0] += 0.5
+        return translate(
+            checkpoint._replace(**{"args" if part is checkpoint.args else "auxs": {**part, name: mx.nd.array(values)}})
+        )
+
+    monkeypatch.setattr(export_module, "translate", broken)
+    with pytest.raises(
+        ExportError, match=r"differ from MXNet's: relative error .*e-0\d, allowed 1e-04; no file was left"
+    ):
+        export_onnx(small, 0, tmp_path / "out.onnx")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_failed_proof_leaves_the_file_of_before(small, tmp_path, monkeypatch):
+    (tmp_path / "out.onnx").write_text("before")
+    monkeypatch.setattr(export_module, "TOLERANCE", 1e-12)
+    with pytest.raises(ExportError):
+        export_onnx(small, 0, tmp_path / "out.onnx")
+    assert (tmp_path / "out.onnx").read_text() == "before"
+
+
+@pytest.mark.parametrize(
+    ("layer", "message"),
+    [
+        (lambda x: mx.sym.LRN(x, nsize=3), r"is a LRN, which is not known here; known are Activation, BatchNorm"),
+        (
+            lambda x: mx.sym.Pooling(x, kernel=(2, 2), pool_type="lp", p_value=2),
+            "attribute p_value=2, which is not known",
+        ),
+        (lambda x: mx.sym.Pooling(x, kernel=(2, 2), pool_type="sum"), "is of the kind sum with convention valid"),
+        (lambda x: mx.sym.LeakyReLU(x, act_type="gelu"), "is of the kind gelu; known are prelu, leaky and elu"),
+        (lambda x: mx.sym.split(x, num_outputs=3)[1], "is a SliceChannel, which is not known here"),
+    ],
+)
+def test_what_has_no_form_is_named(tmp_path, layer, message):
+    symbol = mx.sym.FullyConnected(layer(mx.sym.Variable("data") * 0.01), num_hidden=4, name="fc1")
+    shapes = dict(zip(symbol.list_arguments(), symbol.infer_shape(data=(1, 3, 112, 112))[0]))
+    args = {name: mx.nd.zeros(shape) for name, shape in shapes.items() if name != "data"}
+    mx.model.save_checkpoint(str(tmp_path / "model"), 0, symbol, args, {})
+    with pytest.raises(ExportError, match=message):
+        export_onnx(tmp_path / "model", 0, tmp_path / "out.onnx")
+    assert not (tmp_path / "out.onnx").exists()
+
+
+def _outputs(graph, pictures):
+    return onnxruntime.InferenceSession(graph.to_onnx(opset=11, ir_version=6).SerializeToString()).run(
+        None, {"data": pictures}
+    )[0]
+
+
+def _picture_graph(nodes, constants):
+    """`nodes` between the input and a mean over each channel."""
+    end = [Node("GlobalAveragePool", "mean", [nodes[-1].name]), Node("Flatten", "rows", ["mean"], {"axis": 1})]
+    channels = constants[nodes[-1].inputs[1]].shape[0]
+    return Graph([*nodes, *end], constants, "rows", channels)
+
+
+@pytest.mark.parametrize("highest", [0.9, 1.7])
+def test_prelu_is_rewritten_for_slopes_of_any_size_and_sign(pictures, highest):
+    slopes = np.float32([-0.5, 0.2, highest]).reshape(3, 1, 1)
+    middle = Node("Sub", "middle", ["data", "half"])
+    graph = _picture_graph(
+        [middle, Node("PRelu", "prelu", ["middle", "slope"])], {"slope": slopes, "half": np.float32(127.5)}
+    )
+    x = pictures - 127.5
+    expected = np.where(x > 0, x, slopes * x).mean(axis=(2, 3))
+    prelu_as_convolutions(graph)
+    assert "PRelu" not in {node.op for node in graph.nodes}
+    np.testing.assert_allclose(_outputs(graph, pictures), expected, rtol=1e-4, atol=1e-3)
+
+
+def test_groups_are_merged_and_channels_padded_without_changing_the_result(tmp_path, pictures):
+    """40 channels in five groups of 8: six groups of 8 after padding, three of 16 after merging."""
+    prefix = save_random_checkpoint(tmp_path / "model", "vargfacenet", units=(1, 1, 1), embedding_size=16)
+    graph = translate(load_checkpoint(prefix, 0))
+    expected = _outputs(graph, pictures)
+    groups = {node.name: node.attrs["group"] for node in graph.nodes if node.op == "Conv"}
+    assert pad_channels(graph, block=16)
+    merge_groups(graph)
+    after = {node.name: node.attrs["group"] for node in graph.nodes if node.op == "Conv"}
+    assert 5 in groups.values()
+    assert {after[name] for name, group in groups.items() if group == 5} == {3}
+    assert all(len(graph.constants[node.inputs[1]]) % 16 == 0 for node in graph.nodes if node.op == "Conv")
+    np.testing.assert_allclose(_outputs(graph, pictures), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_graph_whose_channels_meet_is_not_padded():
+    graph = _picture_graph([Node("LRN", "lrn", ["data", "size"])], {"size": np.zeros((3, 1), np.float32)})
+    assert not pad_channels(graph, block=16)
+
+
+def test_a_missing_package_is_named_with_its_command(monkeypatch, small, tmp_path):
+    monkeypatch.setitem(__import__("sys").modules, "onnxruntime", None)
+    with pytest.raises(SetupError, match=r"'onnxruntime' is missing .* pip install 'vargfacenet\[deploy\]'"):
+        export_onnx(small, 0, tmp_path / "out.onnx")
+
+
+def test_what_is_no_network_of_faces_is_refused(tmp_path, small):
+    (tmp_path / "text.onnx").write_text("hello")
+    with pytest.raises(
+        DataError, match=r"text.onnx is no ONNX file|onnxruntime does not take .*text.onnx|has 0 inputs"
+    ):
+        OnnxEmbedder(tmp_path / "text.onnx")
+    with pytest.raises(DataError, match="cannot read .*none.onnx"):
+        OnnxEmbedder(tmp_path / "none.onnx")
+    model = translate(load_checkpoint(small, 0)).to_onnx(opset=11, ir_version=6)
+    model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 1
+    with pytest.raises(DataError, match=r"takes \[1, 3, 112, 112\], expected any number of faces"):
+        OnnxEmbedder(model.SerializeToString())
+    with pytest.raises(SettingError, match="unknown runtime 'tensorflow'"):
+        OnnxEmbedder(b"", runtime="tensorflow")
+    with pytest.raises(SettingError, match="precision 'bf16': onnxruntime computes in float32"):
+        OnnxEmbedder(b"", precision="bf16")
+
+
+def test_mistakes_are_one_line(capsys, small, tmp_path):
+    assert "did you mean 'onnxruntime'" in refused(
+        capsys, "export", small, tmp_path / "x.onnx", "--target", "onnxruntim"
+    )
+    assert "no checkpoint file" in refused(capsys, "export", tmp_path / "no", tmp_path / "x.onnx")
+
+
+def test_the_checkpoint_of_2018_leaves_mxnet(real_faces, tmp_path):
+    done = export_onnx(real_faces / "teacher" / "model", 0, tmp_path / "out.onnx")
+    assert done.network == ("mobilefacenet", {})
+    assert done.error < 1e-4
+
+
+def test_targets_of_other_tools_are_one_of_two_forms(small):
+    graph = translate(load_checkpoint(small, 0))
+    forms = {
+        target: rewrite_for(graph, target).to_onnx(opset=11, ir_version=6).SerializeToString() for target in TARGETS
+    }
+    assert forms["openvino"] == forms["plain"]
+    assert forms["insightface"] == forms["onnxruntime"] != forms["plain"]
+    with pytest.raises(SettingError, match="unknown target 'tensorrt'"):
+        rewrite_for(graph, "tensorrt")

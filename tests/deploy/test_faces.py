@@ -1,0 +1,189 @@
+"""Embeddings and verdicts for services, the gallery, and the commands around them."""
+
+import struct
+import zlib
+
+import numpy as np
+import pytest
+
+from tests.conftest import picture
+from tests.deploy.test_conversion import SMALL, by_stock_calls
+from tests.train.tiny import save_random_checkpoint
+from tests.vargfacenet.test_commands import refused
+from vargfacenet.commands import main
+from vargfacenet.deploy import Gallery, export_onnx, face_of, load_model
+from vargfacenet.deploy.gallery import digest
+from vargfacenet.errors import DataError
+from vargfacenet.pictures import encode_jpeg, encode_png
+
+
+@pytest.fixture(scope="module")
+def prefix(tmp_path_factory):
+    return save_random_checkpoint(tmp_path_factory.mktemp("model") / "model", "vargfacenet", **SMALL)
+
+
+@pytest.fixture(scope="module")
+def onnx_file(prefix, tmp_path_factory):
+    path = tmp_path_factory.mktemp("onnx") / "model.onnx"
+    export_onnx(prefix, 0, path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def model(onnx_file):
+    return load_model(onnx_file, threshold=0.5)
+
+
+@pytest.fixture
+def people(tmp_path):
+    """A folder for each of two people with two pictures."""
+    for name, identity in (("Ann", 0), ("Bo", 1)):
+        (tmp_path / "people" / name).mkdir(parents=True)
+        for number in range(2):
+            (tmp_path / "people" / name / f"{number}.png").write_bytes(encode_png(picture(identity, number)))
+    return tmp_path / "people"
+
+
+def empty_png(width, height):
+    """The header of a picture of any size, in some dozens of bytes."""
+    header = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + header + struct.pack(">II", zlib.crc32(header), 0) + b"IDAT"
+
+
+def test_embeddings_are_those_of_picture_and_mirror_at_length_one(prefix, onnx_file):
+    faces = [picture(0, 0), picture(1, 0)]
+    pictures = np.stack(faces).transpose(0, 3, 1, 2).astype(np.float32)
+    both = by_stock_calls(prefix, 0, pictures) + by_stock_calls(prefix, 0, pictures[:, :, :, ::-1])
+    expected = both / np.linalg.norm(both, axis=1, keepdims=True)
+    for model in (load_model(onnx_file), load_model(prefix)):
+        np.testing.assert_allclose(model.embed(faces), expected, atol=1e-5)
+
+
+def test_compare_gives_the_cosine_and_a_verdict_at_the_threshold(model, onnx_file):
+    one, other = encode_png(picture(0, 0)), encode_png(picture(1, 0))
+    first, second = model.embed([picture(0, 0), picture(1, 0)])
+    result = model.compare(one, other)
+    assert result.cosine == pytest.approx(float(first @ second), abs=1e-6)
+    assert load_model(onnx_file, threshold=result.cosine - 1e-4).compare(one, other).same is True
+    assert load_model(onnx_file, threshold=result.cosine + 1e-4).compare(one, other).same is False
+    assert load_model(onnx_file).compare(one, other).same is None
+    assert model.compare(one, one).cosine == pytest.approx(1)
+
+
+def test_the_middle_square_is_taken_where_cropping_is_asked_for():
+    face = picture(0, 0)
+    wide = np.zeros((112, 200, 3), np.uint8)
+    wide[:, 44:156] = face
+    np.testing.assert_array_equal(face_of(encode_png(wide), "it", crop=True), face)
+    np.testing.assert_array_equal(face_of(encode_png(face), "it", crop=True), face)
+    twice = face.repeat(2, axis=0).repeat(2, axis=1)
+    np.testing.assert_array_equal(face_of(encode_png(twice), "it", crop=True), face)
+
+
+@pytest.mark.parametrize(
+    ("encoded", "message"),
+    [
+        (b"hello", "it: 5 bytes that are no picture"),
+        (b"", "it: 0 bytes that are no picture"),
+        (encode_jpeg(picture(0, 0))[:2000], "it is a JPEG that is cut before its end"),
+        (encode_png(np.zeros((50, 60, 3), np.uint8)), "it is 60x50 pixels, expected an aligned face of 112x112"),
+        (empty_png(10000, 5000), r"it is 10000x5000, 50.0 megapixels; at most 40 are taken"),
+        (empty_png(10000, 10000), r"it is 10000x10000, 100.0 megapixels; at most 40 are taken"),
+        (empty_png(100000, 50000), "it has far more than 40 megapixels"),
+        (empty_png(112, 112), "it: 41 bytes that are no picture"),
+    ],
+)
+def test_what_is_no_face_is_refused_before_it_is_decoded(recwarn, encoded, message):
+    with pytest.raises(DataError, match=message):
+        face_of(encoded, "it")
+    assert not recwarn.list
+
+
+def test_a_gallery_finds_a_person_by_another_picture(model, tmp_path):
+    faces = [picture(identity, number) for identity in range(3) for number in range(2)]
+    names = [name for name in ("Ann", "Bo", "Cy") for _ in range(2)]
+    marks = [digest(face.tobytes()) for face in faces]
+    gallery = Gallery(tmp_path / "gallery")
+    assert gallery.add(model, faces[:4], names[:4], marks[:4]) == 4
+    assert Gallery(tmp_path / "gallery").add(model, faces, names, marks) == 2
+    gallery = Gallery(tmp_path / "gallery")
+    assert gallery.names == names
+    query = picture(1, 50)
+    cosines = model.embed(faces) @ model.embed([query])[0]
+    expected = sorted({name: max(cosines[2 * i : 2 * i + 2]) for i, name in enumerate(("Ann", "Bo", "Cy"))}.items())
+    hits = gallery.search(model, query, top=3)
+    assert [hit.cosine for hit in hits] == sorted((hit.cosine for hit in hits), reverse=True)
+    assert sorted(hits) == [(name, pytest.approx(cosine, abs=1e-6)) for name, cosine in expected]
+    assert gallery.search(model, faces[2], top=1) == [("Bo", pytest.approx(1, abs=1e-6))]
+
+
+def test_a_gallery_is_of_one_network(model, prefix, tmp_path):
+    gallery = Gallery(tmp_path)
+    with pytest.raises(DataError, match="has no faces: add some with"):
+        gallery.search(model, picture(0, 0))
+    gallery.add(model, [picture(0, 0)], ["Ann"], ["a"])
+    other = load_model(prefix)
+    with pytest.raises(DataError, match="holds faces of another network"):
+        gallery.search(other, picture(0, 0))
+    with pytest.raises(DataError, match="holds faces of another network"):
+        gallery.add(other, [picture(0, 1)], ["Ann"], ["b"])
+
+
+@pytest.mark.parametrize("content", [b"", b"hello", b"PK\x03\x04 no archive"])
+def test_a_damaged_gallery_is_named(tmp_path, content):
+    (tmp_path / "gallery.npz").write_bytes(content)
+    with pytest.raises(DataError, match=r"gallery.npz is damaged or no gallery"):
+        Gallery(tmp_path)
+
+
+def test_embed_writes_names_and_unit_rows(capsys, onnx_file, people, tmp_path):
+    assert main(["embed", str(onnx_file), str(people), "--out", str(tmp_path / "out.npz")]) == 0
+    with np.load(tmp_path / "out.npz") as saved:
+        assert saved["names"].tolist() == [str(people / f"{name}.png") for name in ("Ann/0", "Ann/1", "Bo/0", "Bo/1")]
+        np.testing.assert_allclose(np.linalg.norm(saved["embeddings"], axis=1), 1, atol=1e-6)
+        assert saved["embeddings"].shape == (4, 16)
+    assert "16 numbers of each of 4 picture(s)" in capsys.readouterr().out
+
+
+def test_compare_prints_cosine_and_verdict(capsys, onnx_file, prefix, people):
+    pair = [str(people / "Ann" / "0.png"), str(people / "Ann" / "0.png")]
+    assert main(["compare", str(onnx_file), *pair]) == 0
+    assert "verdict  none: the model has no threshold; give --threshold, or export it" in capsys.readouterr().out
+    assert main(["compare", str(prefix), *pair, "--threshold", "0.9"]) == 0
+    out = capsys.readouterr().out
+    assert "cosine   1.0000\nverdict  one person (threshold 0.9000)" in out
+
+
+def test_gallery_commands_add_and_search(capsys, onnx_file, people, tmp_path):
+    folder = str(tmp_path / "gallery")
+    assert main(["gallery", "add", folder, str(onnx_file), str(people)]) == 0
+    assert main(["gallery", "add", folder, str(onnx_file), str(people / "Bo")]) == 0
+    out = capsys.readouterr().out
+    assert "4 added; 4 faces of 2 people" in out
+    assert "0 added, 2 were there already; 4 faces of 2 people" in out
+    assert main(["gallery", "search", folder, str(onnx_file), str(people / "Bo" / "1.png")]) == 0
+    assert capsys.readouterr().out.splitlines()[2].split() == ["Bo", "1.0000"]
+
+
+def test_mistakes_are_one_line(capsys, onnx_file, people, tmp_path):
+    image = people / "Ann" / "0.png"
+    (tmp_path / "empty").mkdir()
+    for arguments, message in (
+        (["embed", onnx_file, tmp_path / "empty", "--out", tmp_path / "x.npz"], "holds no pictures (.jpg"),
+        (["embed", tmp_path / "no.onnx", image, "--out", tmp_path / "x.npz"], "cannot read"),
+        (["embed", tmp_path / "no", image, "--out", tmp_path / "x.npz"], "no checkpoint file"),
+        (["compare", onnx_file, image, tmp_path / "none.png"], "cannot read"),
+        (["compare", onnx_file, image, image, "--threshold", "2"], "--threshold=2.0: expected between -1 and 1"),
+        (["compare", onnx_file, image, image, "--runtime", "onnx"], "did you mean 'onnxruntime'"),
+        (["gallery", "search", tmp_path / "none", onnx_file, image], "has no faces"),
+        (["gallery", "search", tmp_path, onnx_file, image, "--top", "0"], "--top=0: expected"),
+    ):
+        assert message in refused(capsys, *arguments)
+    assert not (tmp_path / "x.npz").exists()
+
+
+def test_a_threshold_that_is_no_number_is_named(prefix, tmp_path, monkeypatch):
+    monkeypatch.setattr("vargfacenet.deploy.export.metadata", lambda *_, **__: {"threshold": "high"})
+    export_onnx(prefix, 0, tmp_path / "model.onnx")
+    with pytest.raises(DataError, match="says 'high' where a number belongs"):
+        load_model(tmp_path / "model.onnx")

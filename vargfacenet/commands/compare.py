@@ -1,0 +1,41 @@
+"""``vargfacenet compare``: whether two pictures show one person."""
+
+from vargfacenet.commands.models import add_model_options, model_of
+from vargfacenet.options import check_range
+
+
+def add_parser(commands, common):
+    parser = commands.add_parser(
+        "compare",
+        parents=[common],
+        help="cosine of two faces, and a verdict",
+        description="Compares two aligned faces of 112x112. The verdict takes the threshold that 'vargfacenet export "
+        "--verify' left in an ONNX file, with the false accept rate it was measured at, or the one given.",
+    )
+    add_model_options(parser)
+    parser.add_argument("first", metavar="A", help="a picture")
+    parser.add_argument("second", metavar="B", help="another")
+    parser.add_argument(
+        "--threshold", type=float, metavar="COSINE", help="from which two faces are one person, -1 .. 1"
+    )
+    parser.set_defaults(run=run)
+
+
+def run(args):
+    from vargfacenet.files import read_bytes
+
+    if args.threshold is not None:
+        check_range("--threshold", args.threshold, -1, 1)
+    pictures = [read_bytes(path) for path in (args.first, args.second)]
+    result = model_of(args, threshold=args.threshold, batch_size=2).compare(*pictures, crop=args.crop)
+    print(f"cosine   {result.cosine:.4f}")
+    print(f"verdict  {verdict(result)}")
+    return 0
+
+
+def verdict(result):
+    """A Comparison in words."""
+    if result.same is None:
+        return "none: the model has no threshold; give --threshold, or export it with --verify SET.bin"
+    far = "" if result.far is None else f", at a false accept rate of {result.far:g}"
+    return f"{'one person' if result.same else 'different people'} (threshold {result.threshold:.4f}{far})"

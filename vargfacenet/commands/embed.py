@@ -1,0 +1,39 @@
+"""``vargfacenet embed``: embeddings of pictures, into a file."""
+
+from vargfacenet.commands.models import add_model_options, model_of, picture_files
+from vargfacenet.commands.output import progress
+
+
+def add_parser(commands, common):
+    parser = commands.add_parser(
+        "embed",
+        parents=[common],
+        help="embeddings of pictures, into an .npz",
+        description="Embeds aligned faces of 112x112, picture and mirror added as verification does, and writes an .npz "
+        "with 'names' (as given) and 'embeddings' (float32, one row each, length 1: cosines are products).",
+    )
+    add_model_options(parser)
+    parser.add_argument("images", metavar="IMAGES", nargs="+", help="pictures, or folders of them")
+    parser.add_argument("--out", required=True, metavar="F.npz", help="the file to write")
+    parser.set_defaults(run=run)
+
+
+def run(args):
+    import io
+
+    import numpy as np
+
+    from vargfacenet.deploy import face_of
+    from vargfacenet.files import atomic_path, read_bytes
+
+    files = picture_files(args.images)
+    model = model_of(args)
+    faces = [face_of(read_bytes(path), str(path), crop=args.crop) for path in files]
+    with progress(total=len(faces), unit="picture") as bar:
+        embeddings = model.embed(faces, progress=bar.update)
+    content = io.BytesIO()
+    np.savez(content, names=np.array([str(path) for path in files], np.str_), embeddings=embeddings)
+    with atomic_path(args.out) as temporary:
+        temporary.write_bytes(content.getvalue())
+    print(f"{args.out}: {embeddings.shape[1]} numbers of each of {len(files)} picture(s)")
+    return 0

@@ -1,0 +1,59 @@
+"""``vargfacenet gallery``: faces of known people in a folder, and who of them a picture shows."""
+
+from vargfacenet.commands.models import add_model_options, model_of, picture_files
+from vargfacenet.commands.output import print_table
+from vargfacenet.options import check_range
+
+
+def add_parser(commands, common):
+    parser = commands.add_parser(
+        "gallery",
+        parents=[common],
+        help="keep known faces, and search among them",
+        description="Keeps embeddings of known people's faces in a folder (the pictures are not kept) and searches it.",
+    )
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    add = actions.add_parser("add", parents=[common], help="add faces")
+    add.add_argument("folder", metavar="GALLERY", help="folder of the gallery, made where it is missing")
+    add_model_options(add)
+    add.add_argument("images", metavar="IMAGES", nargs="+", help="pictures, or folders of them")
+    add.add_argument("--name", help="whose faces these are (default: the name of the folder that each picture is in)")
+    add.set_defaults(run=run_add)
+    search = actions.add_parser("search", parents=[common], help="the people nearest to a face")
+    search.add_argument("folder", metavar="GALLERY", help="folder of the gallery")
+    add_model_options(search)
+    search.add_argument("image", metavar="IMAGE", help="a picture")
+    search.add_argument("--top", type=int, default=5, metavar="N", help="people to list (default 5)")
+    search.set_defaults(run=run_search)
+
+
+def run_add(args):
+    from vargfacenet.deploy import Gallery, face_of
+    from vargfacenet.deploy.gallery import digest
+    from vargfacenet.files import read_bytes
+
+    files = picture_files(args.images)
+    gallery, model = Gallery(args.folder), model_of(args)
+    pictures = [read_bytes(path) for path in files]
+    faces = [face_of(picture, str(path), crop=args.crop) for picture, path in zip(pictures, files)]
+    names = [args.name or path.resolve().parent.name for path in files]
+    added = gallery.add(model, faces, names, [digest(picture) for picture in pictures])
+    there = f", {len(files) - added} were there already" if added < len(files) else ""
+    print(f"{args.folder}: {added} added{there}; {len(gallery.names)} faces of {len(set(gallery.names))} people")
+    return 0
+
+
+def run_search(args):
+    from vargfacenet.deploy import Gallery, face_of
+    from vargfacenet.files import read_bytes
+
+    check_range("--top", args.top, 1, 1000)
+    gallery, model = Gallery(args.folder), model_of(args)
+    face = face_of(read_bytes(args.image), args.image, crop=args.crop)
+    hits = gallery.search(model, face, top=args.top)
+    if model.threshold is None:
+        print_table(["name", "cosine"], [[hit.name, f"{hit.cosine:.4f}"] for hit in hits])
+        return 0
+    rows = [[hit.name, f"{hit.cosine:.4f}", "yes" if hit.cosine >= model.threshold else "no"] for hit in hits]
+    print_table(["name", "cosine", f"reaches {model.threshold:.4f}"], rows)
+    return 0
