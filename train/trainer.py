@@ -69,10 +69,14 @@ class Trainer:
 
     def step(self, batch):
         """One update. Returns copies of the graph's outputs, not waited for: dict of name to NDArray."""
-        self._module.forward_backward(batch)
-        outputs = {name: output.copy() for name, output in zip(self._outputs, self._module.get_outputs())}
+        outputs = self._descend(batch)
         self._module.update()
         return outputs
+
+    def _descend(self, batch):
+        """Gives the parameters' gradients to the Module and copies of the outputs to the caller."""
+        self._module.forward_backward(batch)
+        return {name: output.copy() for name, output in zip(self._outputs, self._module.get_outputs())}
 
     def parameters(self):
         """Parameters and running statistics as they are now: two dicts of name to NDArray on the CPU."""
@@ -87,6 +91,9 @@ class Trainer:
     def state(self):
         """All that the next update depends on besides data: dict of ``arg:``, ``aux:`` and ``momentum:`` names."""
         args, auxs = self.parameters()
+        if len(self._devices) > 1:
+            # Each device has running statistics of its own. What is saved is their mean: this run goes on from it too.
+            self.set_parameters(args, auxs)
         state = {f"arg:{name}": value for name, value in args.items()}
         state.update({f"aux:{name}": value for name, value in auxs.items()})
         for name, index in self._momentum_indices().items():
