@@ -43,8 +43,7 @@ def margin_softmax(embedding, label, *, num_identities, embedding_size, m1=1.0, 
     cosines = mx.sym.FullyConnected(
         data=direction, weight=weight, num_hidden=num_identities, no_bias=True, flatten=False, name="fc7"
     )  # (N, num_identities)
-    true = mx.sym.clip(mx.sym.pick(cosines, label, axis=1), -COSINE_LIMIT, COSINE_LIMIT)  # (N,)
-    change = _with_margin(true, m1, m2) - m3 - true
+    change = margin_change(mx.sym.pick(cosines, label, axis=1), m1=m1, m2=m2, m3=m3)  # (N,)
     hits = mx.sym.one_hot(label, num_identities)  # (N, num_identities)
     logits = scale * (cosines + mx.sym.broadcast_mul(hits, mx.sym.expand_dims(change, axis=1)))
     return _loss_and_correct(logits, cosines, label)
@@ -56,13 +55,18 @@ def softmax(embedding, label, *, num_identities):
     return _loss_and_correct(logits, logits, label)
 
 
-def _with_margin(cosine, m1, m2):
+def margin_change(cosine, *, m1, m2, m3, operators=mx.sym):
+    """What the combined margin adds to the cosine of the true identity: Symbol or NDArray (N,) -> (N,).
+
+    `operators` is ``mx.sym`` or ``mx.nd``, as `cosine` is.
+    """
+    cosine = operators.clip(cosine, -COSINE_LIMIT, COSINE_LIMIT)
     if (m1, m2) == (1.0, 0.0):
-        return cosine
-    angle = m1 * mx.sym.arccos(cosine) + m2
-    turns = mx.sym.floor(angle / math.pi)
-    odd = turns - 2 * mx.sym.floor(turns / 2)
-    return (1 - 2 * odd) * mx.sym.cos(angle) - 2 * turns
+        return cosine - m3 - cosine
+    angle = m1 * operators.arccos(cosine) + m2
+    turns = operators.floor(angle / math.pi)
+    odd = turns - 2 * operators.floor(turns / 2)
+    return (1 - 2 * odd) * operators.cos(angle) - 2 * turns - m3 - cosine
 
 
 def _loss_and_correct(logits, scores, label):

@@ -42,3 +42,27 @@ def objective(*, identity=None, distillation=None, alpha=7.0):
         parts["identity_loss"] = identity[0]
     loss = mx.sym.MakeLoss(sum(terms[1:], terms[0]), name="loss")
     return mx.sym.Group([loss, *(mx.sym.BlockGrad(part, name=name) for name, part in parts.items())])
+
+
+def open_objective(embedding, *, distillation=None, alpha=7.0):
+    """What is left of the objective in the graph where the identity loss is computed outside of it.
+
+    Parameters
+    ----------
+    embedding : mx.sym.Symbol
+        (N, embedding_size); whoever computes the identity loss gives its gradient.
+    distillation, alpha
+        As in `objective`.
+
+    Returns
+    -------
+    mx.sym.Symbol
+        A group of outputs: ``embedding``; with a distillation loss, each (N,), ``distillation``, with alpha and a gradient
+        of 1 for each sample, and ``distillation_loss`` and ``cosine`` as in `objective`.
+    """
+    outputs = [mx.sym.identity(embedding, name="embedding")]
+    if distillation is not None:
+        outputs.append(mx.sym.MakeLoss(alpha * distillation[0], name="distillation"))
+        outputs.append(mx.sym.BlockGrad(distillation[0], name="distillation_loss"))
+        outputs.append(mx.sym.BlockGrad(distillation[1], name="cosine"))
+    return mx.sym.Group(outputs)

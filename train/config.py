@@ -14,6 +14,7 @@ from vargfacenet.symbols.distillation import DISTILLATION_LOSSES
 LOSSES = ("margin", "softmax", "none")
 DISTILLATIONS = ("none", *DISTILLATION_LOSSES)
 CLASSIFIERS = ("keep", "new")
+HEADS = ("dense", "sharded")
 SCHEDULES = ("step", "cosine")
 
 
@@ -33,6 +34,11 @@ class Config:
         Margins: factor of the angle, angle added (radians), cosine subtracted.
     scale : float
         Multiplies the cosines of the margin loss.
+    head : str
+        Where the classifier is: ``dense``, in the graph and whole on each device, or ``sharded``, outside of it, each
+        device with a slice of the identities.
+    sample_rate : float
+        Share of a shard's identities that takes part in an update, those of the batch among them; above 0 .. 1.
     distillation : str
         What is learned of the teacher: ``none``, ``angular`` (eq. 5 of the paper) or ``squared_cosine`` (eq. 4).
     alpha : float
@@ -86,6 +92,8 @@ class Config:
     m2: float = 0.5
     m3: float = 0.0
     scale: float = 64.0
+    head: str = "dense"
+    sample_rate: float = 1.0
     distillation: str = "none"
     alpha: float = 7.0
     teacher_mirror: bool = False
@@ -151,6 +159,7 @@ _AT_LEAST = {
     "lr_final": 0,
     "warmup_updates": 0,
     "scale": 1e-3,
+    "sample_rate": 1e-6,
     "m1": 1e-3,
     "m2": 0,
     "m3": 0,
@@ -179,6 +188,7 @@ _AT_MOST = {
     "weight_decay": 1,
     "clip_gradient": 1e6,
     "scale": 1000,
+    "sample_rate": 1,
     "m1": 4,
     "momentum": 0.9999,
     "seed": 2**32 - 1,
@@ -190,7 +200,13 @@ _AT_MOST = {
     "m2": 1.6,
     "m3": 1,
 }
-_CHOICES = {"loss": LOSSES, "distillation": DISTILLATIONS, "classifier": CLASSIFIERS, "schedule": SCHEDULES}
+_CHOICES = {
+    "loss": LOSSES,
+    "distillation": DISTILLATIONS,
+    "classifier": CLASSIFIERS,
+    "schedule": SCHEDULES,
+    "head": HEADS,
+}
 _UNITS = {"m2": "radians", "cutoff": "pixels", "shift": "pixels"}
 
 
@@ -230,6 +246,14 @@ def resolve(recipe, settings=None):
             raise unknown(name, getattr(config, name), choices)
     if config.loss == config.distillation == "none":
         raise SettingError("loss=none without distillation leaves nothing to learn: give --set distillation=angular")
+    if config.loss == "none" and (config.head, config.sample_rate) != ("dense", 1):
+        raise SettingError(
+            f"head={config.head} sample_rate={config.sample_rate:g}: loss=none has no classifier; leave both out"
+        )
+    if config.sample_rate < 1 and config.head != "sharded":
+        raise SettingError(
+            f"sample_rate={config.sample_rate:g} is of a classifier in shards: give --set head=sharded too"
+        )
     if config.mix and config.loss != "none":
         raise SettingError(
             f"mix={config.mix:g}: a picture of two faces has no one label; give --set loss=none, or mix=0"

@@ -18,8 +18,9 @@ from vargfacenet.files import write_text
 from vargfacenet.operators import runnable
 from vargfacenet.symbols.distillation import distillation
 from vargfacenet.symbols.heads import margin_softmax, softmax
-from vargfacenet.symbols.objective import objective
+from vargfacenet.symbols.objective import objective, open_objective
 from vargfacenet.train.callbacks import LOG, Follower, Keeper, Progress, Verifier, best_update, read_verifications
+from vargfacenet.train.classifier import Margin, OverStore, ShardedClassifier, ShardedTrainer
 from vargfacenet.train.cluster import ALONE
 from vargfacenet.train.schedule import learning_rate_schedule
 from vargfacenet.train.state import DATA, initial_state, load_state, saved_update, seed_random
@@ -137,29 +138,48 @@ def last_scores(generation):
 
 def make_trainer(config, embedding, num_identities, number, devices, first_update, cluster=ALONE):
     """The trainer of a generation, with freshly drawn weights."""
+    schedule = learning_rate_schedule(
+        lr=config.lr * (config.generation_lr if number > 1 else 1),
+        max_updates=config.max_updates,
+        schedule=config.schedule,
+        warmup_updates=config.warmup_updates,
+        lr_steps=config.lr_steps,
+        lr_factor=config.lr_factor,
+        lr_final=config.lr_final,
+    )
     rows = config.batch_size // cluster.size
     inputs = {"data": (rows, *IMAGE_SHAPE)}
     if config.distils:
         inputs["teacher"] = (rows, embedding_size_of(embedding))
-    return Trainer(
-        training_graph(embedding, config, num_identities, devices[0]),
-        data=inputs,
-        labels={"softmax_label": (rows,)} if config.loss != "none" else {},
+    options = {
+        "data": inputs,
+        "devices": devices,
+        "schedule": schedule,
+        "momentum": config.momentum,
+        "weight_decay": config.weight_decay,
+        "clip_gradient": config.clip_gradient,
+        "first_update": first_update,
+        "cluster": cluster,
+    }
+    graph = training_graph(embedding, config, num_identities, devices[0])
+    if config.head == "dense":
+        return Trainer(graph, labels={"softmax_label": (rows,)} if config.loss != "none" else {}, **options)
+    classifier = ShardedClassifier(
+        num_identities=num_identities,
+        embedding_size=embedding_size_of(embedding),
         devices=devices,
-        schedule=learning_rate_schedule(
-            lr=config.lr * (config.generation_lr if number > 1 else 1),
-            max_updates=config.max_updates,
-            schedule=config.schedule,
-            warmup_updates=config.warmup_updates,
-            lr_steps=config.lr_steps,
-            lr_factor=config.lr_factor,
-            lr_final=config.lr_final,
-        ),
+        margin=Margin(config.m1, config.m2, config.m3, config.scale) if config.loss == "margin" else None,
         momentum=config.momentum,
         weight_decay=config.weight_decay,
+        rescale=1 / config.batch_size,
         clip_gradient=config.clip_gradient,
-        first_update=first_update,
-        cluster=cluster,
+        sample_rate=config.sample_rate,
+        seed=config.seed,
+        exchange=OverStore(cluster),
+    )
+    classifier.initialise(config.seed, number)
+    return ShardedTrainer(
+        graph, classifier=classifier, labels={}, updates_before=(number - 1) * config.max_updates, **options
     )
 
 
@@ -167,12 +187,15 @@ def training_graph(embedding, config, num_identities, device=None):
     """The graph that is trained: the form of an embedding graph that runs on a device, with the losses that `config`
     asks for.
 
-    Its inputs are ``data``, with an identity loss ``softmax_label``, and with distillation ``teacher``, the teacher's
-    embeddings; its outputs are those of `vargfacenet.symbols.objective.objective`.
+    Its inputs are ``data``, with an identity loss in it ``softmax_label``, and with distillation ``teacher``, the teacher's
+    embeddings; its outputs are those of `vargfacenet.symbols.objective.objective`, or with the classifier in shards those
+    of `open_objective`.
     """
     student = runnable(embedding, for_training=True, device=device)
     identity = learned = None
-    if config.loss == "softmax":
+    if config.head == "sharded":
+        pass
+    elif config.loss == "softmax":
         identity = softmax(student, mx.sym.var("softmax_label"), num_identities=num_identities)
     elif config.loss == "margin":
         margins = {"m1": config.m1, "m2": config.m2, "m3": config.m3, "scale": config.scale}
@@ -181,7 +204,10 @@ def training_graph(embedding, config, num_identities, device=None):
         identity = margin_softmax(student, label, num_identities=num_identities, embedding_size=size, **margins)
     if config.distils:
         learned = distillation(student, mx.sym.var("teacher"), form=config.distillation)
-    symbol = objective(identity=identity, distillation=learned, alpha=config.alpha)
+    if config.head == "sharded":
+        symbol = open_objective(student, distillation=learned, alpha=config.alpha)
+    else:
+        symbol = objective(identity=identity, distillation=learned, alpha=config.alpha)
     if not config.decay_norm:
         internals = symbol.get_internals()
         for name in symbol.list_arguments():

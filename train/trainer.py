@@ -75,13 +75,14 @@ class Trainer:
     def step(self, batch):
         """One update. Returns copies of the graph's outputs, or their means where there are several workers, not waited
         for: dict of name to NDArray."""
-        self._module.forward_backward(batch)
-        outputs = {name: output.copy() for name, output in zip(self._outputs, self._module.get_outputs())}
+        outputs = self._descend(batch)
         self._module.update()
         return self._cluster.mean(outputs)
 
     def synchronise(self):
         """Gives every worker the mean of all workers' running statistics, as those of several devices are averaged.
+
+        All workers call it where the parameters are wanted, `state` included.
 
         Raises
         ------
@@ -97,15 +98,20 @@ class Trainer:
         self.set_parameters(args, auxs)
 
     def share_state(self):
-        """Gives every worker the state of worker 0."""
+        """Gives every worker what worker 0 has loaded, or else drawn."""
         if self._cluster.size == 1:
             return
-        state = self.state()
+        state = Trainer.state(self)
         names = self._cluster.share(sorted(state))
         for name in names:
             like = state[name if name in state else name.replace("momentum:", "arg:", 1)]
             state[name] = mx.nd.array(self._cluster.spread(like.asnumpy()))
-        self.load_state({name: state[name] for name in names})
+        Trainer.load_state(self, {name: state[name] for name in names})
+
+    def _descend(self, batch):
+        """Gives the parameters' gradients to the Module and copies of the outputs to the caller."""
+        self._module.forward_backward(batch)
+        return {name: output.copy() for name, output in zip(self._outputs, self._module.get_outputs())}
 
     def parameters(self):
         """Parameters and running statistics as they are now: two dicts of name to NDArray on the CPU."""
@@ -120,6 +126,9 @@ class Trainer:
     def state(self):
         """All that the next update depends on besides data: dict of ``arg:``, ``aux:`` and ``momentum:`` names."""
         args, auxs = self.parameters()
+        if len(self._devices) > 1:
+            # Each device has running statistics of its own. What is saved is their mean: this run goes on from it too.
+            self.set_parameters(args, auxs)
         state = {f"arg:{name}": value for name, value in args.items()}
         state.update({f"aux:{name}": value for name, value in auxs.items()})
         for name, index in self._momentum_indices().items():

@@ -138,16 +138,23 @@ def assert_alike(first, second):
         np.testing.assert_allclose(value, parameters(second)[name], rtol=1e-4, atol=1e-5, err_msg=name)
 
 
-def test_two_workers_train_as_two_devices_of_one_process_do(face_folder, tmp_path):
-    settings = {"max_updates": 4, "save_every": 2}
+@pytest.mark.parametrize("head", [{}, {"head": "sharded", "sample_rate": 0.5, "generations": 2, "classifier": "keep"}])
+def test_two_workers_train_as_two_devices_of_one_process_do(face_folder, tmp_path, head):
+    settings = {"max_updates": 4, "save_every": 2, **head}
     group = launched(face_folder, tmp_path / "workers", free_ports(), **settings)
     printed, _ = group.communicate(timeout=100)
     assert group.returncode == 0, printed
     train(tiny(**settings), data=face_folder, out=tmp_path / "devices", devices=BOTH)
     assert_alike(tmp_path / "workers", tmp_path / "devices")
-    ours, its = (read_log(tmp_path / name) for name in ("workers", "devices"))
+    last = "generation-2" if "generations" in head else ""
+    ours, its = (read_log(tmp_path / name / last) for name in ("workers", "devices"))
     assert [line["update"] for line in ours] == [2, 4]
     np.testing.assert_allclose([line["loss"] for line in ours], [line["loss"] for line in its], rtol=1e-4)
+    states = [mx.nd.load(str(tmp_path / name / last / "state.params")) for name in ("workers", "devices")]
+    classifiers = [{key: value for key, value in state.items() if ":fc7" in key} for state in states]
+    assert classifiers[0].keys() == classifiers[1].keys() != set()
+    for key, value in classifiers[0].items():
+        np.testing.assert_allclose(value.asnumpy(), classifiers[1][key].asnumpy(), rtol=1e-4, atol=1e-5, err_msg=key)
 
 
 def test_a_killed_worker_stops_the_others_and_one_process_goes_on_where_they_were(face_folder, tmp_path):

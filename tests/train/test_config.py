@@ -54,6 +54,13 @@ def test_settings_survive_their_json():
         ({"m2": 3}, "m2=3.0: expected between 0 and 1.6 radians"),
         ({"mirror": "perhaps"}, "mirror='perhaps': expected true or false"),
         ({"loss": "margins"}, "unknown loss 'margins': did you mean 'margin'"),
+        ({"head": "shard"}, "unknown head 'shard': did you mean 'sharded'"),
+        ({"head": "sharded", "sample_rate": 0}, "sample_rate=0.0: expected between 1e-06 and 1"),
+        ({"sample_rate": 0.1}, "sample_rate=0.1 is of a classifier in shards: give --set head=sharded too"),
+        (
+            {"head": "sharded", "loss": "none", "distillation": "angular"},
+            "head=sharded sample_rate=1: loss=none has no classifier",
+        ),
         ({"schedule": "cosin"}, "did you mean 'cosine'"),
         ({"warmup_updates": 10**7}, "expected fewer than max_updates"),
         ({"network": "vargfacenet2"}, "unknown network"),

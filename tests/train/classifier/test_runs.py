@@ -1,0 +1,151 @@
+"""Runs whose classifier is in shards: small, but whole."""
+
+import json
+
+import mxnet as mx
+import numpy as np
+import pytest
+
+from tests.train.tiny import parameters, stopped_after, tiny
+from vargfacenet.checkpoint import load_checkpoint
+from vargfacenet.commands import main
+from vargfacenet.train.config import Config
+from vargfacenet.train.generation import make_trainer, read_log
+from vargfacenet.train.run import train
+
+TWO = [mx.cpu(0), mx.cpu(1)]
+SHARDED = {"head": "sharded", "sample_rate": 0.5}
+
+
+@pytest.fixture
+def without_batch_statistics(monkeypatch):
+    """Each device takes BN's statistics of its own slice; without them the slices add up to the batch."""
+    build = Config.build_symbol
+
+    def fixed(self):
+        graph = json.loads(build(self).tojson())
+        for node in graph["nodes"]:
+            if node["op"] == "BatchNorm":
+                node["attrs"]["use_global_stats"] = "True"
+        return mx.sym.load_json(json.dumps(graph))
+
+    monkeypatch.setattr(Config, "build_symbol", fixed)
+
+
+def batch(config, identities):
+    random = np.random.RandomState(0)
+    data = [mx.nd.array(random.uniform(0, 255, (config.batch_size, 3, 112, 112)))]
+    if config.distils:
+        data.append(mx.nd.array(random.normal(size=(config.batch_size, 16))))
+    return mx.io.DataBatch(data, [mx.nd.array(random.randint(0, identities, config.batch_size))])
+
+
+def trained(config, devices, start=None, identities=7, updates=3):
+    """States before and after some updates, and the outputs of the last."""
+    trainer = make_trainer(config, config.build_symbol(), identities, 1, devices, 0)
+    if start is not None:
+        trainer.load_state(start)
+    before = {name: value.copy() for name, value in trainer.state().items()}
+    for _ in range(updates):
+        outputs = trainer.step(batch(config, identities))
+    return before, trainer.state(), {name: value.asnumpy() for name, value in outputs.items()}
+
+
+def as_dense(state):
+    """A state of a classifier in shards under the names of one in the graph."""
+    named = {name.replace("/0", ""): value.asnumpy() for name, value in state.items()}
+    return {name: value.reshape(-1) if name.endswith("bias") else value for name, value in named.items()}
+
+
+@pytest.mark.parametrize("loss", ["margin", "softmax"])
+@pytest.mark.parametrize("recipe", ["demo_student_scratch", "demo_student"])
+def test_training_is_that_of_the_dense_head(without_batch_statistics, recipe, loss):
+    settings = {"batch_size": 12, "loss": loss, "scale": 16.0, "alpha": 3.0, "generations": 1, "warmup_updates": 0}
+    settings["lr"] = 0.05 if loss == "margin" else 0.005
+    start, _, _ = trained(tiny(recipe, head="sharded", **settings), [mx.cpu(0)], updates=1)
+    _, expected, outputs = trained(
+        tiny(recipe, **settings), [mx.cpu(0)], {name: mx.nd.array(value) for name, value in as_dense(start).items()}
+    )
+    for devices in ([mx.cpu(0)], TWO, [*TWO, mx.cpu(2)]):
+        _, found, told = trained(tiny(recipe, head="sharded", **settings), devices, start)
+        assert set(told) == set(outputs)
+        for name, value in outputs.items():
+            np.testing.assert_allclose(told[name], value, rtol=1e-4, atol=1e-4, err_msg=name)
+        found = as_dense(found)
+        assert set(found) == set(expected)
+        for name, value in expected.items():
+            np.testing.assert_allclose(found[name], value.asnumpy(), rtol=1e-4, atol=1e-5, err_msg=name)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, face_folder, pairs_file, teacher):
+    out = tmp_path_factory.mktemp("run") / "out"
+    config = tiny("demo_student", generations=2, **SHARDED)
+    return train(config, data=face_folder, out=out, bins=[pairs_file], teacher=teacher, devices=TWO)
+
+
+def test_a_run_leaves_checkpoints_without_the_classifier_and_a_state_with_it(finished):
+    for one in finished.generations:
+        for name in ("latest", "best"):
+            load_checkpoint(one.out / name, 0)
+            assert not any("fc7" in key for key in parameters(one.out, name))
+        state = mx.nd.load(str(one.out / "state.params"))
+        assert state["arg:fc7_weight/0"].shape == state["momentum:fc7_weight/0"].shape == (4, 16)
+        assert state["momentum:fc7_weight/0"].asnumpy().any()
+        line = read_log(one.out)[-1]
+        assert {"loss", "identity_loss", "distillation_loss", "cosine", "accuracy", "lr"} <= set(line)
+        assert line["loss"] == pytest.approx(line["identity_loss"] + 64 * line["distillation_loss"], rel=1e-4)
+
+
+@pytest.mark.parametrize("stop", [4, 10])
+def test_a_run_stopped_in_any_generation_ends_as_the_unbroken_one(
+    finished, face_folder, pairs_file, teacher, tmp_path, stop
+):
+    config = tiny("demo_student", generations=2, **SHARDED)
+    arguments = {"data": face_folder, "out": tmp_path / "out", "bins": [pairs_file], "teacher": teacher, "devices": TWO}
+    with stopped_after(stop):
+        train(config, **arguments)
+    train(config, **arguments, resume=True)
+    for number in (1, 2):
+        whole, broken = (
+            mx.nd.load(str(out / f"generation-{number}" / "state.params")) for out in (finished.out, tmp_path / "out")
+        )
+        assert set(whole) == set(broken)
+        for name in whole:
+            np.testing.assert_array_equal(whole[name].asnumpy(), broken[name].asnumpy(), err_msg=name)
+
+
+@pytest.mark.parametrize("classifier", ["keep", "new"])
+def test_the_next_generation_keeps_the_classifier_or_draws_another(face_folder, teacher, tmp_path, classifier):
+    """An update of size 0 leaves in each generation what it began with."""
+    config = tiny(
+        "demo_student", generations=2, max_updates=1, warmup_updates=0, lr=0.0, classifier=classifier, head="sharded"
+    )
+    train(config, data=face_folder, out=tmp_path, teacher=teacher)
+    first, second = (mx.nd.load(str(tmp_path / f"generation-{n}" / "state.params")) for n in (1, 2))
+    kept = np.array_equal(first["arg:fc7_weight/0"].asnumpy(), second["arg:fc7_weight/0"].asnumpy())
+    assert kept == (classifier == "keep")
+
+
+def test_a_run_goes_on_with_another_number_of_devices(face_folder, tmp_path):
+    config = tiny(head="sharded")
+    with stopped_after(3):
+        train(config, data=face_folder, out=tmp_path, devices=TWO)
+    assert train(config, data=face_folder, out=tmp_path, resume=True).updates == 3
+
+
+def test_a_sharded_run_learns(face_folder, tmp_path):
+    settings = {"max_updates": 40, "warmup_updates": 4, "scale": 16, "m2": 0.1, **SHARDED}
+    train(tiny(**settings), data=face_folder, out=tmp_path, devices=TWO)
+    lines = read_log(tmp_path)
+    assert lines[-1]["loss"] < 0.6 * lines[0]["loss"]
+    assert lines[-1]["accuracy"] > 0.7
+
+
+def test_the_command_trains_on_two_devices(capsys, face_folder, tmp_path):
+    settings = ["multiplier=0.25", "units=1,1,1", "use_se=false", "embedding_size=16", "batch_size=8", "max_updates=2"]
+    command = ["train", "demo_student_scratch", "--data", str(face_folder), "--out", str(tmp_path / "out")]
+    command += ["--devices", "cpu:0,cpu:1", "--set", *settings, "head=sharded", "sample_rate=0.5"]
+    assert main(command) == 0
+    assert "latest checkpoint" in capsys.readouterr().out
+    assert json.loads((tmp_path / "out" / "config.json").read_text())["sample_rate"] == 0.5

@@ -1,0 +1,63 @@
+"""A trainer whose classifier is outside the graph."""
+
+from vargfacenet.train.trainer import Trainer
+
+
+class ShardedTrainer(Trainer):
+    """A Module that gives embeddings, and a classifier in shards that gives the identity loss and its gradient.
+
+    Parameters
+    ----------
+    symbol : mx.sym.Symbol
+        What `vargfacenet.symbols.objective.open_objective` gives.
+    classifier : ShardedClassifier
+        On the same devices.
+    first_update, updates_before : int
+        Updates of this schedule already behind, and those of earlier ones, which the classifier's sample counts too.
+    **options
+        The others of `Trainer`.
+    """
+
+    def __init__(self, symbol, *, classifier, first_update=0, updates_before=0, **options):
+        super().__init__(symbol, first_update=first_update, **options)
+        self._classifier, self._update, self._updates_before = classifier, first_update, updates_before
+        self._whole, self._given = {}, {}
+
+    def _descend(self, batch):
+        self._update += 1
+        self._module.forward(batch, is_train=True)
+        embedding, *others = self._module.get_outputs()
+        loss, correct, gradient = self._classifier.step(
+            embedding, batch.label[0], lr=self.schedule(self._update), update=self._updates_before + self._update
+        )
+        self._module.backward([gradient, *(other.ones_like() for other in others)])
+        named = {name: other.copy() for name, other in zip(self._outputs[1:], others)}
+        if not named:
+            return {"loss": loss, "accuracy": correct}
+        return {"loss": loss + named.pop("distillation"), "accuracy": correct, **named, "identity_loss": loss}
+
+    def state(self):
+        """As of `Trainer`, with the classifier; of several workers' as it was at the last `synchronise`."""
+        whole = self._classifier.state() if self._cluster.size == 1 else self._whole
+        return {**super().state(), **whole}
+
+    def load_state(self, state):
+        """As of `Trainer`; with several workers the classifier takes what it is given in `share_state`."""
+        own = {key: value for key, value in state.items() if key.partition(":")[2].startswith("fc7_")}
+        super().load_state({key: value for key, value in state.items() if key not in own})
+        if self._cluster.size > 1:
+            self._given = own
+        else:
+            self._classifier.load_state(own)
+
+    def synchronise(self):
+        super().synchronise()
+        if self._cluster.size > 1:
+            whole = self._classifier.state()  # all take part in it, and worker 0 keeps it
+            self._whole = whole if self._cluster.is_first else {}
+
+    def share_state(self):
+        super().share_state()
+        if self._cluster.share(bool(self._given)):
+            self._classifier.load_state(self._given)
+        self._given = {}
