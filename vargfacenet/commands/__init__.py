@@ -10,7 +10,7 @@ from vargfacenet import __version__
 from vargfacenet.environment import explain_import_failure
 from vargfacenet.errors import VarGFaceNetError
 
-COMMANDS = ("summary", "data", "teach", "train", "verify", "bench", "doctor")
+COMMANDS = ("summary", "data", "teach", "plan", "train", "verify", "bench", "doctor")
 DONE, BAD, REFUSED, INTERRUPTED = 0, 1, 2, 130
 
 
