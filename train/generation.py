@@ -183,7 +183,7 @@ def make_trainer(config, embedding, num_identities, number, devices, first_updat
     )
 
 
-def training_graph(embedding, config, num_identities, device=None):
+def training_graph(embedding, config, num_identities, device=None, *, tier=None):
     """The graph that is trained: the form of an embedding graph that runs on a device, with the losses that `config`
     asks for.
 
@@ -191,7 +191,7 @@ def training_graph(embedding, config, num_identities, device=None):
     embeddings; its outputs are those of `vargfacenet.symbols.objective.objective`, or with the classifier in shards those
     of `open_objective`.
     """
-    student = runnable(embedding, for_training=True, device=device)
+    student = runnable(embedding, for_training=True, device=device, tier=tier)
     identity = learned = None
     if config.head == "sharded":
         pass

@@ -175,20 +175,26 @@ class _Quiet:
     info = warning
 
 
-def parse_devices(text):
-    """``"cpu:0,cpu:1"`` as a list of mx.Context; SettingError or SetupError for what is none or is not there."""
-    devices = []
+def parse_names(text):
+    """``"cpu:0,cpu:1"`` as a list of (kind, number), there or not; SettingError for what is none."""
+    names = []
     for item in text.split(","):
         kind, _, number = item.strip().partition(":")
         if kind not in ("cpu", "gpu") or not ((number or "0").isdecimal() and int(number or 0) < 256):
             raise SettingError(f"device {item.strip()!r}: expected cpu:N or gpu:N, separated by commas")
-        devices.append(mx.Context(kind, int(number or 0)))
+        names.append((kind, int(number or 0)))
+    if len(set(names)) < len(names):
+        raise SettingError(f"devices {text!r}: the same one is given twice")
+    return names
+
+
+def parse_devices(text):
+    """``"cpu:0,cpu:1"`` as a list of mx.Context; SettingError or SetupError for what is none or is not there."""
+    devices = [mx.Context(*name) for name in parse_names(text)]
     gpus = mx.context.num_gpus()
     for device in devices:
         if device.device_type == "gpu" and device.device_id >= gpus:
             raise SetupError(f"device {device}: MXNet sees {gpus} GPU(s) here; 'vargfacenet doctor' says more")
-    if len({(device.device_type, device.device_id) for device in devices}) < len(devices):
-        raise SettingError(f"devices {text!r}: the same one is given twice")
     return devices
 
 

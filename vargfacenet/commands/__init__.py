@@ -14,6 +14,7 @@ COMMANDS = (
     "summary",
     "data",
     "teach",
+    "plan",
     "train",
     "launch",
     "verify",

@@ -1,0 +1,223 @@
+"""The plan of a run: closed forms, MXNet's own account of memory, and peaks of real runs."""
+
+import dataclasses
+import json
+import re
+
+import mxnet as mx
+import pytest
+
+from tests.train.tiny import tiny
+from vargfacenet import IMAGE_SHAPE
+from vargfacenet.commands import main
+from vargfacenet.errors import SettingError, TrainingError
+from vargfacenet.symbols.heads import margin_softmax, softmax
+from vargfacenet.symbols.objective import objective
+from vargfacenet.train import growth, measure, memory
+from vargfacenet.train.classifier.shard import BLOCK
+from vargfacenet.train.config import resolve
+from vargfacenet.train.growth import draw_growth, measure_growth, planned_bytes, write_growth
+from vargfacenet.train.measure import measure_classifier, measure_training
+from vargfacenet.train.plan import Place, fits, graph_bytes, make_plan, remedies
+
+PAPER = {"identities": 93_431, "images": 5_179_510}
+MILLION = {"identities": 1_000_000, "images": 50_000_000}
+
+
+def test_a_dense_classifier_by_hand():
+    found = memory.dense_classifier(1000, 512, 64)
+    assert found == (1000 * 512 * 4, 1000 * 512 * 4, 1000 * 512 * 4, 2 * 64 * 1000 * 4, 2 * 1000 * 512 * 4)
+    assert memory.dense_classifier(1000, 512, 64, bias=True, momentum=False) == (
+        1000 * 513 * 4,
+        1000 * 513 * 4,
+        0,
+        2 * 64 * 1000 * 4,
+        0,
+    )
+
+
+def test_the_largest_of_uneven_shards_by_hand():
+    found = memory.sharded_classifier(1001, 512, 64, shards=4)
+    assert (found.weights, found.momentum, found.logits) == (251 * 512 * 4, 251 * 512 * 4, 64 * 251 * 4)
+    assert found.gradient == 251 * 512 * 4  # less than a block
+    assert memory.sharded_classifier(1_000_000, 512, 64, shards=4).gradient == BLOCK * 512 * 4
+
+
+def test_a_sample_takes_its_share_of_logits_and_all_of_the_weights():
+    whole = memory.sharded_classifier(1_000_000, 512, 64, shards=1)
+    part = memory.sharded_classifier(1_000_000, 512, 64, shards=1, sample_rate=0.1)
+    assert part.logits == whole.logits // 10
+    assert part.weights == whole.weights == 1_000_000 * 512 * 4
+    # Positives beyond the share take part too.
+    assert memory.sharded_classifier(1000, 8, 64, shards=1, sample_rate=0.001).logits == 64 * 64 * 4
+
+
+def test_updates_and_epochs_by_hand():
+    assert memory.epochs(5_179_510, 512, 250_000) == (5_179_510 / 512, 250_000 * 512 / 5_179_510)
+    assert memory.input_bytes(3, 2, 5, 7) == 4 * 3 * (70 + 1)
+
+
+@pytest.mark.parametrize("kind", ["margin", "softmax"])
+def test_what_a_dense_head_computes_is_what_mxnet_plans(kind):
+    """Of the head's graph, by the executor's account, which counts whole megabytes."""
+    identities, size, batch = 20_000, 256, 128
+    data, label = mx.sym.FullyConnected(mx.sym.var("data"), num_hidden=size, name="before"), mx.sym.var("label")
+    if kind == "margin":
+        head = margin_softmax(data, label, num_identities=identities, embedding_size=size)
+    else:
+        head = softmax(data, label, num_identities=identities)
+    symbol = objective(identity=head)
+    shapes = {"data": (batch, size), "label": (batch,)}
+    wanted = {name: "null" if name in shapes else "write" for name in symbol.list_arguments()}
+    account = symbol.simple_bind(mx.cpu(), grad_req=wanted, **shapes).debug_str()
+    megabytes = int(next(line for line in account.splitlines() if "MB allocated" in line).split()[1])
+    expected = memory.dense_classifier(identities, size, batch, bias=kind == "softmax")
+    assert megabytes == pytest.approx((expected.logits + expected.work) / 2**20, rel=0.06)
+
+
+def test_activations_grow_with_the_batch_and_parameters_are_those_of_the_network():
+    symbol = mx.sym.Convolution(
+        mx.sym.var("data"), kernel=(3, 3), pad=(1, 1), num_filter=16, num_group=1, no_bias=True, name="c"
+    )
+    symbol = mx.sym.MakeLoss(mx.sym.Activation(symbol, act_type="tanh"))
+    numbers, eight = graph_bytes(symbol, 8)
+    assert numbers == 16 * 3 * 9
+    assert graph_bytes(symbol, 64)[1] == 8 * eight
+    assert eight >= 8 * 16 * IMAGE_SHAPE[1] * IMAGE_SHAPE[2] * 4  # at least the convolution's output
+
+
+def test_more_devices_and_machines_take_less_each():
+    config = resolve("student", {"head": "sharded"})
+    one, eight = (make_plan(config, Place("gpu", count), **MILLION) for count in (1, 8))
+    four_by_eight = make_plan(config, Place("gpu", 8, machines=4), **MILLION)
+    assert eight.device["classifier: weights"] * 8 == one.device["classifier: weights"]
+    assert eight.device["network: activations"] * 8 == one.device["network: activations"]
+    assert four_by_eight.device["classifier: logits"] * 32 == one.device["classifier: logits"]
+    assert one.updates_per_epoch == 50_000_000 / 512
+    assert one.epochs == 2 * 250_000 * 512 / 50_000_000
+
+
+def test_a_teacher_that_looks_at_each_picture_is_counted():
+    config, place = resolve("student"), Place("gpu", 8)
+    without, beside = (make_plan(config, place, teacher=teacher, **PAPER) for teacher in (None, "resnet18"))
+    assert beside.device["teacher"] > 0
+    assert beside.total == without.total + beside.device["teacher"]
+
+
+def test_every_remedy_fits():
+    config = resolve("student_scratch", {"batch_size": 64})
+    for place, kinds in (
+        (Place("gpu", 2, memory=5 << 30), ("head=sharded", "sample_rate", "batch_size", "devices")),
+        (Place("cpu", 1, memory=12 << 30), ("sample_rate",)),
+    ):
+        assert not fits(make_plan(config, place, **MILLION))
+        found = remedies(config, place, **MILLION)
+        assert found
+        assert all(fits(plan) for _, plan in found)
+        assert any(kind in words for kind in kinds for words, _ in found)
+
+
+def test_an_array_larger_than_mxnet_holds_is_refused():
+    config = resolve("student_scratch", {"batch_size": 64})
+    with pytest.raises(SettingError, match=r"5000000 identities .* head=dense .* array of 2560000000 numbers"):
+        make_plan(config, Place("gpu"), identities=5_000_000, images=10**8)
+    sharded = dataclasses.replace(config, head="sharded")
+    with pytest.raises(SettingError, match="head=sharded on 1 device"):
+        make_plan(sharded, Place("gpu"), identities=5_000_000, images=10**8)
+    make_plan(sharded, Place("gpu", 2), identities=5_000_000, images=10**8)
+
+
+def test_the_command_prints_a_plan_of_the_papers_recipe(capsys):
+    assert main(["plan", "student", "--devices", "8", "--set", "head=sharded"]) == 0
+    out = capsys.readouterr().out
+    assert "batch 512, 64 a device; 93,431 identities, 5,179,510 images" in out
+    assert "classifier: weights" in out
+    assert "10,116.2 updates an epoch; 500,000 updates are 49.4 epochs, 256,000,000 images" in out
+
+
+def test_the_command_takes_the_sizes_of_a_data_set(capsys, face_folder):
+    command = ["plan", "demo_student_scratch", "--data", str(face_folder), "--devices", "cpu:0", "--json"]
+    assert main(command) == 0
+    plan = json.loads(capsys.readouterr().out)
+    assert (plan["identities"], plan["images"], plan["updates_per_epoch"]) == (4, 24, 24 / 32)
+    assert plan["total"] == sum(plan["device"].values()) + sum(plan["host"].values())
+    assert plan["limit"] > 2**28
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--memory", "4"], r"each GPU needs .* GiB, there are 4.00 GiB; what would fit: .*head=sharded"),
+        (["--memory", "0.01"], "no batch, sample or number of devices tried would"),
+        (["--devices", "3"], r"batch_size=512: expected a multiple of the number of devices \(3\)"),
+        (["--devices", "cpu:0,gpu:0"], "expected CPUs or GPUs, not both"),
+        (["--devices", "0"], "--devices=0: expected between 1 and 1024"),
+        (["--identities", "0"], "--identities=0: expected between 1 and"),
+        (["--data", "x", "--images", "3"], "--identities and --images are those of --data"),
+        (["--teacher-network", "resnet18"], "student_scratch does not distil"),
+    ],
+)
+def test_what_does_not_fit_or_cannot_be_is_refused(capsys, arguments, message):
+    assert main(["plan", "student_scratch", "--devices", "8", *arguments]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("vargfacenet plan: error: ")
+    assert len(error.splitlines()) == 1
+    assert re.search(message, error)
+
+
+def test_a_measured_classifier_takes_what_it_must():
+    found = measure_classifier("sharded", 20_000, embedding_size=128, batch_size=16, updates=1)
+    assert 0 < found["quickest"] <= found["seconds"] <= found["slowest"]
+    assert 2 * 20_000 * 128 * 4 < found["bytes"] < planned_bytes("sharded", 20_000, embedding_size=128) + (48 << 20)
+
+
+def test_a_measurement_that_fails_says_why():
+    with pytest.raises(TrainingError, match="ended with status 1: KeyError: 'no such'"):
+        measure._in_process({"kind": "no such", "updates": 1})
+
+
+def test_growth_refuses_what_is_planned_over_its_limit_and_is_drawn(monkeypatch, tmp_path):
+    measured = []
+
+    def fake(head, count, **options):
+        measured.append((head, count))
+        return {"seconds": count / 1e6, "bytes": planned_bytes(head, count), "quickest": 0, "slowest": 0}
+
+    monkeypatch.setattr(growth, "measure_classifier", fake)
+    report = measure_growth([1000, 1_000_000], limit=8 << 30)
+    assert ("dense", 1000) in measured
+    assert ("dense", 1_000_000) not in measured
+    assert ("sharded", 1_000_000) in measured
+    refused = [run for run in report["runs"] if "seconds" not in run]
+    assert [(run["head"], run["planned"] > 8 << 30) for run in refused] == [("dense", True)]
+    write_growth(report, tmp_path / "growth.json")
+    draw_growth(json.loads((tmp_path / "growth.json").read_text()), tmp_path / "growth.png")
+    assert (tmp_path / "growth.png").read_bytes()[:4] == b"\x89PNG"
+
+
+MEASURED = [
+    ({"multiplier": 0.25, "units": "1,1,1", "batch_size": 24, "embedding_size": 128}, 1000, 1),
+    ({"multiplier": 0.25, "units": "1,1,1", "batch_size": 24, "embedding_size": 128}, 100_000, 2),
+    ({"batch_size": 16}, 2000, 1),
+    ({"batch_size": 16, "loss": "softmax"}, 50_000, 1),
+    ({"network": "resnet50", "batch_size": 8}, 2000, 1),
+    ({"multiplier": 0.5, "batch_size": 32, "embedding_size": 128, "head": "sharded"}, 300_000, 2),
+    ({"multiplier": 0.25, "batch_size": 32, "head": "sharded", "sample_rate": 0.1}, 300_000, 1),
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("settings", "identities", "devices"), MEASURED)
+def test_plans_are_within_15_percent_of_measured_peaks(settings, identities, devices):
+    settings = {**settings, "max_updates": 100, "warmup_updates": 0}
+    config = resolve("student_scratch", settings)
+    plan = make_plan(config, Place("cpu", devices), identities=identities, images=1000)
+    # The measured run is given one batch again and again.
+    planned = plan.total - plan.host["input"] + memory.input_bytes(config.batch_size, *IMAGE_SHAPE)
+    found = measure_training("student_scratch", settings, identities, devices=devices, updates=2)["bytes"]
+    assert planned == pytest.approx(found, rel=0.15), f"{planned / 2**20:.0f} MiB planned, {found / 2**20:.0f} measured"
+
+
+def test_a_plan_of_distillation_alone_has_no_classifier():
+    config = tiny("demo_student", loss="none")
+    assert not any("classifier" in name for name in make_plan(config, Place("cpu"), **PAPER).device)

@@ -1,0 +1,142 @@
+"""``vargfacenet plan``: what a run will take, before it is begun."""
+
+import contextlib
+import json
+
+from vargfacenet.commands.output import print_table
+from vargfacenet.options import check_range, split_assignments
+
+# MS1M-RetinaFace, for recipes at the paper's scale.
+_PAPER = {"identities": 93_431, "images": 5_179_510}
+_GIB = 1 << 30
+
+
+def add_parser(commands, common):
+    parser = commands.add_parser(
+        "plan",
+        parents=[common],
+        help="the memory and the updates that a run will take",
+        description="Says, without training, what a recipe takes on each device: network, activations, classifier, "
+        "optimizer, input; and how many updates a pass over the images has. Where it does not fit, says what would. "
+        "Not counted is what MXNet takes by itself: about 0.3 GiB on a CPU; on a GPU the CUDA context and cuDNN's "
+        "workspaces.",
+    )
+    parser.add_argument("recipe", metavar="RECIPE", help="such as student")
+    parser.add_argument(
+        "--devices", default="1", metavar="N|LIST", help="a number of GPUs (default 1), or a list such as cpu:0,cpu:1"
+    )
+    parser.add_argument("--machines", type=int, default=1, metavar="N", help="that train together (default 1)")
+    parser.add_argument("--data", nargs="+", metavar="DIR", help="training sets whose identities and images to take")
+    parser.add_argument("--identities", type=int, metavar="N", help="without --data (default: the paper's 93,431)")
+    parser.add_argument("--images", type=int, metavar="N", help="without --data (default: the paper's 5,179,510)")
+    parser.add_argument(
+        "--memory",
+        type=float,
+        metavar="GiB",
+        help="of a GPU, or of a machine whose CPUs train (default: as found here)",
+    )
+    parser.add_argument(
+        "--teacher-network",
+        metavar="NETWORK",
+        help="teacher that embeds each batch (default: its embeddings are stored)",
+    )
+    parser.add_argument(
+        "--set", nargs="+", action="extend", default=[], metavar="SETTING=VALUE", help="as of 'vargfacenet train'"
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    parser.set_defaults(run=run)
+
+
+def run(args):
+    from vargfacenet.errors import SettingError
+    from vargfacenet.train.config import resolve
+    from vargfacenet.train.plan import fits, make_plan, remedies
+
+    config = resolve(args.recipe, split_assignments(args.set))
+    place = _place(args)
+    data = _sizes(args)
+    teacher = args.teacher_network
+    if teacher and not config.distils:
+        raise SettingError(
+            f"--teacher-network {teacher}: {args.recipe} does not distil; give --set distillation=angular"
+        )
+    plan = make_plan(config, place, teacher=teacher, **data)
+    _print(args, config, place, data, plan)
+    if fits(plan):
+        return 0
+    words = [
+        f"{change} ({_gib(other.total)} GiB)" for change, other in remedies(config, place, teacher=teacher, **data)
+    ]
+    remedy = f"what would fit: {', or '.join(words)}" if words else "no batch, sample or number of devices tried would"
+    what = "each GPU needs" if place.kind == "gpu" else "the machine needs"
+    raise SettingError(f"{what} {_gib(plan.total)} GiB, there are {_gib(plan.limit)} GiB; {remedy}")
+
+
+def _place(args):
+    from vargfacenet.train.plan import Place, memory_here
+    from vargfacenet.train.trainer import parse_names
+
+    if args.devices.strip().isdecimal():
+        kind, count = "gpu", int(args.devices)
+    else:
+        names = parse_names(args.devices)
+        kinds = {kind for kind, _ in names}
+        kind, count = kinds.pop(), len(names)
+        if kinds:
+            from vargfacenet.errors import SettingError
+
+            raise SettingError(f"--devices {args.devices}: expected CPUs or GPUs, not both")
+    check_range("--devices", count, 1, 1024)
+    check_range("--machines", args.machines, 1, 1024)
+    if args.memory is not None:
+        check_range("--memory", args.memory, 0.001, 1e6, "GiB")
+        return Place(kind, count, args.machines, int(args.memory * _GIB))
+    return Place(kind, count, args.machines, memory_here(kind))
+
+
+def _sizes(args):
+    """Identities and images of the training set."""
+    from vargfacenet.commands.data import BUILTIN
+    from vargfacenet.errors import SettingError
+    from vargfacenet.train.config import is_demo
+    from vargfacenet.train.run import open_sets
+
+    given = {"identities": args.identities, "images": args.images}
+    if args.data:
+        if any(given.values()):
+            raise SettingError("--identities and --images are those of --data where it is given; leave them out")
+        with contextlib.closing(open_sets(args.data)) as records:
+            return {"identities": records.num_identities, "images": len(records)}
+    known = {"identities": BUILTIN["identities"], "images": BUILTIN["identities"] * BUILTIN["images"]}
+    sizes = {
+        name: given[name] if given[name] is not None else (known if is_demo(args.recipe) else _PAPER)[name]
+        for name in given
+    }
+    for name, value in sizes.items():
+        check_range(f"--{name}", value, 1, 10**12)
+    return sizes
+
+
+def _print(args, config, place, data, plan):
+    if args.json:
+        about = {"recipe": args.recipe, "devices": f"{place.devices} {place.kind}", "machines": place.machines}
+        print(json.dumps({**about, **data, "batch_size": config.batch_size, **plan._asdict()}, indent=1))
+        return
+    many = f" on each of {place.machines} machines" if place.machines > 1 else ""
+    print(f"{args.recipe} on {place.devices} {place.kind.upper()}(s){many}: batch {config.batch_size}, ", end="")
+    print(f"{config.batch_size // place.shards} a device; {data['identities']:,} identities, {data['images']:,} images")
+    print()
+    rows = [[name, f"{value / 2**20:,.1f}"] for name, value in plan.device.items() if value]
+    print_table(["on the fullest device" if place.devices > 1 else "on the device", "MiB"], rows)
+    print()
+    print_table(["on the host", "MiB"], [[name, f"{value / 2**20:,.1f}"] for name, value in plan.host.items()])
+    print()
+    of = "each GPU" if place.kind == "gpu" else "all devices and the host together"
+    print(f"{of}: {_gib(plan.total)} GiB" + (f" of {_gib(plan.limit)}" if plan.limit else ""))
+    updates = config.max_updates * config.generations
+    print(f"{plan.updates_per_epoch:,.1f} updates an epoch; {updates:,} updates are {plan.epochs:.1f} epochs, ", end="")
+    print(f"{updates * config.batch_size:,} images")
+
+
+def _gib(count):
+    return f"{count / _GIB:.2f}"
