@@ -1,6 +1,7 @@
 """How fast everything is here, beside its rivals, by rounds in which all take turns."""
 
 from vargfacenet.bench.contests import (
+    deployed,
     embedding,
     feeding,
     profile,
@@ -10,11 +11,12 @@ from vargfacenet.bench.contests import (
     waiting,
 )
 from vargfacenet.bench.report import contest_report, draw, machine, matrix_share, operator_table, table
-from vargfacenet.bench.rivals import pytorch_python
+from vargfacenet.bench.rivals import rival_python
 from vargfacenet.bench.rounds import take_turns
 
 __all__ = [
     "contest_report",
+    "deployed",
     "draw",
     "embedding",
     "feeding",
@@ -22,7 +24,7 @@ __all__ = [
     "matrix_share",
     "operator_table",
     "profile",
-    "pytorch_python",
+    "rival_python",
     "starting",
     "table",
     "take_turns",

@@ -7,7 +7,10 @@ import collections
 import os
 
 from vargfacenet import IMAGE_SHAPE
+from vargfacenet.bench.parameters import random_parameters
 from vargfacenet.bench.rounds import Contender
+from vargfacenet.checkpoint import save_checkpoint
+from vargfacenet.deploy.export import export_onnx
 from vargfacenet.environment import usable_cores
 from vargfacenet.operators.tiers import VARIABLE
 from vargfacenet.symbols import get_symbol
@@ -56,6 +59,33 @@ def embedding(network, options, *, batch_size, batches, tiers):
         name = f"MXNet's Module, {threads} thread{'s' if threads > 1 else ''}"
         contenders.append(Contender(name, "embed.py", {**work, "module": True}, {"OMP_NUM_THREADS": str(threads)}))
     return Contest(f"embedding, {network}, batch {batch_size}", "ms", contenders)
+
+
+def deployed(network, options, *, folder, batches, openvino=None):
+    """One picture at a time, out of MXNet: ONNX files in two forms by onnxruntime, by OpenVINO where its Python is named, and
+    what MXNet itself does."""
+    checkpoint = folder / "random"
+    symbol = get_symbol(network, **options)
+    save_checkpoint(checkpoint, 0, symbol, *random_parameters(symbol))
+    files = {target: str(folder / f"{target}.onnx") for target in ("plain", "onnxruntime")}
+    for target, path in files.items():
+        export_onnx(checkpoint, 0, path, target=target)
+    work = {"threads": usable_cores(), "batch_size": 1, "batches": batches}
+    contenders = [
+        Contender(f"onnxruntime, {form}", "embed_onnx.py", {**work, "path": files[target], "runtime": "onnxruntime"})
+        for form, target in (("rewritten", "onnxruntime"), ("plain", "plain"))
+    ]
+    if openvino:
+        theirs = {**work, "path": files["plain"], "runtime": "openvino"}
+        contenders += [
+            Contender(f"OpenVINO, {name}", "embed_onnx.py", {**theirs, "precision": name}, {}, str(openvino))
+            for name in ("f32", "bf16")
+        ]
+    inside = _work(network, options, 1, batches=batches)
+    contenders.append(Contender("MXNet, native operators", "embed.py", inside))
+    alone = {"OMP_NUM_THREADS": "1"}  # with more it fails, see `embedding`
+    contenders.append(Contender("MXNet's Module, 1 thread", "embed.py", {**inside, "module": True}, alone))
+    return Contest(f"out of MXNet, {network}, one picture", "ms", contenders)
 
 
 def feeding(data, records, *, batch_size, batches):

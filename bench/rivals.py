@@ -8,33 +8,34 @@ import sys
 from vargfacenet.errors import SetupError
 from vargfacenet.operators.library import cache_folder
 
-PYTORCH = ("torch==2.13.0", "numpy<2")
-_CPU_BUILDS = "https://download.pytorch.org/whl/cpu"  # PyPI's bring gigabytes of CUDA
+_PACKAGES = {
+    # PyPI's builds of PyTorch bring gigabytes of CUDA, those of this index do not.
+    "pytorch": ("torch==2.13.0", "numpy<2", "--extra-index-url", "https://download.pytorch.org/whl/cpu"),
+    "openvino": ("openvino==2026.4.1",),
+}
 
 log = logging.getLogger(__name__)
 
 
-def pytorch_python(*, install=True):
-    """The Python of an environment that has PyTorch.
+def rival_python(name, *, install=True):
+    """The Python of an environment that has a rival, ``pytorch`` or ``openvino``.
 
     Without `install`, None where it has not been made; with it, SetupError where it cannot be.
     """
-    folder = cache_folder() / "rivals" / PYTORCH[0]
+    packages = _PACKAGES[name]
+    folder = cache_folder() / "rivals" / packages[0]
     python, made = folder / "bin" / "python", folder / "made"
     if made.exists():
         return python
     if not install:
         return None
-    log.info("installing %s into %s", PYTORCH[0], folder)
+    log.info("installing %s into %s", packages[0], folder)
     shutil.rmtree(folder, ignore_errors=True)
-    install = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    for command in (
-        [sys.executable, "-m", "venv", str(folder)],
-        [*install, "--extra-index-url", _CPU_BUILDS, *PYTORCH],
-    ):
+    pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    for command in ([sys.executable, "-m", "venv", str(folder)], [*pip, *packages]):
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode:
             said = [line for line in done.stderr.splitlines() if line.strip()] or ["no word"]
-            raise SetupError(f"{PYTORCH[0]} cannot be installed into {folder}: {said[-1]}; leave --rivals out")
+            raise SetupError(f"{packages[0]} cannot be installed into {folder}: {said[-1]}; leave --rivals out")
     made.touch()
     return python

@@ -4,6 +4,7 @@ import mxnet as mx
 import numpy as np
 
 from vargfacenet import IMAGE_SHAPE
+from vargfacenet.bench.parameters import random_parameters
 from vargfacenet.eval.embed import Embedder
 from vargfacenet.symbols import get_symbol
 
@@ -30,10 +31,3 @@ def prepare(*, network, network_options, batch_size, batches, module=False):
         return {"items": batches * batch_size, "norm": float(np.linalg.norm(embeddings[0]))}
 
     return turn
-
-
-def random_parameters(symbol):
-    module = mx.mod.Module(symbol, label_names=None)
-    module.bind([("data", (2, *IMAGE_SHAPE))], for_training=False)
-    module.init_params(mx.init.Xavier(rnd_type="gaussian", factor_type="out", magnitude=2))
-    return module.get_params()

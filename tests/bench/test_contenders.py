@@ -37,6 +37,19 @@ def all_contests():
 
 @pytest.mark.parametrize("contest", all_contests(), ids=lambda contest: contest.title)
 def test_contenders_take_what_a_contest_gives(contest):
+    check_options(contest)
+
+
+def test_files_of_onnx_run_as_mxnet_does(tmp_path):
+    network = ("vargfacenet", NETWORKS["vargfacenet"])
+    contest = bench.deployed(*network, folder=tmp_path, batches=1, openvino="python")
+    check_options(contest)
+    rewritten, plain, *_ = contest.contenders
+    embed = runpy.run_path(str(CONTENDERS / "embed_onnx.py"))["prepare"]
+    assert embed(**rewritten.options)()["norm"] == pytest.approx(embed(**plain.options)()["norm"], rel=1e-4)
+
+
+def check_options(contest):
     for contender in contest.contenders:
         json.dumps(contender.options)
         tree = ast.parse((CONTENDERS / contender.file).read_text())
@@ -70,7 +83,7 @@ def test_all_ways_to_embed_give_the_same(native):
 
 @pytest.mark.parametrize("network", NETWORKS)
 def test_pytorch_trains_the_same_network(network, tmp_path):
-    python = bench.pytorch_python(install=False)
+    python = bench.rival_python("pytorch", install=False)
     if python is None:
         pytest.skip("PyTorch's environment is made by 'vargfacenet bench train --rivals'")
     # Dropout draws numbers, in each library its own.

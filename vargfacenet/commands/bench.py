@@ -12,6 +12,7 @@ KINDS = {
     "train": "training: images a second and memory, by tier of operators; how long it waits for data",
     "profile": "where the time of an update goes, operator by operator",
     "infer": "embedding: ms an image, in batches and one at a time",
+    "deploy": "one picture out of MXNet: onnxruntime and OpenVINO",
     "input": "images a second from record file to decoded, shuffled batch",
     "verify": "the ten-fold protocol",
     "start": "import and command line",
@@ -41,7 +42,7 @@ def add_parser(commands, common):
     parser.add_argument(
         "--rivals",
         action="store_true",
-        help="train with PyTorch too, which is installed into an environment of its own",
+        help="PyTorch and OpenVINO too, installed into environments of their own",
     )
     parser.add_argument("--data", metavar="DIR", help="training set to decode; 2,000 faces are drawn without one")
     parser.add_argument("--json", metavar="FILE", help="write the figures there too")
@@ -96,12 +97,11 @@ def _contests(args, kinds, options, stack):
     tiers = _tiers()
     training = {"batch_size": args.batch_size, "updates": args.updates}
     network = (args.network, options)
-    data = None
+    folder = pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory()))
     if "input" in kinds or "train" in kinds:
-        folder = pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory()))
         data = pathlib.Path(args.data) if args.data else _draw_set(folder / "set")
     if "train" in kinds:
-        pytorch = bench.pytorch_python() if args.rivals else None
+        pytorch = bench.rival_python("pytorch") if args.rivals else None
         yield bench.training(*network, **training, tiers=tiers, pytorch=pytorch)
         yield bench.waiting(*network, **training, data=data)
     if "profile" in kinds:
@@ -109,6 +109,9 @@ def _contests(args, kinds, options, stack):
     if "infer" in kinds:
         for batch_size, batches in ((args.batch_size, 4), (1, 20)):
             yield bench.embedding(*network, batch_size=batch_size, batches=batches, tiers=tiers)
+    if "deploy" in kinds:
+        openvino = bench.rival_python("openvino") if args.rivals else None
+        yield bench.deployed(*network, folder=folder, batches=20, openvino=openvino)
     if "input" in kinds:
         records = _plain_records(data, folder / "plain.rec")
         yield bench.feeding(data, records, batch_size=args.batch_size, batches=max(1, 6400 // args.batch_size))

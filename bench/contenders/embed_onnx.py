@@ -1,0 +1,37 @@
+"""Embeddings of a batch by a runtime of ONNX files, in an environment that needs nothing but the runtime."""
+
+import numpy as np
+
+
+def prepare(*, path, runtime, threads, batch_size, batches, precision="f32"):
+    """`runtime` is ``onnxruntime`` or ``openvino``; `precision`, ``f32`` or ``bf16``, is what OpenVINO computes in."""
+    pictures = np.random.RandomState(0).uniform(0, 255, (batch_size, 3, 112, 112)).astype(np.float32)
+    embed = {"onnxruntime": _onnxruntime, "openvino": _openvino}[runtime](path, threads, precision)
+
+    def turn():
+        for _ in range(batches):
+            embeddings = embed(pictures)
+        return {"items": batches * batch_size, "norm": float(np.linalg.norm(embeddings[0]))}
+
+    return turn
+
+
+def _onnxruntime(path, threads, precision):
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    return lambda pictures: session.run(None, {"data": pictures})[0]
+
+
+def _openvino(path, threads, precision):
+    import openvino
+
+    settings = {
+        "INFERENCE_NUM_THREADS": threads,
+        "PERFORMANCE_HINT": "LATENCY",
+        "INFERENCE_PRECISION_HINT": precision,
+    }
+    compiled = openvino.Core().compile_model(path, "CPU", settings)
+    return lambda pictures: np.array(compiled(pictures)[0])
