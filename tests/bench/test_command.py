@@ -51,9 +51,20 @@ def test_bench_of_the_start_finds_the_package_light(tmp_path):
     assert rows["vargfacenet --help"] < rows["import mxnet"]
 
 
+def test_bench_measures_classifiers_by_their_size(capsys, tmp_path):
+    path, plot = tmp_path / "growth.json", tmp_path / "growth.png"
+    assert main(["bench", "classifier", "--identities", "200", "--json", str(path), "--plot", str(plot)]) == 0
+    runs = json.loads(path.read_text())["runs"]
+    assert [(run["head"], run["sample_rate"]) for run in runs] == [("dense", 1.0), ("sharded", 1.0), ("sharded", 0.1)]
+    assert all(run["seconds"] > 0 for run in runs)
+    assert "sharded, 0.1 sampled" in capsys.readouterr().out
+    assert plot.read_bytes().startswith(b"\x89PNG")
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (["classifier", "train"], "classifier is measured by itself"),
         (["train", "--rounds", "0"], "--rounds=0: expected between 1 and"),
         (["trian"], "did you mean 'train'"),
         (["input", "--data", "/no/such"], "no record file /no/such"),

@@ -27,9 +27,14 @@ def add_parser(commands, common):
         description="Measures each contender in a process of its own, in rounds in which they take turns, so that what "
         "else the machine does touches all alike. Prints medians over the rounds, and how many times faster the first "
         "contender was in the same rounds.",
-        epilog="kinds: " + "; ".join(f"{kind} ({what})" for kind, what in KINDS.items()),
+        epilog="kinds: "
+        + "; ".join(f"{kind} ({what})" for kind, what in KINDS.items())
+        + "; classifier (seconds and memory "
+        "of an update by number of identities: dense, in shards, sampled)",
     )
-    parser.add_argument("kinds", metavar="KIND", nargs="*", help=f"of {', '.join(KINDS)}; all without one")
+    parser.add_argument(
+        "kinds", metavar="KIND", nargs="*", help=f"of {', '.join(KINDS)}; all these without one; or classifier"
+    )
     parser.add_argument("--network", default="vargfacenet", metavar="NAME", help="(default: %(default)s)")
     parser.add_argument(
         "--set", nargs="+", action="extend", default=[], metavar="OPTION=VALUE", help="such as multiplier=0.5"
@@ -45,6 +50,14 @@ def add_parser(commands, common):
         help="PyTorch and OpenVINO too, installed into environments of their own",
     )
     parser.add_argument("--data", metavar="DIR", help="training set to decode; 2,000 faces are drawn without one")
+    parser.add_argument(
+        "--identities",
+        type=int,
+        nargs="+",
+        default=[10_000, 100_000, 300_000, 1_000_000],
+        metavar="N",
+        help="sizes of the classifier (default: ten thousand to a million)",
+    )
     parser.add_argument("--json", metavar="FILE", help="write the figures there too")
     parser.add_argument("--plot", metavar="FILE", help="draw them there (PNG)")
     parser.set_defaults(run=run)
@@ -56,6 +69,8 @@ def run(args):
     from vargfacenet.symbols import get_symbol
 
     kinds = _kinds(args)
+    if "classifier" in kinds:
+        return _run_classifier(args)
     options = split_assignments(args.set)
     get_symbol(args.network, **options)  # which refuses what there is not
     reports = []
@@ -79,14 +94,42 @@ def run(args):
     return 0
 
 
+def _run_classifier(args):
+    """Without rounds: each size is long enough for itself."""
+    from vargfacenet.train.growth import draw_growth, measure_growth, write_growth
+    from vargfacenet.train.plan import memory_here
+
+    for count in args.identities:
+        check_range("--identities", count, 2, 1 << 24)
+    limit = memory_here("cpu") // 2
+    print(f"an update of 64 embeddings of 512; what is planned to take more than {limit / 2**30:.1f} GiB is left out")
+    total = len(args.identities) * 3
+    with progress(total=total, desc="classifiers", unit="size") as bar:
+        report = measure_growth(args.identities, limit=limit, progress=lambda _: bar.update())
+    rows = []
+    for run in report["runs"]:
+        found = [f"{run['seconds']:.3f}", f"{run['bytes'] / 2**30:.2f}"] if "seconds" in run else ["-", "-"]
+        name = run["head"] if run["sample_rate"] >= 1 else f"{run['head']}, {run['sample_rate']:g} sampled"
+        rows.append([name, f"{run['identities']:,}", *found, f"{run['planned'] / 2**30:.2f}"])
+    print_table(["classifier", "identities", "s an update", "GiB", "GiB planned"], rows)
+    if args.json:
+        write_growth(report, args.json)
+    if args.plot:
+        draw_growth(report, args.plot)
+    return 0
+
+
 def _kinds(args):
+    from vargfacenet.errors import SettingError
     from vargfacenet.options import unknown
 
     for option in ("batch_size", "rounds", "updates"):
         check_range(f"--{option.replace('_', '-')}", getattr(args, option), 1, 100000)
     for kind in args.kinds:
-        if kind not in KINDS:
-            raise unknown("kind of benchmark", kind, KINDS)
+        if kind not in (*KINDS, "classifier"):
+            raise unknown("kind of benchmark", kind, [*KINDS, "classifier"])
+    if "classifier" in args.kinds and len(args.kinds) > 1:
+        raise SettingError("classifier is measured by itself: leave the other kinds out")
     return args.kinds or list(KINDS)
 
 
