@@ -18,6 +18,7 @@ from vargfacenet.files import fingerprint
 from vargfacenet.train.cache import open_embeddings
 from vargfacenet.train.callbacks import mean_accuracy
 from vargfacenet.train.generation import embedding_size_of, finished_generation, train_generation
+from vargfacenet.train.precision import check_precision
 from vargfacenet.train.state import check_same_data, check_unused, is_finished, is_started, saved_update
 from vargfacenet.train.teacher import CachedTeacher, OnlineTeacher, check_embedding_size, teacher_scores
 from vargfacenet.train.trainer import check_devices
@@ -69,6 +70,7 @@ def train(config, *, data, out, bins=(), devices=None, resume=False, teacher=Non
     out, devices = pathlib.Path(out), devices or [mx.cpu()]
     config = fit_to_teacher(config, teacher)
     check_devices(config.batch_size, devices)
+    check_precision(config.precision, devices)
     pairs = read_sets(bins)
     with contextlib.closing(open_sets(data)) as records:
         prints = {pathlib.Path(path).stem: fingerprint([path]) for path in bins}
