@@ -89,6 +89,8 @@ def make_plan(config, place, *, identities, images, teacher=None):
     body = training_graph(embedding, dataclasses.replace(config, head="sharded"), 0, tier=tier)
     inputs = {"teacher": size} if config.distils else {}
     parameters, activations = graph_bytes(body, share, inputs)
+    if config.precision == "float16":
+        activations //= 2  # MXNet's account takes every number for one of four bytes
     network = memory.network(parameters, activations, momentum=bool(config.momentum))
     device = {f"network: {name}": value for name, value in network._asdict().items()}
     stored = (
