@@ -5,7 +5,7 @@ import mxnet as mx
 from vargfacenet.errors import SettingError
 
 
-def objective(*, identity=None, distillation=None, alpha=7.0):
+def objective(*, identity=None, distillation=None, alpha=7.0, scaled=False):
     """``L = L_identity + alpha * L_distillation`` of each sample, and its parts to look at.
 
     Parameters
@@ -16,13 +16,15 @@ def objective(*, identity=None, distillation=None, alpha=7.0):
         What `vargfacenet.symbols.distillation.distillation` gives.
     alpha : float
         Weight of the distillation loss; 7 by what is known of the paper. Where distillation is alone it scales the step.
+    scaled : bool
+        Whether the loss is given its gradient by whoever runs the graph, for `vargfacenet.train.precision.LossScale`.
 
     Returns
     -------
     mx.sym.Symbol
-        A group of outputs, each (N,): ``loss``, with a gradient of 1 for each sample; ``accuracy`` with an identity
-        loss, 1 or 0; ``distillation_loss`` (without alpha) and ``cosine`` with a distillation loss; ``identity_loss``
-        with both.
+        A group of outputs, each (N,): ``loss``, with a gradient of 1 for each sample unless scaled; ``accuracy`` with an
+        identity loss, 1 or 0; ``distillation_loss`` (without alpha) and ``cosine`` with a distillation loss;
+        ``identity_loss`` with both.
 
     Raises
     ------
@@ -40,29 +42,33 @@ def objective(*, identity=None, distillation=None, alpha=7.0):
         parts["distillation_loss"], parts["cosine"] = distillation[0], distillation[1]
     if len(terms) == 2:
         parts["identity_loss"] = identity[0]
-    loss = mx.sym.MakeLoss(sum(terms[1:], terms[0]), name="loss")
+    loss = _loss(sum(terms[1:], terms[0]), "loss", scaled)
     return mx.sym.Group([loss, *(mx.sym.BlockGrad(part, name=name) for name, part in parts.items())])
 
 
-def open_objective(embedding, *, distillation=None, alpha=7.0):
+def open_objective(embedding, *, distillation=None, alpha=7.0, scaled=False):
     """What is left of the objective in the graph where the identity loss is computed outside of it.
 
     Parameters
     ----------
     embedding : mx.sym.Symbol
         (N, embedding_size); whoever computes the identity loss gives its gradient.
-    distillation, alpha
+    distillation, alpha, scaled
         As in `objective`.
 
     Returns
     -------
     mx.sym.Symbol
         A group of outputs: ``embedding``; with a distillation loss, each (N,), ``distillation``, with alpha and a gradient
-        of 1 for each sample, and ``distillation_loss`` and ``cosine`` as in `objective`.
+        of 1 for each sample unless scaled, and ``distillation_loss`` and ``cosine`` as in `objective`.
     """
     outputs = [mx.sym.identity(embedding, name="embedding")]
     if distillation is not None:
-        outputs.append(mx.sym.MakeLoss(alpha * distillation[0], name="distillation"))
+        outputs.append(_loss(alpha * distillation[0], "distillation", scaled))
         outputs.append(mx.sym.BlockGrad(distillation[0], name="distillation_loss"))
         outputs.append(mx.sym.BlockGrad(distillation[1], name="cosine"))
     return mx.sym.Group(outputs)
+
+
+def _loss(values, name, scaled):
+    return mx.sym.identity(values, name=name) if scaled else mx.sym.MakeLoss(values, name=name)

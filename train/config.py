@@ -15,6 +15,7 @@ LOSSES = ("margin", "softmax", "none")
 DISTILLATIONS = ("none", *DISTILLATION_LOSSES)
 CLASSIFIERS = ("keep", "new")
 HEADS = ("dense", "sharded")
+PRECISIONS = ("float32", "float16")
 SCHEDULES = ("step", "cosine")
 
 
@@ -63,6 +64,10 @@ class Config:
         Whether weight decay also pulls on BN scales and PReLU slopes, as in the lineage.
     clip_gradient : float
         Largest absolute value of a gradient's entry, averaged over the batch; 0 for no limit.
+    precision : str
+        ``float32``, or on GPUs ``float16``, in which the network then computes; parameters and classifier stay float32.
+    loss_scale : float
+        With float16, what gradients are multiplied by at first; it is halved and doubled as they need.
     schedule : str
         ``step`` (times `lr_factor` at each of `lr_steps`) or ``cosine`` (down to `lr_final`).
     lr_steps : tuple of int
@@ -108,6 +113,8 @@ class Config:
     weight_decay: float = 5e-4
     decay_norm: bool = True
     clip_gradient: float = 0.0
+    precision: str = "float32"
+    loss_scale: float = 1024.0
     schedule: str = "step"
     lr_steps: typing.Sequence[int] = (100_000, 160_000, 220_000)
     lr_factor: float = 0.1
@@ -144,61 +151,34 @@ class Config:
 
 NETWORK_OPTIONS = ("embedding_size", "multiplier", "group_size", "units", "use_se", "activation", "head_pooling")
 
-_AT_LEAST = {
-    "alpha": 0,
-    "generations": 1,
-    "generation_lr": 0,
-    "batch_size": 1,
-    "max_updates": 1,
-    "seed": 0,
-    "lr": 0,
-    "momentum": 0,
-    "weight_decay": 0,
-    "clip_gradient": 0,
-    "lr_factor": 0,
-    "lr_final": 0,
-    "warmup_updates": 0,
-    "scale": 1e-3,
-    "sample_rate": 1e-6,
-    "m1": 1e-3,
-    "m2": 0,
-    "m3": 0,
-    "shift": 0,
-    "color_jitter": 0,
-    "cutoff": 0,
-    "compress": 0,
-    "mix": 0,
-    "verify_every": 1,
-    "save_every": 1,
-    "log_every": 1,
-}
-_AT_MOST = {
-    "alpha": 1e6,
-    "generations": 1000,
-    "generation_lr": 100,
-    "batch_size": 65_536,
-    "max_updates": 10**9,
-    "warmup_updates": 10**9,
-    "verify_every": 10**9,
-    "save_every": 10**9,
-    "log_every": 10**9,
-    "lr": 100,
-    "lr_factor": 1,
-    "lr_final": 100,
-    "weight_decay": 1,
-    "clip_gradient": 1e6,
-    "scale": 1000,
-    "sample_rate": 1,
-    "m1": 4,
-    "momentum": 0.9999,
-    "seed": 2**32 - 1,
-    "shift": 56,
-    "color_jitter": 1,
-    "cutoff": 112,
-    "compress": 1,
-    "mix": 1,
-    "m2": 1.6,
-    "m3": 1,
+_RANGES = {
+    "alpha": (0, 1000000.0),
+    "generations": (1, 1000),
+    "generation_lr": (0, 100),
+    "batch_size": (1, 65_536),
+    "max_updates": (1, 10**9),
+    "seed": (0, 2**32 - 1),
+    "lr": (0, 100),
+    "momentum": (0, 0.9999),
+    "weight_decay": (0, 1),
+    "clip_gradient": (0, 1000000.0),
+    "loss_scale": (1, 2**24),
+    "lr_factor": (0, 1),
+    "lr_final": (0, 100),
+    "warmup_updates": (0, 10**9),
+    "scale": (0.001, 1000),
+    "sample_rate": (1e-06, 1),
+    "m1": (0.001, 4),
+    "m2": (0, 1.6),
+    "m3": (0, 1),
+    "shift": (0, 56),
+    "color_jitter": (0, 1),
+    "cutoff": (0, 112),
+    "compress": (0, 1),
+    "mix": (0, 1),
+    "verify_every": (1, 10**9),
+    "save_every": (1, 10**9),
+    "log_every": (1, 10**9),
 }
 _CHOICES = {
     "loss": LOSSES,
@@ -206,6 +186,7 @@ _CHOICES = {
     "classifier": CLASSIFIERS,
     "schedule": SCHEDULES,
     "head": HEADS,
+    "precision": PRECISIONS,
 }
 _UNITS = {"m2": "radians", "cutoff": "pixels", "shift": "pixels"}
 
@@ -235,8 +216,8 @@ def resolve(recipe, settings=None):
         if name not in kinds:
             raise unknown("setting", name, kinds)
         values[name] = convert(name, value, kinds[name])
-        if name in _AT_LEAST:
-            check_range(name, values[name], _AT_LEAST[name], _AT_MOST.get(name), _UNITS.get(name, ""))
+        if name in _RANGES:
+            check_range(name, values[name], *_RANGES[name], _UNITS.get(name, ""))
     if "max_updates" in (settings or {}) and "warmup_updates" not in settings:
         # A run cut short by hand warms up for no more than a tenth of it.
         values["warmup_updates"] = min(values.get("warmup_updates", 0), values["max_updates"] // 10)

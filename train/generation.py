@@ -15,13 +15,14 @@ from vargfacenet import IMAGE_SHAPE
 from vargfacenet.data import Augmentation, FaceIterator
 from vargfacenet.errors import TrainingError
 from vargfacenet.files import write_text
-from vargfacenet.operators import runnable
+from vargfacenet.operators import in_half_precision, runnable
 from vargfacenet.symbols.distillation import distillation
 from vargfacenet.symbols.heads import margin_softmax, softmax
 from vargfacenet.symbols.objective import objective, open_objective
 from vargfacenet.train.callbacks import LOG, Follower, Keeper, Progress, Verifier, best_update, read_verifications
 from vargfacenet.train.classifier import Margin, OverStore, ShardedClassifier, ShardedTrainer
 from vargfacenet.train.cluster import ALONE
+from vargfacenet.train.precision import LossScale, check_precision
 from vargfacenet.train.schedule import learning_rate_schedule
 from vargfacenet.train.state import DATA, initial_state, load_state, saved_update, seed_random
 from vargfacenet.train.trainer import Trainer
@@ -147,6 +148,7 @@ def make_trainer(config, embedding, num_identities, number, devices, first_updat
         lr_factor=config.lr_factor,
         lr_final=config.lr_final,
     )
+    check_precision(config.precision, devices)
     rows = config.batch_size // cluster.size
     inputs = {"data": (rows, *IMAGE_SHAPE)}
     if config.distils:
@@ -160,6 +162,7 @@ def make_trainer(config, embedding, num_identities, number, devices, first_updat
         "clip_gradient": config.clip_gradient,
         "first_update": first_update,
         "cluster": cluster,
+        "loss_scale": LossScale(config.loss_scale) if config.precision == "float16" else None,
     }
     graph = training_graph(embedding, config, num_identities, devices[0])
     if config.head == "dense":
@@ -192,6 +195,9 @@ def training_graph(embedding, config, num_identities, device=None, *, tier=None)
     of `open_objective`.
     """
     student = runnable(embedding, for_training=True, device=device, tier=tier)
+    scaled = config.precision == "float16"
+    if scaled:
+        student = in_half_precision(student, data_shape=(2, *IMAGE_SHAPE))
     identity = learned = None
     if config.head == "sharded":
         pass
@@ -205,9 +211,9 @@ def training_graph(embedding, config, num_identities, device=None, *, tier=None)
     if config.distils:
         learned = distillation(student, mx.sym.var("teacher"), form=config.distillation)
     if config.head == "sharded":
-        symbol = open_objective(student, distillation=learned, alpha=config.alpha)
+        symbol = open_objective(student, distillation=learned, alpha=config.alpha, scaled=scaled)
     else:
-        symbol = objective(identity=identity, distillation=learned, alpha=config.alpha)
+        symbol = objective(identity=identity, distillation=learned, alpha=config.alpha, scaled=scaled)
     if not config.decay_norm:
         internals = symbol.get_internals()
         for name in symbol.list_arguments():

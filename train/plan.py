@@ -14,6 +14,7 @@ from vargfacenet.operators import choose_tier, runnable
 from vargfacenet.symbols import get_symbol
 from vargfacenet.train import memory
 from vargfacenet.train.generation import embedding_size_of, training_graph
+from vargfacenet.train.precision import check_precision
 from vargfacenet.train.trainer import check_devices
 
 _PICTURES = 16  # for which graphs are bound; their memory is proportional to the batch
@@ -77,9 +78,10 @@ def make_plan(config, place, *, identities, images, teacher=None):
     Raises
     ------
     SettingError
-        Where a batch does not divide, or an array is larger than MXNet allows.
+        Where a batch does not divide, CPUs are to compute in float16, or an array is larger than MXNet allows.
     """
     check_devices(config.batch_size, [None] * place.shards)
+    check_precision(config.precision, [mx.Context(place.kind)])
     share = config.batch_size // place.shards
     embedding = config.build_symbol()
     size = embedding_size_of(embedding)
@@ -87,6 +89,8 @@ def make_plan(config, place, *, identities, images, teacher=None):
     body = training_graph(embedding, dataclasses.replace(config, head="sharded"), 0, tier=tier)
     inputs = {"teacher": size} if config.distils else {}
     parameters, activations = graph_bytes(body, share, inputs)
+    if config.precision == "float16":
+        activations //= 2  # MXNet's account takes every number for one of four bytes
     network = memory.network(parameters, activations, momentum=bool(config.momentum))
     device = {f"network: {name}": value for name, value in network._asdict().items()}
     stored = (

@@ -19,6 +19,7 @@ from vargfacenet.train.cache import open_embeddings
 from vargfacenet.train.callbacks import mean_accuracy
 from vargfacenet.train.cluster import ALONE
 from vargfacenet.train.generation import embedding_size_of, finished_generation, train_generation
+from vargfacenet.train.precision import check_precision
 from vargfacenet.train.state import check_same_data, check_unused, is_finished, is_started, saved_update
 from vargfacenet.train.teacher import CachedTeacher, OnlineTeacher, check_embedding_size, teacher_scores
 from vargfacenet.train.trainer import check_devices
@@ -75,6 +76,7 @@ def train(config, *, data, out, bins=(), devices=None, resume=False, teacher=Non
     cluster.report("preparing")
     config = fit_to_teacher(config, teacher)
     check_devices(config.batch_size, devices, cluster.size)
+    check_precision(config.precision, devices)
     bins = bins if cluster.is_first else ()
     pairs = read_sets(bins)
     with contextlib.closing(open_sets(data)) as records:

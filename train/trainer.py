@@ -28,6 +28,8 @@ class Trainer:
         Updates already behind; a state is loaded with `load_state`.
     cluster : Cluster
         The workers that train together, each with its part of the batch; this one alone by default.
+    loss_scale : LossScale, optional
+        Multiplies the gradient of each loss; the graph is one whose losses are given theirs (``scaled``).
     """
 
     def __init__(
@@ -43,6 +45,7 @@ class Trainer:
         clip_gradient=0.0,
         first_update=0,
         cluster=ALONE,
+        loss_scale=None,
     ):
         batch_size = next(iter(data.values()))[0]
         if batch_size % len(devices):
@@ -51,6 +54,7 @@ class Trainer:
             )
         self.schedule = schedule
         self._cluster = cluster
+        self._update, self._rescale, self._loss_scale = first_update, 1 / (batch_size * cluster.size), loss_scale
         self._devices = devices
         self._outputs = [name[: -len("_output")] for name in symbol.list_outputs()]
         self._module = mx.mod.Module(
@@ -59,11 +63,12 @@ class Trainer:
         self._module.bind(list(data.items()), list(labels.items()) or None)
         self._module.init_params(mx.init.Xavier(rnd_type="gaussian", factor_type="out", magnitude=2))
         optimizer = {
-            "lr_scheduler": schedule,
+            # An update that the loss scale leaves out counts too.
+            "lr_scheduler": lambda _: schedule(self._update),
             "momentum": momentum,
             "wd": weight_decay,
             "begin_num_update": first_update,
-            "rescale_grad": 1 / (batch_size * cluster.size),
+            "rescale_grad": self._rescale,
         }
         if clip_gradient:
             optimizer["clip_gradient"] = clip_gradient
@@ -75,8 +80,14 @@ class Trainer:
     def step(self, batch):
         """One update. Returns copies of the graph's outputs, or their means where there are several workers, not waited
         for: dict of name to NDArray."""
+        self._update += 1
         outputs = self._descend(batch)
-        self._module.update()
+        if self._loss_scale is None:
+            self._module.update()
+        else:
+            self._module._optimizer.rescale_grad = self._rescale / self._loss_scale.value
+            if self._loss_scale.admits(self._gradients(), agree=self._cluster.all):
+                self._module.update()
         return self._cluster.mean(outputs)
 
     def synchronise(self):
@@ -110,8 +121,20 @@ class Trainer:
 
     def _descend(self, batch):
         """Gives the parameters' gradients to the Module and copies of the outputs to the caller."""
-        self._module.forward_backward(batch)
-        return {name: output.copy() for name, output in zip(self._outputs, self._module.get_outputs())}
+        self._module.forward(batch, is_train=True)
+        outputs = self._module.get_outputs()
+        self._module.backward(None if self._loss_scale is None else self._heads(outputs))
+        return {name: output.copy() for name, output in zip(self._outputs, outputs)}
+
+    def _heads(self, outputs):
+        """The gradients of outputs that are losses, or need none."""
+        value = 1.0 if self._loss_scale is None else self._loss_scale.value
+        return [mx.nd.full(output.shape, value, ctx=output.context) for output in outputs]
+
+    def _gradients(self):
+        """Gradients by device (list of lists of NDArray)."""
+        by_parameter = [arrays for arrays in self._module._exec_group.grad_arrays if arrays[0] is not None]
+        return [list(arrays) for arrays in zip(*by_parameter)]
 
     def parameters(self):
         """Parameters and running statistics as they are now: two dicts of name to NDArray on the CPU."""
@@ -135,6 +158,8 @@ class Trainer:
             momentum = self._module._updater.states.get(index)
             if momentum is not None:
                 state[f"momentum:{name}"] = momentum.as_in_context(mx.cpu())
+        if self._loss_scale is not None:
+            state["scale:loss"] = self._loss_scale.state()
         return state
 
     def load_state(self, state):
@@ -145,6 +170,8 @@ class Trainer:
             if part in parts:
                 parts[part][name] = value
         self.set_parameters(parts["arg"], parts["aux"])
+        if self._loss_scale is not None and "scale:loss" in state:
+            self._loss_scale.load_state(state["scale:loss"])
         updater = self._module._updater
         for name, index in self._momentum_indices().items():
             if name in parts["momentum"]:

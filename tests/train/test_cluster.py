@@ -71,6 +71,11 @@ def test_worker_0_is_heard_by_all(exchanged):
         assert texts["share"] == {"é": [1, None, "x" * 3000]}
 
 
+def test_what_holds_of_one_worker_holds_not_of_all(exchanged):
+    for _, texts in exchanged:
+        assert texts["all"] == [True, False, False]
+
+
 def test_means_are_over_the_pictures_of_all_workers(exchanged):
     for arrays, _ in exchanged:
         np.testing.assert_array_equal(arrays["mean"], [1.0])  # of 0, 1 and 1, 2

@@ -12,25 +12,26 @@ class ShardedTrainer(Trainer):
         What `vargfacenet.symbols.objective.open_objective` gives.
     classifier : ShardedClassifier
         On the same devices.
-    first_update, updates_before : int
-        Updates of this schedule already behind, and those of earlier ones, which the classifier's sample counts too.
+    updates_before : int
+        Those of earlier schedules, which the classifier's sample counts too.
     **options
         The others of `Trainer`.
     """
 
-    def __init__(self, symbol, *, classifier, first_update=0, updates_before=0, **options):
-        super().__init__(symbol, first_update=first_update, **options)
-        self._classifier, self._update, self._updates_before = classifier, first_update, updates_before
+    def __init__(self, symbol, *, classifier, updates_before=0, **options):
+        super().__init__(symbol, **options)
+        self._classifier, self._updates_before = classifier, updates_before
         self._whole, self._given = {}, {}
 
     def _descend(self, batch):
-        self._update += 1
         self._module.forward(batch, is_train=True)
         embedding, *others = self._module.get_outputs()
         loss, correct, gradient = self._classifier.step(
             embedding, batch.label[0], lr=self.schedule(self._update), update=self._updates_before + self._update
         )
-        self._module.backward([gradient, *(other.ones_like() for other in others)])
+        if self._loss_scale is not None:
+            gradient = gradient * self._loss_scale.value
+        self._module.backward([gradient, *self._heads(others)])
         named = {name: other.copy() for name, other in zip(self._outputs[1:], others)}
         if not named:
             return {"loss": loss, "accuracy": correct}

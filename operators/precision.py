@@ -1,0 +1,57 @@
+"""Graphs that compute in half precision, with parameters, running statistics and results in single precision."""
+
+from vargfacenet.operators.nodes import Copy
+
+_FLOAT32 = "0"  # MXNet's number of the type
+_COMPUTES = ("Convolution", "FullyConnected")  # what half precision is for
+
+
+def in_half_precision(symbol, *, data_shape, dtype="float16"):
+    """The graph that computes what another does, from its first convolution on in half precision.
+
+    Parameters keep their names, shapes and float32, as do BN's running statistics and scales; what is read of the others is
+    rounded at each pass, and their gradients come as float32. [Micikevicius et al., arXiv 1710.03740, section 3.1]
+
+    Parameters
+    ----------
+    symbol : mx.sym.Symbol
+        A graph with one input, ``data``, as `vargfacenet.operators.runnable` gives it on the basic tier.
+    data_shape : tuple of int
+        A shape of ``data`` that it accepts.
+    dtype : str
+        Of what is computed.
+
+    Returns
+    -------
+    mx.sym.Symbol
+        Same arguments, auxiliary states and shapes; outputs are float32.
+    """
+    copy = Copy(symbol, data_shape)
+    narrow, casts = set(), {}  # old nodes whose outputs are in half precision; casts of others, by old node
+
+    def narrowed(source, entry):
+        if source in narrow:
+            return entry
+        if source not in casts:
+            casts[source] = copy.add("Cast", f"{copy.old[source]['name']}_{dtype}", [entry], dtype=dtype)
+        return casts[source]
+
+    for turn, node in enumerate(copy.old):
+        inputs, sources = copy.inputs(node), [source for source, *_ in node["inputs"]]
+        attrs = node.get("attrs", {})
+        if node["op"] == "null":
+            attrs = {**attrs, "__dtype__": _FLOAT32}  # MXNet does not infer types backwards through a Cast
+        if node["op"] == "BatchNorm":
+            if sources[0] in narrow:
+                narrow.add(turn)
+        elif node["op"] in _COMPUTES or any(source in narrow for source in sources):
+            inputs = [narrowed(source, entry) for source, entry in zip(sources, inputs)]
+            narrow.add(turn)
+        if turn in narrow and copy.is_output(turn):
+            # The name stays with what the graph gives.
+            entry = copy.add(node["op"], f"{node['name']}_{dtype}", inputs, **attrs)
+            copy.place("Cast", node["name"], [entry], dtype="float32")
+            narrow.discard(turn)
+        else:
+            copy.place(node["op"], node["name"], inputs, **attrs)
+    return copy.symbol()

@@ -1,0 +1,59 @@
+"""Half precision: where it can be had, and the scale that keeps small gradients from vanishing in it."""
+
+import mxnet as mx
+
+from vargfacenet.errors import SettingError
+
+_PATIENCE = 2000  # updates without an overflow after which the scale is doubled
+_MOST = 2.0**24
+
+
+def check_precision(precision, devices):
+    """SettingError where a device (list of mx.Context) has no products of float16 matrices, as MXNet's CPUs have not."""
+    cpus = [str(device) for device in devices if device.device_type == "cpu"]
+    if precision == "float16" and cpus:
+        raise SettingError(
+            f"precision=float16 on {', '.join(cpus)}: MXNet has no float16 convolutions on CPUs; give --devices gpu:0, or "
+            "precision=float32"
+        )
+
+
+class LossScale:
+    """A factor of the loss's gradient, which the optimizer takes out again: dynamic loss scaling.
+
+    Halved where a gradient is infinite or not a number, and doubled after 2,000 updates in a row in which none was; always
+    a power of two times what it began with, so that scaling rounds nothing. [Micikevicius et al., arXiv 1710.03740, section
+    3.2]
+
+    Attributes
+    ----------
+    value : float
+        The factor.
+    """
+
+    def __init__(self, value):
+        self.value, self._clean = float(value), 0
+
+    def admits(self, gradients, *, agree=bool):
+        """Whether the gradients (lists of NDArray, one list a device) are finite; waits for them, and moves the scale.
+
+        `agree` makes of this worker's answer (bool) that of all.
+        """
+        finite = all(
+            bool(mx.nd.multi_all_finite(*arrays, num_arrays=len(arrays)).asscalar()) for arrays in gradients if arrays
+        )
+        finite = agree(finite)
+        self._clean = self._clean + 1 if finite else 0
+        if not finite:
+            self.value /= 2
+        elif self._clean == _PATIENCE and self.value < _MOST:
+            self.value, self._clean = self.value * 2, 0
+        return finite
+
+    def state(self):
+        """What `load_state` takes: NDArray (2,)."""
+        return mx.nd.array([self.value, self._clean], dtype="float64")
+
+    def load_state(self, state):
+        value, clean = state.asnumpy()
+        self.value, self._clean = float(value), int(clean)
