@@ -13,6 +13,7 @@ from vargfacenet.commands import main
 from vargfacenet.deploy.conversion import convert_checkpoint
 from vargfacenet.deploy.recognition import recognise
 from vargfacenet.errors import CheckpointError
+from vargfacenet.eval import Embedder, Pairs, verify_pairs
 from vargfacenet.symbols import get_symbol, list_networks
 
 SMALL = {"multiplier": 0.25, "units": (1, 2, 1), "embedding_size": 16}
@@ -180,3 +181,23 @@ def test_the_checkpoint_of_2018_takes_our_names_and_embeds_the_same(tmp_path, re
     assert done.recognised == ("mobilefacenet", {})
     assert done.renamed == {"fc1_weight": "pre_fc1_weight"}
     assert load_checkpoint(tmp_path / "out", 0).symbol.tojson() == get_symbol("mobilefacenet").tojson()
+
+
+def test_stock_calls_alone_give_the_accuracy_of_verify(tmp_path, pairs_set):
+    """The lineage's verification, written without this package, on a checkpoint of this package."""
+    pictures, is_same = pairs_set
+    is_same = np.array(is_same)
+    prefix = save_random_checkpoint(tmp_path / "model", "vargfacenet", **SMALL)
+    decoded = np.stack([mx.image.imdecode(picture).asnumpy().transpose(2, 0, 1) for picture in pictures])
+    both = by_stock_calls(prefix, 0, decoded) + by_stock_calls(prefix, 0, decoded[:, :, :, ::-1])
+    unit = both / np.linalg.norm(both, axis=1, keepdims=True)
+    distances = np.square(unit[0::2] - unit[1::2]).sum(axis=1)
+    accuracies = []
+    for fold in np.array_split(np.arange(len(is_same)), 10):
+        others = np.setdiff1d(np.arange(len(is_same)), fold)
+        rights = [((distances[others] < t) == is_same[others]).mean() for t in np.arange(0, 4, 0.01)]
+        best = np.arange(0, 4, 0.01)[np.argmax(rights)]
+        accuracies.append(((distances[fold] < best) == is_same[fold]).mean())
+    score = verify_pairs(Embedder(*load_checkpoint(prefix, 0)), Pairs(pictures, is_same))
+    assert score.accuracy == pytest.approx(np.mean(accuracies), abs=1e-9)
+    assert score.std == pytest.approx(np.std(accuracies), abs=1e-9)
