@@ -96,6 +96,13 @@ def test_the_scale_is_halved_at_an_overflow_and_doubled_after_many_updates(monke
     assert scale.value == 4
 
 
+def test_all_workers_leave_out_what_overflows_in_one():
+    scale = LossScale(8)
+    assert not scale.admits([[mx.nd.ones(3)]], total=lambda number: number + 1)
+    assert scale.value == 4
+    assert scale.admits([[mx.nd.ones(3)]], total=lambda number: number + 0)
+
+
 def test_the_scale_goes_on_where_a_state_left_it():
     scale, again = LossScale(1024), LossScale(1024)
     scale.admits([[mx.nd.array([np.inf])]])
