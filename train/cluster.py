@@ -80,9 +80,9 @@ class Cluster:
         text = self.spread(text if self.is_first else np.zeros(length, np.float32))
         return json.loads(text.astype(np.uint8).tobytes())
 
-    def all(self, truth):
-        """Whether `truth` (bool) holds of all workers."""
-        return bool(truth) if self.size == 1 else float(self.sum(np.array([not truth], np.float32))[0]) == 0
+    def total(self, number):
+        """The sum over all workers of a number (float)."""
+        return float(self.sum(np.array([number], np.float32))[0])
 
     def wait(self):
         """Waits until all workers have come here."""

@@ -137,7 +137,7 @@ def remedies(config, place, **data):
     """
     classified = config.loss != "none"
     changes = []
-    if classified and config.head == "dense" and place.shards > 1:
+    if classified and config.head == "dense":
         changes.append({"head": "sharded"})
     if classified and config.sample_rate > 0.1:
         changes.append({"head": "sharded", "sample_rate": 0.1})

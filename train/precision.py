@@ -34,15 +34,18 @@ class LossScale:
     def __init__(self, value):
         self.value, self._clean = float(value), 0
 
-    def admits(self, gradients, *, agree=bool):
-        """Whether the gradients (lists of NDArray, one list a device) are finite; waits for them, and moves the scale.
+    def admits(self, gradients, *, total=float):
+        """Whether all gradients are finite; waits for them, and moves the scale.
 
-        `agree` makes of this worker's answer (bool) that of all.
+        Parameters
+        ----------
+        gradients : list of lists of NDArray
+            Of each device of this worker.
+        total : callable
+            Sums a number over all workers, so that all admit the same; the number itself by default.
         """
-        finite = all(
-            bool(mx.nd.multi_all_finite(*arrays, num_arrays=len(arrays)).asscalar()) for arrays in gradients if arrays
-        )
-        finite = agree(finite)
+        finite = [mx.nd.multi_all_finite(*arrays, num_arrays=len(arrays)).asscalar() for arrays in gradients if arrays]
+        finite = total(float(not all(finite))) == 0
         self._clean = self._clean + 1 if finite else 0
         if not finite:
             self.value /= 2

@@ -86,7 +86,7 @@ class Trainer:
             self._module.update()
         else:
             self._module._optimizer.rescale_grad = self._rescale / self._loss_scale.value
-            if self._loss_scale.admits(self._gradients(), agree=self._cluster.all):
+            if self._loss_scale.admits(self._gradients(), total=self._cluster.total):
                 self._module.update()
         return self._cluster.mean(outputs)
 

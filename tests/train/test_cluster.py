@@ -71,9 +71,10 @@ def test_worker_0_is_heard_by_all(exchanged):
         assert texts["share"] == {"é": [1, None, "x" * 3000]}
 
 
-def test_what_holds_of_one_worker_holds_not_of_all(exchanged):
+def test_a_number_is_summed_over_all_workers(exchanged):
     for _, texts in exchanged:
-        assert texts["all"] == [True, False, False]
+        assert texts["total"] == 2.0
+    assert ALONE.total(0.5) == 0.5
 
 
 def test_means_are_over_the_pictures_of_all_workers(exchanged):

@@ -76,7 +76,7 @@ def test_an_update_that_overflows_is_left_out_and_halves_the_scale(scaled_in_sin
 def test_a_left_out_update_counts_in_the_schedule(scaled_in_single_precision):
     config = tiny(precision="float16", warmup_updates=0)
     trainer, seen = trainer_of(config), []
-    trainer._loss_scale.admits = lambda gradients: len(seen) != 1 and bool(gradients)
+    trainer._loss_scale.admits = lambda gradients, total: len(seen) != 1 and bool(gradients)
     for _ in range(3):
         trainer.step(batch(config))
         seen.append(trainer._module._optimizer.lr_scheduler(0))
@@ -94,6 +94,13 @@ def test_the_scale_is_halved_at_an_overflow_and_doubled_after_many_updates(monke
     assert scale.value == 2
     assert scale.admits(fine)
     assert scale.value == 4
+
+
+def test_all_workers_leave_out_what_overflows_in_one():
+    scale = LossScale(8)
+    assert not scale.admits([[mx.nd.ones(3)]], total=lambda number: number + 1)
+    assert scale.value == 4
+    assert scale.admits([[mx.nd.ones(3)]], total=lambda number: number + 0)
 
 
 def test_the_scale_goes_on_where_a_state_left_it():
