@@ -10,14 +10,12 @@ import pytest
 from tests.train.tiny import tiny
 from vargfacenet import IMAGE_SHAPE
 from vargfacenet.commands import main
-from vargfacenet.errors import SettingError, TrainingError
+from vargfacenet.errors import SettingError
 from vargfacenet.symbols.heads import margin_softmax, softmax
 from vargfacenet.symbols.objective import objective
-from vargfacenet.train import growth, measure, memory
+from vargfacenet.train import memory
 from vargfacenet.train.classifier.shard import BLOCK
 from vargfacenet.train.config import resolve
-from vargfacenet.train.growth import draw_growth, measure_growth, planned_bytes, write_growth
-from vargfacenet.train.measure import measure_classifier, measure_training
 from vargfacenet.train.plan import Place, fits, graph_bytes, make_plan, remedies
 
 PAPER = {"identities": 93_431, "images": 5_179_510}
@@ -173,59 +171,6 @@ def test_what_does_not_fit_or_cannot_be_is_refused(capsys, arguments, message):
     assert error.startswith("vargfacenet plan: error: ")
     assert len(error.splitlines()) == 1
     assert re.search(message, error)
-
-
-def test_a_measured_classifier_takes_what_it_must():
-    found = measure_classifier("sharded", 20_000, embedding_size=128, batch_size=16, updates=1)
-    assert 0 < found["quickest"] <= found["seconds"] <= found["slowest"]
-    assert 2 * 20_000 * 128 * 4 < found["bytes"] < planned_bytes("sharded", 20_000, embedding_size=128) + (48 << 20)
-
-
-def test_a_measurement_that_fails_says_why():
-    with pytest.raises(TrainingError, match="ended with status 1: KeyError: 'no such'"):
-        measure._in_process({"kind": "no such", "updates": 1})
-
-
-def test_growth_refuses_what_is_planned_over_its_limit_and_is_drawn(monkeypatch, tmp_path):
-    measured = []
-
-    def fake(head, count, **options):
-        measured.append((head, count))
-        return {"seconds": count / 1e6, "bytes": planned_bytes(head, count), "quickest": 0, "slowest": 0}
-
-    monkeypatch.setattr(growth, "measure_classifier", fake)
-    report = measure_growth([1000, 1_000_000], limit=8 << 30)
-    assert ("dense", 1000) in measured
-    assert ("dense", 1_000_000) not in measured
-    assert ("sharded", 1_000_000) in measured
-    refused = [run for run in report["runs"] if "seconds" not in run]
-    assert [(run["head"], run["planned"] > 8 << 30) for run in refused] == [("dense", True)]
-    write_growth(report, tmp_path / "growth.json")
-    draw_growth(json.loads((tmp_path / "growth.json").read_text()), tmp_path / "growth.png")
-    assert (tmp_path / "growth.png").read_bytes()[:4] == b"\x89PNG"
-
-
-MEASURED = [
-    ({"multiplier": 0.25, "units": "1,1,1", "batch_size": 24, "embedding_size": 128}, 1000, 1),
-    ({"multiplier": 0.25, "units": "1,1,1", "batch_size": 24, "embedding_size": 128}, 100_000, 2),
-    ({"batch_size": 16}, 2000, 1),
-    ({"batch_size": 16, "loss": "softmax"}, 50_000, 1),
-    ({"network": "resnet50", "batch_size": 8}, 2000, 1),
-    ({"multiplier": 0.5, "batch_size": 32, "embedding_size": 128, "head": "sharded"}, 300_000, 2),
-    ({"multiplier": 0.25, "batch_size": 32, "head": "sharded", "sample_rate": 0.1}, 300_000, 1),
-]
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(("settings", "identities", "devices"), MEASURED)
-def test_plans_are_within_15_percent_of_measured_peaks(settings, identities, devices):
-    settings = {**settings, "max_updates": 100, "warmup_updates": 0}
-    config = resolve("student_scratch", settings)
-    plan = make_plan(config, Place("cpu", devices), identities=identities, images=1000)
-    # The measured run is given one batch again and again.
-    planned = plan.total - plan.host["input"] + memory.input_bytes(config.batch_size, *IMAGE_SHAPE)
-    found = measure_training("student_scratch", settings, identities, devices=devices, updates=2)["bytes"]
-    assert planned == pytest.approx(found, rel=0.15), f"{planned / 2**20:.0f} MiB planned, {found / 2**20:.0f} measured"
 
 
 def test_a_plan_of_distillation_alone_has_no_classifier():

@@ -96,7 +96,7 @@ def run(args):
 
 def _run_classifier(args):
     """Without rounds: each size is long enough for itself."""
-    from vargfacenet.train.growth import draw_growth, measure_growth, write_growth
+    from vargfacenet.bench.growth import draw_growth, measure_growth, write_growth
     from vargfacenet.train.plan import memory_here
 
     for count in args.identities:

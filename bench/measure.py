@@ -1,6 +1,6 @@
 """What training takes, measured: seconds of an update and peak memory, each in a process of its own.
 
-``python -m vargfacenet.train.measure`` is that process.
+``python -m vargfacenet.bench.measure`` is that process.
 """
 
 import json
@@ -51,7 +51,7 @@ def measure_training(recipe, settings, identities, *, devices=1, updates=3):
 
 
 def _in_process(task):
-    command = [sys.executable, "-m", "vargfacenet.train.measure", json.dumps(task)]
+    command = [sys.executable, "-m", "vargfacenet.bench.measure", json.dumps(task)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["no message"])[-1]

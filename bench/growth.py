@@ -3,10 +3,10 @@
 import json
 import os
 
+from vargfacenet.bench.measure import measure_classifier
 from vargfacenet.environment import processor_name
 from vargfacenet.files import atomic_path, write_text
 from vargfacenet.train import memory
-from vargfacenet.train.measure import measure_classifier
 from vargfacenet.train.plan import WORKSPACE
 
 KINDS = (("dense", 1.0), ("sharded", 1.0), ("sharded", 0.1))  # head, sample rate
@@ -34,7 +34,7 @@ def measure_growth(identities, *, limit, kinds=KINDS, embedding_size=512, batch_
     kinds : sequence of (str, float)
         Heads and their sample rates.
     embedding_size, batch_size, updates : int
-        As of `vargfacenet.train.measure.measure_classifier`.
+        As of `vargfacenet.bench.measure.measure_classifier`.
     progress : callable, optional
         Called with each run when it is known.
 
