@@ -109,8 +109,9 @@ class Process:
         return self.status is not None
 
     def _signal(self, number):
-        with contextlib.suppress(OSError):
-            os.killpg(self._process.pid, number)
+        if self.status is None:  # for afterwards the number may be another's
+            with contextlib.suppress(OSError):
+                os.killpg(self._process.pid, number)
 
     def _pass_on(self, lines, out):
         for line in lines:
