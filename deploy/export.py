@@ -17,7 +17,7 @@ from vargfacenet.deploy.targets import TARGETS, rewrite_for
 from vargfacenet.deploy.translate import translate
 from vargfacenet.errors import ExportError, SettingError
 from vargfacenet.eval import Embedder, verify_embeddings
-from vargfacenet.eval.verification import pair_distances, threshold_at_far
+from vargfacenet.eval.protocols.verification import pair_distances, threshold_at_far
 from vargfacenet.files import atomic_path, fingerprint
 from vargfacenet.options import unknown
 

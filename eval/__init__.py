@@ -2,7 +2,7 @@
 
 from vargfacenet.eval.embed import Embedder, PictureEmbedder
 from vargfacenet.eval.pairs import Pairs, read_pairs, read_sets, write_pairs
-from vargfacenet.eval.verification import Verification, verify_embeddings
+from vargfacenet.eval.protocols.verification import Verification, verify_embeddings
 
 __all__ = [
     "Embedder",

@@ -11,7 +11,7 @@ import numpy as np
 
 from vargfacenet.errors import DataError
 from vargfacenet.eval import byte_pickle
-from vargfacenet.eval.verification import FOLDS
+from vargfacenet.eval.protocols.verification import FOLDS
 from vargfacenet.files import atomic_path, read_bytes
 from vargfacenet.pictures import SUFFIXES, as_face_jpeg, decode_picture, is_cut
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from vargfacenet.eval.verification import FOLDS, fold_accuracies
+from vargfacenet.eval.protocols.verification import FOLDS, fold_accuracies
 
 
 def prepare(*, pairs, thresholds, loop=False):

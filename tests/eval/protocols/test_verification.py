@@ -8,7 +8,7 @@ import sklearn.preprocessing
 from vargfacenet.errors import DataError
 from vargfacenet.eval import Embedder, verify_embeddings, verify_pairs
 from vargfacenet.eval.pairs import Pairs, read_pairs
-from vargfacenet.eval.verification import fold_accuracies, pair_distances, tar_at_far, threshold_at_far
+from vargfacenet.eval.protocols.verification import fold_accuracies, pair_distances, tar_at_far, threshold_at_far
 
 
 def plain_protocol(embeddings, is_same, far_target=1e-3):
