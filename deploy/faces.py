@@ -8,7 +8,6 @@
 
 import collections
 import io
-import pathlib
 import threading
 import warnings
 
@@ -17,11 +16,8 @@ import numpy as np
 import PIL.Image
 
 from vargfacenet import IMAGE_SHAPE
-from vargfacenet.checkpoint import checkpoint_files, load_checkpoint
-from vargfacenet.deploy.runtime import OnnxEmbedder
+from vargfacenet.deploy.models import open_model
 from vargfacenet.errors import DataError
-from vargfacenet.eval import Embedder
-from vargfacenet.files import fingerprint
 from vargfacenet.pictures import decode_picture, is_cut
 
 MOST_PIXELS = 40_000_000
@@ -98,19 +94,11 @@ def load_model(model, *, epoch=0, runtime="onnxruntime", device=None, threshold=
 
     Parameters
     ----------
-    model : str or path
-        An ONNX file, or the prefix of a checkpoint, as in ``PREFIX-symbol.json``.
-    epoch : int
-        Of a checkpoint.
-    runtime : str
-        ``onnxruntime`` or ``openvino``, for an ONNX file.
-    device : mx.Context, optional
-        For a checkpoint; the CPU by default.
+    model, epoch, runtime, device, batch_size
+        As of `vargfacenet.deploy.models.open_model`.
     threshold : float, optional
         The cosine, -1 .. 1, from which two faces are one person; by default what ``vargfacenet export --verify`` left in
         the file.
-    batch_size : int
-        Pictures at a time.
 
     Returns
     -------
@@ -119,16 +107,12 @@ def load_model(model, *, epoch=0, runtime="onnxruntime", device=None, threshold=
     Raises
     ------
     CheckpointError, DataError, SettingError, SetupError
-        As of `load_checkpoint` and `OnnxEmbedder`.
+        As of `open_model`.
     """
-    if pathlib.Path(model).suffix != ".onnx":
-        files = checkpoint_files(model, epoch)
-        embedder = Embedder(*load_checkpoint(model, epoch), device=device, batch_size=batch_size)
-        return FaceModel(embedder, fingerprint(files), threshold=threshold)
-    embedder, far = OnnxEmbedder(model, runtime=runtime, batch_size=batch_size), None
+    opened, far = open_model(model, epoch=epoch, runtime=runtime, device=device, batch_size=batch_size), None
     if threshold is None:
-        threshold, far = (_number(embedder.metadata.get(name), model) for name in ("threshold", "threshold_far"))
-    return FaceModel(embedder, fingerprint([model]), threshold=threshold, far=far)
+        threshold, far = (_number(opened.metadata.get(name), model) for name in ("threshold", "threshold_far"))
+    return FaceModel(opened.embedder, opened.fingerprint, threshold=threshold, far=far)
 
 
 def face_of(encoded, where, *, crop=False):

@@ -1,0 +1,50 @@
+"""Whatever holds a network, a checkpoint or an ONNX file, as what embeds pictures."""
+
+import collections
+import pathlib
+
+from vargfacenet.checkpoint import checkpoint_files, load_checkpoint
+from vargfacenet.deploy.runtime import OnnxEmbedder
+from vargfacenet.eval import Embedder
+from vargfacenet.files import fingerprint
+
+Model = collections.namedtuple("Model", "embedder fingerprint metadata")
+Model.__doc__ = """A PictureEmbedder, the fingerprint of the files it came from (str), and what an ONNX file says of itself (dict of str
+to str; of a checkpoint, empty)."""
+
+
+def is_onnx(model):
+    """Whether a model (str or path) is named as an ONNX file is (bool); otherwise it is a checkpoint's prefix."""
+    return pathlib.Path(model).suffix == ".onnx"
+
+
+def open_model(model, *, epoch=0, runtime="onnxruntime", device=None, batch_size=32):
+    """A network ready to embed batches of pictures.
+
+    Parameters
+    ----------
+    model : str or path
+        An ONNX file, or the prefix of a checkpoint, as in ``PREFIX-symbol.json``.
+    epoch : int
+        Of a checkpoint.
+    runtime : str
+        ``onnxruntime`` or ``openvino``, for an ONNX file.
+    device : mx.Context, optional
+        For a checkpoint; the CPU by default.
+    batch_size : int
+        Pictures at a time.
+
+    Returns
+    -------
+    Model
+
+    Raises
+    ------
+    CheckpointError, DataError, SettingError, SetupError
+        As of `load_checkpoint` and `OnnxEmbedder`.
+    """
+    if is_onnx(model):
+        embedder = OnnxEmbedder(model, runtime=runtime, batch_size=batch_size)
+        return Model(embedder, fingerprint([model]), embedder.metadata)
+    embedder = Embedder(*load_checkpoint(model, epoch), device=device, batch_size=batch_size)
+    return Model(embedder, fingerprint(checkpoint_files(model, epoch)), {})
