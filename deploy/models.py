@@ -9,8 +9,8 @@ from vargfacenet.eval import Embedder
 from vargfacenet.files import fingerprint
 
 Model = collections.namedtuple("Model", "embedder fingerprint metadata")
-Model.__doc__ = """A PictureEmbedder, the fingerprint of the files it came from (str), and what an ONNX file says of itself (dict
-of str to str; empty for a checkpoint)."""
+Model.__doc__ = """A PictureEmbedder, the fingerprint of the files it came from (str), and what an ONNX file says of itself
+(dict of str to str; empty for a checkpoint)."""
 
 
 def is_onnx(model):
