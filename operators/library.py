@@ -14,6 +14,7 @@ import time
 import mxnet as mx
 
 from vargfacenet.errors import SetupError
+from vargfacenet.files import cache_folder
 
 COMPILERS = ("g++", "c++", "clang++")
 FLAGS = ("-shared", "-fPIC", "-std=c++17", "-O3", "-march=native", "-fopenmp")
@@ -78,12 +79,6 @@ def library_path():
     for fact in (*FLAGS, mx.__version__, os.environ.get("CXX", ""), _processor()):
         digest.update(fact.encode() + b"\0")
     return cache_folder() / f"operators-{digest.hexdigest()[:20]}.so"
-
-
-def cache_folder():
-    """The user's folder for what can be made again."""
-    base = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
-    return pathlib.Path(base).absolute() / "vargfacenet"
 
 
 def find_compiler():

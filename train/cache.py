@@ -6,10 +6,9 @@ and ``KEY.json`` with the file it is of. KEY is the fingerprint of the record fi
 (`vargfacenet.data.RecordSet.fingerprint`), so that what was computed of other bytes is not taken.
 """
 
-import fcntl
+import functools
 import json
 import pathlib
-import shutil
 
 import mxnet as mx
 import numpy as np
@@ -17,10 +16,11 @@ import numpy as np
 from vargfacenet import IMAGE_SHAPE
 from vargfacenet.errors import DataError
 from vargfacenet.eval import Embedder
-from vargfacenet.files import atomic_path, read_bytes, write_text
+from vargfacenet.files import read_bytes, write_text
+from vargfacenet.rows import open_rows, write_rows
 from vargfacenet.train.teacher import unit_float16
 
-TEACHER = "teacher.json"
+TEACHER, FLOAT16 = "teacher.json", "<f2"
 
 
 def default_folder(teacher):
@@ -70,10 +70,10 @@ def write_embeddings(teacher, records, folder, *, device=None, batch_size=32, pr
     write_text(folder / f"{key}.json", json.dumps({"records": str(records.path.resolve())}) + "\n")
     path = folder / f"{key}.npy"
     if path.exists():
-        _open(path, teacher, records, "run the same again")
+        open_rows(path, _shape(teacher, records), FLOAT16, "run the same again")
     else:
-        embedder = Embedder(*teacher.checkpoint, device=device, batch_size=batch_size)
-        _write_array(path, embedder, teacher, records, progress)
+        make = functools.partial(_directions, teacher, records, device=device, batch_size=batch_size)
+        write_rows(path, _shape(teacher, records), FLOAT16, make, progress=progress)
     return path
 
 
@@ -93,7 +93,7 @@ def open_embeddings(teacher, records, folder):
     _check_teacher(folder, teacher)
     path = folder / f"{records.fingerprint()}.npy"
     if path.is_file():
-        return _open(path, teacher, records, remedy)
+        return open_rows(path, _shape(teacher, records), FLOAT16, remedy)
     if path.with_suffix(".part").is_file():
         raise DataError(f"{folder} holds embeddings of a part of {records.path} only; to go on, {remedy}")
     known = [_records_of(about) for about in sorted(folder.glob("*.json")) if about.with_suffix(".npy").exists()]
@@ -103,41 +103,14 @@ def open_embeddings(teacher, records, folder):
     raise DataError(f"{folder} holds embeddings {of}, not of {records.path}; {remedy}")
 
 
-def _write_array(path, embedder, teacher, records, progress):
-    shape = (len(records), 2, teacher.embedding_size)
-    row_bytes = 2 * shape[1] * shape[2]
-    part = path.with_suffix(".part")
-    try:
-        # Not through a memory map, which on a full disk kills the process.
-        with open(part, "ab") as file:
-            _lock(file, part)
-            done = file.tell() // row_bytes
-            file.truncate(done * row_bytes)
-            if progress and done:
-                progress(done)
-            read = _reader(records, done)
-            for both in embedder.embed_batches(len(records) - done, read):
-                plain, mirrored = (unit_float16(mx.nd.array(embeddings)).asnumpy() for embeddings in both)
-                if not (np.isfinite(plain).all() and np.isfinite(mirrored).all()):
-                    raise DataError(f"the teacher {teacher} gives embeddings that are not finite; it cannot teach")
-                file.write(np.stack([plain, mirrored], axis=1).tobytes())
-                if progress:
-                    progress(len(plain))
-            file.flush()
-            with atomic_path(path) as temporary, open(temporary, "wb") as whole, open(part, "rb") as rows:
-                header = {"descr": "<f2", "fortran_order": False, "shape": shape}
-                np.lib.format.write_array_header_1_0(whole, header)
-                shutil.copyfileobj(rows, whole)
-            part.unlink()
-    except OSError as error:
-        raise DataError(f"cannot write {part}: {error.strerror or error}; run the same again to go on") from error
-
-
-def _lock(file, part):
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise DataError(f"another process is writing {part}: wait for it, or stop it") from error
+def _directions(teacher, records, done, device, batch_size):
+    """Unit embeddings of pictures and mirrors from a place in a set on, a batch at a time."""
+    embedder = Embedder(*teacher.checkpoint, device=device, batch_size=batch_size)
+    for both in embedder.embed_batches(len(records) - done, _reader(records, done)):
+        plain, mirrored = (unit_float16(mx.nd.array(embeddings)).asnumpy() for embeddings in both)
+        if not (np.isfinite(plain).all() and np.isfinite(mirrored).all()):
+            raise DataError(f"the teacher {teacher} gives embeddings that are not finite; it cannot teach")
+        yield np.stack([plain, mirrored], axis=1)
 
 
 def _reader(records, first):
@@ -147,17 +120,8 @@ def _reader(records, first):
     return read
 
 
-def _open(path, teacher, records, remedy):
-    expected = (len(records), 2, teacher.embedding_size)
-    try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
-        raise DataError(f"{path} is damaged ({error}); delete it and {remedy}") from error
-    if array.shape != expected or array.dtype != np.float16:
-        raise DataError(
-            f"{path} holds {array.dtype} {array.shape}, expected float16 {expected}; delete it and {remedy}"
-        )
-    return array
+def _shape(teacher, records):
+    return len(records), 2, teacher.embedding_size
 
 
 def _records_of(about):

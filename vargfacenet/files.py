@@ -79,6 +79,12 @@ def fingerprint(paths):
 _BLOCK, _BLOCKS = 1 << 16, 4096
 
 
+def cache_folder():
+    """The user's folder for what can be made again."""
+    base = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
+    return pathlib.Path(base).absolute() / "vargfacenet"
+
+
 def _sync_folder(folder):
     descriptor = os.open(folder, os.O_RDONLY)
     try:

@@ -1,0 +1,116 @@
+"""Embeddings kept on disk by the fingerprints of network and pictures, so that a second protocol on them costs nothing."""
+
+import contextlib
+import hashlib
+import os
+import pathlib
+
+import numpy as np
+
+from vargfacenet import IMAGE_SHAPE
+from vargfacenet.errors import DataError
+from vargfacenet.files import cache_folder
+from vargfacenet.rows import open_rows, write_rows
+
+FLOAT32 = "<f4"
+
+
+class EmbeddingCache:
+    """A folder of embeddings, ``KEY.npy``: float32 (pictures, 2, embedding_size), of pictures and mirrors.
+
+    Parameters
+    ----------
+    folder : path, optional
+        ``embeddings`` in the user's cache by default.
+    most_bytes : int
+        What it may hold: the files that were not used for longest go first.
+    """
+
+    def __init__(self, folder=None, *, most_bytes=8 << 30):
+        self.folder = pathlib.Path(folder) if folder else cache_folder() / "embeddings"
+        self._most_bytes = most_bytes
+
+    def embed(self, embedder, network, pictures, count, read, *, progress=None):
+        """Embeddings of pictures and of their mirrors, computed where they are not kept.
+
+        Parameters
+        ----------
+        embedder : PictureEmbedder
+            What embeds.
+        network : str
+            Fingerprint of the network and of what runs it.
+        pictures : str
+            Fingerprint of the pictures, as of `picture_fingerprint` or `file_fingerprint`.
+        count, read : int, callable
+            As of `PictureEmbedder.embed_batches`.
+        progress : callable, optional
+            Called with the number of pictures done since the last call.
+
+        Returns
+        -------
+        embeddings, mirrored : float32 arrays (count, embedding_size)
+            Not normalised.
+
+        Raises
+        ------
+        DataError
+            What `read` raises, and where an embedding is not finite or the folder cannot be written.
+        """
+        key = hashlib.blake2b(f"{network} {pictures} {count}".encode(), digest_size=16).hexdigest()
+        path = self.folder / f"{key}.npy"
+        size = embedder.embed_batch(np.zeros((1, *IMAGE_SHAPE), np.float32)).shape[1]
+        shape = (count, 2, size)
+        if path.exists():
+            with contextlib.suppress(DataError):  # of a damaged file, which is then made again
+                return self._opened(path, shape, progress)
+
+        def make(done):
+            for plain, mirrored in embedder.embed_batches(count - done, lambda place: read(done + place)):
+                both = np.stack([plain, mirrored], axis=1)
+                if not np.isfinite(both).all():
+                    raise DataError("the embeddings hold NaN or infinity: the network is damaged")
+                yield both
+
+        write_rows(path, shape, FLOAT32, make, progress=progress)
+        self._shrink(path)
+        return self._opened(path, shape, None)
+
+    def _opened(self, path, shape, progress):
+        array = open_rows(path, shape, FLOAT32, "run the same again")
+        with contextlib.suppress(OSError):
+            os.utime(path)  # used now
+        if progress:
+            progress(shape[0])
+        return array[:, 0], array[:, 1]
+
+    def _shrink(self, kept):
+        """Deletes what was not used for longest, `kept` left out, until the rest fits."""
+        files = [(path.stat().st_mtime, path) for path in self.folder.glob("*.npy") if path != kept]
+        left = self._most_bytes - kept.stat().st_size
+        for _, path in sorted(files, reverse=True):
+            left -= path.stat().st_size
+            if left < 0:
+                path.unlink()
+
+
+def picture_fingerprint(encoded):
+    """A digest (str) of encoded pictures (sequence of bytes), in their order."""
+    digest = hashlib.blake2b(digest_size=16)
+    for picture in encoded:
+        digest.update(len(picture).to_bytes(8, "little"))
+        digest.update(picture)
+    return digest.hexdigest()
+
+
+def file_fingerprint(paths):
+    """A digest (str) of picture files: their paths, sizes and times of change, not their bytes; DataError names one missing."""
+    digest = hashlib.blake2b(digest_size=16)
+    for path in paths:
+        try:
+            about = os.stat(path)
+        except OSError as error:
+            raise DataError(f"cannot read {path}: {error.strerror or error}") from error
+        digest.update(
+            f"{os.path.abspath(path)}\0{about.st_size}\0{about.st_mtime_ns}\0".encode("utf-8", "surrogatepass")
+        )
+    return digest.hexdigest()

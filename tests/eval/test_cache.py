@@ -1,0 +1,113 @@
+"""Embeddings that are kept: computed once, and again wherever anything changed."""
+
+import os
+
+import numpy as np
+import pytest
+
+from tests.conftest import picture
+from vargfacenet.errors import DataError
+from vargfacenet.eval import PictureEmbedder
+from vargfacenet.eval.cache import EmbeddingCache, file_fingerprint, picture_fingerprint
+
+
+class Counting(PictureEmbedder):
+    """Embeds a picture as its corner pixels, and counts how many it was given."""
+
+    batch_size = 4
+
+    def __init__(self):
+        self.seen = 0
+
+    def embed_batch(self, pictures):
+        self.seen += len(pictures)
+        return pictures[:, :, 0, :2].reshape(len(pictures), -1)
+
+
+@pytest.fixture
+def faces():
+    return [picture(identity, 0) for identity in range(10)]
+
+
+def embed(cache, embedder, faces, network="network", pictures="pictures", **options):
+    before = embedder.seen
+    found = cache.embed(embedder, network, pictures, len(faces), faces.__getitem__, **options)
+    return found, embedder.seen - before
+
+
+def test_the_second_time_costs_nothing(tmp_path, faces):
+    cache, embedder = EmbeddingCache(tmp_path), Counting()
+    (plain, mirrored), first = embed(cache, embedder, faces)
+    (again, mirrored_again), second = embed(EmbeddingCache(tmp_path), embedder, faces)
+    assert first > 2 * len(faces)
+    assert second == 1  # to know the size
+    np.testing.assert_array_equal(plain, [face.transpose(2, 0, 1)[:, 0, :2].ravel() for face in faces])
+    np.testing.assert_array_equal(mirrored, [face.transpose(2, 0, 1)[:, 0, :-3:-1].ravel() for face in faces])
+    np.testing.assert_array_equal(again, plain)
+    np.testing.assert_array_equal(mirrored_again, mirrored)
+
+
+@pytest.mark.parametrize("changed", [{"network": "another"}, {"pictures": "others"}])
+def test_another_network_or_other_pictures_are_computed(tmp_path, faces, changed):
+    cache, embedder = EmbeddingCache(tmp_path), Counting()
+    embed(cache, embedder, faces)
+    assert embed(cache, embedder, faces, **changed)[1] > 2 * len(faces)
+
+
+def test_a_damaged_file_is_made_again(tmp_path, faces):
+    cache, embedder = EmbeddingCache(tmp_path), Counting()
+    (plain, _), _ = embed(cache, embedder, faces)
+    (file,) = tmp_path.glob("*.npy")
+    expected = np.array(plain)
+    del plain
+    file.write_bytes(file.read_bytes()[:-100])
+    (again, _), count = embed(cache, embedder, faces)
+    assert count > 2 * len(faces)
+    np.testing.assert_array_equal(again, expected)
+
+
+def test_a_stop_in_the_middle_is_gone_on_with(tmp_path, faces):
+    cache, embedder = EmbeddingCache(tmp_path), Counting()
+    broken = [*faces[:8], None, None]
+    with pytest.raises(AttributeError):
+        embed(cache, embedder, broken)
+    done = []
+    (plain, _), count = embed(cache, embedder, faces, progress=done.append)
+    assert count < 2 * len(faces)
+    assert sum(done) == len(faces)
+    np.testing.assert_array_equal(plain[9], faces[9].transpose(2, 0, 1)[:, 0, :2].ravel())
+
+
+def test_what_was_not_used_for_longest_goes(tmp_path, faces):
+    cache, embedder = EmbeddingCache(tmp_path, most_bytes=2200), Counting()  # a set is about 600 bytes
+    for number in range(3):
+        embed(cache, embedder, faces, pictures=str(number))
+        os.utime(max(tmp_path.glob("*.npy"), key=os.path.getmtime), (number, number))
+    embed(cache, embedder, faces, pictures="0")  # used now
+    embed(cache, embedder, faces, pictures="3")
+    counts = [embed(cache, embedder, faces, pictures=str(number))[1] for number in (3, 0, 2, 1)]
+    assert counts[:3] == [1, 1, 1]
+    assert counts[3] > 1
+
+
+def test_embeddings_that_are_not_finite_are_not_kept(tmp_path, faces):
+    class Broken(Counting):
+        def embed_batch(self, pictures):
+            return super().embed_batch(pictures) * np.nan
+
+    with pytest.raises(DataError, match="NaN or infinity"):
+        embed(EmbeddingCache(tmp_path), Broken(), faces)
+    assert not list(tmp_path.glob("*.npy"))
+
+
+def test_fingerprints_tell_pictures_and_their_order_apart(tmp_path):
+    assert picture_fingerprint([b"ab", b"c"]) != picture_fingerprint([b"a", b"bc"])
+    assert picture_fingerprint([b"a", b"b"]) != picture_fingerprint([b"b", b"a"])
+    path = tmp_path / "a.jpg"
+    path.write_bytes(b"1")
+    first = file_fingerprint([path])
+    assert file_fingerprint([path]) == first
+    os.utime(path, ns=(1, 1))
+    assert file_fingerprint([path]) != first
+    with pytest.raises(DataError, match=r"cannot read .*b\.jpg"):
+        file_fingerprint([path, tmp_path / "b.jpg"])

@@ -1,0 +1,77 @@
+"""Arrays on disk that grow a block of rows at a time, and whose making goes on where it was stopped."""
+
+import fcntl
+import pathlib
+import shutil
+
+import numpy as np
+
+from vargfacenet.errors import DataError
+from vargfacenet.files import atomic_path
+
+
+def write_rows(path, shape, dtype, make, *, progress=None):
+    """Writes an ``.npy`` array, whole or not at all; what a stop leaves in ``.part`` beside it the next call goes on with.
+
+    Parameters
+    ----------
+    path : path
+        The array file.
+    shape : tuple of int
+        Of the array; rows are along its first axis.
+    dtype : str
+        Such as ``<f4``.
+    make : callable
+        Given the number of rows that are there, an iterable of the further rows, some at a time.
+    progress : callable, optional
+        Called with the number of rows done since the last call.
+
+    Raises
+    ------
+    DataError
+        Where another process writes the same, or the disk is full.
+    """
+    row_bytes = int(np.dtype(dtype).itemsize * np.prod(shape[1:], dtype=np.int64))
+    part = pathlib.Path(path).with_suffix(".part")
+    try:
+        part.parent.mkdir(parents=True, exist_ok=True)
+        # Not through a memory map, which on a full disk kills the process.
+        with open(part, "ab") as file:
+            _lock(file, part)
+            done = min(file.tell() // row_bytes, shape[0])
+            file.truncate(done * row_bytes)
+            if progress and done:
+                progress(done)
+            for rows in make(done):
+                file.write(np.ascontiguousarray(rows, dtype).tobytes())
+                if progress:
+                    progress(len(rows))
+            file.flush()
+            with atomic_path(path) as temporary, open(temporary, "wb") as whole, open(part, "rb") as rows:
+                header = {"descr": dtype, "fortran_order": False, "shape": tuple(shape)}
+                np.lib.format.write_array_header_1_0(whole, header)
+                shutil.copyfileobj(rows, whole)
+            part.unlink()
+    except OSError as error:
+        raise DataError(f"cannot write {part}: {error.strerror or error}; run the same again to go on") from error
+
+
+def open_rows(path, shape, dtype, remedy):
+    """An array file as a memory map; DataError where it is damaged or of another shape, which says `remedy`."""
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (ValueError, OSError, EOFError) as error:
+        raise DataError(f"{path} is damaged ({error}); delete it and {remedy}") from error
+    if array.shape != tuple(shape) or array.dtype != np.dtype(dtype):
+        kind = np.dtype(dtype)
+        raise DataError(
+            f"{path} holds {array.dtype} {array.shape}, expected {kind} {tuple(shape)}; delete it and {remedy}"
+        )
+    return array
+
+
+def _lock(file, part):
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise DataError(f"another process is writing {part}: wait for it, or stop it") from error
