@@ -38,7 +38,7 @@ class EmbeddingCache:
         embedder : PictureEmbedder
             What embeds.
         network : str
-            Fingerprint of the network and of what runs it.
+            What tells the network and its runtime from others.
         pictures : str
             Fingerprint of the pictures, as of `picture_fingerprint` or `file_fingerprint`.
         count, read : int, callable

@@ -18,6 +18,7 @@ COMMANDS = (
     "train",
     "launch",
     "verify",
+    "challenge",
     "convert",
     "export",
     "embed",

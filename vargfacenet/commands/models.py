@@ -1,6 +1,8 @@
 """Options and inputs of commands that embed pictures with a checkpoint or an ONNX file."""
 
+import contextlib
 import pathlib
+import tempfile
 
 from vargfacenet.options import check_range
 
@@ -27,6 +29,40 @@ def model_of(args, **options):
 
     check_range("--epoch", args.epoch, 0, 9999)
     return load_model(args.model, epoch=args.epoch, runtime=args.runtime, **options)
+
+
+def split_name(text, epoch):
+    """``PREFIX,EPOCH``, as the lineage writes it, or a model alone: the model and its epoch (int, by default `epoch`)."""
+    prefix, comma, number = str(text).rpartition(",")
+    return (prefix, int(number)) if comma and prefix and number.isdecimal() and len(number) <= 4 else (str(text), epoch)
+
+
+def open_named(args, text, *, batch_size=32, device=None):
+    """The `vargfacenet.deploy.models.Model` of a name as `split_name` reads it, with ``--epoch`` and ``--runtime``."""
+    from vargfacenet.deploy.models import open_model
+
+    check_range("--epoch", args.epoch, 0, 9999)
+    model, epoch = split_name(text, args.epoch)
+    return open_model(model, epoch=epoch, runtime=args.runtime, batch_size=batch_size, device=device)
+
+
+def add_cache_options(parser):
+    """Adds ``--cache`` and ``--no-cache``."""
+    group = parser.add_mutually_exclusive_group()
+    group.add_argument("--cache", metavar="DIR", help="where embeddings are kept (default: the user's cache)")
+    group.add_argument("--no-cache", action="store_true", help="keep no embeddings")
+
+
+@contextlib.contextmanager
+def cache_of(args):
+    """The EmbeddingCache that these options name; without one, a folder that goes afterwards."""
+    from vargfacenet.eval.cache import EmbeddingCache
+
+    if not args.no_cache:
+        yield EmbeddingCache(args.cache)
+        return
+    with tempfile.TemporaryDirectory(prefix="vargfacenet-") as folder:
+        yield EmbeddingCache(folder)
 
 
 def picture_files(given):
