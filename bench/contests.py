@@ -6,12 +6,15 @@ Every contender runs on all usable cores unless its name says otherwise.
 import collections
 import os
 
+import numpy as np
+
 from vargfacenet import IMAGE_SHAPE
 from vargfacenet.bench.parameters import random_parameters
 from vargfacenet.bench.rounds import Contender
 from vargfacenet.checkpoint import save_checkpoint
 from vargfacenet.deploy.export import export_onnx
 from vargfacenet.environment import usable_cores
+from vargfacenet.eval.features import write_features
 from vargfacenet.operators.tiers import VARIABLE
 from vargfacenet.symbols import get_symbol
 
@@ -109,6 +112,28 @@ def verifying(*, pairs, thresholds):
         Contender("loop over thresholds", "protocol.py", {**work, "loop": True}),
     ]
     return Contest(f"ten folds of {pairs} pairs, {thresholds} thresholds", "ms", contenders)
+
+
+def pairing(*, rows, others, folder, size=512, identities=4000, far=1e-8):
+    """All pairs across two lists of drawn features, beside the matrix product that cannot be done without."""
+    random = np.random.RandomState(0)
+    centres = random.normal(size=(identities, size)).astype(np.float32)
+    files = {}
+    for name, count in (("features", rows), ("others", others)):
+
+        def blocks(count=count):
+            for begin in range(0, count, 4096):
+                labels = np.arange(begin, min(begin + 4096, count)) % identities
+                yield centres[labels] + 2.5 * random.standard_normal((len(labels), size)).astype(np.float32)
+
+        files[name] = str(folder / f"{name}-{count}.bin")
+        write_features(files[name], blocks(), count)
+    work = {**files, "identities": identities, "far": far}
+    contenders = [
+        Contender(OURS, "all_pairs.py", work),
+        Contender("matrix product alone", "all_pairs.py", {**work, "product": True}),
+    ]
+    return Contest(f"all pairs of {rows:,} x {others:,}, {size} numbers, FAR {far:g}", "pairs/s", contenders)
 
 
 def starting():

@@ -49,6 +49,15 @@ def test_files_of_onnx_run_as_mxnet_does(tmp_path):
     assert embed(**rewritten.options)()["norm"] == pytest.approx(embed(**plain.options)()["norm"], rel=1e-4)
 
 
+def test_the_product_alone_goes_through_the_same_pairs(tmp_path):
+    contest = bench.pairing(rows=300, others=200, folder=tmp_path, size=8, identities=20, far=1e-3)
+    check_options(contest)
+    prepare = runpy.run_path(str(CONTENDERS / "all_pairs.py"))["prepare"]
+    ours, product = (prepare(**contender.options)() for contender in contest.contenders)
+    assert ours["items"] == product["items"] == 300 * 200
+    assert 0 < ours["accepted_different"] <= 57 < 300 * 200 * 1e-3
+
+
 def check_options(contest):
     for contender in contest.contenders:
         json.dumps(contender.options)
