@@ -34,6 +34,7 @@ setup(
     package_data={
         "vargfacenet.operators": ["kernels/*"],
         "vargfacenet.deploy": ["page/*"],
+        "vargfacenet.eval.report": ["page.css"],
         "vargfacenet.bench": ["contenders/*"],
     },
     install_requires=[

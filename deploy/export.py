@@ -17,7 +17,8 @@ from vargfacenet.deploy.targets import TARGETS, rewrite_for
 from vargfacenet.deploy.translate import translate
 from vargfacenet.errors import ExportError, SettingError
 from vargfacenet.eval import Embedder, verify_embeddings
-from vargfacenet.eval.protocols.verification import pair_distances, threshold_at_far
+from vargfacenet.eval.protocols.roc import threshold_at_far
+from vargfacenet.eval.protocols.verification import pair_distances
 from vargfacenet.files import atomic_path, fingerprint
 from vargfacenet.options import unknown
 
@@ -211,8 +212,8 @@ def _score(checkpoint, path, precision, sets, progress):
         for run_by, embedder in embedders.items():
             plain, mirrored = embedder.embed(pairs.pictures, progress=progress)
             scores[name][run_by] = verify_embeddings(plain, mirrored, pairs.is_same).as_dict()
-        distance = threshold_at_far(pair_distances(plain + mirrored), pairs.is_same, FAR)
-        threshold = None if distance is None else 1 - distance / 2
+        cosines_of_pairs = 1 - pair_distances(plain + mirrored) / 2
+        threshold = threshold_at_far(cosines_of_pairs[~pairs.is_same], FAR)
     return scores, threshold
 
 

@@ -116,7 +116,7 @@ def fold_accuracies(distances, is_same, thresholds=ACCURACY_THRESHOLDS):
     """
     accepted, _, rejected, _ = _fold_counts(distances, is_same, thresholds)
     right = accepted + rejected  # (folds, thresholds)
-    sizes = _fold_sizes(len(is_same))
+    sizes = fold_sizes(len(is_same))
     best = (right.sum(axis=0) - right).argmax(axis=1)
     return right[np.arange(FOLDS), best] / sizes, thresholds[best]
 
@@ -143,7 +143,7 @@ def tar_at_far(distances, is_same, far, thresholds=TAR_THRESHOLDS):
     """
     _, same_sizes, kept_out, different_sizes = _fold_counts(distances, is_same, thresholds)
     let_in = different_sizes[:, None] - kept_out
-    fold = np.repeat(np.arange(FOLDS), _fold_sizes(len(is_same)))
+    fold = np.repeat(np.arange(FOLDS), fold_sizes(len(is_same)))
     tars = []
     for index in range(FOLDS):
         others = different_sizes.sum() - different_sizes[index]
@@ -156,28 +156,8 @@ def tar_at_far(distances, is_same, far, thresholds=TAR_THRESHOLDS):
     return float(np.mean(tars)) if tars else float("nan")
 
 
-def threshold_at_far(distances, is_same, far):
-    """The largest threshold with which no more pairs of different people are accepted than a false accept rate allows.
-
-    Parameters
-    ----------
-    distances, is_same : float array (pairs,), bool array (pairs,)
-        Squared distances and truth. A pair is accepted strictly below the threshold.
-    far : float
-        The rate, 0 .. 1.
-
-    Returns
-    -------
-    float or None
-        A squared distance, 0 .. 4; None where fewer than ``1 / far`` pairs are of different people, which say nothing of
-        so small a rate.
-    """
-    different = np.sort(np.asarray(distances)[~np.asarray(is_same, bool)])
-    allowed = int(far * len(different) + 1e-9)
-    return float(different[allowed]) if 1 <= allowed < len(different) else None
-
-
-def _fold_sizes(count):
+def fold_sizes(count):
+    """Pairs in each fold, of `count` in all: int array (folds,)."""
     sizes = np.full(FOLDS, count // FOLDS)
     sizes[: count % FOLDS] += 1
     return sizes
@@ -185,7 +165,7 @@ def _fold_sizes(count):
 
 def _fold_counts(distances, is_same, thresholds):
     """By fold and threshold, same pairs accepted and different pairs rejected, each with its number a fold."""
-    ends = np.cumsum(_fold_sizes(len(is_same)))
+    ends = np.cumsum(fold_sizes(len(is_same)))
     accepted, rejected, same_sizes, different_sizes = [], [], [], []
     for part, truth in zip(np.split(distances, ends[:-1]), np.split(is_same, ends[:-1])):
         same, different = np.sort(part[truth]), np.sort(part[~truth])

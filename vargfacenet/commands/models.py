@@ -37,6 +37,16 @@ def split_name(text, epoch):
     return (prefix, int(number)) if comma and prefix and number.isdecimal() and len(number) <= 4 else (str(text), epoch)
 
 
+def short_names(names):
+    """Models by what tells them apart: dict of name as given to its last parts, at least two of them."""
+    parts = {name: pathlib.PurePath(name).parts for name in names}
+    for count in range(2, 2 + max(map(len, parts.values()))):
+        short = {name: "/".join(part.strip("/") for part in found[-count:]) for name, found in parts.items()}
+        if len(set(short.values())) == len(short):
+            return short
+    return {name: name for name in names}
+
+
 def open_named(args, text, *, batch_size=32, device=None):
     """The `vargfacenet.deploy.models.Model` of a name as `split_name` reads it, with ``--epoch`` and ``--runtime``."""
     from vargfacenet.deploy.models import open_model

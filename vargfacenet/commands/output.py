@@ -36,8 +36,13 @@ def _lines_of(tqdm):
             quiet = {"file": sys.stderr, "mininterval": _SECONDS_BETWEEN_LINES, "ncols": 0, "leave": False}
             super().__init__(items, **quiet, **options)
 
+        said = 0.0
+
         def display(self, *_, **__):
-            if self.n and time.time() - self.start_t >= _SECONDS_BETWEEN_LINES:
+            # tqdm's own watcher asks more often than it should.
+            now = time.time()
+            if self.n and now - max(self.start_t, self.said) >= _SECONDS_BETWEEN_LINES:
+                self.said = now
                 log.info("%s", self)
 
     return Lines

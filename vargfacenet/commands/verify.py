@@ -1,44 +1,109 @@
-"""``vargfacenet verify``: the verification protocol on a checkpoint."""
+"""``vargfacenet verify``: what verification sets say of networks."""
 
-import json
-
-from vargfacenet.commands.embedding import add_embedding_options, checked_device
-from vargfacenet.commands.output import print_table, progress, verification_cells
+from vargfacenet.commands.models import add_cache_options, cache_of, open_named, short_names
+from vargfacenet.commands.output import print_table, progress
+from vargfacenet.options import check_range
 
 
 def add_parser(commands, common):
     parser = commands.add_parser(
         "verify",
         parents=[common],
-        help="verification accuracy of a checkpoint on .bin sets",
-        description="Scores a checkpoint of this project or of the InsightFace lineage on verification sets such as "
-        "lfw.bin: ten folds, embeddings of picture and mirror added.",
+        help="verification of checkpoints or ONNX files on .bin sets, and a report",
+        description="Scores networks on verification sets such as lfw.bin: the lineage's protocol (ten folds, embeddings of "
+        "picture and mirror added), exact rates over all pairs, and 95% intervals. Embeddings are kept: a second time on "
+        "the same network and set costs nothing.",
     )
-    add_embedding_options(parser)
-    parser.add_argument("--bins", nargs="+", required=True, metavar="SET.bin", help="verification sets")
-    parser.add_argument("--json", metavar="FILE", help="write the results here too")
+    parser.add_argument(
+        "models",
+        metavar="MODEL",
+        nargs="+",
+        help="PREFIX as in PREFIX-symbol.json, PREFIX,EPOCH, or an ONNX file; any network of the lineage",
+    )
+    parser.add_argument("--epoch", type=int, default=0, metavar="N", help="as in PREFIX-000N.params (default 0)")
+    parser.add_argument(
+        "--bins",
+        nargs="+",
+        required=True,
+        metavar="SET",
+        help="verification sets: files, folders of them, or names such as lfw or CFP-FP in --folder",
+    )
+    parser.add_argument("--folder", metavar="DIR", help="where sets that are named are (default: here)")
+    parser.add_argument(
+        "--far", type=float, nargs="+", metavar="RATE", help="false accept rates (default 1e-1 .. 1e-6)"
+    )
+    parser.add_argument("--runtime", default="onnxruntime", help="of ONNX files: onnxruntime (default) or openvino")
+    parser.add_argument("--device", default="cpu:0", help="of checkpoints: cpu:0 (default) or gpu:N")
+    parser.add_argument("--batch-size", type=int, default=32, metavar="N", help="pictures at a time (default 32)")
+    parser.add_argument("--report", metavar="DIR", help="write a page with figures and the worst pairs there")
+    parser.add_argument("--json", metavar="FILE", help="write the figures here")
+    parser.add_argument("--markdown", metavar="FILE", help="write a table for a paper here")
+    add_cache_options(parser)
     parser.set_defaults(run=run)
 
 
 def run(args):
-    from vargfacenet.checkpoint import load_checkpoint
-    from vargfacenet.eval import Embedder, read_sets, verify_pairs
-    from vargfacenet.files import write_text
+    import json
 
-    device = checked_device(args)
-    sets = read_sets(args.bins)
-    embedder = Embedder(*load_checkpoint(args.prefix, args.epoch), device=device, batch_size=args.batch_size)
-    scores = {}
-    for name, pairs in sets.items():
-        with progress(total=len(pairs.pictures), unit="picture", desc=name) as bar:
-            scores[name] = verify_pairs(embedder, pairs, progress=bar.update).as_dict()
-    headers = ["set", "accuracy", "TAR@FAR=1e-3", "no flip", "threshold", "norm", "pairs"]
-    rows = []
-    for name, score in scores.items():
-        plain = f"{score['accuracy_no_flip']:.5f} +- {score['std_no_flip']:.5f}"
-        tail = [plain, f"{score['threshold']:.3f}", f"{score['embedding_norm']:.3f}", score["pairs"]]
-        rows.append([name, *verification_cells(score), *tail])
-    print_table(headers, rows)
+    from vargfacenet.eval import read_sets
+    from vargfacenet.eval.report import write_report
+    from vargfacenet.eval.report.table import markdown, rate_rows, summary_rows
+    from vargfacenet.eval.report.write import as_json
+    from vargfacenet.eval.sets import find_sets
+    from vargfacenet.files import write_text
+    from vargfacenet.train.trainer import parse_device
+
+    check_range("--batch-size", args.batch_size, 1, 4096)
+    for far in args.far or ():
+        check_range("--far", far, 1e-12, 0.5)
+    _check_names(args.models)
+    device = parse_device(args.device)
+    sets = read_sets(find_sets(args.bins, args.folder))
+    labels, results = short_names(args.models), []
+    with cache_of(args) as cache:
+        for name in args.models:
+            model = open_named(args, name, batch_size=args.batch_size, device=device)
+            for set_name, pairs in sets.items():
+                results.append(_verify(cache, model, labels[name], name, set_name, pairs, args.far))
+    headers, rows = summary_rows(results)
+    alone = len(args.models) == 1
+    print_table(headers[alone:], [row[alone:] for row in rows])
+    for set_name in sets:
+        headers, rows = rate_rows({result.network: result.detail for result in results if result.set == set_name})
+        print(f"\n{set_name}, all pairs at once")
+        print_table(headers[alone:], [row[alone:] for row in rows])
     if args.json:
-        write_text(args.json, json.dumps(scores, indent=2) + "\n")
+        write_text(args.json, json.dumps(as_json(results), indent=1) + "\n")
+    if args.markdown:
+        write_text(args.markdown, markdown(results))
+    if args.report:
+        with progress(total=len(sets), desc="report", unit="set") as bar:
+            print(f"\n{write_report(args.report, results, sets, progress=bar.update)}")
     return 0
+
+
+def _verify(cache, model, label, name, set_name, pairs, fars):
+    from vargfacenet.eval.cache import picture_fingerprint
+    from vargfacenet.eval.protocols.detail import verify_in_detail
+    from vargfacenet.eval.report import Result
+    from vargfacenet.pictures import decode_picture
+
+    pictures = pairs.pictures
+
+    def read(place):
+        return decode_picture(pictures[place], f"picture {place}")
+
+    with progress(total=len(pictures), unit="picture", desc=f"{label}, {set_name}") as bar:
+        fingerprint = picture_fingerprint(pictures)
+        both = cache.embed(model.embedder, model.mark, fingerprint, len(pictures), read, progress=bar.update)
+    options = {"fars": fars} if fars else {}
+    about = f"{name}, by {model.runtime}, fingerprint {model.fingerprint[:12]}"
+    return Result(label, about, set_name, verify_in_detail(*both, pairs.is_same, **options))
+
+
+def _check_names(models):
+    from vargfacenet.errors import SettingError
+
+    twice = [name for name in models if models.count(name) > 1]
+    if twice:
+        raise SettingError(f"{twice[0]} is given twice: name each network once")

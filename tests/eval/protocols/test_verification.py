@@ -8,7 +8,7 @@ import sklearn.preprocessing
 from vargfacenet.errors import DataError
 from vargfacenet.eval import Embedder, verify_embeddings, verify_pairs
 from vargfacenet.eval.pairs import Pairs, read_pairs
-from vargfacenet.eval.protocols.verification import fold_accuracies, pair_distances, tar_at_far, threshold_at_far
+from vargfacenet.eval.protocols.verification import fold_accuracies, pair_distances, tar_at_far
 
 
 def plain_protocol(embeddings, is_same, far_target=1e-3):
@@ -57,6 +57,25 @@ def test_equals_the_plain_computation(pairs, noise):
     assert found.std_no_flip == pytest.approx(plain.std(), abs=1e-9)
     assert found.tar["0.001"] == pytest.approx(tars.mean(), abs=1e-9)
     assert found.pairs == pairs
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_equals_the_plain_computation_with_ties(seed):
+    random = np.random.RandomState(seed)
+    # Few poses, so that many pairs have one distance; orthogonal and opposite ones lie on thresholds.
+    pool = np.concatenate([np.eye(4), -np.eye(4)[:2], random.normal(size=(3, 4))])
+    embeddings = pool[random.randint(len(pool), size=800)] * 2.0 ** random.randint(-2, 3, (800, 1))
+    mirrored = pool[random.randint(len(pool), size=800)]
+    zero = np.linalg.norm(embeddings + mirrored, axis=1) == 0
+    mirrored[zero] = embeddings[zero]
+    is_same = random.rand(400) < 0.5
+    found = verify_embeddings(embeddings, mirrored, is_same)
+    accuracies, thresholds, tars = plain_protocol(embeddings + mirrored, is_same)
+    plain, _, _ = plain_protocol(embeddings, is_same)
+    assert found.accuracy == pytest.approx(accuracies.mean(), abs=1e-9)
+    assert found.threshold == pytest.approx(thresholds.mean(), abs=1e-9)
+    assert found.tar["0.001"] == pytest.approx(tars.mean(), abs=1e-9)
+    assert (found.accuracy_no_flip, found.std_no_flip) == pytest.approx((plain.mean(), plain.std()), abs=1e-9)
 
 
 def test_tar_grows_with_far():
@@ -128,12 +147,3 @@ def test_lineage_checkpoint_on_real_faces(real_faces):
     found = verify_pairs(embedder, Pairs(pictures, pairs.is_same[::12]))
     assert found.accuracy == pytest.approx(0.991, abs=0.009)
     assert found.embedding_norm == pytest.approx(9.58, abs=0.1)
-
-
-def test_threshold_at_far_accepts_as_many_strangers_as_the_rate_allows():
-    distances = np.array([0.1, 0.2, 0.5, 0.6, 0.7, 0.9])
-    is_same = np.array([True, True, False, False, False, False])
-    assert threshold_at_far(distances, is_same, 0.25) == 0.6
-    assert threshold_at_far(distances, is_same, 0.5) == 0.7
-    assert (distances[~is_same] < threshold_at_far(distances, is_same, 0.25)).mean() == 0.25
-    assert threshold_at_far(distances, is_same, 0.1) is None

@@ -1,0 +1,132 @@
+"""The page of a report: HTML that needs nothing from elsewhere."""
+
+import base64
+import html
+import pathlib
+
+from vargfacenet.eval.report.table import interval_cell, rate_rows, summary_rows
+
+_STYLE = pathlib.Path(__file__).parent / "page.css"
+_TITLES = {
+    "roc": "Receiver operating characteristic; bars are 95% intervals",
+    "scores": "Cosines of pairs; the line is the mean threshold of the folds",
+    "folds": "Accuracy of each fold; lines are means",
+    "norms": "Length of embeddings by sharpness of pictures (variance of the Laplacian)",
+}
+
+
+def page(results, sections, *, version, date):
+    """The page as text.
+
+    Parameters
+    ----------
+    results : list of Result
+        What was measured.
+    sections : list of Section
+        One for each set of pairs.
+    version, date : str
+        Of this package, and when it was measured.
+    """
+    networks = list(dict.fromkeys((result.network, result.about) for result in results))
+    body = [
+        "<h1>Verification</h1>",
+        f'<p class="quiet">{html.escape(date)}, vargfacenet {html.escape(version)}</p>',
+        "<ul>",
+        *(f"<li><strong>{html.escape(name)}</strong> {html.escape(about)}</li>" for name, about in networks),
+        "</ul>",
+        _table(*summary_rows(results)),
+        _HOW,
+    ]
+    for section in sections:
+        body += _section(section)
+    return _PAGE.format(style=_STYLE.read_text(encoding="utf-8"), body="\n".join(body))
+
+
+def _section(section):
+    yield f"<h2>{html.escape(section.name)}</h2>"
+    some = next(iter(section.details.values()))
+    yield f"<p>{len(some.is_same):,} pairs, {int(some.is_same.sum()):,} of one person.</p>"
+    yield _table(*rate_rows(section.details))
+    yield '<div class="figures">'
+    for name, content in section.figures.items():
+        caption = f"<figcaption class=quiet>{html.escape(_TITLES[name])}</figcaption>"
+        yield f'<figure><img alt="{html.escape(_TITLES[name])}" src="{_data_uri(content, "png")}">{caption}</figure>'
+    yield "</div>"
+    for name, gallery in section.galleries.items():
+        detail = section.details[name]
+        yield f"<h3>{html.escape(name)}</h3>"
+        yield "<p>" + "; ".join(_facts(detail, gallery)) + ".</p>"
+        yield "<h4>Different people, most alike</h4>"
+        yield _pairs(gallery.accepts)
+        yield "<h4>One person, least alike</h4>"
+        yield _pairs(gallery.rejects)
+        yield "<h4>Shortest embeddings</h4>"
+        yield _pictures(gallery.shortest)
+
+
+def _facts(detail, gallery):
+    equal = detail.equal_error
+    yield "Equal error rate " + ("not measurable" if equal is None else f"{100 * equal.rate:.2f}%")
+    yield f"95% interval of the accuracy {interval_cell(detail.over_pairs)} over pairs"
+    yield f"{interval_cell(detail.over_folds)} over folds"
+    yield f"length of embeddings {detail.norms.mean():.2f}, rank correlation with sharpness {gallery.correlation:+.2f}"
+
+
+def _pairs(shown):
+    items = []
+    for pair in shown:
+        word = '<span class="wrong">wrong</span>' if pair.is_wrong else '<span class="right">right</span>'
+        pictures = "".join(_picture(picture, f"pair {pair.number}") for picture in pair.pictures)
+        items.append(
+            f"<li><figure>{pictures}<figcaption>{pair.score:.3f} {word}, pair {pair.number}</figcaption></figure></li>"
+        )
+    return f'<ul class="pairs">{"".join(items)}</ul>'
+
+
+def _pictures(shown):
+    items = (
+        f"<li><figure>{_picture(one.picture, f'picture {one.number}')}<figcaption>length {one.norm:.2f}, sharpness "
+        f"{one.sharpness:.0f}</figcaption></figure></li>"
+        for one in shown
+    )
+    return f'<ul class="pairs">{"".join(items)}</ul>'
+
+
+def _picture(encoded, what):
+    kind = "png" if encoded.startswith(b"\x89PNG") else "jpeg"
+    return f'<img alt="{what}" src="{_data_uri(encoded, kind)}">'
+
+
+def _table(headers, rows):
+    head = "".join(f"<th>{html.escape(str(cell))}</th>" for cell in headers)
+    body = "".join("<tr>" + "".join(f"<td>{_text(cell)}</td>" for cell in row) + "</tr>" for row in rows)
+    return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+
+
+def _text(cell):
+    return html.escape(str(cell)).replace(" +- ", " &plusmn; ").replace(" .. ", " &ndash; ")
+
+
+def _data_uri(content, kind):
+    return f"data:image/{kind};base64,{base64.b64encode(content).decode('ascii')}"
+
+
+_HOW = """<p class="quiet">Accuracy by the lineage's protocol: embeddings of picture and mirror added, ten folds in order, the
+threshold that is best on the other nine; mean and standard deviation over the folds. 95% intervals by the bootstrap over
+pairs. TAR at FAR is over all pairs at once.</p>"""
+
+_PAGE = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
+<title>Verification</title>
+<style>
+{style}</style>
+</head>
+<body>
+{body}
+</body>
+</html>
+"""
