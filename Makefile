@@ -32,8 +32,8 @@ train-student: install  ## teach VarGFaceNet, on the built-in faces unless DATA=
 train-teacher: install  ## train a ResNet to teach, on the built-in faces unless DATA= is given (BINS= OUT= DEVICES= RECIPE= SET=)
 	$(call run,$(or $(RECIPE),$(if $(DATA),teacher_r100,demo_teacher)))
 
-verify: install  ## verify a checkpoint: PREFIX=runs/x/best EPOCH=0 BINS="lfw.bin agedb_30.bin"
-	$(BIN)/vargfacenet verify $(if $(PREFIX),$(PREFIX),$(error give PREFIX=, as in PREFIX-symbol.json)) --epoch $(EPOCH) --bins $(if $(BINS),$(BINS),$(error give BINS=, one or more .bin files))
+verify: install  ## verify checkpoints or ONNX files: PREFIX="runs/x/best runs/y/best" EPOCH=0 BINS="lfw.bin agedb_30.bin", into OUT=runs/verify
+	$(BIN)/vargfacenet verify $(if $(PREFIX),$(PREFIX),$(error give PREFIX=, as in PREFIX-symbol.json)) --epoch $(EPOCH) --bins $(if $(BINS),$(BINS),$(error give BINS=, one or more .bin files)) --report $(or $(OUT),runs/verify)
 
 bench: install  ## how fast everything is here, beside its rivals, into runs/bench (KIND=train.. NETWORK= SET= RIVALS=1)
 	$(BIN)/vargfacenet bench $(KIND) --network $(NETWORK) $(if $(SET),--set $(SET)) $(if $(RIVALS),--rivals) --json $(or $(OUT),runs/bench)/bench.json --plot $(or $(OUT),runs/bench)/bench.png
