@@ -55,7 +55,7 @@ def _section(section):
     for name, gallery in section.galleries.items():
         detail = section.details[name]
         yield f"<h3>{html.escape(name)}</h3>"
-        yield "<p>" + "; ".join(_facts(detail, gallery)) + ".</p>"
+        yield f"<p>{_text('; '.join(_facts(detail, gallery)))}.</p>"
         yield "<h4>Different people, most alike</h4>"
         yield _pairs(gallery.accepts)
         yield "<h4>One person, least alike</h4>"
