@@ -7,14 +7,11 @@
 """
 
 import collections
-import io
 import pathlib
 import threading
-import warnings
 
 import cv2
 import numpy as np
-import PIL.Image
 
 from vargfacenet import IMAGE_SHAPE
 from vargfacenet.checkpoint import checkpoint_files, load_checkpoint
@@ -22,9 +19,7 @@ from vargfacenet.deploy.runtime import OnnxEmbedder
 from vargfacenet.errors import DataError
 from vargfacenet.eval import Embedder
 from vargfacenet.files import fingerprint
-from vargfacenet.pictures import decode_picture, is_cut
-
-MOST_PIXELS = 40_000_000
+from vargfacenet.pictures import decode_picture
 
 Comparison = collections.namedtuple("Comparison", "cosine same threshold far")
 Comparison.__doc__ = (
@@ -137,7 +132,7 @@ def face_of(encoded, where, *, crop=False):
     Parameters
     ----------
     encoded : bytes
-        JPEG, PNG or another format that OpenCV reads.
+        JPEG, PNG, BMP or WebP.
     where : str
         What the picture is, for errors.
     crop : bool
@@ -156,9 +151,6 @@ def face_of(encoded, where, *, crop=False):
         is not set.
     """
     height, width = IMAGE_SHAPE[1:]
-    _check_pixels(encoded, where)
-    if is_cut(encoded):
-        raise DataError(f"{where} is a JPEG that is cut before its end")
     if not crop:
         return decode_picture(encoded, where)
     picture = decode_picture(encoded, where, shape=None)
@@ -168,26 +160,6 @@ def face_of(encoded, where, *, crop=False):
     top, left = (picture.shape[0] - side) // 2, (picture.shape[1] - side) // 2
     square = np.ascontiguousarray(picture[top : top + side, left : left + side])
     return cv2.resize(square, (width, height), interpolation=cv2.INTER_AREA if side > width else cv2.INTER_CUBIC)
-
-
-def _check_pixels(encoded, where):
-    """Looks at a picture's size in its header, before anything of that size is made."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", PIL.Image.DecompressionBombWarning)
-            with PIL.Image.open(io.BytesIO(encoded)) as picture:
-                width, height = picture.size
-    except PIL.Image.DecompressionBombError as error:
-        raise DataError(
-            f"{where} has far more than {MOST_PIXELS // 10**6} megapixels: make it smaller first"
-        ) from error
-    except (OSError, ValueError, SyntaxError, EOFError) as error:
-        raise DataError(f"{where}: {len(encoded)} bytes that are no picture") from error
-    if width * height > MOST_PIXELS:
-        raise DataError(
-            f"{where} is {width}x{height}, {width * height / 1e6:.1f} megapixels; at most {MOST_PIXELS // 10**6} are taken: "
-            "make it smaller first"
-        )
 
 
 def _number(text, model):

@@ -11,7 +11,7 @@ from vargfacenet.errors import CheckpointError, SettingError
 from vargfacenet.files import atomic_path, read_bytes
 
 STATE, DATA = "state.params", "data.json"
-_MAY_CHANGE = {"verify_every", "save_every", "log_every", "generations"}
+_MAY_CHANGE = {"verify_every", "save_every", "log_every", "generations", "max_bad_share"}
 
 
 def save_state(out, trainer, update):
