@@ -8,8 +8,8 @@ import mxnet as mx
 from vargfacenet import IMAGE_SHAPE
 from vargfacenet.data.layout import FRAME, MOST_IDENTITIES, seal
 from vargfacenet.errors import DataError
-from vargfacenet.files import atomic_path, read_bytes
-from vargfacenet.pictures import SUFFIXES, as_face_jpeg
+from vargfacenet.files import atomic_path
+from vargfacenet.pictures import SUFFIXES, as_face_jpeg, read_picture
 
 
 def write_records(folder, faces):
@@ -104,7 +104,7 @@ def faces_of_folder(images, *, resize=False, progress=None):
         for path in pictures:
             if path.suffix.lower() not in SUFFIXES:
                 raise DataError(f"{path} is no picture: expected {', '.join(SUFFIXES)}; move it elsewhere")
-            yield identity, as_face_jpeg(read_bytes(path), str(path), resize=resize)
+            yield identity, as_face_jpeg(read_picture(path), str(path), resize=resize)
 
 
 def _packed(label, key, encoded):

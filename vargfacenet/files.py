@@ -8,6 +8,7 @@ import pathlib
 
 from vargfacenet.errors import DataError
 
+MOST_LINE, MOST_LIST = 4096, 256 << 20  # bytes of a line, and of a list
 MOST_JSON = 8 << 20  # bytes; a graph of a hundred layers has 0.3 million
 
 
@@ -67,6 +68,27 @@ def read_bytes(path, *, limit=None):
     if len(content) > limit:
         raise DataError(f"{path} is larger than {limit} bytes, the most that such a file may have here")
     return content
+
+
+def read_lines(path):
+    """The lines of a list that people write: (number from 1, text without its end) of each.
+
+    Paths in it lead wherever they say: a list is as trusted as whoever gave it.
+
+    Raises
+    ------
+    DataError
+        As of `read_bytes`, and naming the first line that is no UTF-8, holds a zero byte or is longer than `MOST_LINE`.
+    """
+    lines = read_bytes(path, limit=MOST_LIST).splitlines()
+    for number, line in enumerate(lines, 1):
+        try:
+            text = line.decode("utf-8-sig" if number == 1 else "utf-8")
+        except UnicodeDecodeError:
+            raise DataError(f"{path}: line {number} is no text in UTF-8") from None
+        if len(line) > MOST_LINE or "\0" in text:
+            raise DataError(f"{path}: line {number} is of {len(line)} bytes or holds a zero: it is no list")
+        yield number, text
 
 
 def read_json(path, *, limit=MOST_JSON):

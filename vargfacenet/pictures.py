@@ -5,13 +5,20 @@ import numpy as np
 
 from vargfacenet import IMAGE_SHAPE
 from vargfacenet.errors import DataError
+from vargfacenet.files import read_bytes
 from vargfacenet.headers import picture_form
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 JPEG_QUALITY = 95
 MOST_PIXELS = 40_000_000
+MOST_BYTES = 64 << 20  # of a picture's file
 MOST_SCANS = 64  # of a progressive JPEG; encoders make about ten, and each is a pass over the whole picture
 _JPEG_START, _JPEG_SCAN, _JPEG_END = b"\xff\xd8", b"\xff\xda", b"\xff\xd9"
+
+
+def read_picture(path):
+    """The bytes of a picture's file; DataError where it cannot be read, or has more than `MOST_BYTES`."""
+    return read_bytes(path, limit=MOST_BYTES)
 
 
 def decode_picture(encoded, where, *, shape=IMAGE_SHAPE[1:], plain=False):
