@@ -8,6 +8,8 @@ and ``KEY.json`` with the file it is of. KEY is the fingerprint of the record fi
 
 import fcntl
 import json
+import math
+import os
 import pathlib
 import shutil
 
@@ -15,9 +17,10 @@ import mxnet as mx
 import numpy as np
 
 from vargfacenet import IMAGE_SHAPE
+from vargfacenet.arrays import MOST_HEADER, npy_header
 from vargfacenet.errors import DataError
 from vargfacenet.eval import Embedder
-from vargfacenet.files import atomic_path, read_bytes, write_text
+from vargfacenet.files import atomic_path, read_json, write_text
 from vargfacenet.train.teacher import unit_float16
 
 TEACHER = "teacher.json"
@@ -150,14 +153,18 @@ def _reader(records, first):
 def _open(path, teacher, records, remedy):
     expected = (len(records), 2, teacher.embedding_size)
     try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
-        raise DataError(f"{path} is damaged ({error}); delete it and {remedy}") from error
-    if array.shape != expected or array.dtype != np.float16:
-        raise DataError(
-            f"{path} holds {array.dtype} {array.shape}, expected float16 {expected}; delete it and {remedy}"
-        )
-    return array
+        with open(path, "rb") as file:
+            dtype, shape, begin = npy_header(file.read(MOST_HEADER), path)
+            size = os.fstat(file.fileno()).st_size - begin
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror or error}") from error
+    except DataError as error:
+        raise DataError(f"{error}; delete it and {remedy}") from None
+    if shape != expected or dtype != np.float16:
+        raise DataError(f"{path} holds {dtype} {shape}, expected float16 {expected}; delete it and {remedy}")
+    if size != 2 * math.prod(shape):
+        raise DataError(f"{path} is damaged: it ends {2 * math.prod(shape) - size} bytes early; delete it and {remedy}")
+    return np.memmap(path, dtype, "r", begin, shape)
 
 
 def _records_of(about):
@@ -176,7 +183,7 @@ def _check_teacher(folder, teacher):
 
 def _fields(path, *names):
     try:
-        about = json.loads(read_bytes(path))
+        about = read_json(path)
         return [str(about[name]) for name in names]
-    except (ValueError, KeyError, TypeError) as error:
+    except (DataError, KeyError, TypeError) as error:
         raise DataError(f"{path} is damaged; delete {path.parent} and compute it again") from error

@@ -103,7 +103,7 @@ def check_same_data(out, facts):
 def _settings(path):
     try:
         settings = json.loads(read_bytes(path))
-    except ValueError:
+    except (ValueError, RecursionError):
         settings = None
     if not isinstance(settings, dict):
         raise CheckpointError(f"{path} is damaged; the run cannot be resumed without it")
