@@ -7,6 +7,7 @@ import numpy as np
 from vargfacenet.data.records import RecordSet
 from vargfacenet.errors import DataError
 from vargfacenet.headers import picture_form
+from vargfacenet.pictures import DecoderRemarks
 
 Check = collections.namedtuple("Check", "pictures identities shape per_identity has_index is_sealed grey bad")
 Check.__doc__ = """What a set holds: pictures, identities announced, (height, width), pictures of each identity that has
@@ -33,18 +34,20 @@ def check_records(path, *, progress=None):
     DataError
         Where the set cannot be opened at all.
     """
-    records = RecordSet(path, allow_cut=True)
+    records, hearing = RecordSet(path, allow_cut=True), DecoderRemarks()
     counts, bad, labels, grey = collections.Counter(), [], {}, 0
     for key in progress(records.keys) if progress else records.keys:
         key = int(key)
         try:
-            _, identity = records.read_face(key)
+            (_, identity), remark = hearing.listen(records.read_face, key)
             grey += picture_form(records.read(key).picture).channels == 1
         except DataError as error:
             bad.append((key, _reason(error, key)))
             continue
         counts[identity] += 1
         labels[key] = identity
+        if remark:
+            bad.append((key, f"a JPEG that decodes and is damaged: {remark}"))
     claims = _Claims(records.keys)
     for key in records.identity_keys.tolist():
         try:

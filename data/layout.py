@@ -7,7 +7,7 @@ that and hold pictures only.
 
 The header of a record ends in two ids, which the lineage's readers pass over. The writer here puts the record's key
 in the first and a checksum, under a mark, in the second: what was written so is known to be damaged when it is. In other
-sets, the identity records say once more which identity a picture is of.
+sets, the identity records say once more which identity a picture is of, and mostly the first id is the key too.
 """
 
 import pathlib
@@ -26,7 +26,7 @@ FRAME = struct.Struct("<II")  # magic, then continuation flag (3 bits) and lengt
 HEADER = struct.Struct("<IfQQ")  # number of labels in the payload (0: the next field is the label), label, two ids
 MARK = 0x56474653  # upper half of the second id where the lower one is a checksum
 _SECOND_ID = HEADER.size - 8
-_PROBES = 32
+PROBES = 32
 
 
 def seal(payload, key):
@@ -44,8 +44,13 @@ def seal_fault(payload, key):
     """What is wrong with a payload that bears a checksum (str); None where it is the one of its key that was written."""
     if payload[_SECOND_ID : _SECOND_ID + 4] != struct.pack("<I", _sum(payload)):
         return "is damaged: its bytes are not those that were written"
-    number = int.from_bytes(payload[_SECOND_ID - 8 : _SECOND_ID], "little")
+    number = number_of(payload)
     return None if number == key else f"was written as record {number}: the index is wrong"
+
+
+def number_of(payload):
+    """The first id in a payload's header, where packers put the record's key (int)."""
+    return int.from_bytes(payload[_SECOND_ID - 8 : _SECOND_ID], "little")
 
 
 def _sum(payload):
@@ -123,7 +128,7 @@ def identities_by_key(keys, ranges, read_label):
     for identity, (begin, stop) in enumerate(zip(begins.tolist(), stops.tolist())):
         table[begin:stop] = identity
     known = np.flatnonzero(table >= 0)
-    probes = known[np.linspace(0, len(known) - 1, min(_PROBES, len(known))).astype(int)]
+    probes = known[np.linspace(0, len(known) - 1, min(PROBES, len(known))).astype(int)]
     found = [(read_label(int(keys[place])), table[place]) for place in probes]
     agree = sum(label == identity for label, identity in found)
     return table if agree > 0.75 * len(found) else None

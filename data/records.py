@@ -16,8 +16,10 @@ from vargfacenet.data.layout import (
     MOST_BYTES,
     MOST_IDENTITIES,
     MOST_PARTS,
+    PROBES,
     identities_by_key,
     is_sealed,
+    number_of,
     read_index,
     read_property,
     record_file,
@@ -65,7 +67,7 @@ class RecordSet:
     def __init__(self, path, *, allow_cut=False):
         self.path = record_file(path)
         index_file = self.path.with_suffix(".idx")
-        self.is_sealed, self._expected, self._tolerant = False, None, allow_cut
+        self.is_sealed, self._is_numbered, self._expected, self._tolerant = False, False, None, allow_cut
         try:
             self._descriptor = os.open(self.path, os.O_RDONLY)
         except OSError as error:
@@ -90,6 +92,10 @@ class RecordSet:
             self.read(last)
         self.keys, self.identity_keys = self._divide(keys)
         self.num_identities, self.height, self.width = self._properties()
+        if not self.is_sealed:
+            probes = self.keys[np.linspace(0, len(self.keys) - 1, min(PROBES, len(self.keys))).astype(int)].tolist()
+            numbers = [self._readable(self._number, key) for key in probes]
+            self._is_numbered = sum(number == key for number, key in zip(numbers, probes)) > 0.75 * len(probes)
         if len(self.identity_keys) and not self.is_sealed:
             ranges = [self._readable(self.read_range, key) for key in self.identity_keys.tolist()]
             self._expected = identities_by_key(self.keys, ranges, lambda key: self._readable(self._label, key))
@@ -131,6 +137,8 @@ class RecordSet:
             fault = seal_fault(payload, key)
         elif self.is_sealed:
             fault = "is damaged: it has no checksum, as record 0 has"
+        elif self._is_numbered and number_of(payload) != key:
+            fault = f"bears the number {number_of(payload)}: it is damaged, or the index is wrong"
         if fault:
             raise DataError(f"{where} {fault}")
         count, label, _, _ = HEADER.unpack_from(payload)
@@ -250,6 +258,9 @@ class RecordSet:
         if not whole:
             raise DataError(f"{self.path} has no property file beside it and no label to count identities by")
         return max(whole)
+
+    def _number(self, key):
+        return number_of(self._payload(key, self._offsets[key]))
 
     def _label(self, key):
         return float(self.read(key).labels[0])

@@ -17,7 +17,7 @@ from vargfacenet.errors import DataError
 from vargfacenet.eval import byte_pickle
 from vargfacenet.eval.protocols.verification import FOLDS
 from vargfacenet.files import atomic_path, read_bytes, read_lines
-from vargfacenet.pictures import SUFFIXES, as_face_jpeg, decode_picture, read_picture
+from vargfacenet.pictures import SUFFIXES, DecoderRemarks, as_face_jpeg, decode_picture, read_picture
 
 CHECKSUM = b"\nvargfacenet crc32 "  # then eight hexadecimal digits, of all that stands before
 MOST_PAIRS = 1 << 24  # whose truth may be an array
@@ -151,12 +151,14 @@ def _checksum(content):
 
 def check_pairs(pairs):
     """The pictures of a set that cannot be used: list of (number of the picture, reason)."""
-    bad = []
+    bad, hearing = [], DecoderRemarks()
     for index, encoded in enumerate(pairs.pictures):
         try:
-            decode_picture(encoded, "picture")
+            _, remark = hearing.listen(decode_picture, encoded, "picture")
         except DataError as error:
-            bad.append((index, str(error)))
+            remark = str(error)
+        if remark:
+            bad.append((index, remark))
     return bad
 
 

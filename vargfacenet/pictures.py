@@ -1,5 +1,9 @@
 """Encoded pictures in and out, the same way everywhere."""
 
+import os
+import sys
+import tempfile
+
 import cv2
 import numpy as np
 
@@ -77,6 +81,32 @@ def decode_picture(encoded, where, *, shape=IMAGE_SHAPE[1:], plain=False):
 
 def _wrong_size(where, found, shape):
     return DataError(f"{where} is {found[1]}x{found[0]} pixels, expected an aligned face of {shape[1]}x{shape[0]}")
+
+
+class DecoderRemarks:
+    """Hears what libjpeg has to say of damage that it decodes all the same: it tells standard error, and no caller.
+
+    While it listens, what else the process writes there is heard too: for one thread, at a time when no other one works.
+    """
+
+    def __init__(self):
+        self._file = tempfile.TemporaryFile()  # noqa: SIM115 - as long as the object lives
+
+    def listen(self, function, *arguments):
+        """Calls a function: what it gives, and the first remark (str; None where there was none)."""
+        sys.stderr.flush()
+        kept = os.dup(2)
+        os.dup2(self._file.fileno(), 2)
+        try:
+            value = function(*arguments)
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+            self._file.seek(0)
+            said = self._file.read(1 << 16).decode("utf-8", errors="replace").splitlines()
+            self._file.seek(0)
+            self._file.truncate()
+        return value, next((line.strip() for line in said if "JPEG" in line), None)
 
 
 def is_cut(encoded):
