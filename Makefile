@@ -12,11 +12,13 @@ TEACHER ?=
 TEACHER_EPOCH ?= 0
 RECIPE ?=
 KIND ?=
+SECONDS ?= 60
+TARGETS ?=
 RIVALS ?=
 run = $(BIN)/vargfacenet train $(1) $(if $(DATA),--data $(DATA)) $(if $(BINS),--bins $(BINS)) $(if $(OUT),--out $(OUT)) $(if $(DEVICES),--devices $(DEVICES)) $(if $(SET),--set $(SET))
 
 .DEFAULT_GOAL := help
-.PHONY: help install train-student train-teacher verify bench doctor test lint format clean
+.PHONY: help install train-student train-teacher verify bench doctor test fuzz lint format clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,6 +45,10 @@ doctor: install  ## what this machine has, and what is wrong with it
 
 test: install  ## run the tests
 	$(BIN)/python -m pytest
+
+fuzz: install  ## fuzz every reader of foreign files, SECONDS=60 each (TARGETS="bin params" for some)
+	@test -d .venv/fuzz/atheris || $(BIN)/python -m pip install --quiet --no-deps --target .venv/fuzz 'atheris>=2.2'
+	PYTHONPATH=.venv/fuzz $(BIN)/python -m tests.fuzz $(TARGETS) --seconds $(SECONDS)
 
 lint: install  ## check style and formatting
 	$(BIN)/ruff check .

@@ -6,11 +6,13 @@ import numpy as np
 
 from vargfacenet.data.records import RecordSet
 from vargfacenet.errors import DataError
-from vargfacenet.pictures import is_cut
+from vargfacenet.headers import picture_form
+from vargfacenet.pictures import DecoderRemarks
 
-Check = collections.namedtuple("Check", "pictures identities shape per_identity has_index bad")
+Check = collections.namedtuple("Check", "pictures identities shape per_identity has_index is_sealed grey bad")
 Check.__doc__ = """What a set holds: pictures, identities announced, (height, width), pictures of each identity that has
-any (int array), whether it has identity records, and its bad records (list of (key, reason))."""
+any (int array), whether it has identity records, whether records bear checksums, pictures that are grey, and its bad
+records (list of (key, reason))."""
 
 
 def check_records(path, *, progress=None):
@@ -32,26 +34,28 @@ def check_records(path, *, progress=None):
     DataError
         Where the set cannot be opened at all.
     """
-    records = RecordSet(path, allow_cut=True)
-    counts, bad, labels = collections.Counter(), [], {}
+    records, hearing = RecordSet(path, allow_cut=True), DecoderRemarks()
+    counts, bad, labels, grey = collections.Counter(), [], {}, 0
     for key in progress(records.keys) if progress else records.keys:
         key = int(key)
         try:
-            _, identity = records.read_face(key)
+            (_, identity), remark = hearing.listen(records.read_face, key)
+            grey += picture_form(records.read(key).picture).channels == 1
         except DataError as error:
             bad.append((key, _reason(error, key)))
             continue
         counts[identity] += 1
         labels[key] = identity
-        if is_cut(records.read(key).picture):
-            bad.append((key, "a JPEG that is cut before its end"))
-    for key in records.identity_keys:
+        if remark:
+            bad.append((key, f"a JPEG that decodes and is damaged: {remark}"))
+    claims = _Claims(records.keys)
+    for key in records.identity_keys.tolist():
         try:
-            reason = _identity_fault(records.read_range(int(key)), labels, records.keys)
+            reason = claims.fault(key, *records.read_range(key), labels)
         except DataError as error:
-            reason = _reason(error, int(key))
+            reason = _reason(error, key)
         if reason:
-            bad.append((int(key), reason))
+            bad.append((key, reason))
     records.close()
     return Check(
         pictures=len(records),
@@ -59,16 +63,32 @@ def check_records(path, *, progress=None):
         shape=(records.height, records.width),
         per_identity=np.array(sorted(counts.values())),
         has_index=len(records.identity_keys) > 0,
+        is_sealed=records.is_sealed,
+        grey=grey,
         bad=bad,
     )
 
 
-def _identity_fault(pictures, labels, keys):
-    first, after = pictures
-    if not keys[0] <= first < after <= keys[-1] + 1:
-        return f"an identity record of pictures {first}..{after - 1}, which the set does not have"
-    found = {labels[key] for key in range(first, after) if key in labels}
-    return f"an identity record whose pictures bear labels {sorted(found)[:4]}" if len(found) > 1 else None
+class _Claims:
+    """Which identity record has which pictures and labels: each belongs to one."""
+
+    def __init__(self, keys):
+        self._begin, self._end = int(keys[0]), int(keys[-1]) + 1
+        self._owners, self._labels = np.zeros(len(keys), np.int64), {}
+
+    def fault(self, key, first, after, labels):
+        """What is wrong with the identity record `key` of pictures first..after - 1 (str); None where nothing is."""
+        if not self._begin <= first < after <= self._end:
+            return f"an identity record of pictures {first}..{after - 1}, which the set does not have"
+        found = sorted({labels[picture] for picture in range(first, after) if picture in labels})
+        if len(found) > 1:
+            return f"an identity record whose pictures bear labels {found[:4]}"
+        owners = self._owners[first - self._begin : after - self._begin]
+        if owners.any():
+            return f"an identity record of pictures that record {owners.max()} has too"
+        owners[:] = key
+        other = self._labels.setdefault(found[0], key) if found else key
+        return f"an identity record of label {found[0]}, which record {other} has too" if other != key else None
 
 
 def _reason(error, key):

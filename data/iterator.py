@@ -2,6 +2,7 @@
 
 import collections
 import concurrent.futures
+import logging
 import threading
 import time
 
@@ -12,10 +13,14 @@ import numpy as np
 from vargfacenet.data.memory import Arrays, memory_of
 from vargfacenet.data.mix import mix_faces, plan_mix
 from vargfacenet.environment import usable_cores
-from vargfacenet.errors import SettingError
+from vargfacenet.errors import DataError, SettingError
 from vargfacenet.options import check_range
 
-_EPOCHS, _BATCHES = 1 << 62, 1 << 63  # keep the streams of epochs and batches apart from those of samples
+# These keep the streams of epochs, batches and replacements apart from those of samples.
+_EPOCHS, _BATCHES, _REPLACEMENTS = 1 << 62, 1 << 63, 3 << 62
+_TRIES = 100
+
+log = logging.getLogger(__name__)
 
 
 def sample_order(count, seed, epoch):
@@ -70,9 +75,14 @@ class FaceIterator(mx.io.DataIter):
         Batches held ready.
     rank, workers : int
         Which worker's part to give, 0 .. workers - 1, and how many share a batch.
+    max_bad_share : float
+        Share of the set's pictures, 0 .. 1, that may turn out to be bad. In the place of a bad one comes another, which seed
+        and sample alone decide: it is the same in a run that was taken up, and for any number of workers.
 
     Attributes
     ----------
+    bad : dict of int to str
+        The bad pictures met so far, counted in the order of ``records.keys``, and what is wrong with each.
     waited : float
         Seconds the caller has waited for data so far.
 
@@ -80,8 +90,8 @@ class FaceIterator(mx.io.DataIter):
     -----
     With N = batch_size / workers, a batch has data float32 (N, 3, height, width), RGB, 0..255, and labels float32 (N,); its
     ``index`` says which pictures they are, int64 (N,), counted in the order of ``records.keys``, and its
-    ``mirrored``, bool (N,), which of them are mirrored. A DataError of the reader is raised by the `next`
-    that would have given the batch.
+    ``mirrored``, bool (N,), which of them are mirrored; where a bad picture was replaced, both are of the other one. A
+    DataError, of more bad pictures than may be, is raised by the `next` that would have given the batch.
     """
 
     def __init__(
@@ -98,8 +108,10 @@ class FaceIterator(mx.io.DataIter):
         prefetch=4,
         rank=0,
         workers=1,
+        max_bad_share=0.0,
     ):
         check_range("batch_size", batch_size, 1)
+        check_range("max_bad_share", max_bad_share, 0, 1)
         if batch_size % workers:
             raise SettingError(f"batch_size={batch_size}: expected a multiple of the number of workers ({workers})")
         share = batch_size // workers
@@ -108,7 +120,8 @@ class FaceIterator(mx.io.DataIter):
         self.provide_data = [mx.io.DataDesc("data", (share, 3, records.height, records.width))]
         self.provide_label = [mx.io.DataDesc("softmax_label", (share,))]
         self._rows = range(rank * share, (rank + 1) * share)
-        self.waited = 0.0
+        self.waited, self.bad = 0.0, {}
+        self._max_bad_share, self._bad_lock = max_bad_share, threading.Lock()
         self._seed, self._augment, self._mix = seed, augment, mix
         self._first, self._last = first_update, last_update
         self._threads = threads or usable_cores()
@@ -164,8 +177,7 @@ class FaceIterator(mx.io.DataIter):
         for at, row in enumerate(rows):
             sample = update * self.batch_size + row
             epoch, place = divmod(sample, len(self.records))
-            index[at] = self._order(epoch)[place]
-            picture, labels[at] = self.records.read_face(int(self.records.keys[index[at]]))
+            index[at], picture, labels[at] = self._face(int(self._order(epoch)[place]), sample)
             if self._augment is not None:
                 picture, mirrored[at] = self._augment(picture, random.of(sample))
             # OpenCV keeps blue first, and is several times quicker than NumPy at taking channels apart.
@@ -178,6 +190,34 @@ class FaceIterator(mx.io.DataIter):
         batch = mx.io.DataBatch([data], [mx.nd.array(labels[:count])], pad=0, index=index[:count])
         batch.mirrored = mirrored[:count]
         return batch
+
+    def _face(self, index, sample):
+        """The picture at an index, or where it is bad one that stands in for it: index, picture, label."""
+        random, reason = None, self.bad.get(index)
+        for _ in range(_TRIES):
+            if reason is None:
+                try:
+                    return (index, *self.records.read_face(int(self.records.keys[index])))
+                except DataError as error:
+                    self._count(index, str(error))
+            random = random or np.random.Generator(np.random.Philox(key=[self._seed, _REPLACEMENTS + sample]))
+            index = int(random.integers(len(self.records)))
+            reason = self.bad.get(index)
+        raise DataError(f"{self.records}: {_TRIES} pictures in a row are bad; run 'vargfacenet data check' for a list")
+
+    def _count(self, index, reason):
+        allowed, total = int(self._max_bad_share * len(self.records)), len(self.records)
+        with self._bad_lock:
+            if index in self.bad:
+                return
+            if len(self.bad) >= allowed:
+                raise DataError(
+                    f"{reason}; with it {len(self.bad) + 1} of {total} pictures are bad, and max_bad_share="
+                    f"{self._max_bad_share:g} allows {allowed}: 'vargfacenet data check' lists all; a larger max_bad_share "
+                    "trains without them"
+                )
+            self.bad[index] = reason
+        log.warning("%s; another picture takes its place (bad so far: %d, at most %d)", reason, len(self.bad), allowed)
 
     def _plan_mix(self, update):
         """The rows of the whole batch that are needed, this worker's first, and how to mix those, counted among these."""

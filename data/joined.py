@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from vargfacenet.data.records import MOST_IDENTITIES, RecordSet
+from vargfacenet.data.layout import MOST_IDENTITIES
+from vargfacenet.data.records import RecordSet
 from vargfacenet.errors import DataError
 
 

@@ -1,28 +1,34 @@
-"""InsightFace's RecordIO training sets: their layout, and a reader that no damaged file can take down.
-
-``train.rec`` holds records, ``train.idx`` a line ``key<TAB>offset`` for each, ``property`` the text
-``identities,height,width``. Where record 0 carries a label ``(a, b)`` and no picture, records 1..a-1 are pictures and
-records a..b-1 stand for one identity each, labelled ``(first, last + 1)`` of its pictures. Some sets lack all of
-that and hold pictures only.
+"""A reader of training sets that no damaged file can take down; their layout is `vargfacenet.data.layout`'s.
 
 MXNet's own reader aborts the process on damaged bytes, so this one reads the format itself.
 """
 
 import collections
 import os
-import pathlib
 import struct
 
 import numpy as np
 
+from vargfacenet.data.layout import (
+    FRAME,
+    HEADER,
+    MAGIC,
+    MOST_BYTES,
+    MOST_IDENTITIES,
+    MOST_PARTS,
+    PROBES,
+    identities_by_key,
+    is_sealed,
+    number_of,
+    read_index,
+    read_property,
+    record_file,
+    seal_fault,
+)
 from vargfacenet.errors import DataError
-from vargfacenet.files import fingerprint, read_bytes
+from vargfacenet.files import fingerprint
 from vargfacenet.pictures import decode_picture
 
-MAGIC = 0xCED7230A
-MOST_IDENTITIES = 1 << 24  # labels are float32, which holds whole numbers exactly up to here
-FRAME = struct.Struct("<II")  # magic, then continuation flag (3 bits) and length (29 bits)
-HEADER = struct.Struct("<IfQQ")  # number of labels in the payload (0: the next field is the label), label, two ids
 _CONTINUATIONS = {1: (2, 3), 2: (2, 3)}  # what may follow the first and a middle part of a split record
 
 Record = collections.namedtuple("Record", "labels picture")
@@ -49,25 +55,27 @@ class RecordSet:
         From ``property``, else from the identity records, else the largest label plus one.
     height, width : int
         From ``property``, else 112 each.
+    is_sealed : bool
+        Whether the records bear checksums.
 
     Raises
     ------
     DataError
-        Where a file is missing, the index is no index, or the record file ends before the index does.
+        Where a file is missing, the index is no index or of another file, or the record file ends before the index does.
     """
 
     def __init__(self, path, *, allow_cut=False):
         self.path = record_file(path)
         index_file = self.path.with_suffix(".idx")
-        keys, offsets = _read_index(index_file)
+        self.is_sealed, self._is_numbered, self._expected, self._tolerant = False, False, None, allow_cut
         try:
             self._descriptor = os.open(self.path, os.O_RDONLY)
         except OSError as error:
             raise DataError(f"cannot read {self.path}: {error.strerror}") from error
-        self._size = os.fstat(self._descriptor).st_size
-        self._offsets = dict(zip(keys.tolist(), offsets.tolist()))
-        self._tolerant = allow_cut
         try:
+            self._size = os.fstat(self._descriptor).st_size
+            keys, offsets = read_index(index_file, self._size)
+            self._offsets = dict(zip(keys.tolist(), offsets.tolist()))
             self._open(keys, offsets, index_file, allow_cut)
         except BaseException:
             self.close()
@@ -84,9 +92,19 @@ class RecordSet:
             self.read(last)
         self.keys, self.identity_keys = self._divide(keys)
         self.num_identities, self.height, self.width = self._properties()
+        if not self.is_sealed:
+            probes = self.keys[np.linspace(0, len(self.keys) - 1, min(PROBES, len(self.keys))).astype(int)].tolist()
+            numbers = [self._readable(self._number, key) for key in probes]
+            self._is_numbered = sum(number == key for number, key in zip(numbers, probes)) > 0.75 * len(probes)
+        if len(self.identity_keys) and not self.is_sealed:
+            ranges = [self._readable(self.read_range, key) for key in self.identity_keys.tolist()]
+            self._expected = identities_by_key(self.keys, ranges, lambda key: self._readable(self._label, key))
 
     def __len__(self):
         return len(self.keys)
+
+    def __str__(self):
+        return str(self.path)
 
     def close(self):
         """Closes the file; reading afterwards fails."""
@@ -107,12 +125,22 @@ class RecordSet:
             )
 
     def read(self, key):
-        """The record of a key; DataError, naming it and its offset, where its bytes are no record."""
+        """The record of a key; DataError, naming it and its offset, where its bytes are no record, or not those that were
+        written and it bears a checksum."""
         offset = self._offsets[key]
         payload = self._payload(key, offset)
         where = f"{self.path}: record {key} at byte {offset}"
         if len(payload) < HEADER.size:
             raise DataError(f"{where} is too short for a header ({len(payload)} bytes)")
+        fault = None
+        if is_sealed(payload):
+            fault = seal_fault(payload, key)
+        elif self.is_sealed:
+            fault = "is damaged: it has no checksum, as record 0 has"
+        elif self._is_numbered and number_of(payload) != key:
+            fault = f"bears the number {number_of(payload)}: it is damaged, or the index is wrong"
+        if fault:
+            raise DataError(f"{where} {fault}")
         count, label, _, _ = HEADER.unpack_from(payload)
         if count == 0:
             return Record(np.array([label], np.float32), payload[HEADER.size :])
@@ -132,28 +160,31 @@ class RecordSet:
         Raises
         ------
         DataError
-            Where the record is damaged, the picture is none or of another size, or the label is out of range.
+            Where the record is damaged, the picture is none or of another form, or the label is out of range or not the one
+            that the identity records have.
         """
         record = self.read(key)
         where = f"{self.path}: record {key}"
-        picture = decode_picture(record.picture, where, shape=(self.height, self.width))
         label = float(record.labels[0])
         if not (label.is_integer() and 0 <= label < self.num_identities):
             raise DataError(f"{where}: label {label}, expected a whole number in 0..{self.num_identities - 1}")
-        return picture, int(label)
+        expected = -1 if self._expected is None else self._expected[key - int(self.keys[0])]
+        if expected not in (-1, label):
+            raise DataError(f"{where}: label {label:g}, but it is among the pictures of identity {expected}")
+        return decode_picture(record.picture, where, shape=(self.height, self.width), plain=True), int(label)
 
     def read_range(self, key):
         """The two whole numbers of an index or identity record; DataError where it holds none."""
         labels = self.read(key).labels[:2].tolist()
-        if len(labels) < 2 or not all(label.is_integer() for label in labels):
+        if len(labels) < 2 or not all(label.is_integer() and 0 <= label <= MOST_IDENTITIES for label in labels):
             raise DataError(f"{self.path}: record {key} holds {labels}, expected a range of records")
         return int(labels[0]), int(labels[1])
 
     def _payload(self, key, offset):
-        parts, expected = [], (0, 1)
+        parts, expected, total = [], (0, 1), 0
         while True:
             where = f"{self.path}: record {key} at byte {offset}"
-            frame = os.pread(self._descriptor, FRAME.size, offset) if offset < self._size else b""
+            frame = self._bytes(FRAME.size, offset, where)
             if len(frame) < FRAME.size:
                 raise DataError(f"{where} is cut: the file ends at byte {self._size}; copy it again")
             magic, packed = FRAME.unpack(frame)
@@ -166,12 +197,23 @@ class RecordSet:
                 raise DataError(
                     f"{where} is cut: it announces {length} bytes, the file ends at byte {self._size}; copy it again"
                 )
-            parts.append(os.pread(self._descriptor, length, offset + FRAME.size))
+            total += length
+            if total > MOST_BYTES or len(parts) == MOST_PARTS:
+                raise DataError(f"{where} announces {total} bytes or more: it is no face of {self.path.name}")
+            parts.append(self._bytes(length, offset + FRAME.size, where))
+            if len(parts[-1]) < length:
+                raise DataError(f"{where} is cut: the file has become shorter since it was opened")
             if kind in (0, 3):
                 # A record is split where its bytes would read as the magic number, which is left out.
                 return struct.pack("<I", MAGIC).join(parts)
             expected = _CONTINUATIONS[kind]
             offset += FRAME.size + (length + 3) // 4 * 4
+
+    def _bytes(self, count, offset, where):
+        try:
+            return os.pread(self._descriptor, count, offset) if offset < self._size else b""
+        except OSError as error:
+            raise DataError(f"{where} cannot be read: {error.strerror}") from error
 
     def _divide(self, keys):
         try:
@@ -180,67 +222,53 @@ class RecordSet:
             if not self._tolerant:
                 raise
             return keys, keys[:0]  # a set whose first record is lost: all are looked at as pictures
+        self.is_sealed = is_sealed(self._payload(int(keys[0]), self._offsets[int(keys[0])]))
         if keys[0] != 0 or len(first.labels) < 2 or first.picture:
             return keys, keys[:0]
         begin, end = self.read_range(0)
-        if not 1 <= begin <= end:
+        if not 1 < begin <= end:
             raise DataError(
                 f"{self.path}: record 0 announces identity records {begin}..{end - 1}; it is no index record"
             )
         pictures = keys[(keys > 0) & (keys < begin)]
         identities = keys[(keys >= begin) & (keys < end)]
-        if len(pictures) != begin - 1 or len(identities) != end - begin:
+        more = len(keys) - 1 - len(pictures) - len(identities)
+        if len(pictures) != begin - 1 or len(identities) != end - begin or more:
             raise DataError(
                 f"{self.path}: record 0 announces {begin - 1} pictures and {end - begin} identities, the index lists "
-                f"{len(pictures)} and {len(identities)}; the index is not of this file"
+                f"{len(pictures)} and {len(identities)}{f' and {more} more records' if more else ''}; the index is not of "
+                "this file"
             )
         return pictures, identities
 
     def _properties(self):
-        path = self.path.with_name("property")
+        path, announced = self.path.with_name("property"), len(self.identity_keys)
         if not path.exists():
-            return len(self.identity_keys) or 1 + self._largest_label(), 112, 112
-        text = read_bytes(path).decode("utf-8", errors="replace").strip()
-        try:
-            identities, height, width = (int(number) for number in text.split(","))
-        except ValueError:
-            identities = height = width = 0
-        if not (1 <= identities <= MOST_IDENTITIES and 1 <= height <= 4096 and 1 <= width <= 4096):
-            raise DataError(f"{path} reads {text[:60]!r}, expected identities,height,width such as 85742,112,112")
+            return announced or 1 + self._largest_label(), 112, 112
+        identities, height, width = read_property(path)
+        if announced and identities != announced:
+            raise DataError(
+                f"{path} states {identities} identities, record 0 of {self.path.name} announces {announced}"
+            )
         return identities, height, width
 
     def _largest_label(self):
-        labels = [float(self.read(int(key)).labels[0]) for key in self.keys]
-        whole = [int(label) for label in labels if label.is_integer() and 0 <= label < MOST_IDENTITIES]
+        labels = [self._readable(self._label, key) for key in self.keys.tolist()]
+        whole = [int(label) for label in labels if label is not None and label in range(MOST_IDENTITIES)]
         if not whole:
             raise DataError(f"{self.path} has no property file beside it and no label to count identities by")
         return max(whole)
 
+    def _number(self, key):
+        return number_of(self._payload(key, self._offsets[key]))
 
-def record_file(path):
-    """The ``.rec`` file of a set given as a folder or as the file; DataError where there is none."""
-    path = pathlib.Path(path)
-    if path.is_dir():
-        path = path / "train.rec"
-    if not path.is_file():
-        raise DataError(f"no record file {path}: give a folder with train.rec, train.idx and property")
-    return path
+    def _label(self, key):
+        return float(self.read(key).labels[0])
 
-
-def _read_index(path):
-    try:
-        text = path.read_text()
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror}; the index belongs beside the record file") from error
-    except UnicodeDecodeError:
-        raise DataError(f"{path} is no index: expected lines of KEY<TAB>OFFSET") from None
-    try:
-        table = np.array(text.split(), dtype=np.int64).reshape(-1, 2)
-    except (ValueError, OverflowError):
-        table = None
-    if table is None or (table < 0).any() or len(np.unique(table[:, 0])) != len(table):
-        raise DataError(f"{path} is no index: expected lines of KEY<TAB>OFFSET, whole numbers, each key once")
-    if not len(table):
-        raise DataError(f"{path} is empty: it lists no record")
-    table = table[np.argsort(table[:, 0], kind="stable")]
-    return table[:, 0], table[:, 1]
+    @staticmethod
+    def _readable(read, key):
+        """What `read` gives of a key; None where the record is damaged."""
+        try:
+            return read(key)
+        except DataError:
+            return None

@@ -2,19 +2,20 @@
 
 import contextlib
 import pathlib
-import struct
 
 import mxnet as mx
 
 from vargfacenet import IMAGE_SHAPE
-from vargfacenet.data.records import FRAME, HEADER, MOST_IDENTITIES
+from vargfacenet.data.layout import FRAME, MOST_IDENTITIES, seal
 from vargfacenet.errors import DataError
-from vargfacenet.files import atomic_path, read_bytes
-from vargfacenet.pictures import SUFFIXES, as_face_jpeg
+from vargfacenet.files import atomic_path
+from vargfacenet.pictures import SUFFIXES, as_face_jpeg, read_picture
 
 
 def write_records(folder, faces):
     """Writes ``train.rec``, ``train.idx`` and ``property``, with the identity index record; all whole or none.
+
+    Each record bears a checksum, where the lineage's readers do not look.
 
     Parameters
     ----------
@@ -57,8 +58,8 @@ def write_records(folder, faces):
             key += 1
         writer.close()
         with open(record_file, "r+b") as written:
-            written.seek(FRAME.size + HEADER.size)
-            written.write(struct.pack("<2f", end_of_pictures, key))
+            written.seek(FRAME.size)
+            written.write(_packed((float(end_of_pictures), float(key)), 0, b""))
         property_file.write_text("{},{},{}".format(len(firsts), *IMAGE_SHAPE[1:]))
     return end_of_pictures - 1, len(firsts)
 
@@ -103,8 +104,9 @@ def faces_of_folder(images, *, resize=False, progress=None):
         for path in pictures:
             if path.suffix.lower() not in SUFFIXES:
                 raise DataError(f"{path} is no picture: expected {', '.join(SUFFIXES)}; move it elsewhere")
-            yield identity, as_face_jpeg(read_bytes(path), str(path), resize=resize)
+            yield identity, as_face_jpeg(read_picture(path), str(path), resize=resize)
 
 
 def _packed(label, key, encoded):
-    return mx.recordio.pack(mx.recordio.IRHeader(0 if isinstance(label, float) else len(label), label, key, 0), encoded)
+    header = mx.recordio.IRHeader(0 if isinstance(label, float) else len(label), label, key, 0)
+    return seal(mx.recordio.pack(header, encoded), key)

@@ -10,6 +10,7 @@ from vargfacenet.deploy.probe import probe_pictures, relative_error
 from vargfacenet.deploy.recognition import network_like, recognise, same_function
 from vargfacenet.errors import CheckpointError, ExportError
 from vargfacenet.eval import Embedder
+from vargfacenet.params import load_params
 from vargfacenet.symbols import get_symbol
 
 TOLERANCE = 1e-5
@@ -63,7 +64,7 @@ def convert_checkpoint(prefix, epoch, out, *, out_epoch=0, network=None):
             f"{error:.1e}, allowed {TOLERANCE:.0e}; nothing was written"
         )
     kept = {renamed.get(name, name) for part in checkpoint[1:] for name in part}
-    saved = {name[4:] for name in mx.nd.load(str(checkpoint_files(prefix, epoch)[1]))}
+    saved = {name[4:] for name in load_params(checkpoint_files(prefix, epoch)[1])}
     save_checkpoint(out, out_epoch, *converted)
     return Conversion(recognised, sorted(saved - kept - set(renamed)), renamed, error)
 

@@ -7,20 +7,15 @@
 """
 
 import collections
-import io
 import threading
-import warnings
 
 import cv2
 import numpy as np
-import PIL.Image
 
 from vargfacenet import IMAGE_SHAPE
 from vargfacenet.deploy.models import open_model
 from vargfacenet.errors import DataError
-from vargfacenet.pictures import decode_picture, is_cut
-
-MOST_PIXELS = 40_000_000
+from vargfacenet.pictures import decode_picture
 
 Comparison = collections.namedtuple("Comparison", "cosine same threshold far")
 Comparison.__doc__ = (
@@ -121,7 +116,7 @@ def face_of(encoded, where, *, crop=False):
     Parameters
     ----------
     encoded : bytes
-        JPEG, PNG or another format that OpenCV reads.
+        JPEG, PNG, BMP or WebP.
     where : str
         What the picture is, for errors.
     crop : bool
@@ -140,9 +135,6 @@ def face_of(encoded, where, *, crop=False):
         is not set.
     """
     height, width = IMAGE_SHAPE[1:]
-    _check_pixels(encoded, where)
-    if is_cut(encoded):
-        raise DataError(f"{where} is a JPEG that is cut before its end")
     if not crop:
         return decode_picture(encoded, where)
     picture = decode_picture(encoded, where, shape=None)
@@ -152,26 +144,6 @@ def face_of(encoded, where, *, crop=False):
     top, left = (picture.shape[0] - side) // 2, (picture.shape[1] - side) // 2
     square = np.ascontiguousarray(picture[top : top + side, left : left + side])
     return cv2.resize(square, (width, height), interpolation=cv2.INTER_AREA if side > width else cv2.INTER_CUBIC)
-
-
-def _check_pixels(encoded, where):
-    """Looks at a picture's size in its header, before anything of that size is made."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", PIL.Image.DecompressionBombWarning)
-            with PIL.Image.open(io.BytesIO(encoded)) as picture:
-                width, height = picture.size
-    except PIL.Image.DecompressionBombError as error:
-        raise DataError(
-            f"{where} has far more than {MOST_PIXELS // 10**6} megapixels: make it smaller first"
-        ) from error
-    except (OSError, ValueError, SyntaxError, EOFError) as error:
-        raise DataError(f"{where}: {len(encoded)} bytes that are no picture") from error
-    if width * height > MOST_PIXELS:
-        raise DataError(
-            f"{where} is {width}x{height}, {width * height / 1e6:.1f} megapixels; at most {MOST_PIXELS // 10**6} are taken: "
-            "make it smaller first"
-        )
 
 
 def _number(text, model):

@@ -10,10 +10,10 @@ import fcntl
 import hashlib
 import io
 import pathlib
-import zipfile
 
 import numpy as np
 
+from vargfacenet.arrays import read_npz
 from vargfacenet.errors import DataError
 from vargfacenet.files import atomic_path, read_bytes
 
@@ -127,12 +127,14 @@ class Gallery:
         if not self.path.is_file():
             return
         try:
-            with np.load(io.BytesIO(read_bytes(self.path)), allow_pickle=False) as saved:
-                self.embeddings = saved["embeddings"]
-                self.names, self._digests = saved["names"].tolist(), saved["digests"].tolist()
-                self.fingerprint = str(saved["network"])
-            sound = self.embeddings.ndim == 2 and len(self.embeddings) == len(self.names) == len(self._digests)
-        except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile):
+            saved = read_npz(read_bytes(self.path), self.path)
+            self.embeddings, kinds = saved["embeddings"], [saved[name].dtype.kind for name in ("names", "digests")]
+            self.names, self._digests = saved["names"].tolist(), saved["digests"].tolist()
+            self.fingerprint = str(saved["network"])
+            sound = kinds == ["U", "U"] and self.embeddings.dtype == np.float32 and self.embeddings.ndim == 2
+            sound = sound and len(self.embeddings) == len(self.names) == len(self._digests)
+            sound = sound and bool(np.isfinite(self.embeddings).all())
+        except (DataError, KeyError, TypeError, ValueError):
             sound = False
         if not sound:
             raise DataError(f"{self.path} is damaged or no gallery")

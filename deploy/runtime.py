@@ -3,6 +3,7 @@
 import numpy as np
 
 from vargfacenet import IMAGE_SHAPE
+from vargfacenet.deploy.admission import MOST_BYTES, check_onnx
 from vargfacenet.environment import usable_cores
 from vargfacenet.errors import DataError, SettingError, SetupError
 from vargfacenet.eval import PictureEmbedder
@@ -39,7 +40,7 @@ class OnnxEmbedder(PictureEmbedder):
     SetupError
         Where the runtime is not installed.
     DataError
-        Where the file is missing or no network that embeds faces of 112x112.
+        Where the file is missing or no network that embeds faces of 112x112, or not one of `check_onnx`.
     SettingError
         For an unknown runtime, or a precision it does not have.
     """
@@ -52,7 +53,7 @@ class OnnxEmbedder(PictureEmbedder):
             raise SettingError(f"precision {precision!r}: {runtime} computes in {' or '.join(known)}")
         self.batch_size = batch_size
         self._name = "the network" if isinstance(model, bytes) else str(model)
-        content = model if isinstance(model, bytes) else read_bytes(model)
+        content = model if isinstance(model, bytes) else read_bytes(model, limit=MOST_BYTES)
         self.metadata = _metadata(content, self._name)
         if precision is None:
             precision = self.metadata.get("precision") if self.metadata.get("precision") in known else "float32"
@@ -85,6 +86,7 @@ def _metadata(content, name):
         raise DataError(
             f"{name} is no network that embeds faces: it has {len(given)} inputs, {len(model.graph.output)} outputs"
         )
+    check_onnx(model, name)
     return {entry.key: entry.value for entry in model.metadata_props}
 
 

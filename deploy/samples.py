@@ -8,8 +8,7 @@ import numpy as np
 from vargfacenet import IMAGE_SHAPE
 from vargfacenet.data import RecordSet
 from vargfacenet.errors import DataError
-from vargfacenet.files import read_bytes
-from vargfacenet.pictures import SUFFIXES, decode_picture
+from vargfacenet.pictures import SUFFIXES, decode_picture, read_picture
 
 
 def sample_pictures(path, count):
@@ -39,7 +38,7 @@ def sample_pictures(path, count):
             pictures = [records.read_face(key)[0] for key in _spread(list(records.keys), count)]
     elif path.is_dir():
         files = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES)
-        pictures = [decode_picture(read_bytes(file), str(file)) for file in _spread(files, count)]
+        pictures = [decode_picture(read_picture(file), str(file)) for file in _spread(files, count)]
     else:
         raise DataError(f"{path} is neither a folder of pictures nor a .rec file")
     if len(pictures) < LEAST:

@@ -2,15 +2,18 @@
 
 A pickle is a program for a stack machine, and Python's own machine runs whatever code it names. This one knows the
 instructions that such sets are made of, as Python 2 and 3 and NumPy wrote them, and stops at any other. Nothing that a
-pickle names is ever looked up, and no more bytes are made than the file holds.
+pickle names is ever looked up; no more bytes are made than the file holds, and no more objects than pictures need.
 """
 
-import ast
+import codecs
 import struct
 
 import numpy as np
 
 from vargfacenet.errors import DataError
+
+FEW_INSTRUCTIONS = 1 << 18  # that any pickle may have; larger ones have fewer than one in BYTES_PER_INSTRUCTION bytes
+BYTES_PER_INSTRUCTION = 16
 
 
 class ByteArray:
@@ -20,7 +23,7 @@ class ByteArray:
         self.values = None
 
     def fill(self, dtype, raw, shape):
-        raw = raw.encode("latin1") if isinstance(raw, str) else raw
+        """Gives the array its type, bytes (bytes) and shape."""
         if not isinstance(dtype, _Dtype) or not isinstance(raw, bytes) or shape != (len(raw),):
             raise DataError("its pickle holds an array that is not one row of bytes")
         self.values = np.frombuffer(raw, dtype.kind)
@@ -32,8 +35,10 @@ class _Dtype:
 
     def __init__(self, code, *_):
         code = code.decode("latin1") if isinstance(code, bytes) else code
+        if not isinstance(code, str):
+            raise TypeError
         if code not in ("u1", "b1", "|u1", "|b1"):
-            raise DataError(f"its pickle holds an array of {str(code)[:20]!r}, expected bytes (u1)")
+            raise DataError(f"its pickle holds an array of {code[:20]!r}, expected bytes (u1)")
         self.kind = np.bool_ if "b1" in code else np.uint8
 
 
@@ -41,7 +46,8 @@ class _Name:
     """A name that a pickle asks for; it is compared and never looked up."""
 
     def __init__(self, module, name):
-        text = [part.decode("latin1") if isinstance(part, bytes) else str(part) for part in (module, name)]
+        # Text alone: to make text of nested lists takes time and memory without end.
+        text = [part.decode("latin1") if isinstance(part, bytes) else part for part in (module, name)]
         self.full = ".".join(text)
         self.short = self.full.replace("numpy._core.", "numpy.core.")
         if self.short not in _CALLS and self.short != "numpy.ndarray":
@@ -58,8 +64,10 @@ def load(content):
 
     Returns
     -------
-    object
+    value : object
         Lists, tuples, bytes, str, int, bool, None and `ByteArray`; Python 2's strings as bytes.
+    end : int
+        Bytes that the pickle takes; more may follow.
 
     Raises
     ------
@@ -67,8 +75,9 @@ def load(content):
         Where it is damaged, or holds or does anything else.
     """
     try:
-        return _Machine(content).run()
-    except (IndexError, KeyError, ValueError, TypeError, SyntaxError, AttributeError, struct.error) as error:
+        machine = _Machine(content)
+        return machine.run(), machine.at
+    except (IndexError, KeyError, ValueError, TypeError, AttributeError, struct.error) as error:
         raise DataError(f"is no verification set: its pickle is damaged ({type(error).__name__})") from None
 
 
@@ -77,6 +86,7 @@ class _Machine:
         self.content, self.at = content, 0
         self.stack, self.marks, self.memo = [], [], {}
         self.budget = len(content)  # bytes that may still be made by encoding
+        self.instructions = FEW_INSTRUCTIONS + len(content) // BYTES_PER_INSTRUCTION  # that may still come
 
     def run(self):
         while True:
@@ -86,6 +96,9 @@ class _Machine:
             instruction = _INSTRUCTIONS.get(code)
             if instruction is None:
                 raise DataError(f"is no verification set: its pickle has the instruction {code!r}, which none needs")
+            self.instructions -= 1
+            if self.instructions < 0:
+                raise DataError("is no verification set: its pickle is of more pieces than pictures are")
             instruction(self)
 
     def take(self, count):
@@ -124,7 +137,7 @@ class _Machine:
     def whole_number(self, text):
         if len(text) > 20:
             raise ValueError
-        self.push({b"00": False, b"01": True}.get(text) if text in (b"00", b"01") else int(text.rstrip(b"L")))
+        self.push(text == b"01" if text in (b"00", b"01") else int(text.rstrip(b"L")))
 
     def reduce(self):
         name, arguments = self.pop(2)
@@ -137,9 +150,13 @@ class _Machine:
         target = self.stack[-1]
         if isinstance(target, ByteArray):
             _, shape, dtype, _, raw = state
-            target.fill(dtype, raw, shape)
+            target.fill(dtype, self.as_bytes(raw), shape)
         elif not isinstance(target, _Dtype):  # of a dtype the state is its byte order: single bytes have none
             raise TypeError
+
+    def as_bytes(self, raw):
+        """The bytes that Python 2's pickles, read by Python 3, hold as text."""
+        return self.encode(raw) if isinstance(raw, str) else raw
 
     def encode(self, text, encoding="latin1"):
         if encoding not in ("latin1", b"latin1") or not isinstance(text, str):
@@ -151,12 +168,11 @@ class _Machine:
 
 
 def _from_buffer(_, raw, dtype, shape, *order):
-    return ByteArray().fill(dtype, bytes(raw), shape)
+    return ByteArray().fill(dtype, raw, shape)
 
 
-def _scalar(_, dtype, raw):
-    raw = raw.encode("latin1") if isinstance(raw, str) else raw
-    (value,) = np.frombuffer(raw, np.uint8)
+def _scalar(machine, dtype, raw):
+    (value,) = machine.as_bytes(raw)
     return int(value) if isinstance(dtype, _Dtype) else None
 
 
@@ -177,10 +193,11 @@ _CALLS = {
 
 
 def _string(machine):
-    value = ast.literal_eval("b" + machine.line().decode("latin1"))
-    if not isinstance(value, bytes):
-        raise TypeError
-    machine.push(value)
+    """A string of Python 2 as it stands in source code, without being read as such."""
+    line = machine.line().strip()
+    if len(line) < 2 or line[:1] != line[-1:] or line[:1] not in (b"'", b'"'):
+        raise ValueError
+    machine.push(codecs.escape_decode(line[1:-1])[0])
 
 
 _INSTRUCTIONS = {

@@ -1,19 +1,26 @@
 """Verification sets, ``NAME.bin``: a pickle of encoded pictures, two a pair, and of which pairs are the same person.
 
-A pickle can run any code; these are read by `vargfacenet.eval.byte_pickle`, which runs none.
+A pickle can run any code; these are read by `vargfacenet.eval.byte_pickle`, which runs none. A bit flipped in the list of
+truths makes another good set of it: what is written here therefore ends in a checksum, after the pickle, where other
+readers do not look.
 """
 
 import collections
+import os
 import pathlib
 import pickle
+import zlib
 
 import numpy as np
 
 from vargfacenet.errors import DataError
 from vargfacenet.eval import byte_pickle
 from vargfacenet.eval.protocols.verification import FOLDS
-from vargfacenet.files import atomic_path, read_bytes
-from vargfacenet.pictures import SUFFIXES, as_face_jpeg, decode_picture, is_cut
+from vargfacenet.files import atomic_path, read_bytes, read_lines
+from vargfacenet.pictures import SUFFIXES, DecoderRemarks, as_face_jpeg, decode_picture, read_picture
+
+CHECKSUM = b"\nvargfacenet crc32 "  # then eight hexadecimal digits, of all that stands before
+MOST_PAIRS = 1 << 24  # whose truth may be an array
 
 Pairs = collections.namedtuple("Pairs", "pictures is_same")
 Pairs.__doc__ = (
@@ -36,11 +43,14 @@ def read_pairs(path):
     Raises
     ------
     DataError
-        Where the file is missing, holds anything else than such a set (none of which is run), or is inconsistent.
+        Where the file is missing, holds anything else than such a set (none of which is run), is inconsistent, or is not
+        what its checksum, where it has one, was made of.
     """
-    content = read_bytes(path)
+    whole = read_bytes(path)
     try:
-        content = byte_pickle.load(content)
+        content, end = byte_pickle.load(whole)
+        if whole[end:] not in (b"", _checksum(whole[:end])):
+            raise DataError("is damaged: what follows its pickle is not the checksum that was written")
     except DataError as error:
         separator = " " if str(error).startswith("is ") else ": "
         raise DataError(f"{path}{separator}{error}") from None
@@ -92,7 +102,8 @@ def write_pairs(path, pictures, is_same):
         raise DataError(f"{len(content[0])} pictures for {len(content[1])} pairs, expected two a pair")
     with atomic_path(path) as temporary:
         # Protocol 2 is the newest that Python 2 reads.
-        temporary.write_bytes(pickle.dumps(content, protocol=2))
+        pickled = pickle.dumps(content, protocol=2)
+        temporary.write_bytes(pickled + _checksum(pickled))
 
 
 def pairs_from_folder(images, pairs_file, *, resize=False):
@@ -114,9 +125,8 @@ def pairs_from_folder(images, pairs_file, *, resize=False):
     images = pathlib.Path(images)
     if not images.is_dir():
         raise DataError(f"no folder of images {images}")
-    text = read_bytes(pairs_file).decode("utf-8", errors="replace")
     pictures, is_same = [], []
-    for number, line in enumerate(text.splitlines(), start=1):
+    for number, line in read_lines(pairs_file):
         where, fields = f"{pairs_file}: line {number}", line.split()
         if not fields or (number == 1 and len(fields) <= 2 and all(field.isdecimal() for field in fields)):
             continue
@@ -129,40 +139,44 @@ def pairs_from_folder(images, pairs_file, *, resize=False):
             raise DataError(f"{where} reads {line.strip()[:60]!r}, expected NAME i j or NAME1 i NAME2 j")
         for name, picture in (fields[:2], fields[2:]):
             path = _person_picture(images, name, picture, where)
-            pictures.append(as_face_jpeg(read_bytes(path), str(path), resize=resize))
+            pictures.append(as_face_jpeg(read_picture(path), str(path), resize=resize))
     if not is_same:
         raise DataError(f"{pairs_file} lists no pair")
     return Pairs(pictures, np.array(is_same))
 
 
+def _checksum(content):
+    return CHECKSUM + b"%08x\n" % zlib.crc32(content)
+
+
 def check_pairs(pairs):
     """The pictures of a set that cannot be used: list of (number of the picture, reason)."""
-    bad = []
+    bad, hearing = [], DecoderRemarks()
     for index, encoded in enumerate(pairs.pictures):
         try:
-            decode_picture(encoded, "picture")
+            _, remark = hearing.listen(decode_picture, encoded, "picture")
         except DataError as error:
-            bad.append((index, str(error)))
-            continue
-        if is_cut(encoded):
-            bad.append((index, "JPEG that is cut before its end"))
+            remark = str(error)
+        if remark:
+            bad.append((index, remark))
     return bad
 
 
 def _person_picture(images, name, number, where):
-    if not number.isdecimal():
+    if not (number.isdecimal() and len(number) < 10):
         raise DataError(f"{where}: picture {number!r} of {name}, expected a whole number")
     stem = str(images / name / f"{name}_{int(number):04d}")
     for suffix in SUFFIXES:
-        path = pathlib.Path(stem + suffix)
-        if path.is_file():
-            return path
+        path = stem + suffix
+        if os.path.isfile(path):  # also of names that no file can have
+            return pathlib.Path(path)
     raise DataError(f"{where}: no picture {stem}.jpg (or .png)")
 
 
 def _listed(part):
     if isinstance(part, byte_pickle.ByteArray):
-        return part.values.tolist()
+        is_sane = part.values is not None and len(part.values) <= MOST_PAIRS
+        return part.values.tolist() if is_sane else None
     return list(part) if isinstance(part, (list, tuple)) else None
 
 

@@ -13,8 +13,8 @@ import time
 
 import mxnet as mx
 
-from vargfacenet.errors import SetupError
-from vargfacenet.files import cache_folder
+from vargfacenet.errors import DataError, SetupError
+from vargfacenet.files import cache_folder, write_text
 
 COMPILERS = ("g++", "c++", "clang++")
 FLAGS = ("-shared", "-fPIC", "-std=c++17", "-O3", "-march=native", "-fopenmp")
@@ -48,12 +48,12 @@ def _load_once():
     """What keeps the library from being loaded; None where it is."""
     try:
         path = library_path()
-        if path.is_file() and _load_error(path) is None:
+        if _is_whole(path) and _load_error(path) is None:
             return None
         _compile(path)
         error = _load_error(path)
         return error and f"{path} cannot be loaded: {error}"
-    except SetupError as error:
+    except (SetupError, DataError) as error:
         return str(error)
     except OSError as error:
         return (
@@ -67,6 +67,18 @@ def _load_error(path):
     except (mx.base.MXNetError, OSError) as error:
         return (str(error).strip().splitlines() or [type(error).__name__])[-1].strip()
     return None
+
+
+def _is_whole(path):
+    """Whether a library is there, and the file that was compiled: to load one that is cut kills the process."""
+    try:
+        return path.with_suffix(".sum").read_text(encoding="ascii") == _sum(path)
+    except (OSError, UnicodeDecodeError):
+        return False
+
+
+def _sum(path):
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def library_path():
@@ -104,6 +116,8 @@ def _compile(path):
     begin = time.time()
     try:
         subprocess.run(command, check=True, capture_output=True, text=True, timeout=TIME_LIMIT)
+        # The sum goes first: what lies beside another one is compiled again.
+        write_text(path.with_suffix(".sum"), _sum(temporary))
         os.replace(temporary, path)
     except subprocess.CalledProcessError as error:
         raise SetupError(f"{compiler} cannot compile the native operators: {_first_error(error.stderr)}") from error

@@ -16,7 +16,7 @@ import numpy as np
 from vargfacenet import IMAGE_SHAPE
 from vargfacenet.errors import DataError
 from vargfacenet.eval import Embedder
-from vargfacenet.files import read_bytes, write_text
+from vargfacenet.files import read_json, write_text
 from vargfacenet.rows import open_rows, write_rows
 from vargfacenet.train.teacher import unit_float16
 
@@ -140,7 +140,7 @@ def _check_teacher(folder, teacher):
 
 def _fields(path, *names):
     try:
-        about = json.loads(read_bytes(path))
+        about = read_json(path)
         return [str(about[name]) for name in names]
-    except (ValueError, KeyError, TypeError) as error:
+    except (DataError, KeyError, TypeError) as error:
         raise DataError(f"{path} is damaged; delete {path.parent} and compute it again") from error

@@ -23,7 +23,7 @@ class Progress:
 
     Each line of ``log.jsonl`` holds ``update``, ``epoch`` (passes over the data), the outputs of
     `vargfacenet.symbols.objective.objective` (means since the last line), ``lr``, ``images_per_second`` and ``waiting``
-    (share of the time spent waiting for data).
+    (share of the time spent waiting for data); ``bad_pictures``, where there are any, is how many were met so far.
     """
 
     def __init__(self, iterator, schedule, out, *, every, total, updates_before=0):
@@ -63,6 +63,8 @@ class Progress:
             "images_per_second": round(count * self._iterator.batch_size / seconds, 2),
             "waiting": round((self._iterator.waited - self._waited) / seconds, 4),
         }
+        if self._iterator.bad:
+            line["bad_pictures"] = len(self._iterator.bad)
         self._file.write(json.dumps(line) + "\n")
         self._file.flush()
         if self._bar is not None:

@@ -80,6 +80,8 @@ class Config:
         Augmentation, see `vargfacenet.data.Augmentation`.
     mix : float
         Share of the pictures, 0 .. 1, mixed with another face; for distillation alone with an online teacher.
+    max_bad_share : float
+        Share of the pictures, 0 .. 1, that may be bad and are skipped; beyond it a run stops.
     verify_every, save_every, log_every : int
         Updates between verifications, between saved states, and between lines of the log.
     """
@@ -126,6 +128,7 @@ class Config:
     cutoff: int = 0
     compress: float = 0.0
     mix: float = 0.0
+    max_bad_share: float = 0.001
     verify_every: int = 2000
     save_every: int = 2000
     log_every: int = 100
@@ -176,6 +179,7 @@ _RANGES = {
     "cutoff": (0, 112),
     "compress": (0, 1),
     "mix": (0, 1),
+    "max_bad_share": (0, 1),
     "verify_every": (1, 10**9),
     "save_every": (1, 10**9),
     "log_every": (1, 10**9),

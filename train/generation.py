@@ -104,6 +104,7 @@ def train_generation(
         last_update=updates_before + config.max_updates,
         rank=cluster.rank,
         workers=cluster.size,
+        max_bad_share=config.max_bad_share,
     )
     total, verified = config.max_updates, cluster.share(bool(pairs))
     if cluster.is_first:

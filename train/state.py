@@ -9,9 +9,10 @@ import numpy as np
 
 from vargfacenet.errors import CheckpointError, SettingError
 from vargfacenet.files import atomic_path, read_bytes
+from vargfacenet.params import load_params
 
 STATE, DATA = "state.params", "data.json"
-_MAY_CHANGE = {"verify_every", "save_every", "log_every", "generations"}
+_MAY_CHANGE = {"verify_every", "save_every", "log_every", "generations", "max_bad_share"}
 
 
 def save_state(out, trainer, update):
@@ -102,7 +103,7 @@ def check_same_data(out, facts):
 def _settings(path):
     try:
         settings = json.loads(read_bytes(path))
-    except ValueError:
+    except (ValueError, RecursionError):
         settings = None
     if not isinstance(settings, dict):
         raise CheckpointError(f"{path} is damaged; the run cannot be resumed without it")
@@ -119,9 +120,9 @@ def check_unused(out):
 def _read(out):
     path = pathlib.Path(out) / STATE
     try:
-        state = mx.nd.load(str(path))
-    except mx.base.MXNetError as error:
-        raise CheckpointError(f"{path} is damaged; start the run again from its checkpoint 'latest'") from error
-    if not isinstance(state, dict) or "meta:update" not in state:
+        state = load_params(path)
+    except CheckpointError as error:
+        raise CheckpointError(f"{error}; start the run again from its checkpoint 'latest'") from error
+    if "meta:update" not in state:
         raise CheckpointError(f"{path} holds no state of a run")
     return state

@@ -13,7 +13,7 @@ from vargfacenet import IMAGE_SHAPE
 from vargfacenet.checkpoint import checkpoint_files, load_checkpoint
 from vargfacenet.errors import DataError, SettingError
 from vargfacenet.eval import Embedder, verify_pairs
-from vargfacenet.files import fingerprint, read_bytes, write_text
+from vargfacenet.files import fingerprint, read_json, write_text
 from vargfacenet.operators import runnable
 
 SCORES = "teacher-verification.json"
@@ -160,10 +160,10 @@ def teacher_scores(teacher, pairs, prints, folder, *, device=None):
     path, known = pathlib.Path(folder) / SCORES, {}
     if path.is_file():
         try:
-            saved = json.loads(read_bytes(path))
+            saved = read_json(path)
             known = saved["scores"] if saved["fingerprint"] == teacher.fingerprint else {}
             scores = {name: known[mark] for name, mark in prints.items() if mark in known}
-        except (ValueError, KeyError, TypeError) as error:
+        except (DataError, AttributeError, KeyError, TypeError) as error:
             raise DataError(f"{path} is damaged; delete it, and the teacher is scored again") from error
     else:
         scores = {}

@@ -5,9 +5,7 @@ What is saved here is therefore the plain published graph, embedding only; class
 """
 
 import collections
-import contextlib
 import json
-import os
 import pathlib
 
 import mxnet as mx
@@ -16,6 +14,8 @@ import numpy as np
 from vargfacenet import IMAGE_SHAPE
 from vargfacenet.errors import CheckpointError
 from vargfacenet.files import atomic_path
+from vargfacenet.graphs import first_line, read_graph
+from vargfacenet.params import load_params
 
 _CASTS = ("Cast", "cast", "amp_cast")
 
@@ -49,14 +49,8 @@ def load_checkpoint(prefix, epoch, *, output="fc1"):
     for path in (symbol_file, params_file):
         if not path.is_file():
             raise CheckpointError(f"no checkpoint file {path}: give PREFIX and --epoch as in PREFIX-0000.params")
-    symbol = _load_symbol(symbol_file)
-    try:
-        saved = mx.nd.load(str(params_file))
-    except mx.base.MXNetError as error:
-        raise CheckpointError(f"{params_file} holds no MXNet parameters: {_first_line(error)}") from error
-    if not isinstance(saved, dict):
-        raise CheckpointError(f"{params_file} holds arrays without names: it is no checkpoint")
-    symbol = _embedding_graph(symbol, output, symbol_file)
+    symbol = _without_casts(read_graph(symbol_file, output))
+    saved = load_params(params_file)
     args = {name[4:]: value for name, value in saved.items() if name.startswith("arg:")}
     auxs = {name[4:]: value for name, value in saved.items() if name.startswith("aux:")}
     return Checkpoint(symbol, *fitting_parameters(symbol, args, auxs, str(params_file)))
@@ -67,7 +61,7 @@ def fitting_parameters(symbol, args, auxs, source):
     try:
         arg_shapes, out_shapes, aux_shapes = symbol.infer_shape(data=(1, *IMAGE_SHAPE))
     except (mx.base.MXNetError, ValueError) as error:
-        raise CheckpointError(f"the graph of {source} does not fit faces of 112x112: {_first_line(error)}") from error
+        raise CheckpointError(f"the graph of {source} does not fit faces of 112x112: {first_line(error)}") from error
     if out_shapes is None or len(out_shapes[0]) != 2:
         raise CheckpointError(f"the graph of {source} gives no embedding of faces of 112x112, but shapes {out_shapes}")
     needed = [
@@ -124,52 +118,6 @@ def checkpoint_files(prefix, epoch):
     return pathlib.Path(f"{prefix}-symbol.json"), pathlib.Path(f"{prefix}-{epoch:04d}.params")
 
 
-def _load_symbol(path):
-    """The graph in a file, its structure looked at first: MXNet follows whatever node number it reads."""
-    try:
-        text = path.read_text(encoding="utf-8")
-        nodes = json.loads(text)["nodes"]
-        sound = all(
-            isinstance(source, int) and 0 <= source < index and all(0 <= number < 64 for number in rest)
-            for index, node in enumerate(nodes)
-            for source, *rest in node["inputs"]
-        )
-    except (ValueError, KeyError, TypeError, OSError, RecursionError):
-        sound = False
-    if not sound:
-        raise CheckpointError(f"{path} holds no MXNet graph")
-    try:
-        with _quiet():
-            return mx.sym.load_json(text)
-    except (mx.base.MXNetError, ValueError) as error:
-        raise CheckpointError(f"{path} holds no MXNet graph: {_first_line(error)}") from error
-
-
-@contextlib.contextmanager
-def _quiet():
-    """Keeps standard error from MXNet's C++ code, which remarks on every graph of an older version."""
-    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
-    try:
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)
-
-
-def _embedding_graph(symbol, output, symbol_file):
-    internals = symbol.get_internals()
-    name = f"{output}_output"
-    if name not in internals.list_outputs():
-        raise CheckpointError(f"{symbol_file} has no output {name!r}: it ends in {', '.join(symbol.list_outputs())}")
-    embedding = internals[name]
-    inputs = [n for n in embedding.list_arguments() if n == "data"]
-    if not inputs:
-        raise CheckpointError(f"{symbol_file}: {name!r} does not depend on an input named 'data'")
-    return _without_casts(embedding)
-
-
 def _without_casts(symbol):
     """The graph in float32 throughout: casts to half precision and back, which training put in, are left out."""
     graph = json.loads(symbol.tojson())
@@ -187,8 +135,3 @@ def _without_casts(symbol):
     for (before, *_), (after, *_) in zip(json.loads(symbol.tojson())["heads"], graph["heads"]):
         nodes[after]["name"] = nodes[before]["name"]
     return mx.sym.load_json(json.dumps(graph))
-
-
-def _first_line(error):
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return next((line for line in lines if line.startswith("MXNetError")), lines[-1] if lines else "empty file")

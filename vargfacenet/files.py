@@ -2,10 +2,14 @@
 
 import contextlib
 import hashlib
+import json
 import os
 import pathlib
 
 from vargfacenet.errors import DataError
+
+MOST_LINE, MOST_LIST = 4096, 256 << 20  # bytes of a line, and of a list
+MOST_JSON = 8 << 20  # bytes; a graph of a hundred layers has 0.3 million
 
 
 @contextlib.contextmanager
@@ -46,12 +50,64 @@ def write_text(path, text):
         temporary.write_text(text, encoding="utf-8")
 
 
-def read_bytes(path):
-    """The bytes of a file; DataError where it is missing or cannot be read."""
+def read_bytes(path, *, limit=None):
+    """The bytes of a file; DataError where it is missing, cannot be read, or has more than `limit` of them."""
     try:
-        return pathlib.Path(path).read_bytes()
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror or error}") from error
+        with open(path, "rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            if limit is None:
+                return file.read()
+            content = file.read(min(size, limit) + 1)
+            while len(content) <= limit and size < len(content):  # a pipe, which has no size
+                part = file.read(min(_BLOCK, limit + 1 - len(content)))
+                if not part:
+                    break
+                content += part
+    except (OSError, ValueError) as error:  # a path with a zero in it is the latter
+        raise DataError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from error
+    if len(content) > limit:
+        raise DataError(f"{path} is larger than {limit} bytes, the most that such a file may have here")
+    return content
+
+
+def read_lines(path):
+    """The lines of a list that people write: (number from 1, text without its end) of each.
+
+    Paths in it lead wherever they say: a list is as trusted as whoever gave it.
+
+    Raises
+    ------
+    DataError
+        As of `read_bytes`, and naming the first line that is no UTF-8, holds a zero byte or is longer than `MOST_LINE`.
+    """
+    lines = read_bytes(path, limit=MOST_LIST).splitlines()
+    for number, line in enumerate(lines, 1):
+        try:
+            text = line.decode("utf-8-sig" if number == 1 else "utf-8")
+        except UnicodeDecodeError:
+            raise DataError(f"{path}: line {number} is no text in UTF-8") from None
+        if len(line) > MOST_LINE or "\0" in text:
+            raise DataError(f"{path}: line {number} is of {len(line)} bytes or holds a zero: it is no list")
+        yield number, text
+
+
+def read_json(path, *, limit=MOST_JSON):
+    """What a JSON file holds; DataError as of `read_bytes`, and where it is no JSON of a sane depth and length."""
+    return parse_json(read_bytes(path, limit=limit), path)
+
+
+def parse_json(content, where):
+    """What JSON (bytes) holds; DataError, naming `where` it is from, for what is none."""
+    try:
+        return json.loads(content.decode("utf-8"), parse_int=_whole_number)
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{where} is no JSON, or damaged") from error
+
+
+def _whole_number(text):
+    if len(text) > 40:  # which takes time that grows with the square of its length
+        raise ValueError
+    return int(text)
 
 
 def fingerprint(paths):

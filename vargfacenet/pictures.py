@@ -1,50 +1,112 @@
 """Encoded pictures in and out, the same way everywhere."""
 
+import os
+import sys
+import tempfile
+
 import cv2
 import numpy as np
 
 from vargfacenet import IMAGE_SHAPE
 from vargfacenet.errors import DataError
+from vargfacenet.files import read_bytes
+from vargfacenet.headers import picture_form
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 JPEG_QUALITY = 95
+MOST_PIXELS = 40_000_000
+MOST_BYTES = 64 << 20  # of a picture's file
+MOST_SCANS = 64  # of a progressive JPEG; encoders make about ten, and each is a pass over the whole picture
 _JPEG_START, _JPEG_SCAN, _JPEG_END = b"\xff\xd8", b"\xff\xda", b"\xff\xd9"
 
 
-def decode_picture(encoded, where, *, shape=IMAGE_SHAPE[1:]):
-    """Decodes a picture.
+def read_picture(path):
+    """The bytes of a picture's file; DataError where it cannot be read, or has more than `MOST_BYTES`."""
+    return read_bytes(path, limit=MOST_BYTES)
+
+
+def decode_picture(encoded, where, *, shape=IMAGE_SHAPE[1:], plain=False):
+    """Decodes a picture, whose header is looked at first: nothing is made of a size that is not wanted.
 
     Parameters
     ----------
     encoded : bytes
-        JPEG, PNG or another format that OpenCV reads.
+        JPEG, PNG, BMP or WebP.
     where : str
         What the picture is, for the error.
     shape : tuple of 2 int, optional
-        Height and width it must have; None for any.
+        Height and width it must have; None for any of up to `MOST_PIXELS`.
+    plain : bool
+        Whether to refuse what would lose something on the way to RGB of 8 bits: alpha, CMYK, 16 bits.
 
     Returns
     -------
     uint8 array (height, width, 3)
-        RGB.
+        RGB; of a grey picture, three equal channels.
 
     Raises
     ------
     DataError
-        Where the bytes are no picture, or one of another shape.
+        Where the bytes are no picture, a JPEG without its end, or a picture of another form.
     """
+    form = picture_form(encoded)
+    if form is None:
+        raise DataError(f"{where}: {len(encoded)} bytes that are no picture: no JPEG, PNG, BMP or WebP")
+    if form.height * form.width > MOST_PIXELS:
+        raise DataError(
+            f"{where} is {form.width}x{form.height}, {form.height * form.width / 1e6:.1f} megapixels; at most "
+            f"{MOST_PIXELS // 10**6} are taken: make it smaller first"
+        )
+    # A camera may have left word to turn the picture.
+    if shape is not None and (form.height, form.width) not in (tuple(shape), tuple(shape)[::-1]):
+        raise _wrong_size(where, (form.height, form.width), shape)
+    if plain and (form.channels not in (1, 3) or form.bits > 8):
+        raise DataError(
+            f"{where} is a {form.kind} of {form.channels} channels of {form.bits} bits, expected RGB of 8 bits: convert it"
+        )
+    if is_cut(encoded):
+        raise DataError(f"{where} is a JPEG that is cut before its end")
+    if form.kind == "JPEG" and encoded.count(_JPEG_SCAN) > MOST_SCANS:
+        raise DataError(f"{where} is a JPEG of more than {MOST_SCANS} scans, which would take very long to decode")
     try:
-        picture = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_COLOR) if len(encoded) else None
-    except cv2.error:  # of sizes that OpenCV takes for an attack
+        picture = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_COLOR)
+    except cv2.error:
         picture = None
     if picture is None:
-        fault = "a JPEG cut before its end" if is_cut(encoded) else "no picture OpenCV can read"
-        raise DataError(f"{where}: {len(encoded)} bytes that are {fault}")
+        raise DataError(f"{where}: {len(encoded)} bytes that are no picture OpenCV can read")
     if shape is not None and picture.shape[:2] != tuple(shape):
-        raise DataError(
-            f"{where} is {picture.shape[1]}x{picture.shape[0]} pixels, expected an aligned face of {shape[1]}x{shape[0]}"
-        )
+        raise _wrong_size(where, picture.shape, shape)
     return picture[:, :, ::-1]
+
+
+def _wrong_size(where, found, shape):
+    return DataError(f"{where} is {found[1]}x{found[0]} pixels, expected an aligned face of {shape[1]}x{shape[0]}")
+
+
+class DecoderRemarks:
+    """Hears what libjpeg has to say of damage that it decodes all the same: it tells standard error, and no caller.
+
+    While it listens, what else the process writes there is heard too: for one thread, at a time when no other one works.
+    """
+
+    def __init__(self):
+        self._file = tempfile.TemporaryFile()  # noqa: SIM115 - as long as the object lives
+
+    def listen(self, function, *arguments):
+        """Calls a function: what it gives, and the first remark (str; None where there was none)."""
+        sys.stderr.flush()
+        kept = os.dup(2)
+        os.dup2(self._file.fileno(), 2)
+        try:
+            value = function(*arguments)
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+            self._file.seek(0)
+            said = self._file.read(1 << 16).decode("utf-8", errors="replace").splitlines()
+            self._file.seek(0)
+            self._file.truncate()
+        return value, next((line.strip() for line in said if "JPEG" in line), None)
 
 
 def is_cut(encoded):
@@ -52,7 +114,8 @@ def is_cut(encoded):
 
     Damage between beginning and end cannot be told from content.
     """
-    return encoded.startswith(_JPEG_START) and encoded.find(_JPEG_END, encoded.find(_JPEG_SCAN)) < 0
+    # The last scan: a camera's small copy of the picture, in the header, has a beginning and an end of its own.
+    return encoded.startswith(_JPEG_START) and encoded.find(_JPEG_END, encoded.rfind(_JPEG_SCAN)) < 0
 
 
 def encode_jpeg(picture, *, quality=JPEG_QUALITY):
@@ -71,8 +134,6 @@ def as_face_jpeg(encoded, where, *, resize=False):
     DataError
         Where it is no picture, is cut, or has another size and `resize` is not set.
     """
-    if is_cut(encoded):
-        raise DataError(f"{where} is a JPEG that is cut before its end")
     height, width = IMAGE_SHAPE[1:]
     picture = decode_picture(encoded, where, shape=None)
     if picture.shape[:2] != (height, width):
@@ -82,7 +143,8 @@ def as_face_jpeg(encoded, where, *, resize=False):
                 "align it first, or give --resize to scale it as it is"
             )
         return encode_jpeg(cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA))
-    return encoded if encoded.startswith(_JPEG_START) else encode_jpeg(picture)
+    is_plain = encoded.startswith(_JPEG_START) and picture_form(encoded).channels != 4
+    return encoded if is_plain else encode_jpeg(picture)
 
 
 def encode_png(picture):

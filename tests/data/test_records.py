@@ -1,7 +1,5 @@
 """The layout of training sets: written, read, and damaged in every way a file is."""
 
-import pathlib
-import shutil
 import struct
 
 import mxnet as mx
@@ -9,41 +7,12 @@ import numpy as np
 import pytest
 
 from tests.conftest import picture
+from tests.data.sets import offsets, overwrite, write_plain
 from vargfacenet.data import RecordSet
 from vargfacenet.data.check import check_records
 from vargfacenet.data.writer import faces_of_folder, write_records
 from vargfacenet.errors import DataError
 from vargfacenet.pictures import encode_jpeg, encode_png
-
-
-@pytest.fixture
-def copy(face_folder, tmp_path):
-    """A copy of the set that a test may damage."""
-    return pathlib.Path(shutil.copytree(face_folder, tmp_path / "copy"))
-
-
-def offsets(folder):
-    lines = (folder / "train.idx").read_text().splitlines()
-    return {int(key): int(offset) for key, offset in (line.split() for line in lines)}
-
-
-def overwrite(folder, offset, content):
-    with open(folder / "train.rec", "r+b") as file:
-        file.seek(offset)
-        file.write(content)
-
-
-def write_plain(folder, records, properties="2,112,112"):
-    """A set without identity index record, by MXNet's own writer."""
-    folder.mkdir()
-    writer = mx.recordio.MXIndexedRecordIO(str(folder / "train.idx"), str(folder / "train.rec"), "w")
-    for key, (label, content) in records.items():
-        count = 0 if np.isscalar(label) else len(label)
-        writer.write_idx(key, mx.recordio.pack(mx.recordio.IRHeader(count, label, key, 0), content))
-    writer.close()
-    if properties:
-        (folder / "property").write_text(properties)
-    return folder
 
 
 def test_a_written_set_reads_back(face_folder):

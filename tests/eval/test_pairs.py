@@ -142,7 +142,7 @@ def test_the_error_says_what_a_pickle_asked_for(tmp_path):
         (pickle.dumps(([np.array([b"x"], object)] * 4, TRUTH)), "expected bytes"),
         (b"\x80\x04B\xff\xff\xff\x7f", "no verification set"),
         (b"\x80\x02})" + b"\x85" * 1_500_000 + b"Ns.", "instruction b'}'"),  # nests until Python's own reader crashes
-        (b"\x80\x02)" + b"\x85" * 1_500_000 + b".", "expected"),
+        (b"\x80\x02)" + b"\x85" * 1_500_000 + b".", "more pieces than pictures"),
         (b"\x80\x02]r\xff\xff\xff\x3f.", "expected"),  # a memo of 16 GB
         (
             b"\x80\x02c_codecs\nencode\nq\x01X\x10\0\0\0" + b"x" * 16 + b"\x85q\x00R" + b"h\x01h\x00R" * 99 + b".",

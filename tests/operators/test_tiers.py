@@ -134,9 +134,29 @@ def test_two_processes_may_compile_at_once_and_a_broken_library_is_replaced(tmp_
     both = [start(tmp_path), start(tmp_path)]
     for process in both:
         assert process.communicate()[0].splitlines()[-1] == "native"
-    kept = list((tmp_path / "vargfacenet").iterdir())
+    kept = list((tmp_path / "vargfacenet").glob("*.so"))
     assert len(kept) == 1
-    kept[0].write_bytes(b"no library")
+    os.truncate(kept[0], kept[0].stat().st_size // 2)  # which to load would kill the process
     assert start(tmp_path).communicate()[0].splitlines()[-1] == "native"
     # What is kept needs no compiler.
     assert start(tmp_path, PATH=str(pathlib.Path(tmp_path, "nothing"))).communicate()[0].splitlines()[-1] == "native"
+
+
+def test_a_library_that_is_cut_or_anothers_is_compiled_again_and_never_loaded(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    path = library.library_path()
+    path.parent.mkdir(parents=True)
+    loaded = []
+
+    def compile_(path):
+        raise SetupError("compiled anew")
+
+    monkeypatch.setattr(library, "_compile", compile_)
+    monkeypatch.setattr(library, "_load_error", loaded.append)
+    path.write_bytes(b"library")
+    assert library._load_once.__wrapped__() == "compiled anew"  # there is no sum beside it
+    path.with_suffix(".sum").write_text(library._sum(path))
+    assert library._load_once.__wrapped__() is None
+    path.write_bytes(b"libr")
+    assert library._load_once.__wrapped__() == "compiled anew"
+    assert loaded == [path]

@@ -22,11 +22,11 @@ def add_parser(commands, common):
 
 
 def run(args):
-    from vargfacenet.files import read_bytes
+    from vargfacenet.pictures import read_picture
 
     if args.threshold is not None:
         check_range("--threshold", args.threshold, -1, 1)
-    pictures = [read_bytes(path) for path in (args.first, args.second)]
+    pictures = [read_picture(path) for path in (args.first, args.second)]
     result = model_of(args, threshold=args.threshold, batch_size=2).compare(*pictures, crop=args.crop)
     print(f"cosine   {result.cosine:.4f}")
     print(f"verdict  {verdict(result)}")

@@ -138,7 +138,11 @@ def run_check(args):
         print(
             f"pictures of an identity: {low} to {high}, median {middle:g}; {len(check.per_identity)} identities have any"
         )
-    print(f"identity index record: {'yes' if check.has_index else 'no'}")
+    print(
+        f"identity index record: {'yes' if check.has_index else 'no'}; checksums: {'yes' if check.is_sealed else 'no'}"
+    )
+    if check.grey:
+        print(f"grey pictures, which are read as three equal channels: {check.grey}")
     return _print_bad(check.bad, "record")
 
 

@@ -24,11 +24,12 @@ def run(args):
     import numpy as np
 
     from vargfacenet.deploy import face_of
-    from vargfacenet.files import atomic_path, read_bytes
+    from vargfacenet.files import atomic_path
+    from vargfacenet.pictures import read_picture
 
     files = picture_files(args.images)
     model = model_of(args)
-    faces = [face_of(read_bytes(path), str(path), crop=args.crop) for path in files]
+    faces = [face_of(read_picture(path), str(path), crop=args.crop) for path in files]
     with progress(total=len(faces), unit="picture") as bar:
         embeddings = model.embed(faces, progress=bar.update)
     content = io.BytesIO()

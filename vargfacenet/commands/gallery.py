@@ -30,11 +30,11 @@ def add_parser(commands, common):
 def run_add(args):
     from vargfacenet.deploy import Gallery, face_of
     from vargfacenet.deploy.gallery import digest
-    from vargfacenet.files import read_bytes
+    from vargfacenet.pictures import read_picture
 
     files = picture_files(args.images)
     gallery, model = Gallery(args.folder), model_of(args)
-    pictures = [read_bytes(path) for path in files]
+    pictures = [read_picture(path) for path in files]
     faces = [face_of(picture, str(path), crop=args.crop) for picture, path in zip(pictures, files)]
     names = [args.name or path.resolve().parent.name for path in files]
     added = gallery.add(model, faces, names, [digest(picture) for picture in pictures])
@@ -45,11 +45,11 @@ def run_add(args):
 
 def run_search(args):
     from vargfacenet.deploy import Gallery, face_of
-    from vargfacenet.files import read_bytes
+    from vargfacenet.pictures import read_picture
 
     check_range("--top", args.top, 1, 1000)
     gallery, model = Gallery(args.folder), model_of(args)
-    face = face_of(read_bytes(args.image), args.image, crop=args.crop)
+    face = face_of(read_picture(args.image), args.image, crop=args.crop)
     hits = gallery.search(model, face, top=args.top)
     if model.threshold is None:
         print_table(["name", "cosine"], [[hit.name, f"{hit.cosine:.4f}"] for hit in hits])

@@ -1,0 +1,104 @@
+"""What an ONNX file may hold to be run here: it can name other files to read, loops without end, and sizes of any kind."""
+
+import math
+
+from vargfacenet import IMAGE_SHAPE
+from vargfacenet.errors import DataError
+
+MOST_BYTES = (1 << 31) - 1  # that protobuf reads
+MOST_NODES = 20_000
+MOST_NUMBERS = 1 << 24  # in what one node gives of one picture
+MOST_ATTRIBUTE = 1 << 24
+DOMAINS = ("", "ai.onnx")
+# Operators of networks that embed pictures. None makes more numbers than its inputs and weights account for, but for the
+# few whose results are held against MOST_NUMBERS where their shapes are known.
+_NAMES = """
+    Abs Add AveragePool BatchNormalization Cast Clip Concat Constant Conv DequantizeLinear Div Dropout Elu Erf Exp Flatten
+    Gather Gemm GlobalAveragePool GlobalMaxPool HardSigmoid HardSwish Identity InstanceNormalization LayerNormalization
+    LeakyRelu LpNormalization MatMul Max MaxPool Min Mul Neg PRelu Pad Pow QuantizeLinear Reciprocal ReduceL2 ReduceMean
+    ReduceSum Relu Reshape Selu Shape Sigmoid Slice Softmax Softplus Softsign Split Sqrt Squeeze Sub Sum Tanh Transpose
+    Unsqueeze
+"""
+OPERATORS = frozenset(_NAMES.split())
+
+
+def check_onnx(model, where):
+    """Refuses a model (``onnx.ModelProto``) that is no plain network of known operators.
+
+    Raises
+    ------
+    DataError
+        Naming `where` it is from, where it keeps weights in other files, holds graphs within graphs, functions, operators
+        that are not known, weights that are not there, or a layer out of all proportion.
+    """
+    graph = model.graph
+    if len(graph.node) > MOST_NODES:
+        raise DataError(f"{where} has {len(graph.node)} nodes, at most {MOST_NODES} are taken")
+    if model.functions or graph.sparse_initializer:
+        raise DataError(f"{where} holds functions or sparse weights, which no network here needs")
+    for tensor in graph.initializer:
+        _check_tensor(tensor, where)
+    for node in graph.node:
+        if node.domain not in DOMAINS or node.op_type not in OPERATORS:
+            raise DataError(f"{where}: node {node.name[:60]!r} is a {node.op_type[:60]}, which no network here needs")
+        for attribute in node.attribute:
+            if (
+                attribute.HasField("g")
+                or attribute.graphs
+                or attribute.HasField("sparse_tensor")
+                or attribute.ref_attr_name
+            ):
+                raise DataError(
+                    f"{where}: node {node.name[:60]!r} holds a graph of its own, which no network here needs"
+                )
+            if any(abs(number) > MOST_ATTRIBUTE for number in (attribute.i, *attribute.ints)):
+                raise DataError(f"{where}: node {node.name[:60]!r} has {attribute.name[:60]} out of all proportion")
+            for tensor in (*([attribute.t] if attribute.HasField("t") else []), *attribute.tensors):
+                _check_tensor(tensor, where)
+    _check_shapes(model, where)
+
+
+def _check_tensor(tensor, where):
+    """Every number that a tensor announces must be there."""
+    from onnx import TensorProto, helper
+
+    if tensor.data_location == TensorProto.EXTERNAL or tensor.external_data:
+        raise DataError(f"{where} keeps weights in other files, which is not read: save it as one file")
+    if any(length < 0 for length in tensor.dims):
+        raise DataError(f"{where}: weight {tensor.name[:60]!r} is damaged: its shape is {list(tensor.dims)}")
+    try:
+        itemsize = helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
+        if tensor.data_type == TensorProto.BFLOAT16:
+            itemsize = 2  # which NumPy has no type for
+    except (KeyError, ValueError, TypeError):
+        raise DataError(
+            f"{where}: weight {tensor.name[:60]!r} has type {tensor.data_type}, which is not known"
+        ) from None
+    announced = math.prod(tensor.dims)
+    typed = max(len(tensor.float_data), len(tensor.int32_data), len(tensor.int64_data), len(tensor.double_data))
+    there = len(tensor.raw_data) // itemsize if tensor.HasField("raw_data") else max(typed, len(tensor.uint64_data))
+    if announced != there:
+        raise DataError(
+            f"{where}: weight {tensor.name[:60]!r} announces {announced} numbers and has {there}: it is damaged"
+        )
+
+
+def _check_shapes(model, where):
+    """What nodes give of one picture, as far as it can be told beforehand."""
+    import onnx
+
+    one = onnx.ModelProto()
+    one.CopyFrom(model)
+    for place, length in zip(one.graph.input[0].type.tensor_type.shape.dim, (1, *IMAGE_SHAPE)):
+        place.dim_value = length
+    del one.graph.value_info[:]  # what the file says of it itself
+    try:
+        inferred = onnx.shape_inference.infer_shapes(one, data_prop=True)
+    except Exception as error:
+        raise DataError(f"{where} is damaged: the shapes of its layers do not fit one another") from error
+    for value in inferred.graph.value_info:
+        size = math.prod(dim.dim_value for dim in value.type.tensor_type.shape.dim)
+        if size > MOST_NUMBERS:
+            raise DataError(
+                f"{where}: of one face, {value.name[:60]!r} has {size} numbers, at most {MOST_NUMBERS} are taken"
+            )

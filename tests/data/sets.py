@@ -1,0 +1,28 @@
+"""Training sets as others write them, and damage to them."""
+
+import mxnet as mx
+import numpy as np
+
+
+def offsets(folder):
+    lines = (folder / "train.idx").read_text().splitlines()
+    return {int(key): int(offset) for key, offset in (line.split() for line in lines)}
+
+
+def overwrite(folder, offset, content):
+    with open(folder / "train.rec", "r+b") as file:
+        file.seek(offset)
+        file.write(content)
+
+
+def write_plain(folder, records, properties="2,112,112"):
+    """A set without identity index record, by MXNet's own writer."""
+    folder.mkdir()
+    writer = mx.recordio.MXIndexedRecordIO(str(folder / "train.idx"), str(folder / "train.rec"), "w")
+    for key, (label, content) in records.items():
+        count = 0 if np.isscalar(label) else len(label)
+        writer.write_idx(key, mx.recordio.pack(mx.recordio.IRHeader(count, label, key, 0), content))
+    writer.close()
+    if properties:
+        (folder / "property").write_text(properties)
+    return folder

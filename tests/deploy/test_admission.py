@@ -1,0 +1,102 @@
+"""ONNX files that read other files, loop, or announce what is not there: refused before a runtime sees them."""
+
+import numpy as np
+import pytest
+from onnx import AttributeProto, TensorProto, helper, numpy_helper
+
+from vargfacenet.deploy.admission import check_onnx
+from vargfacenet.deploy.runtime import OnnxEmbedder
+from vargfacenet.errors import DataError
+
+WEIGHT = numpy_helper.from_array(np.ones((8, 3, 112, 112), np.float32), "weight")
+
+
+def model(nodes=None, weights=(WEIGHT,), **kinds):
+    nodes = nodes or [
+        helper.make_node("Conv", ["data", "weight"], ["hidden"], name="conv", kernel_shape=[112, 112]),
+        helper.make_node("Flatten", ["hidden"], ["fc1"], name="flat", axis=1),
+    ]
+    image = helper.make_tensor_value_info("data", TensorProto.FLOAT, ["batch", 3, 112, 112])
+    output = helper.make_tensor_value_info("fc1", TensorProto.FLOAT, ["batch", 8])
+    graph = helper.make_graph(nodes, "net", [image], [output], list(weights), **kinds)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=7)
+
+
+def refused(made, message):
+    with pytest.raises(DataError, match=f"^the network.*{message}"):
+        OnnxEmbedder(made.SerializeToString())
+
+
+def test_a_plain_network_is_admitted():
+    embedder = OnnxEmbedder(model().SerializeToString())
+    assert embedder.embed_batch(np.ones((2, 3, 112, 112))).shape == (2, 8)
+
+
+def test_weights_in_another_file_are_refused_and_the_file_is_not_read(tmp_path):
+    secret = tmp_path / "secret"
+    secret.write_bytes(bytes(WEIGHT.ByteSize()))
+    weight = TensorProto()
+    weight.CopyFrom(WEIGHT)
+    weight.ClearField("raw_data")
+    weight.data_location = TensorProto.EXTERNAL
+    weight.external_data.add(key="location", value=str(secret))
+    refused(model(weights=[weight]), "keeps weights in other files, which is not read")
+    constant = helper.make_node("Constant", [], ["c"], name="c", value=weight)
+    refused(model([constant, *model().graph.node]), "keeps weights in other files")
+
+
+@pytest.mark.parametrize(
+    "op", ["Loop", "If", "Scan", "ConstantOfShape", "Expand", "Tile", "Range", "Resize", "RandomNormal"]
+)
+def test_an_operator_that_loops_or_makes_numbers_of_nothing_is_refused(op):
+    refused(model([helper.make_node(op, ["data"], ["x"], name="it"), *model().graph.node]), f"node 'it' is a {op}")
+
+
+def test_an_operator_of_a_library_is_refused():
+    refused(
+        model([helper.make_node("Conv", ["data"], ["x"], name="it", domain="evil"), *model().graph.node]),
+        "node 'it' is",
+    )
+
+
+def test_a_graph_within_a_node_is_refused():
+    made = model()
+    made.graph.node[0].attribute.append(helper.make_attribute("body", made.graph))
+    assert made.graph.node[0].attribute[-1].type == AttributeProto.GRAPH
+    refused(made, "node 'conv' holds a graph of its own")
+
+
+@pytest.mark.parametrize("dims", [[10**6, 10**6], [-1, 3], [0], [8, 3, 112, 113]])
+def test_weights_that_are_not_there_are_refused(dims):
+    weight = TensorProto()
+    weight.CopyFrom(WEIGHT)
+    weight.dims[:] = dims
+    refused(model(weights=[weight]), "weight 'weight' (announces|is damaged)")
+
+
+def test_an_attribute_out_of_proportion_is_refused():
+    made = model()
+    made.graph.node[0].attribute.append(helper.make_attribute("pads", [10**9] * 4))
+    refused(made, "node 'conv' has pads out of all proportion")
+
+
+def test_a_layer_out_of_proportion_is_refused():
+    pads = helper.make_attribute("pads", [5000] * 4)
+    made = model()
+    made.graph.node[0].attribute.append(pads)
+    refused(made, r"of one face, 'hidden' has \d+ numbers, at most")
+
+
+def test_layers_that_do_not_fit_one_another_are_refused():
+    made = model([helper.make_node("Gemm", ["data", "weight"], ["fc1"], name="it")])
+    with pytest.raises(DataError, match="onnxruntime does not take the network"):
+        OnnxEmbedder(made.SerializeToString())
+
+
+def test_functions_sparse_weights_and_endless_nodes_are_refused():
+    made = model()
+    made.functions.add(name="f")
+    refused(made, "functions or sparse weights")
+    made = model([helper.make_node("Relu", ["data"], ["x"])] * 20_001)
+    with pytest.raises(DataError, match="20001 nodes, at most 20000"):
+        check_onnx(made, "x")

@@ -1,0 +1,84 @@
+"""What an encoded picture says of itself in its first bytes: read before a decoder makes anything of that size.
+
+JPEG, PNG, BMP and WebP are known; what is none of these is never given to a decoder.
+"""
+
+import collections
+import struct
+
+MOST_MARKERS = 4096  # of a JPEG before its frame header; each may hold 64 KiB
+
+Form = collections.namedtuple("Form", "kind height width channels bits")
+Form.__doc__ = """Kind of file ("JPEG", ..), size in pixels, channels (1: grey, 2: grey and alpha, 3: colours, 4: colours and
+alpha, or CMYK), and bits of each."""
+
+# Frame headers of every process, Huffman or arithmetic; C4, C8 and CC are other markers.
+_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_ALONE = frozenset([0x01, *range(0xD0, 0xD9)])  # markers without a length
+_PNG_CHANNELS = {0: 1, 2: 3, 3: 3, 4: 2, 6: 4}
+
+
+def picture_form(encoded):
+    """The `Form` of an encoded picture (bytes); None where it is of no known kind, or its header is damaged."""
+    for start, read in _KINDS:
+        if encoded.startswith(start):
+            try:
+                form = read(encoded)
+            except (struct.error, IndexError):
+                return None
+            return form if form and form.height > 0 and form.width > 0 else None
+    return None
+
+
+def _jpeg(encoded):
+    at = 2
+    for _ in range(MOST_MARKERS):
+        if encoded[at] != 0xFF:
+            return None
+        while encoded[at] == 0xFF:  # markers may be preceded by any number of these
+            at += 1
+        marker = encoded[at]
+        if marker in _FRAMES:
+            bits, height, width, channels = struct.unpack_from(">BHHB", encoded, at + 3)
+            return Form("JPEG", height, width, channels, bits)
+        if marker in (0xD9, 0xDA):  # the end, or a scan of no frame
+            return None
+        at += 1
+        if marker not in _ALONE:
+            (length,) = struct.unpack_from(">H", encoded, at)
+            if length < 2:
+                return None
+            at += length
+    return None
+
+
+def _png(encoded):
+    if encoded[12:16] != b"IHDR":
+        return None
+    width, height, bits, colour = struct.unpack_from(">IIBB", encoded, 16)
+    return Form("PNG", height, width, _PNG_CHANNELS.get(colour, 0), bits)
+
+
+def _bmp(encoded):
+    (size,) = struct.unpack_from("<I", encoded, 14)
+    width, height, _, bits = struct.unpack_from("<HHHH" if size == 12 else "<iiHH", encoded, 18)
+    return Form("BMP", abs(height), width, 4 if bits == 32 else 3, 8)
+
+
+def _webp(encoded):
+    kind = encoded[12:16]
+    if encoded[8:12] != b"WEBP":
+        return None
+    if kind == b"VP8X":
+        width, height = (int.from_bytes(encoded[at : at + 3], "little") + 1 for at in (24, 27))
+        return Form("WebP", height, width, 4 if encoded[20] & 0x10 else 3, 8)
+    if kind == b"VP8L":
+        (packed,) = struct.unpack_from("<I", encoded, 21)
+        return Form("WebP", (packed >> 14 & 0x3FFF) + 1, (packed & 0x3FFF) + 1, 4 if packed >> 28 & 1 else 3, 8)
+    if kind == b"VP8 ":
+        width, height = struct.unpack_from("<HH", encoded, 26)
+        return Form("WebP", height & 0x3FFF, width & 0x3FFF, 3, 8)
+    return None
+
+
+_KINDS = ((b"\xff\xd8", _jpeg), (b"\x89PNG\r\n\x1a\n", _png), (b"BM", _bmp), (b"RIFF", _webp))
