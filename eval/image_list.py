@@ -1,13 +1,12 @@
 """Image lists: a picture's path a line, and whose face it is where that is known."""
 
 import collections
-import pathlib
 
 import numpy as np
 
 from vargfacenet.errors import DataError
 from vargfacenet.eval.protocols.most_alike import NOBODY
-from vargfacenet.files import read_bytes
+from vargfacenet.files import read_lines
 
 ImageList = collections.namedtuple("ImageList", "paths labels")
 ImageList.__doc__ = """Pictures (list of str) and whose they are (int64 array; `NOBODY` where no label is given, as of a
@@ -32,16 +31,11 @@ def read_image_list(path):
     Raises
     ------
     DataError
-        Where the file is missing, no text or empty, or naming the line, where a label is none or some lines have one
-        and others not.
+        As of `read_lines`, where it lists nothing, or naming the line, where a label is none or some lines have one and
+        others not.
     """
-    path = pathlib.Path(path)
-    try:
-        text = read_bytes(path).decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path} is no image list: byte {error.start} is not UTF-8") from None
     paths, labels, labelled = [], [], None
-    for number, line in enumerate(text.split("\n"), start=1):
+    for number, line in read_lines(path):
         line = line.strip()
         if not line:
             continue
@@ -61,8 +55,6 @@ def read_image_list(path):
 
 
 def _parse(line, where):
-    if "\0" in line:
-        raise DataError(f"{where} holds a zero byte: it is no image list")
     picture, separator, label = line.rpartition("\t" if "\t" in line else " ")
     if not separator:
         return line, None

@@ -18,8 +18,10 @@ from vargfacenet.data.check import check_records
 from vargfacenet.data.writer import write_records
 from vargfacenet.deploy.runtime import _metadata
 from vargfacenet.errors import DataError, VarGFaceNetError
+from vargfacenet.eval.features import read_features, write_features
+from vargfacenet.eval.image_list import read_image_list
 from vargfacenet.eval.pairs import check_pairs, pairs_from_folder, read_pairs, write_pairs
-from vargfacenet.files import parse_json, read_lines
+from vargfacenet.files import parse_json
 from vargfacenet.graphs import read_graph
 from vargfacenet.params import read_params
 from vargfacenet.pictures import decode_picture, encode_jpeg, encode_png
@@ -121,6 +123,11 @@ def _people(path):
     return pairs_from_folder(folder.parent, path)
 
 
+def _features():
+    write_features(FOLDER / "seed-features.bin", [np.ones((3, 4), np.float32)], 3)
+    return [(FOLDER / "seed-features.bin").read_bytes()]
+
+
 def _pictures():
     import cv2
 
@@ -149,7 +156,8 @@ TARGETS = {
     "params": Target(_params, lambda content: read_params(io.BytesIO(content), len(content), "x.params")),
     "symbol": Target(_graphs, of_file(lambda path: read_graph(path, "fc1"), "x-symbol.json")),
     "pairs": Target(lambda: [b"10 300\nanna 1 2\nanna 1 anna 2\n"], of_file(_people, "pairs.txt")),
-    "list": Target(lambda: ["a.jpg 1\nb\u00e9.jpg 2\n".encode()], of_file(lambda path: list(read_lines(path)), "list")),
+    "list": Target(lambda: ["a.jpg 1\nb\u00e9.jpg 2\n".encode()], of_file(read_image_list, "list.txt")),
+    "features": Target(_features, of_file(read_features, "f.bin")),
     "picture": Target(_pictures, lambda content: decode_picture(content, "it", shape=None)),
     "npy": Target(lambda: [_saved(np.save, np.ones((2, 3), np.float16))], lambda content: read_npy(content, "x.npy")),
     "npz": Target(
