@@ -6,6 +6,7 @@ import pathlib
 import mxnet as mx
 
 from vargfacenet import IMAGE_SHAPE
+from vargfacenet.data.align import NOT_ALIGNED
 from vargfacenet.data.layout import FRAME, MOST_IDENTITIES, seal
 from vargfacenet.errors import DataError
 from vargfacenet.files import atomic_path
@@ -67,7 +68,8 @@ def write_records(folder, faces):
 def faces_of_folder(images, *, resize=False, progress=None):
     """The faces of a folder that holds one folder of pictures for each identity.
 
-    Folders are taken in the order of their names; names that start with a dot are passed over.
+    Folders are taken in the order of their names; names that start with a dot are passed over, and so is the list that
+    `vargfacenet.data.align.align_folder` leaves beside them.
 
     Parameters
     ----------
@@ -91,7 +93,7 @@ def faces_of_folder(images, *, resize=False, progress=None):
     images = pathlib.Path(images)
     if not images.is_dir():
         raise DataError(f"no folder of images {images}")
-    entries = sorted(path for path in images.iterdir() if not path.name.startswith("."))
+    entries = sorted(path for path in images.iterdir() if not path.name.startswith(".") and path.name != NOT_ALIGNED)
     identities = [path for path in entries if path.is_dir()]
     stray = next((path for path in entries if not path.is_dir()), None)
     if stray is not None or not identities:

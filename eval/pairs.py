@@ -107,11 +107,9 @@ def write_pairs(path, pictures, is_same):
 
 
 def pairs_from_folder(images, pairs_file, *, resize=False):
-    """Pairs of a folder per person, listed as in LFW's ``pairs.txt``.
+    """A verification set of the pictures of a folder, in pairs that a file lists, see `list_pairs`.
 
-    Its first line holds the number of folds and of pairs a kind in each (or the latter alone); then a line
-    ``NAME i j`` is a pair of one person and ``NAME1 i NAME2 j`` one of two; picture i of NAME is
-    ``NAME/NAME_%04d.jpg``, or ``.png``. With `resize`, pictures of another size are scaled to 112x112.
+    With `resize`, pictures of another size are scaled to 112x112.
 
     Returns
     -------
@@ -120,29 +118,97 @@ def pairs_from_folder(images, pairs_file, *, resize=False):
     Raises
     ------
     DataError
-        Naming the line, for what is no pair or a picture that is missing or none.
+        Naming the line, for what is no pair, or a picture that is missing, none or of another size.
+    """
+    encoded, pictures, listed = {}, [], list_pairs(images, pairs_file)
+    for pair in listed:
+        for path in pair.paths:
+            if path not in encoded:
+                encoded[path] = as_face_jpeg(read_picture(path), f"{pair.where}: {path}", resize=resize)
+            pictures.append(encoded[path])
+    return Pairs(pictures, np.array([pair.is_same for pair in listed]))
+
+
+ListedPair = collections.namedtuple("ListedPair", "paths is_same where")
+ListedPair.__doc__ = "Two pictures (paths), whether they show one person, and the file and line that says so."
+
+
+def list_pairs(images, pairs_file):
+    """The pairs that a file lists of the pictures in a folder.
+
+    A line is one of, in any mixture, with blanks, tabs or commas between:
+
+    - ``PATH1 PATH2 1`` for a pair of one person and ``PATH1 PATH2 0`` for one of two, paths below the folder; a first line
+      that ends in ``label`` or ``same`` is a header;
+    - as in LFW's ``pairs.txt``, ``NAME i j`` for one person and ``NAME1 i NAME2 j`` for two, where picture i of NAME is
+      ``NAME/NAME_%04d.jpg``, or ``.png``. Its first line holds the number of folds and of pairs a kind in each (or the latter
+      alone), and must be right.
+
+    Parameters
+    ----------
+    images : str or path
+        The folder.
+    pairs_file : str or path
+        The list.
+
+    Returns
+    -------
+    list of ListedPair
+        In the order of the file, which is that of the folds.
+
+    Raises
+    ------
+    DataError
+        Naming the line, for what is no pair or a picture that is missing.
     """
     images = pathlib.Path(images)
     if not images.is_dir():
         raise DataError(f"no folder of images {images}")
-    pictures, is_same = [], []
+    pairs, announced = [], None
     for number, line in read_lines(pairs_file):
-        where, fields = f"{pairs_file}: line {number}", line.split()
-        if not fields or (number == 1 and len(fields) <= 2 and all(field.isdecimal() for field in fields)):
+        where, fields = f"{pairs_file}: line {number}", _fields(line)
+        if not fields:
             continue
-        if len(fields) == 3:
-            fields = [fields[0], fields[1], fields[0], fields[2]]
-            is_same.append(True)
-        elif len(fields) == 4:
-            is_same.append(False)
-        else:
-            raise DataError(f"{where} reads {line.strip()[:60]!r}, expected NAME i j or NAME1 i NAME2 j")
-        for name, picture in (fields[:2], fields[2:]):
-            path = _person_picture(images, name, picture, where)
-            pictures.append(as_face_jpeg(read_picture(path), str(path), resize=resize))
-    if not is_same:
+        if number == 1 and len(fields) <= 2 and all(field.isdecimal() for field in fields):
+            announced = 2 * int(np.prod([int(field) for field in fields], dtype=object))
+        elif number > 1 or fields[-1].lower() not in _HEADERS:
+            pairs.append(_listed_pair(images, fields, where, line.strip()[:60]))
+    if not pairs:
         raise DataError(f"{pairs_file} lists no pair")
-    return Pairs(pictures, np.array(is_same))
+    if announced not in (None, len(pairs)):
+        raise DataError(f"{pairs_file} announces {announced} pairs and lists {len(pairs)}: it may be cut")
+    return pairs
+
+
+_HEADERS = ("label", "same", "is_same", "issame")
+
+
+def _fields(line):
+    """A line's fields: between commas or tabs, where a path may hold blanks, else between blanks."""
+    for separator in (",", "\t"):
+        if separator in line:
+            return [field for field in map(str.strip, line.split(separator)) if field]
+    return line.split()
+
+
+def _listed_pair(images, fields, where, given):
+    if len(fields) == 3 and fields[1].isdecimal():
+        fields = [fields[0], fields[1], fields[0], fields[2]]
+    elif len(fields) == 3 and fields[2] in ("0", "1"):
+        return ListedPair([_below(images, path, where) for path in fields[:2]], fields[2] == "1", where)
+    if len(fields) != 4:
+        raise DataError(f"{where} reads {given!r}, expected PATH1 PATH2 0 or 1, NAME i j, or NAME1 i NAME2 j")
+    paths = [_person_picture(images, name, picture, where) for name, picture in (fields[:2], fields[2:])]
+    return ListedPair(paths, fields[0] == fields[2], where)
+
+
+def _below(images, name, where):
+    path = images / name
+    if pathlib.PurePosixPath(name).is_absolute() or ".." in pathlib.PurePosixPath(name).parts:
+        raise DataError(f"{where}: {name} leads out of the folder of images; give a path relative to it")
+    if not path.is_file():
+        raise DataError(f"{where}: no picture {path}")
+    return path
 
 
 def _checksum(content):

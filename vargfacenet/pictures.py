@@ -140,7 +140,7 @@ def as_face_jpeg(encoded, where, *, resize=False):
         if not resize:
             raise DataError(
                 f"{where} is {picture.shape[1]}x{picture.shape[0]} pixels, expected an aligned face of {width}x{height}; "
-                "align it first, or give --resize to scale it as it is"
+                "align it first (vargfacenet data align), or give --resize to scale it as it is"
             )
         return encode_jpeg(cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA))
     is_plain = encoded.startswith(_JPEG_START) and picture_form(encoded).channels != 4

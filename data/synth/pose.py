@@ -3,6 +3,7 @@
 import cv2
 import numpy as np
 
+from vargfacenet import alignment
 from vargfacenet.data.synth.identity import Identity
 from vargfacenet.data.synth.nuisance import Condition
 
@@ -10,8 +11,8 @@ SIDE = 112
 SUPERSAMPLING = 2
 _FIXED_POINT_BITS = 4  # polygons are given to OpenCV in sixteenths of a pixel
 
-# Left eye, right eye, tip of the nose, left and right corner of the mouth: the template of InsightFace's crops.
-TEMPLATE = np.array([[38.29, 51.70], [73.53, 51.50], [56.03, 71.74], [41.55, 92.37], [70.73, 92.20]])
+# To hundredths of a pixel, by which sets have been drawn.
+TEMPLATE = np.round(alignment.TEMPLATE.astype(float), 2)
 _ANGLES = np.linspace(0.0, 2.0 * np.pi, 24, endpoint=False)
 CIRCLE = np.stack([np.cos(_ANGLES), np.sin(_ANGLES)], axis=1)
 

@@ -96,7 +96,7 @@ def _place(args):
 
 def _sizes(args):
     """Identities and images of the training set."""
-    from vargfacenet.commands.data import BUILTIN
+    from vargfacenet.commands.data.synth import BUILTIN
     from vargfacenet.errors import SettingError
     from vargfacenet.train.config import is_demo
     from vargfacenet.train.run import open_sets

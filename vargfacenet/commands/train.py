@@ -128,7 +128,7 @@ def _folder(recipe, resume):
 
 
 def _builtin_faces():
-    from vargfacenet.commands.data import BUILTIN, write_builtin_set
+    from vargfacenet.commands.data.synth import BUILTIN, write_builtin_set
 
     folder = DATASETS / "synth"
     if not folder.exists():

@@ -1,0 +1,24 @@
+"""``vargfacenet data pack``: a training set of aligned pictures."""
+
+from vargfacenet.commands.output import progress
+
+
+def add_parser(actions, common):
+    pack = actions.add_parser("pack", parents=[common], help="a folder for each identity -> train.rec, .idx, property")
+    pack.add_argument(
+        "images", metavar="IMAGES", help="folder with one folder of aligned 112x112 pictures per identity"
+    )
+    pack.add_argument("folder", metavar="DIR", help="where the set goes")
+    pack.add_argument("--resize", action="store_true", help="scale pictures of another size instead of refusing them")
+    pack.set_defaults(run=run)
+
+
+def run(args):
+    from vargfacenet.data.writer import faces_of_folder, write_records
+
+    faces = faces_of_folder(
+        args.images, resize=args.resize, progress=lambda folders: progress(folders, unit="identity")
+    )
+    pictures, identities = write_records(args.folder, faces)
+    print(f"{args.folder}/train.rec: {pictures} pictures of {identities} identities")
+    return 0
