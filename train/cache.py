@@ -9,8 +9,6 @@ and ``KEY.json`` with the file it is of. KEY is the fingerprint of the record fi
 import fcntl
 import json
 import logging
-import math
-import os
 import pathlib
 import shutil
 
@@ -18,7 +16,7 @@ import mxnet as mx
 import numpy as np
 
 from vargfacenet import IMAGE_SHAPE
-from vargfacenet.arrays import MOST_HEADER, npy_header
+from vargfacenet.arrays import StoredRows
 from vargfacenet.errors import DataError
 from vargfacenet.eval import Embedder
 from vargfacenet.files import atomic_path, read_json, write_text
@@ -86,7 +84,7 @@ def write_embeddings(teacher, records, folder, *, device=None, batch_size=32, pr
 
 
 def open_embeddings(teacher, records, folder):
-    """The stored embeddings of a set, memory mapped: float16 (pictures, 2, embedding_size).
+    """The stored embeddings of a set, a row a picture: `StoredRows`, float16 (pictures, 2, embedding_size).
 
     Raises
     ------
@@ -169,18 +167,14 @@ def _reader(records, first):
 def _open(path, teacher, records, remedy):
     expected = (len(records), 2, teacher.embedding_size)
     try:
-        with open(path, "rb") as file:
-            dtype, shape, begin = npy_header(file.read(MOST_HEADER), path)
-            size = os.fstat(file.fileno()).st_size - begin
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror or error}") from error
+        array = StoredRows(path)
     except DataError as error:
         raise DataError(f"{error}; delete it and {remedy}") from None
-    if shape != expected or dtype != np.float16:
-        raise DataError(f"{path} holds {dtype} {shape}, expected float16 {expected}; delete it and {remedy}")
-    if size != 2 * math.prod(shape):
-        raise DataError(f"{path} is damaged: it ends {2 * math.prod(shape) - size} bytes early; delete it and {remedy}")
-    return np.memmap(path, dtype, "r", begin, shape)
+    if array.shape != expected or array.dtype != np.float16:
+        raise DataError(
+            f"{path} holds {array.dtype} {array.shape}, expected float16 {expected}; delete it and {remedy}"
+        )
+    return array
 
 
 def _records_of(about):

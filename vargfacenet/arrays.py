@@ -5,7 +5,9 @@ NumPy's own reader evaluates a header as Python's source, and unpacks what a few
 
 import io
 import math
+import os
 import re
+import weakref
 import zipfile
 
 import numpy as np
@@ -47,6 +49,62 @@ def read_npy(content, where):
     if size != len(content) - begin or not dtype.itemsize:
         raise DataError(f"{where} is damaged: it announces {size} bytes of numbers and has {len(content) - begin}")
     return np.frombuffer(content, dtype, math.prod(shape), begin).reshape(shape)
+
+
+class StoredRows:
+    """The rows of an array in an ``.npy`` file, each read when it is asked for, from any number of threads.
+
+    A file that becomes shorter meanwhile is an error, where a memory map of it would end the process.
+
+    Parameters
+    ----------
+    path : path
+        The file.
+
+    Attributes
+    ----------
+    dtype, shape
+        Of the whole array; one of no dimension is no array of rows.
+
+    Raises
+    ------
+    DataError
+        Where it cannot be read, is no ``.npy`` of numbers, or is of another length than it announces.
+    """
+
+    def __init__(self, path):
+        self._path = path
+        try:
+            self._descriptor = os.open(path, os.O_RDONLY)
+            weakref.finalize(self, os.close, self._descriptor)
+            size = os.fstat(self._descriptor).st_size
+        except OSError as error:
+            raise DataError(f"cannot read {path}: {error.strerror}") from error
+        self.dtype, self.shape, self._begin = npy_header(self._bytes(min(MOST_HEADER, size), 0), path)
+        self._row_bytes = math.prod(self.shape[1:]) * self.dtype.itemsize
+        announced = math.prod(self.shape) * self.dtype.itemsize
+        if not self.shape or announced != size - self._begin:
+            raise DataError(
+                f"{path} is damaged: it announces {announced} bytes of numbers and has {size - self._begin}"
+            )
+
+    def __len__(self):
+        return self.shape[0]
+
+    def __getitem__(self, row):
+        if not 0 <= row < len(self):
+            raise IndexError(f"row {row} of {len(self)}")
+        content = self._bytes(self._row_bytes, self._begin + int(row) * self._row_bytes)
+        return np.frombuffer(content, self.dtype).reshape(self.shape[1:])
+
+    def _bytes(self, count, offset):
+        try:
+            content = os.pread(self._descriptor, count, offset)
+        except OSError as error:
+            raise DataError(f"cannot read {self._path}: {error.strerror}") from error
+        if len(content) < count:
+            raise DataError(f"{self._path} has become shorter since it was opened")
+        return content
 
 
 def read_npz(content, where):
