@@ -148,6 +148,9 @@ def face_of(encoded, where, *, crop=False):
 
 def _number(text, model):
     try:
-        return None if text is None else float(text)
+        number = None if text is None else float(text)
+        if number is not None and not np.isfinite(number):
+            raise ValueError
+        return number
     except ValueError as error:
         raise DataError(f"{model} says {text[:40]!r} where a number belongs: export it anew") from error

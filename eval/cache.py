@@ -76,7 +76,8 @@ class EmbeddingCache:
         return self._opened(path, shape, None)
 
     def _opened(self, path, shape, progress):
-        array = open_rows(path, shape, FLOAT32, "run the same again")
+        begin = open_rows(path, shape, FLOAT32, "run the same again").begin
+        array = np.memmap(path, FLOAT32, "r", begin, shape)
         with contextlib.suppress(OSError):
             os.utime(path)  # used now
         if progress:

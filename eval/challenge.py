@@ -11,8 +11,7 @@ from vargfacenet.eval.cache import file_fingerprint
 from vargfacenet.eval.features import read_features, write_features
 from vargfacenet.eval.image_list import read_image_list
 from vargfacenet.eval.protocols.all_pairs import CHALLENGE_FAR, score_all_pairs
-from vargfacenet.files import read_bytes
-from vargfacenet.pictures import decode_picture
+from vargfacenet.pictures import decode_picture, read_picture
 
 _BLOCK = 4096  # rows at a time
 
@@ -48,7 +47,7 @@ def write_list_features(cache, embedder, network, image_list, root, out, *, prog
     paths = [root / path for path in read_image_list(image_list).paths]
 
     def read(place):
-        return decode_picture(read_bytes(paths[place]), str(paths[place]))
+        return decode_picture(read_picture(paths[place]), str(paths[place]))
 
     pictures = file_fingerprint(paths)
     plain, mirrored = cache.embed(embedder, network, pictures, len(paths), read, progress=progress)

@@ -9,6 +9,7 @@ import struct
 
 import numpy as np
 
+from vargfacenet.arrays import FileRows
 from vargfacenet.errors import DataError
 from vargfacenet.files import atomic_path
 
@@ -59,7 +60,7 @@ def write_features(path, blocks, count):
 
 
 def read_features(path):
-    """A feature file as a memory map: float32 (rows, columns).
+    """A feature file as `vargfacenet.arrays.FileRows`: float32 (rows, columns).
 
     Raises
     ------
@@ -86,4 +87,4 @@ def read_features(path):
         raise DataError(
             f"{path} has {size} bytes, its header announces {rows} rows of {columns}, {expected} bytes; make it again"
         )
-    return np.memmap(path, "<f4", "r", _HEADER.size, (rows, columns))
+    return FileRows(path, "<f4", (rows, columns), _HEADER.size)

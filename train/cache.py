@@ -8,6 +8,7 @@ and ``KEY.json`` with the file it is of. KEY is the fingerprint of the record fi
 
 import functools
 import json
+import logging
 import pathlib
 
 import mxnet as mx
@@ -18,9 +19,12 @@ from vargfacenet.errors import DataError
 from vargfacenet.eval import Embedder
 from vargfacenet.files import read_json, write_text
 from vargfacenet.rows import open_rows, write_rows
+from vargfacenet.train.config import Config
 from vargfacenet.train.teacher import unit_float16
 
 TEACHER, FLOAT16 = "teacher.json", "<f2"
+
+log = logging.getLogger(__name__)
 
 
 def default_folder(teacher):
@@ -56,8 +60,9 @@ def write_embeddings(teacher, records, folder, *, device=None, batch_size=32, pr
     Raises
     ------
     DataError
-        Where the folder belongs to another teacher, an array in it is damaged, pictures cannot be read or are of another
-        size, an embedding is not finite, another process writes the same, or the disk is full.
+        Where the folder belongs to another teacher, an array in it is damaged, pictures are of another size or more of
+        them bad than training passes over by default, an embedding is not finite, another process writes the same, or the
+        disk is full.
     """
     folder = pathlib.Path(folder)
     records.check_size(*IMAGE_SHAPE[1:])
@@ -78,7 +83,7 @@ def write_embeddings(teacher, records, folder, *, device=None, batch_size=32, pr
 
 
 def open_embeddings(teacher, records, folder):
-    """The stored embeddings of a set, memory mapped: float16 (pictures, 2, embedding_size).
+    """The stored embeddings of a set, a row a picture: `StoredRows`, float16 (pictures, 2, embedding_size).
 
     Raises
     ------
@@ -114,8 +119,19 @@ def _directions(teacher, records, done, device, batch_size):
 
 
 def _reader(records, first):
+    """Pictures by place; in that of a bad one, up to the share that training passes over by default, an empty one."""
+    allowed, bad = int(Config.max_bad_share * len(records)), set()
+
     def read(place):
-        return records.read_face(int(records.keys[first + place]))[0]
+        key = int(records.keys[first + place])
+        try:
+            return records.read_face(key)[0]
+        except DataError as error:
+            bad.add(key)
+            if len(bad) > allowed:
+                raise
+            log.warning("%s; training passes it over, what is kept for it is of an empty picture", error)
+            return np.zeros((records.height, records.width, 3), np.uint8)
 
     return read
 

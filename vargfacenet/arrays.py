@@ -5,7 +5,9 @@ NumPy's own reader evaluates a header as Python's source, and unpacks what a few
 
 import io
 import math
+import os
 import re
+import weakref
 import zipfile
 
 import numpy as np
@@ -47,6 +49,85 @@ def read_npy(content, where):
     if size != len(content) - begin or not dtype.itemsize:
         raise DataError(f"{where} is damaged: it announces {size} bytes of numbers and has {len(content) - begin}")
     return np.frombuffer(content, dtype, math.prod(shape), begin).reshape(shape)
+
+
+class FileRows:
+    """The rows of an array in a file, read when they are asked for, from any number of threads.
+
+    A file that becomes shorter meanwhile is an error, where a memory map of it would end the process.
+
+    Parameters
+    ----------
+    path : path
+        The file.
+    dtype, shape
+        Of the whole array; rows are along its first axis.
+    begin : int
+        The byte at which its numbers begin; with the last of them the file ends.
+
+    Raises
+    ------
+    DataError
+        Where the file cannot be read, or is of another length.
+    """
+
+    def __init__(self, path, dtype, shape, begin):
+        self._path, self.dtype, self.shape, self.begin = path, np.dtype(dtype), tuple(shape), begin
+        self._descriptor, size = _opened(path, self)
+        self._row_bytes = math.prod(self.shape[1:]) * self.dtype.itemsize
+        announced = math.prod(self.shape) * self.dtype.itemsize
+        if not self.shape or announced != size - begin:
+            raise DataError(f"{path} is damaged: it announces {announced} bytes of numbers and has {size - begin}")
+
+    @property
+    def ndim(self):
+        return len(self.shape)
+
+    def __len__(self):
+        return self.shape[0]
+
+    def __getitem__(self, rows):
+        """A row by its number, or several by a slice of step 1 or an array of numbers."""
+        if isinstance(rows, slice):
+            begin, end, _ = rows.indices(len(self))
+            return self._read(begin, max(end - begin, 0))
+        if np.ndim(rows):
+            return np.stack([self[row] for row in rows]) if len(rows) else self._read(0, 0)
+        if not 0 <= rows < len(self):
+            raise IndexError(f"row {rows} of {len(self)}")
+        return self._read(int(rows), 1)[0]
+
+    def _read(self, first, count):
+        content = _bytes(self._descriptor, self._path, count * self._row_bytes, self.begin + first * self._row_bytes)
+        return np.frombuffer(content, self.dtype).reshape(count, *self.shape[1:])
+
+
+class StoredRows(FileRows):
+    """The same of an ``.npy`` file; DataError also where it is none of numbers."""
+
+    def __init__(self, path):
+        descriptor, size = _opened(path, self)
+        super().__init__(path, *npy_header(_bytes(descriptor, path, min(MOST_HEADER, size), 0), path))
+
+
+def _opened(path, owner):
+    """Descriptor, closed with its owner, and size of a file."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+        weakref.finalize(owner, os.close, descriptor)
+        return descriptor, os.fstat(descriptor).st_size
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror}") from error
+
+
+def _bytes(descriptor, path, count, offset):
+    try:
+        content = os.pread(descriptor, count, offset)
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror}") from error
+    if len(content) < count:
+        raise DataError(f"{path} has become shorter since it was opened")
+    return content
 
 
 def read_npz(content, where):

@@ -23,8 +23,8 @@ MOST_NUMBERS_TOGETHER = 1 << 30
 
 _MANY = 1024
 _OF_ONE = """
-    Activation BlockGrad Cast Dropout Flatten L2Normalization Pooling Reshape SliceChannel SwapAxis _copy amp_cast cast clip
-    flatten hard_sigmoid identity mean relu sigmoid slice_axis sqrt square sum tanh
+    Activation BlockGrad Cast Dropout Flatten L2Normalization LRN Pooling Reshape SliceChannel SwapAxis _copy amp_cast cast
+    clip flatten hard_sigmoid identity mean relu sigmoid slice_axis softmax sqrt square sum tanh
 """
 _OF_TWO = "_Div _Minus _Mul _Plus _add _div _minus _mul _plus _sub"
 # Operators by the least and the most inputs they take.
@@ -55,6 +55,7 @@ _BOUNDS = {
     "num_outputs": (1, _MANY),
     "workspace": (0, 1 << 20),
     "p_value": (1, 16),
+    "nsize": (1, 255),
     "shape": (-4, 1 << 20),
     "target_shape": (0, 1 << 20),
     "__shape__": (0, 1 << 24),

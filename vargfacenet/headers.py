@@ -5,7 +5,9 @@ JPEG, PNG, BMP and WebP are known; what is none of these is never given to a dec
 
 import collections
 import struct
+import zlib
 
+MOST_CHUNKS = 1 << 16  # of a PNG
 MOST_MARKERS = 4096  # of a JPEG before its frame header; each may hold 64 KiB
 
 Form = collections.namedtuple("Form", "kind height width channels bits")
@@ -15,6 +17,7 @@ alpha, or CMYK), and bits of each."""
 # Frame headers of every process, Huffman or arithmetic; C4, C8 and CC are other markers.
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _ALONE = frozenset([0x01, *range(0xD0, 0xD9)])  # markers without a length
+_PNG_START, _ANIMATED = b"\x89PNG\r\n\x1a\n", (b"acTL", b"fcTL", b"fdAT")
 _PNG_CHANNELS = {0: 1, 2: 3, 3: 3, 4: 2, 6: 4}
 
 
@@ -28,6 +31,27 @@ def picture_form(encoded):
                 return None
             return form if form and form.height > 0 and form.width > 0 else None
     return None
+
+
+def is_whole_png(encoded):
+    """Whether the chunks of a PNG are all there, as they were written, and of one picture.
+
+    OpenCV 4.11 makes room for whatever length a chunk announces, and takes a second header for a new size.
+    """
+    at, view = len(_PNG_START), memoryview(encoded)
+    for number in range(MOST_CHUNKS):
+        if at + 12 > len(encoded):
+            return False
+        length, kind = int.from_bytes(view[at : at + 4], "big"), encoded[at + 4 : at + 8]
+        end = at + 8 + length
+        if end + 4 > len(encoded) or int.from_bytes(view[end : end + 4], "big") != zlib.crc32(view[at + 4 : end]):
+            return False
+        if (kind == b"IHDR") != (number == 0) or kind in _ANIMATED:
+            return False
+        if kind == b"IEND":
+            return True
+        at = end + 4
+    return False
 
 
 def _jpeg(encoded):
@@ -81,4 +105,4 @@ def _webp(encoded):
     return None
 
 
-_KINDS = ((b"\xff\xd8", _jpeg), (b"\x89PNG\r\n\x1a\n", _png), (b"BM", _bmp), (b"RIFF", _webp))
+_KINDS = ((b"\xff\xd8", _jpeg), (_PNG_START, _png), (b"BM", _bmp), (b"RIFF", _webp))

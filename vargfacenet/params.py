@@ -1,10 +1,10 @@
 """Reads MXNet's ``.params`` files by itself: names, and arrays of numbers that are there.
 
-MXNet's own reader believes what a file says: a length or shape of a few bytes has it allocate without end, or crash the
-process. Here every length is held against the bytes that are left before anything is made of it, and the arrays are made
-from those bytes; MXNet sees none of the file. The format is what MXNet 0.8 to 1.9 write: the number 0x112, a list of
-arrays, a list of names. An array is a version (a number, or in the oldest files its number of dimensions), its shape,
-the device it was on, its type, and its numbers.
+MXNet's own reader, in C++, believes what a file says: a length or shape of a few bytes has it allocate as much. Here
+every length is held against the bytes that are left before anything is made of it, and the arrays are made from those
+bytes; MXNet sees none of the file. The format is what MXNet 0.8 to 1.9 write: the number 0x112, a list of arrays, a list
+of names. An array is a version (a number, or in the oldest files its number of dimensions), its shape, the device it was
+on, its type, and its numbers.
 """
 
 import os

@@ -10,7 +10,7 @@ import numpy as np
 from vargfacenet import IMAGE_SHAPE
 from vargfacenet.errors import DataError
 from vargfacenet.files import read_bytes
-from vargfacenet.headers import picture_form
+from vargfacenet.headers import is_whole_png, picture_form
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 JPEG_QUALITY = 95
@@ -66,6 +66,8 @@ def decode_picture(encoded, where, *, shape=IMAGE_SHAPE[1:], plain=False):
         )
     if is_cut(encoded):
         raise DataError(f"{where} is a JPEG that is cut before its end")
+    if form.kind == "PNG" and not is_whole_png(encoded):
+        raise DataError(f"{where}: {len(encoded)} bytes that are no picture: a PNG that is cut, damaged or animated")
     if form.kind == "JPEG" and encoded.count(_JPEG_SCAN) > MOST_SCANS:
         raise DataError(f"{where} is a JPEG of more than {MOST_SCANS} scans, which would take very long to decode")
     try:

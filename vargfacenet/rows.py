@@ -1,14 +1,12 @@
 """Arrays on disk that grow a block of rows at a time, and whose making goes on where it was stopped."""
 
 import fcntl
-import math
-import os
 import pathlib
 import shutil
 
 import numpy as np
 
-from vargfacenet.arrays import MOST_HEADER, npy_header
+from vargfacenet.arrays import StoredRows
 from vargfacenet.errors import DataError
 from vargfacenet.files import atomic_path
 
@@ -60,21 +58,16 @@ def write_rows(path, shape, dtype, make, *, progress=None):
 
 
 def open_rows(path, shape, dtype, remedy):
-    """An array file as a memory map; DataError where it is damaged or of another shape, which says `remedy`."""
-    dtype, shape = np.dtype(dtype), tuple(shape)
+    """An array file as `vargfacenet.arrays.StoredRows`; DataError where it is damaged or of another shape or type, which says
+    `remedy`."""
     try:
-        with open(path, "rb") as file:
-            found, found_shape, begin = npy_header(file.read(MOST_HEADER), path)
-            missing = begin + dtype.itemsize * math.prod(shape) - os.fstat(file.fileno()).st_size
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror or error}") from error
+        array = StoredRows(path)
     except DataError as error:
         raise DataError(f"{error}; delete it and {remedy}") from None
-    if (found, found_shape) != (dtype, shape):
-        raise DataError(f"{path} holds {found} {found_shape}, expected {dtype} {shape}; delete it and {remedy}")
-    if missing:
-        raise DataError(f"{path} is damaged: it ends {missing} bytes early; delete it and {remedy}")
-    return np.memmap(path, dtype, "r", begin, shape)
+    if (array.dtype, array.shape) != (np.dtype(dtype), tuple(shape)):
+        expected = f"{np.dtype(dtype)} {tuple(shape)}"
+        raise DataError(f"{path} holds {array.dtype} {array.shape}, expected {expected}; delete it and {remedy}")
+    return array
 
 
 def _lock(file, part):

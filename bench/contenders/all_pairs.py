@@ -13,9 +13,9 @@ def prepare(*, features, others, identities, far, product=False):
     items = len(first) * len(second)
 
     def multiply():
-        across = np.ascontiguousarray(np.asarray(second).T)
+        across = np.ascontiguousarray(second[:].T)
         for begin in range(0, len(first), 1024):
-            block = np.asarray(first[begin : begin + 1024]) @ across
+            block = first[begin : begin + 1024] @ across
         return {"items": items, "last": float(block[-1, -1])}
 
     def turn():

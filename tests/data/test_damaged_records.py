@@ -162,3 +162,26 @@ def test_a_file_that_is_cut_while_it_is_open_is_reported(copy):
         records.read_face(5)
     with pytest.raises(DataError, match="record 9 at byte .* is cut"):
         records.read_face(9)
+
+
+def test_damage_within_a_jpeg_that_decodes_is_heard_by_the_check(copy):
+    overwrite(copy, offsets(copy)[5] + 900, bytes(64))
+    RecordSet(copy).read_face(5)  # which OpenCV decodes without a word
+    ((key, reason),) = check_records(copy).bad
+    assert key == 5
+    assert reason.startswith("a JPEG that decodes and is damaged: Corrupt JPEG data")
+
+
+def test_an_index_that_exchanges_records_of_a_numbered_set_is_found(copy):
+    place = offsets(copy)
+    place[2], place[5] = place[5], place[2]
+    (copy / "train.idx").write_text("".join(f"{key}\t{offset}\n" for key, offset in place.items()))
+    assert {key for key, _ in check_records(copy).bad} == {2, 5}
+    with pytest.raises(DataError, match="record 2 at byte .* bears the number 5: it is damaged, or the index is wrong"):
+        RecordSet(copy).read_face(2)
+
+
+def test_records_that_are_numbered_otherwise_are_no_fault(copy):
+    for offset in offsets(copy).values():
+        overwrite(copy, offset + 16, struct.pack("<Q", offset))
+    assert check_records(copy).bad == []

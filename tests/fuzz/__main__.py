@@ -34,7 +34,7 @@ def watch(name, seconds):
     command = [sys.executable, "-m", "tests.fuzz", name, "--one", "--seconds", str(seconds)]
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace")
     said = done.stdout
-    runs, peak = (re.findall(pattern, said) for pattern in (r"Done (\d+) runs", r"peak_rss_mb: (\d+)"))
+    runs, peak = (re.findall(pattern, said) for pattern in (r"Done (\d+) runs", r"peak_rss_mb:\s+(\d+)"))
     if done.returncode == 0 and runs:
         say(f"{name:10} {int(runs[-1]):9,} inputs in {seconds} s, {peak[-1] if peak else '?'} MiB: nothing found\n")
         return 0

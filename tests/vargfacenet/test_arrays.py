@@ -6,7 +6,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from vargfacenet.arrays import read_npy, read_npz
+from vargfacenet.arrays import StoredRows, read_npy, read_npz
 from vargfacenet.errors import DataError
 
 
@@ -88,3 +88,37 @@ def archive(method=zipfile.ZIP_STORED, parts=1, content=None):
 def test_an_archive_that_is_damaged_or_packed_is_refused(content):
     with pytest.raises(DataError, match=r"^x.npz is"):
         read_npz(content, "x.npz")
+
+
+def test_rows_are_read_one_at_a_time(tmp_path):
+    array = np.arange(24, dtype=np.float16).reshape(4, 2, 3)
+    np.save(tmp_path / "x.npy", array)
+    rows = StoredRows(tmp_path / "x.npy")
+    assert (len(rows), rows.dtype, rows.shape) == (4, np.float16, (4, 2, 3))
+    for row in range(4):
+        np.testing.assert_array_equal(rows[np.int64(row)], array[row])
+    with pytest.raises(IndexError, match="row 4 of 4"):
+        rows[4]
+
+
+def test_rows_of_a_file_that_is_cut_while_it_is_open_are_an_error(tmp_path):
+    np.save(tmp_path / "x.npy", np.zeros((4000, 100)))
+    rows = StoredRows(tmp_path / "x.npy")
+    with open(tmp_path / "x.npy", "r+b") as file:
+        file.truncate(8000)
+    rows[5]
+    with pytest.raises(DataError, match=r"x.npy has become shorter since it was opened"):
+        rows[3999]
+
+
+def test_rows_that_are_not_there_are_refused(tmp_path):
+    np.save(tmp_path / "x.npy", np.zeros((4, 2)))
+    with open(tmp_path / "x.npy", "ab") as file:
+        file.write(b"x")
+    with pytest.raises(DataError, match="announces 64 bytes of numbers and has 65"):
+        StoredRows(tmp_path / "x.npy")
+    np.save(tmp_path / "x.npy", np.zeros(()))
+    with pytest.raises(DataError, match="x.npy is damaged"):
+        StoredRows(tmp_path / "x.npy")
+    with pytest.raises(DataError, match="cannot read"):
+        StoredRows(tmp_path / "y.npy")

@@ -1,4 +1,4 @@
-"""The reader of .params against MXNet's own on whole files, and alone on files that MXNet's own crashes on."""
+"""The reader of .params against MXNet's own on whole files, and alone on damaged and made-up ones."""
 
 import io
 import struct

@@ -49,12 +49,12 @@ def test_it_is_what_a_count_in_float64_says(tmp_path):
 
 def count_in_float64(first, second, threshold):
     """Pairs of different people above a threshold, and at or above it; pairs of one person above it."""
-    unit = np.asarray(second, np.float64)
+    unit = second[:].astype(np.float64)
     unit = (unit / np.linalg.norm(unit, axis=1, keepdims=True)).T.copy()
     others = np.arange(unit.shape[1]) % IDENTITIES
     above = at_least = same_above = 0
     for begin in range(0, len(first), 2048):
-        rows = np.asarray(first[begin : begin + 2048], np.float64)
+        rows = first[begin : begin + 2048].astype(np.float64)
         scores = (rows / np.linalg.norm(rows, axis=1, keepdims=True)) @ unit
         row, column = np.nonzero(scores > threshold - 1e-9)
         kept = np.round(scores[row, column], 12)
