@@ -14,9 +14,12 @@ import numpy as np
 
 from vargfacenet.errors import DataError
 from vargfacenet.eval.protocols.roc import tar_at_far, threshold_at_far
+from vargfacenet.eval.protocols.templates import at_length_one, pool_templates
+from vargfacenet.options import unknown
 
 RANKS = (1, 5, 10)
 FPIRS = (1e-1, 1e-2, 1e-3)
+MEAN, NEAREST = ENTRIES = ("mean", "nearest")
 _SCORES = 1 << 24  # held at a time: 64 MiB of float32
 
 Search = collections.namedtuple("Search", "rank score people")
@@ -44,6 +47,39 @@ class Identification:
     rank: dict
     tpir: dict
     threshold: dict
+
+
+def gallery_entries(embeddings, people, by=MEAN):
+    """What a gallery holds of people with several pictures each.
+
+    Parameters
+    ----------
+    embeddings : float array (n, d)
+        Of pictures, picture and mirror added.
+    people : array (n,)
+        Whose they are: numbers or texts.
+    by : str
+        ``mean``: one entry a person, the mean of their pictures' embeddings at length 1, itself at length 1. ``nearest``: each
+        picture is an entry, of which in a search the nearest counts.
+
+    Returns
+    -------
+    entries, people : float32 array (entries, d), array (entries,)
+
+    Raises
+    ------
+    SettingError
+        For another `by`.
+    DataError
+        Where an embedding is not finite.
+    """
+    if by not in ENTRIES:
+        raise unknown("kind of gallery", by, ENTRIES)
+    names, person = np.unique(people, return_inverse=True)
+    each = np.arange(len(person))
+    if by == NEAREST:
+        return at_length_one(np.asarray(embeddings, np.float32)), np.asarray(people)
+    return pool_templates(embeddings, None, each, person, each, unit=True).embeddings, names
 
 
 def search(probes, probe_people, gallery, gallery_people, *, progress=None):

@@ -85,11 +85,11 @@ def pool_templates(embeddings, mirrored, pictures, templates, media, *, unit=Fal
         if not np.isfinite(rows).all():
             raise DataError("the embeddings hold NaN or infinity: the network is damaged")
         if unit:
-            rows = _at_length_one(rows)
+            rows = at_length_one(rows)
         rows *= weights[part, None]
         starts = np.flatnonzero(_changes(place[part]))
         pooled[place[part][starts]] += np.add.reduceat(rows, starts)
-    return Templates(templates[new_template], _at_length_one(pooled).astype(np.float32))
+    return Templates(templates[new_template], at_length_one(pooled).astype(np.float32))
 
 
 def pair_scores(embeddings, first, second, *, progress=None):
@@ -154,6 +154,7 @@ def _changes(column):
     return np.concatenate([[True], column[1:] != column[:-1]])
 
 
-def _at_length_one(rows):
+def at_length_one(rows):
+    """Rows, float array (n, d), divided by their lengths; one of zeros stays."""
     lengths = np.linalg.norm(rows, axis=1, keepdims=True)
     return rows / np.where(lengths == 0, 1, lengths)

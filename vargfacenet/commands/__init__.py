@@ -18,6 +18,8 @@ COMMANDS = (
     "train",
     "launch",
     "verify",
+    "ijb",
+    "identify",
     "convert",
     "export",
     "embed",
