@@ -13,8 +13,7 @@ import dataclasses
 import numpy as np
 
 from vargfacenet.errors import DataError
-from vargfacenet.eval.protocols.roc import tar_at_far, threshold_at_far
-from vargfacenet.eval.protocols.templates import at_length_one, pool_templates
+from vargfacenet.eval.protocols.templates import at_length_one, pool_templates, rates_at
 from vargfacenet.options import unknown
 
 RANKS = (1, 5, 10)
@@ -153,14 +152,8 @@ def identification(found, *, ranks=RANKS, fpirs=FPIRS):
     first = np.where(found.rank == 1, found.score, -np.inf)[mated]
     others = found.score[~mated]
     curve = cumulative_matches(found, max(ranks))
-    return Identification(
-        people=found.people,
-        mated=int(mated.sum()),
-        strangers=len(others),
-        rank={str(rank): None if curve is None else float(curve[rank - 1]) for rank in ranks},
-        tpir={f"{fpir:g}": tar_at_far(first, others, fpir) for fpir in fpirs},
-        threshold={f"{fpir:g}": threshold_at_far(others, fpir) for fpir in fpirs},
-    )
+    rank = {str(rank): None if curve is None else float(curve[rank - 1]) for rank in ranks}
+    return Identification(found.people, len(first), len(others), rank, *rates_at(first, others, fpirs))
 
 
 def cumulative_matches(found, upto):

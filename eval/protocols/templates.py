@@ -11,7 +11,7 @@ import dataclasses
 import numpy as np
 
 from vargfacenet.errors import DataError
-from vargfacenet.eval.protocols.roc import FARS, tar_at_far, threshold_at_far
+from vargfacenet.eval.protocols.roc import FARS, threshold_at_far
 
 _ROWS = 8192  # pictures pooled at a time
 _TEMPLATES = 256  # whose pairs are scored at a time
@@ -141,12 +141,20 @@ def verify_templates(scores, is_same, *, fars=FARS):
     TemplateVerification
     """
     same, different = scores[is_same], scores[~is_same]
-    return TemplateVerification(
-        same=len(same),
-        different=len(different),
-        tar={f"{far:g}": tar_at_far(same, different, far) for far in fars},
-        threshold={f"{far:g}": threshold_at_far(different, far) for far in fars},
-    )
+    return TemplateVerification(len(same), len(different), *rates_at(same, different, fars))
+
+
+def rates_at(right, wrong, rates):
+    """Of scores that should pass and scores that should not, at rates of the latter that do: two dicts by the rates' text.
+
+    They hold the share of the right ones that pass, and the threshold; None where the scores are too few for a rate.
+    """
+    thresholds = {f"{rate:g}": threshold_at_far(wrong, rate) for rate in rates}
+    shares = {
+        rate: None if threshold is None or not len(right) else float((right > threshold).mean())
+        for rate, threshold in thresholds.items()
+    }
+    return shares, thresholds
 
 
 def _changes(column):
