@@ -4,7 +4,9 @@ pandas reads what is sound, millions of lines a second. What it refuses is read 
 says what was expected there; that reading decides, should the two ever differ.
 """
 
+import collections
 import csv
+import itertools
 import math
 import pathlib
 import re
@@ -13,9 +15,10 @@ import numpy as np
 
 from vargfacenet.errors import DataError
 
+_TYPES = {str: object, int: np.int64, float: np.float64}
 _KINDS = {str: "text", int: "a whole number", float: "a finite number"}
 _WHOLE = re.compile(r"[+-]?[0-9]{1,18}(\.0*)?\Z")
-_ROWS = 1 << 20  # parsed at a time
+_ROWS = 1 << 19  # parsed at a time
 
 
 class Table:
@@ -102,40 +105,45 @@ def _header(path, columns):
 
 
 def _read(path, columns, places, width, separator):
-    header = 0 if separator is None else 1
+    header, layout = 0 if separator is None else 1, (path, columns, places, width, separator)
+    parts = [[] for _ in columns]
     try:
-        parsed = _by_pandas(path, columns, places, width, separator)
+        for found in _by_pandas(*layout):
+            for part, values in zip(parts, found):
+                part.append(values)
+        if separator is not None and _count(path, separator) != (sum(map(len, parts[0])) + header) * (width - 1):
+            del parts[0][:]
+            raise ValueError("short lines, which pandas fills up, or commas within quotes")
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror or error}") from error
     except (ValueError, OverflowError):
-        parsed = _by_line(path, columns, places, width, separator)
+        sound = sum(map(len, parts[0]))
+        collections.deque(_by_line(*layout, skip=sound), maxlen=0)  # stops at a bad line
+        rows = list(zip(*_by_line(*layout))) or [()] * len(columns)
+        parts = [[np.array(values, _TYPES[kind])] for values, (_, kind) in zip(rows, columns)]
+    parsed = [np.concatenate(part) for part in parts]
     if not len(parsed[0]):
         raise _empty(path, columns)
     return Table(path, parsed, header)
 
 
 def _by_pandas(path, columns, places, width, separator):
+    """The columns, some rows at a time; ValueError or OverflowError for what it does not take."""
     import pandas  # here, so that other protocols start without it
 
     options = {"sep": r"\s+"} if separator is None else {"sep": separator, "skiprows": 1}
-    kinds = {place: {str: str, int: np.int64, float: np.float64}[kind] for place, (_, kind) in zip(places, columns)}
-    parts = [[] for _ in columns]
+    types = {place: str if kind is str else _TYPES[kind] for place, (_, kind) in zip(places, columns)}
     frames = pandas.read_csv(
-        path, header=None, dtype=kinds, na_filter=False, quoting=csv.QUOTE_NONE, chunksize=_ROWS, **options
+        path, header=None, dtype=types, na_filter=False, quoting=csv.QUOTE_NONE, chunksize=_ROWS, **options
     )
     with frames:
         for frame in frames:
             if frame.shape[1] != width:
                 raise ValueError("another number of columns")
-            for part, place, (_, kind) in zip(parts, places, columns):
-                values = frame[place].to_numpy()
-                if kind is float and not np.isfinite(values).all():
-                    raise ValueError("not finite")
-                part.append(values)
-    found = [np.concatenate(part) for part in parts]
-    if separator is not None and _count(path, separator) != (len(found[0]) + 1) * (width - 1):
-        raise ValueError("short lines, which pandas fills up, or commas within quotes")
-    return found
+            found = [frame[place].to_numpy() for place in places]
+            if not all(np.isfinite(values).all() for values, (_, kind) in zip(found, columns) if kind is float):
+                raise ValueError("not finite")
+            yield found
 
 
 def _count(path, separator):
@@ -143,20 +151,14 @@ def _count(path, separator):
         return sum(part.count(separator.encode()) for part in iter(lambda: file.read(1 << 24), b""))
 
 
-def _by_line(path, columns, places, width, separator):
-    rows, lines = [], _lines(path)
-    if separator is not None:
-        next(lines)  # the header
-    for number, line in lines:
+def _by_line(path, columns, places, width, separator, *, skip=0):
+    """The values of one row after another, of which the first `skip` are known to be sound and are left out."""
+    for number, line in itertools.islice(_lines(path), skip + (separator is not None), None):
         values = _split(_decoded(path, number, line), separator)
         if len(values) != width:
             names = f": {' '.join(name for name, _ in columns)}" if separator is None else ", as the header"
             raise DataError(f"{path}: line {number} has {len(values)} value(s), expected {width}{names}")
-        rows.append(
-            [_converted(path, number, name, kind, values[place]) for (name, kind), place in zip(columns, places)]
-        )
-    kinds = [{str: object, int: np.int64, float: np.float64}[kind] for _, kind in columns]
-    return [np.array([row[place] for row in rows], kind) for place, kind in enumerate(kinds)]
+        yield [_converted(path, number, name, kind, values[place]) for (name, kind), place in zip(columns, places)]
 
 
 def _converted(path, number, name, kind, text):

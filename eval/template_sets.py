@@ -114,8 +114,10 @@ class TemplateSet:
 
     def _places(self, table, numbers):
         """Places of templates by their numbers (int32 array)."""
-        places = np.minimum(np.searchsorted(self.ids, numbers), len(self.ids) - 1).astype(np.int32)
-        wrong = np.flatnonzero(self.ids[places] != numbers)
+        import pandas
+
+        places = pandas.Index(self.ids).get_indexer(numbers).astype(np.int32)
+        wrong = np.flatnonzero(places < 0)
         if len(wrong):
             faces = self._meta("face_tid_mid.txt").name
             raise DataError(f"{table.where(wrong[0])}: template {numbers[wrong[0]]} is not in {faces}")
