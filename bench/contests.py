@@ -111,6 +111,17 @@ def verifying(*, pairs, thresholds):
     return Contest(f"ten folds of {pairs} pairs, {thresholds} thresholds", "ms", contenders)
 
 
+def pooling(*, pictures, templates, gallery, pairs, embedding_size=512):
+    """The template protocols, 1:1 and 1:N, on random embeddings."""
+    sizes = {"pictures": pictures, "templates": templates, "gallery": gallery, "pairs": pairs}
+    work = {**sizes, "embedding_size": embedding_size}
+    contenders = [
+        Contender(OURS, "templates.py", work),
+        Contender("template by template, slices of pairs", "templates.py", {**work, "loop": True}),
+    ]
+    return Contest(f"templates: {pictures:,} pictures in {templates:,}, {pairs:,} pairs", "ms", contenders)
+
+
 def starting():
     """From nothing to the first word."""
     contenders = [
