@@ -136,6 +136,17 @@ def pairing(*, rows, others, folder, size=512, identities=4000, far=1e-8):
     return Contest(f"all pairs of {rows:,} x {others:,}, {size} numbers, FAR {far:g}", "pairs/s", contenders)
 
 
+def pooling(*, pictures, templates, gallery, pairs, embedding_size=512):
+    """The template protocols, 1:1 and 1:N, on random embeddings."""
+    sizes = {"pictures": pictures, "templates": templates, "gallery": gallery, "pairs": pairs}
+    work = {**sizes, "embedding_size": embedding_size}
+    contenders = [
+        Contender(OURS, "templates.py", work),
+        Contender("template by template, slices of pairs", "templates.py", {**work, "loop": True}),
+    ]
+    return Contest(f"templates: {pictures:,} pictures in {templates:,}, {pairs:,} pairs", "ms", contenders)
+
+
 def starting():
     """From nothing to the first word."""
     contenders = [

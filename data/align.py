@@ -11,9 +11,8 @@ from vargfacenet.data.landmarks import read_landmarks
 from vargfacenet.environment import usable_cores
 from vargfacenet.errors import DataError
 from vargfacenet.files import atomic_path, read_bytes, write_text
-from vargfacenet.pictures import SUFFIXES, decode_picture, encode_jpeg, is_cut
+from vargfacenet.pictures import NOT_ALIGNED, SUFFIXES, decode_picture, encode_jpeg, is_cut
 
-NOT_ALIGNED = "not-aligned.txt"
 _AT_ONCE = 256  # files handed to the threads together
 
 Alignment = collections.namedtuple("Alignment", "written kept faults")

@@ -6,11 +6,10 @@ import pathlib
 import mxnet as mx
 
 from vargfacenet import IMAGE_SHAPE
-from vargfacenet.data.align import NOT_ALIGNED
 from vargfacenet.data.layout import FRAME, MOST_IDENTITIES, seal
 from vargfacenet.errors import DataError
 from vargfacenet.files import atomic_path
-from vargfacenet.pictures import SUFFIXES, as_face_jpeg, read_picture
+from vargfacenet.pictures import as_face_jpeg, pictures_by_person, read_picture
 
 
 def write_records(folder, faces):
@@ -66,10 +65,7 @@ def write_records(folder, faces):
 
 
 def faces_of_folder(images, *, resize=False, progress=None):
-    """The faces of a folder that holds one folder of pictures for each identity.
-
-    Folders are taken in the order of their names; names that start with a dot are passed over, and so is the list that
-    `vargfacenet.data.align.align_folder` leaves beside them.
+    """The faces of a folder that holds one folder of pictures for each identity, in the order of `pictures_by_person`.
 
     Parameters
     ----------
@@ -78,7 +74,7 @@ def faces_of_folder(images, *, resize=False, progress=None):
     resize : bool
         Scales pictures of another size to 112x112; without, they are an error.
     progress : callable, optional
-        Wraps the list of identity folders, as tqdm does.
+        Wraps the list of identities, as tqdm does.
 
     Yields
     ------
@@ -90,22 +86,9 @@ def faces_of_folder(images, *, resize=False, progress=None):
     DataError
         For a folder that is missing, holds no identity, an identity without picture, or a file that is no picture.
     """
-    images = pathlib.Path(images)
-    if not images.is_dir():
-        raise DataError(f"no folder of images {images}")
-    entries = sorted(path for path in images.iterdir() if not path.name.startswith(".") and path.name != NOT_ALIGNED)
-    identities = [path for path in entries if path.is_dir()]
-    stray = next((path for path in entries if not path.is_dir()), None)
-    if stray is not None or not identities:
-        found = f"the file {stray.name}" if stray is not None else "nothing"
-        raise DataError(f"{images} must hold one folder of pictures for each identity; it holds {found}")
-    for identity, folder in enumerate(progress(identities) if progress else identities):
-        pictures = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
-        if not pictures:
-            raise DataError(f"{folder} holds no picture: an identity needs at least one; remove the folder or fill it")
+    people = list(pictures_by_person(images))
+    for identity, (_, pictures) in enumerate(progress(people) if progress else people):
         for path in pictures:
-            if path.suffix.lower() not in SUFFIXES:
-                raise DataError(f"{path} is no picture: expected {', '.join(SUFFIXES)}; move it elsewhere")
             yield identity, as_face_jpeg(read_picture(path), str(path), resize=resize)
 
 

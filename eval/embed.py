@@ -40,14 +40,7 @@ class PictureEmbedder:
         DataError
             Naming the first picture that is none or of another size.
         """
-        plain, mirrored = [], []
-        read = functools.partial(_decode, encoded)
-        for embeddings in self.embed_batches(len(encoded), read):
-            plain.append(embeddings[0])
-            mirrored.append(embeddings[1])
-            if progress:
-                progress(len(embeddings[0]))
-        return np.concatenate(plain), np.concatenate(mirrored)
+        return embed_images(self, len(encoded), functools.partial(_decode, encoded), progress=progress)
 
     def embed_batches(self, count, read):
         """Embeddings of pictures and of their mirrors, a batch at a time; reading runs ahead in threads.
@@ -99,6 +92,35 @@ class Embedder(PictureEmbedder):
             pictures = np.concatenate([pictures, np.zeros((self.batch_size - count, *IMAGE_SHAPE), np.float32)])
         self._module.forward(mx.io.DataBatch([mx.nd.array(pictures)]), is_train=False)
         return self._module.get_outputs()[0].asnumpy()[:count]
+
+
+def embed_images(embedder, count, read, *, progress=None):
+    """Embeddings of pictures and of their mirrors, whole, in memory.
+
+    Parameters
+    ----------
+    embedder : PictureEmbedder
+        What embeds.
+    count, read : int, callable
+        As of `PictureEmbedder.embed_batches`; at least one picture.
+    progress : callable, optional
+        Called with the number of pictures done since the last call.
+
+    Returns
+    -------
+    embeddings, mirrored : float32 arrays (count, embedding_size)
+        Not normalised.
+    """
+    whole, done = None, 0
+    for both in embedder.embed_batches(count, read):
+        if whole is None:
+            whole = tuple(np.empty((count, part.shape[1]), np.float32) for part in both)
+        for array, part in zip(whole, both):
+            array[done : done + len(part)] = part
+        done += len(both[0])
+        if progress:
+            progress(len(both[0]))
+    return whole
 
 
 def _decode(encoded, place):

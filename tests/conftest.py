@@ -27,6 +27,15 @@ def picture(identity, number):
     return np.clip(values, 0, 255).astype(np.uint8)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def own_embeddings(tmp_path_factory):
+    """Commands keep embeddings in a folder of the tests', not in the user's."""
+    with pytest.MonkeyPatch.context() as patch:
+        folder = tmp_path_factory.mktemp("kept")
+        patch.setattr("vargfacenet.eval.cache.cache_folder", lambda: folder)
+        yield
+
+
 @pytest.fixture(scope="session")
 def face_folder(tmp_path_factory):
     """A training set of 4 identities x 6 pictures."""

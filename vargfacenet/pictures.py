@@ -1,6 +1,7 @@
 """Encoded pictures in and out, the same way everywhere."""
 
 import os
+import pathlib
 import sys
 import tempfile
 
@@ -12,6 +13,7 @@ from vargfacenet.errors import DataError
 from vargfacenet.files import read_bytes
 from vargfacenet.headers import is_whole_png, picture_form
 
+NOT_ALIGNED = "not-aligned.txt"  # beside folders of pictures: which could not be aligned, and why
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 JPEG_QUALITY = 95
 MOST_PIXELS = 40_000_000
@@ -153,3 +155,42 @@ def encode_png(picture):
     """A uint8 array (height, width, 3), RGB, as PNG bytes."""
     _, encoded = cv2.imencode(".png", np.ascontiguousarray(picture[:, :, ::-1]))
     return encoded.tobytes()
+
+
+def pictures_by_person(folder):
+    """The picture files of a folder that holds one folder for each person.
+
+    Folders are taken in the order of their names; names that start with a dot are passed over, and so is the list that
+    `vargfacenet data align` leaves beside them.
+
+    Parameters
+    ----------
+    folder : str or path
+        The folder of folders.
+
+    Yields
+    ------
+    str, list of path
+        The name of a person's folder, and the pictures in it, in the order of their names.
+
+    Raises
+    ------
+    DataError
+        For a folder that is missing or holds no person, a person without picture, or a file that is no picture.
+    """
+    folder = pathlib.Path(folder)
+    if not folder.is_dir():
+        raise DataError(f"no folder of images {folder}")
+    entries = sorted(path for path in folder.iterdir() if not path.name.startswith(".") and path.name != NOT_ALIGNED)
+    stray = next((path for path in entries if not path.is_dir()), None)
+    if stray is not None or not entries:
+        found = f"the file {stray.name}" if stray is not None else "nothing"
+        raise DataError(f"{folder} must hold one folder of pictures for each identity; it holds {found}")
+    for person in entries:
+        pictures = sorted(path for path in person.iterdir() if not path.name.startswith("."))
+        if not pictures:
+            raise DataError(f"{person} holds no picture: an identity needs at least one; remove the folder or fill it")
+        wrong = next((path for path in pictures if path.suffix.lower() not in SUFFIXES), None)
+        if wrong is not None:
+            raise DataError(f"{wrong} is no picture: expected {', '.join(SUFFIXES)}; move it elsewhere")
+        yield person.name, pictures

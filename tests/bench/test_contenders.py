@@ -58,6 +58,16 @@ def test_the_product_alone_goes_through_the_same_pairs(tmp_path):
     assert 0 < ours["accepted_different"] <= 57 < 300 * 200 * 1e-3
 
 
+def test_pooling_template_by_template_gives_the_same_rates():
+    contest = bench.pooling(pictures=3000, templates=300, gallery=60, pairs=15000, embedding_size=128)
+    check_options(contest)
+    prepare = runpy.run_path(str(CONTENDERS / "templates.py"))["prepare"]
+    ours, loop = (prepare(**contender.options)() for contender in contest.contenders)
+    assert 0 < ours["tar"] < 1
+    assert 0 < ours["tpir"] < 1
+    assert ours == pytest.approx(loop)
+
+
 def check_options(contest):
     for contender in contest.contenders:
         json.dumps(contender.options)

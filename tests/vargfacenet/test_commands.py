@@ -86,7 +86,7 @@ def test_train_leaves_a_checkpoint_that_verify_takes(capsys, face_folder, bin_fi
     printed = capsys.readouterr().out
     assert "untrained" in printed
     assert "after 2 updates (best)" in printed
-    assert main(["verify", str(out / "best"), "--bins", bin_file, "--no-cache"]) == 0
+    assert main(["verify", str(out / "best"), "--bins", bin_file]) == 0
 
 
 def test_train_lists_its_recipes(capsys):

@@ -47,7 +47,7 @@ def test_teach_then_train_from_the_cache(capsys, tmp_path, monkeypatch, teacher_
         cached, online = (read_log(tmp_path / name / generation) for name in ("cached", "online"))
         for one, other in zip(cached, online):
             assert one["loss"] == pytest.approx(other["loss"], rel=1e-5)
-    assert run("verify", tmp_path / "cached" / "best", "--bins", pairs_file, "--no-cache") == 0
+    assert run("verify", tmp_path / "cached" / "best", "--bins", pairs_file) == 0
 
 
 SMALL_TEACHER = {"network": "resnet18", "multiplier": 0.25, "embedding_size": 16, "batch_size": 8, "max_updates": 2}

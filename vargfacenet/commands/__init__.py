@@ -19,6 +19,8 @@ COMMANDS = (
     "launch",
     "verify",
     "challenge",
+    "ijb",
+    "identify",
     "convert",
     "export",
     "embed",

@@ -18,7 +18,11 @@ KINDS = {
     "pairs": "all pairs of 20,000 x 20,000 features",
     "start": "import and command line",
 }
-ALONE = ("classifier", "challenge")
+ALONE = {
+    "classifier": "seconds and memory of an update by number of identities: dense, in shards, sampled",
+    "challenge": "all pairs of 1,862,120 x 5,000 features: 4 GB on the disk",
+    "templates": "the protocols of IJB-C at its size: 6 GB of memory",
+}
 
 
 def add_parser(commands, common):
@@ -29,10 +33,9 @@ def add_parser(commands, common):
         description="Measures each contender in a process of its own, in rounds in which they take turns, so that what "
         "else the machine does touches all alike. Prints medians over the rounds, and how many times faster the first "
         "contender was in the same rounds.",
-        epilog="kinds: "
-        + "; ".join(f"{kind} ({what})" for kind, what in KINDS.items())
-        + "; by itself: classifier (seconds and memory of an update by number of identities: dense, in shards, sampled) or "
-        "challenge (all pairs of 1,862,120 x 5,000 features: 4 GB on the disk)",
+        epilog="; by itself: ".join(
+            "; ".join(f"{kind} ({what})" for kind, what in kinds.items()) for kinds in (KINDS, ALONE)
+        ),
     )
     parser.add_argument(
         "kinds",
@@ -171,6 +174,8 @@ def _contests(args, kinds, options, stack):
             yield bench.pairing(rows=rows, others=others, folder=folder)
     if "start" in kinds:
         yield bench.starting()
+    if "templates" in kinds:
+        yield bench.pooling(pictures=469_375, templates=23_124, gallery=3_531, pairs=15_658_489)
 
 
 def _tiers():
@@ -212,6 +217,6 @@ def _print_more(report):
         if "milliseconds" in row:
             print(f"\n{row['name']}: {matrix_share(row):.0%} in convolutions and matrix products")
             print_table(*operator_table(row))
-        elif "peak_mib" in row and report["title"].startswith(("training", "all pairs")):
+        elif "peak_mib" in row and report["title"].startswith(("training", "all pairs", "templates")):
             waited = f", {row['waited']:.1%} of the time waiting for data" if "with its data" in report["title"] else ""
             print(f"{row['name']}: {row['peak_mib']:.0f} MiB at most{waited}")

@@ -7,6 +7,11 @@ def add_embedding_options(parser):
     """Adds ``PREFIX --epoch --device --batch-size``."""
     parser.add_argument("prefix", metavar="PREFIX", help="as in PREFIX-symbol.json; any network of the lineage")
     parser.add_argument("--epoch", type=int, default=0, metavar="N", help="as in PREFIX-000N.params (default 0)")
+    add_device_options(parser)
+
+
+def add_device_options(parser):
+    """Adds ``--device --batch-size``."""
     parser.add_argument("--device", default="cpu:0", help="cpu:0 (default) or gpu:N")
     parser.add_argument("--batch-size", type=int, default=32, metavar="N", help="pictures at a time (default 32)")
 

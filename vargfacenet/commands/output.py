@@ -19,6 +19,17 @@ def print_table(headers, rows):
         print("  ".join(cell.rjust(width) if right else cell.ljust(width) for cell, width, right in aligned).rstrip())
 
 
+def markdown_table(headers, rows):
+    """The same as the lines of a Markdown table (str), for a paper or a README."""
+    lines = [headers, ["---"] * len(headers), *rows]
+    return "".join("| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |\n" for line in lines)
+
+
+def rate_cell(rate):
+    """A rate as the cell of a table: four digits, or a dash where it was not measurable."""
+    return "-" if rate is None else f"{rate:.4f}"
+
+
 def progress(items=None, **options):
     """A tqdm bar on standard error, where that is a terminal; elsewhere lines of log, no more than two a minute."""
     import tqdm  # here, so that doctor can say that it is missing

@@ -1,0 +1,108 @@
+"""``vargfacenet identify``: who pictures show, among the people of a folder."""
+
+import json
+
+from vargfacenet.commands.embedding import add_device_options, checked_device
+from vargfacenet.commands.models import add_cache_options, add_model_options, cache_of, open_named
+from vargfacenet.commands.output import markdown_table, print_table, progress, rate_cell
+from vargfacenet.options import check_range
+
+_CMC_RANKS = 20
+
+
+def add_parser(commands, common):
+    parser = commands.add_parser(
+        "identify",
+        parents=[common],
+        help="rank-k and open-set identification: a folder of probes against a folder of known people",
+        description="Searches each probe among the people of a gallery. Both are folders with a folder of aligned pictures "
+        "for each person, by whose name a probe's person is found in the gallery; probes of people who are not in it "
+        "give the false positive identification rate. Embeddings of picture and mirror are added.",
+    )
+    add_model_options(parser)
+    add_device_options(parser)
+    parser.add_argument("--gallery", required=True, metavar="DIR", help="known people")
+    parser.add_argument("--probes", required=True, metavar="DIR", help="who is searched")
+    parser.add_argument(
+        "--gallery-by",
+        default="mean",
+        metavar="HOW",
+        help="a person in the gallery is the mean of their pictures' unit embeddings (mean, the default), or all of their "
+        "pictures, of which the nearest counts (nearest)",
+    )
+    parser.add_argument("--ranks", type=int, nargs="+", default=[1, 5, 10], metavar="K", help="(default: 1 5 10)")
+    parser.add_argument(
+        "--fpir", type=float, nargs="+", default=[0.1, 0.01, 0.001], metavar="RATE", help="(default: 0.1 0.01 0.001)"
+    )
+    parser.add_argument("--json", metavar="FILE", help="write the results and the CMC here too")
+    parser.add_argument("--markdown", metavar="FILE", help="write the table here too, in Markdown")
+    add_cache_options(parser)
+    parser.set_defaults(run=run)
+
+
+def run(args):
+    import dataclasses
+
+    from vargfacenet.eval.protocols.identification import (
+        ENTRIES,
+        cumulative_matches,
+        gallery_entries,
+        identification,
+        search,
+    )
+    from vargfacenet.eval.protocols.templates import at_length_one
+    from vargfacenet.files import write_text
+    from vargfacenet.options import unknown
+    from vargfacenet.pictures import pictures_by_person
+
+    if args.gallery_by not in ENTRIES:
+        raise unknown("kind of gallery", args.gallery_by, ENTRIES)
+    for rank in args.ranks:
+        check_range("--ranks", rank, 1, 1_000_000)
+    for fpir in args.fpir:
+        check_range("--fpir", fpir, 1e-9, 1 - 1e-9)
+    folders = {name: dict(pictures_by_person(getattr(args, name))) for name in ("gallery", "probes")}
+    model = open_named(args, args.model, device=checked_device(args), batch_size=args.batch_size)
+    with cache_of(args) as cache:
+        embedded = {name: _embedded(cache, model, people, name, args.crop) for name, people in folders.items()}
+    known = gallery_entries(*embedded["gallery"], by=args.gallery_by)
+    searched, whose = embedded["probes"]
+    with progress(total=len(searched), unit="probe", desc="searching") as bar:
+        found = search(at_length_one(searched), whose, *known, progress=bar.update)
+    rates = identification(found, ranks=args.ranks, fpirs=args.fpir)
+    print(
+        f"{rates.people:,} people in the gallery; {rates.mated:,} probes of theirs, {rates.strangers:,} of others; "
+        f"gallery by {args.gallery_by}"
+    )
+    headers = [f"rank-{rank}" for rank in rates.rank] + [f"TPIR@FPIR={fpir}" for fpir in rates.tpir]
+    row = [rate_cell(rate) for rate in [*rates.rank.values(), *rates.tpir.values()]]
+    print_table(headers, [row])
+    if args.json:
+        curve = cumulative_matches(found, max(*args.ranks, _CMC_RANKS))
+        content = {
+            **dataclasses.asdict(rates),
+            "gallery_by": args.gallery_by,
+            "cmc": None if curve is None else curve.tolist(),
+        }
+        write_text(args.json, json.dumps(content, indent=2) + "\n")
+    if args.markdown:
+        write_text(args.markdown, markdown_table(headers, [row]))
+    return 0
+
+
+def _embedded(cache, model, people, name, crop):
+    """Embeddings of the pictures of people (dict of name to paths), picture and mirror added, and whose they are."""
+    from vargfacenet.deploy import face_of
+    from vargfacenet.eval.cache import file_fingerprint
+    from vargfacenet.pictures import read_picture
+
+    paths = [path for files in people.values() for path in files]
+    whose = [person for person, files in people.items() for _ in files]
+
+    def read(place):
+        return face_of(read_picture(paths[place]), str(paths[place]), crop=crop)
+
+    with progress(total=len(paths), unit="picture", desc=name) as bar:
+        pictures = f"{file_fingerprint(paths)} {'cropped' if crop else 'aligned'}"
+        plain, mirrored = cache.embed(model.embedder, model.mark, pictures, len(paths), read, progress=bar.update)
+        return plain + mirrored, whose
