@@ -1,0 +1,110 @@
+"""Faces put where the lineage's networks expect them: five points onto five places of a 112x112 picture."""
+
+import cv2
+import numpy as np
+
+from vargfacenet import IMAGE_SHAPE
+from vargfacenet.errors import DataError
+
+SIDE = IMAGE_SHAPE[1]
+
+# x and y of left eye, right eye (as one sees them in the picture), tip of the nose, left and right corner of the mouth, in
+# pixels whose centres are whole numbers: SphereFace's for 96x112, arXiv 1704.08063, moved 8 pixels to the right as
+# ArcFace's code does for 112x112, arXiv 1801.07698.
+TEMPLATE = np.array(
+    [[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655], [70.7299, 92.2041]], np.float32
+)
+_CLOSEST = 0.5  # pixels, root mean square around their centre: closer points say nothing of a face
+_LARGEST = 32766  # pixels a side that OpenCV warps
+
+
+def similarity(points, template=TEMPLATE):
+    """The rotation, uniform scale and shift that bring points closest to a template in the sense of least squares.
+
+    Umeyama, "Least-squares estimation of transformation parameters between two point patterns", PAMI 13 (1991), eqs. 39 to
+    43. In the plane, with points as complex numbers, it is the linear regression ``w = a z + b``, which no reflection is.
+
+    Parameters
+    ----------
+    points, template : float (n, 2)
+        n at least 2, x and y.
+
+    Returns
+    -------
+    float64 array (2, 3)
+        M, so that ``M @ (x, y, 1)`` is where the point (x, y) goes.
+
+    Raises
+    ------
+    DataError
+        Where the shapes are not so, a number is not finite, or all points coincide.
+    """
+    points, template = np.asarray(points, np.float64), np.asarray(template, np.float64)
+    if points.ndim != 2 or points.shape != template.shape or points.shape[1] != 2 or len(points) < 2:
+        raise DataError(
+            f"points of shape {points.shape} for a template of {template.shape}, expected two alike, (n, 2)"
+        )
+    if not (np.isfinite(points).all() and np.isfinite(template).all()):
+        raise DataError(f"points {_brief(points)}: expected finite numbers")
+    z, w = points @ (1.0, 1.0j), template @ (1.0, 1.0j)
+    offsets = z - z.mean()
+    spread = np.vdot(offsets, offsets).real
+    if spread <= 1e-18 * max(1.0, np.abs(z).max() ** 2) * len(z):
+        raise DataError(f"points {_brief(points)} coincide: no rotation or scale follows from them")
+    a = np.vdot(offsets, w - w.mean()) / spread
+    b = w.mean() - a * z.mean()
+    return np.array([[a.real, -a.imag, b.real], [a.imag, a.real, b.imag]])
+
+
+def align_face(picture, points, *, size=SIDE):
+    """Cuts a face out of a photograph, aligned by its five points.
+
+    Faces less than twice as large as they will be are interpolated bilinearly, as the lineage does. Of larger ones all
+    pixels count: they are warped to a whole multiple of the size and averaged, so that fine patterns don't alias.
+
+    Parameters
+    ----------
+    picture : uint8 (height, width, 3)
+        RGB, each side at most 32,766 pixels.
+    points : float (5, 2)
+        Left eye, right eye, nose, left and right corner of the mouth, as `TEMPLATE`; (0, 0) is the centre of the first
+        pixel. They may lie outside the picture, at most by its width or height.
+    size : int
+        Side of the result in pixels; `TEMPLATE` is scaled to it.
+
+    Returns
+    -------
+    uint8 array (size, size, 3)
+        RGB; black where the photograph ends.
+
+    Raises
+    ------
+    DataError
+        For another picture, or points that are not finite, coincide or lie farther outside.
+    """
+    picture = np.asarray(picture)
+    if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3 or not picture.size:
+        raise DataError(f"a picture of {picture.dtype} {picture.shape}, expected uint8 (height, width, 3)")
+    height, width = picture.shape[:2]
+    if max(height, width) > _LARGEST:
+        raise DataError(f"a picture of {width}x{height} pixels, expected at most {_LARGEST} a side; scale it first")
+    points = np.asarray(points, np.float64)
+    matrix = similarity(points, scaled_template(size))
+    if (points < (-width, -height)).any() or (points > (2 * width, 2 * height)).any():
+        raise DataError(f"points {_brief(points)} lie far outside the picture of {width}x{height} pixels")
+    if np.sqrt(points.var(axis=0).sum()) < _CLOSEST:
+        raise DataError(f"points {_brief(points)} coincide: expected a face of more than a pixel")
+    times = max(1, min(int(1.0 / np.hypot(*matrix[:, 0])), _LARGEST // size))
+    matrix *= times
+    matrix[:, 2] += (times - 1) / 2.0  # pixels have their centre at whole numbers, in both sizes
+    warped = cv2.warpAffine(np.ascontiguousarray(picture), matrix, (size * times, size * times), flags=cv2.INTER_LINEAR)
+    return warped if times == 1 else cv2.resize(warped, (size, size), interpolation=cv2.INTER_AREA)
+
+
+def scaled_template(size):
+    """`TEMPLATE` for pictures of another side: float32 (5, 2). The edges of the picture stay edges."""
+    return TEMPLATE if size == SIDE else (TEMPLATE + np.float32(0.5)) * np.float32(size / SIDE) - np.float32(0.5)
+
+
+def _brief(points):
+    return " ".join(f"({x:g}, {y:g})" for x, y in points[:5])
