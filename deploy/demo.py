@@ -75,8 +75,8 @@ def make_server(model, *, host="127.0.0.1", port=8000, name="", detector=None):
 _ALIGNED_ALREADY = "Pictures of 112x112 pixels are taken as aligned faces."
 _HOW = {
     "aligned": f"Give two photographs with one face each, which is found and aligned. {_ALIGNED_ALREADY}",
-    "cropped": f"{_ALIGNED_ALREADY} Of others the middle square is taken, so that the answer is only as good as the face's "
-    "place in it: there is no detector here.",
+    "cropped": f"{_ALIGNED_ALREADY} Of others the middle square is taken, and the answer is only as good as the face's place "
+    "in it: what finds and aligns faces is not installed here.",
 }
 
 
@@ -181,9 +181,9 @@ def _in_words(result):
     """A Comparison as a page says it: the verdict, and what it stands on."""
     if result.same is None:
         return "No verdict", "The model has no threshold: start with --threshold, or export it with --verify SET.bin."
-    far = "" if result.far is None else f", at which {result.far:g} of other people are accepted"
-    verdict, place = ("One person", "not below") if result.same else ("Different people", "below")
-    return verdict, f"The cosine is {place} the threshold of {result.threshold:.4f}{far}."
+    far = "" if result.far is None else f", measured at a false accept rate of {result.far:g}"
+    verdict, place = ("One person", "reaches") if result.same else ("Different people", "is below")
+    return verdict, f"The cosine {place} the threshold of {result.threshold:.4f}{far}."
 
 
 def _is_address(host):
