@@ -117,7 +117,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             return
         length = self.headers.get("Content-Length", "")
         first = urllib.parse.parse_qs(address.query).get("first", [""])[0]
-        if not (length.isdecimal() and first.isdecimal() and int(first) <= int(length)):
+        numbers = all(text.isdecimal() and len(text) < 16 for text in (length, first))
+        if not (numbers and int(first) <= int(length)):
             self._answer(400, {"error": "two pictures are expected, and the size of the first"})
             return
         if int(length) > MOST_BYTES:

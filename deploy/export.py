@@ -133,7 +133,8 @@ def export_onnx(
                 facts.update(_score_facts(scores, threshold, sets))
             model = graph.to_onnx(opset=opset, ir_version=ir_version, metadata=facts)
             temporary.write_bytes(model.SerializeToString())
-            pictures = None if calibration is None else calibration[: BATCHES[-1] * 8]
+            # The last ones: the ranges of an INT8 file are from the first.
+            pictures = None if calibration is None else calibration[-8 * BATCHES[-1] :]
             error, cosine = prove(temporary, checkpoint, precision=precision, pictures=pictures)
         size = temporary.stat().st_size
     return Export(network, size, error, cosine, kept, scores, threshold)

@@ -212,6 +212,9 @@ def _check_pixels(encoded, where):
 
 def _number(text, model):
     try:
-        return None if text is None else float(text)
-    except ValueError as error:
-        raise DataError(f"{model} says {text[:40]!r} where a number belongs: export it anew") from error
+        number = None if text is None else float(text)
+    except ValueError:
+        number = np.nan
+    if number is not None and not abs(number) <= 1:
+        raise DataError(f"{model} says {text[:40]!r} where a number of -1 .. 1 belongs: export it anew")
+    return number

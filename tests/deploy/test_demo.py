@@ -83,7 +83,7 @@ def test_uploads_are_bounded(address):
     assert "at most 16 are taken" in answer["error"]
 
 
-@pytest.mark.parametrize("query", ["", "?first=x", "?first=-1", "?first=100"])
+@pytest.mark.parametrize("query", ["", "?first=x", "?first=-1", "?first=100", f"?first={'9' * 5000}"])
 def test_a_request_without_two_pictures_is_refused(address, query):
     assert ask(address, "POST", f"/compare{query}", b"abc")[0] == 400
 

@@ -11,10 +11,12 @@ from tests.deploy.test_conversion import SMALL, by_stock_calls
 from tests.train.tiny import save_random_checkpoint
 from tests.vargfacenet.test_commands import refused
 from vargfacenet.alignment import TEMPLATE
+from vargfacenet.checkpoint import load_checkpoint
 from vargfacenet.commands import main
 from vargfacenet.data.detector import Detection, FaceDetector
 from vargfacenet.deploy import Gallery, export_onnx, face_of, load_model
 from vargfacenet.deploy.gallery import digest
+from vargfacenet.deploy.translate import translate
 from vargfacenet.errors import DataError
 from vargfacenet.eval import read_pairs
 from vargfacenet.pictures import decode_picture, encode_jpeg, encode_png
@@ -185,10 +187,12 @@ def test_mistakes_are_one_line(capsys, onnx_file, people, tmp_path):
     assert not (tmp_path / "x.npz").exists()
 
 
-def test_a_threshold_that_is_no_number_is_named(prefix, tmp_path, monkeypatch):
-    monkeypatch.setattr("vargfacenet.deploy.export.metadata", lambda *_, **__: {"threshold": "high"})
-    export_onnx(prefix, 0, tmp_path / "model.onnx")
-    with pytest.raises(DataError, match="says 'high' where a number belongs"):
+@pytest.mark.parametrize("text", ["high", "nan", "2"])
+def test_a_threshold_that_is_no_cosine_is_named(prefix, tmp_path, text):
+    graph = translate(load_checkpoint(prefix, 0))
+    model = graph.to_onnx(opset=11, ir_version=6, metadata={"threshold": text})
+    (tmp_path / "model.onnx").write_bytes(model.SerializeToString())
+    with pytest.raises(DataError, match=f"says '{text}' where a number of -1 .. 1 belongs"):
         load_model(tmp_path / "model.onnx")
 
 
