@@ -11,19 +11,25 @@ import numpy as np
 from vargfacenet import IMAGE_SHAPE
 from vargfacenet.bench.parameters import random_parameters
 from vargfacenet.bench.rounds import Contender
-from vargfacenet.checkpoint import save_checkpoint
-from vargfacenet.deploy.export import export_onnx
+from vargfacenet.checkpoint import load_checkpoint, save_checkpoint
+from vargfacenet.deploy.export import VERSIONS, export_onnx
+from vargfacenet.deploy.probe import probe_pictures
+from vargfacenet.deploy.quantise import LAYERS, quantise, ranges
+from vargfacenet.deploy.translate import translate
 from vargfacenet.environment import usable_cores
 from vargfacenet.eval.features import write_features
+from vargfacenet.files import atomic_path
 from vargfacenet.operators.tiers import VARIABLE
 from vargfacenet.symbols import get_symbol
 
-Contest = collections.namedtuple("Contest", "title unit contenders")
+Contest = collections.namedtuple("Contest", "title unit contenders baselines", defaults=((),))
 Contest.__doc__ = """What is measured, in what unit (a rate such as ``images/s``, or ``ms`` for the time of one), and who takes
-part: the first is who the others are compared with.
+part: the first is who the others are compared with. The quickest of `baselines` (names of contenders), where there are
+any, is one at its best setting, with which all are compared too.
 """
 
 OURS = "ours"
+_MODULE = "MXNet's Module"
 
 
 def training(network, options, *, batch_size, updates, tiers, pytorch=None):
@@ -59,14 +65,19 @@ def embedding(network, options, *, batch_size, batches, tiers):
     tiers = [tier for tier in tiers if tier != "stock"]
     contenders = [Contender(name, "embed.py", work, {VARIABLE: tier}) for name, tier in _named(tiers)]
     for threads in sorted({1, usable_cores()}, reverse=True):
-        name = f"MXNet's Module, {threads} thread{'s' if threads > 1 else ''}"
+        name = f"{_MODULE}, {threads} thread{'s' if threads > 1 else ''}"
         contenders.append(Contender(name, "embed.py", {**work, "module": True}, {"OMP_NUM_THREADS": str(threads)}))
     return Contest(f"embedding, {network}, batch {batch_size}", "ms", contenders)
 
 
 def deployed(network, options, *, folder, batches, openvino=None):
-    """One picture at a time, out of MXNet: ONNX files in two forms by onnxruntime, by OpenVINO where its Python is named, and
-    what MXNet itself does."""
+    """One picture's embedding, out of MXNet: ONNX files in two forms by onnxruntime, by OpenVINO where its Python is named, and
+    what MXNet itself does.
+
+    MXNet's Module has two settings for one picture: one thread, or all of them on a pair of which the other is padding (one
+    picture alone fails with several threads, "IsMKLDNNData"). The quicker is what all are compared with. A pair of which both
+    are wanted takes part too; it answers another question.
+    """
     checkpoint = folder / "random"
     symbol = get_symbol(network, **options)
     save_checkpoint(checkpoint, 0, symbol, *random_parameters(symbol))
@@ -79,16 +90,44 @@ def deployed(network, options, *, folder, batches, openvino=None):
         for form, target in (("rewritten", "onnxruntime"), ("plain", "plain"))
     ]
     if openvino:
-        theirs = {**work, "path": files["plain"], "runtime": "openvino"}
+        files["int8"] = str(folder / "int8.onnx")
+        _write_int8(checkpoint, files["int8"])
         contenders += [
-            Contender(f"OpenVINO, {name}", "embed_onnx.py", {**theirs, "precision": name}, {}, str(openvino))
-            for name in ("f32", "bf16")
+            Contender(
+                f"OpenVINO, {name}",
+                "embed_onnx.py",
+                {**work, "path": files[form], "runtime": "openvino", "precision": precision},
+                python=str(openvino),
+            )
+            for name, form, precision in (
+                ("float32", "plain", "f32"),
+                ("bf16", "plain", "bf16"),
+                ("int8", "int8", "f32"),
+            )
         ]
     inside = _work(network, options, 1, batches=batches)
-    contenders.append(Contender("MXNet, native operators", "embed.py", inside))
-    alone = {"OMP_NUM_THREADS": "1"}  # with more it fails, see `embedding`
-    contenders.append(Contender("MXNet's Module, 1 thread", "embed.py", {**inside, "module": True}, alone))
-    return Contest(f"out of MXNet, {network}, one picture", "ms", contenders)
+    pair = {**inside, "batch_size": 2, "module": True}
+    alone, all_cores = {"OMP_NUM_THREADS": "1"}, {"OMP_NUM_THREADS": str(usable_cores())}
+    threads = f"{usable_cores()} threads"
+    modules = [
+        Contender(f"{_MODULE}, 1 thread", "embed.py", {**inside, "module": True}, alone),
+        Contender(f"{_MODULE}, {threads}, padded to a pair", "embed.py", {**pair, "padding": 1}, all_cores),
+    ]
+    contenders += [Contender("MXNet, native operators", "embed.py", inside), *modules]
+    contenders.append(Contender(f"{_MODULE}, {threads}, each of a pair", "embed.py", pair, all_cores))
+    names = tuple(one.name for one in modules)
+    return Contest(f"out of MXNet, {network}, one picture", "ms", contenders, names)
+
+
+def _write_int8(checkpoint, path):
+    """All layers on bytes, with ranges from random pictures: what a file in use computes, if not its numbers."""
+    graph = translate(load_checkpoint(checkpoint, 0))
+    layers = [node.name for node in graph.nodes if node.op in LAYERS]
+    quantised = quantise(graph, layers, ranges(graph, layers, probe_pictures(16), 1e-4))
+    opset, ir_version = VERSIONS["int8"]
+    model = quantised.to_onnx(opset=opset, ir_version=ir_version)
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(model.SerializeToString())
 
 
 def feeding(data, records, *, batch_size, batches):

@@ -30,16 +30,22 @@ def contest_report(contest, outcomes):
     Each of ``rows`` has the contender's ``name`` and either ``failure`` or its ``median`` in the contest's unit, ``rounds``,
     ``peak_mib`` (its process's memory), ``first_is_faster`` (the median over rounds of how many times faster the first
     contender was in the same round), and where it was found out ``waited`` (share of the time) and ``milliseconds`` of
-    an update by operator.
+    an update by operator. In a contest with baselines ``baseline`` is the name of the one with the quickest median, and
+    rows have ``times_baseline``, the median over rounds of how many times faster they were than it in the same round.
     """
     first = outcomes[0]
-    return {"title": contest.title, "unit": contest.unit, "rows": [_row(contest, one, first) for one in outcomes]}
+    report = {"title": contest.title, "unit": contest.unit}
+    at_best = [one for one in outcomes if one.name in contest.baselines and one.turns and not one.failure]
+    baseline = max(at_best, key=rate, default=None)
+    if baseline:
+        report["baseline"] = baseline.name
+    return {**report, "rows": [_row(contest, one, first, baseline) for one in outcomes]}
 
 
-def _row(contest, outcome, first):
+def _row(contest, outcome, first, baseline):
     if outcome.failure or not outcome.turns:
         return {"name": outcome.name, "failure": outcome.failure}
-    rates = [turn["items"] / turn["seconds"] for turn in outcome.turns]
+    rates = _rates(outcome)
     per_unit = {"ms": lambda value: 1000 / value}.get(contest.unit, lambda value: value)
     row = {
         "name": outcome.name,
@@ -48,8 +54,9 @@ def _row(contest, outcome, first):
         "peak_mib": peak_memory(outcome),
     }
     if not first.failure:
-        best = [turn["items"] / turn["seconds"] for turn in first.turns]
-        row["first_is_faster"] = statistics.median(mine / its for mine, its in zip(best, rates))
+        row["first_is_faster"] = statistics.median(mine / its for mine, its in zip(_rates(first), rates))
+    if baseline:
+        row["times_baseline"] = statistics.median(mine / its for mine, its in zip(rates, _rates(baseline)))
     if "waited" in outcome.turns[0]:
         row["waited"] = statistics.median(turn["waited"] / turn["seconds"] for turn in outcome.turns)
     if "microseconds" in outcome.turns[0]:
@@ -59,17 +66,22 @@ def _row(contest, outcome, first):
     return row
 
 
+def _rates(outcome):
+    return [turn["items"] / turn["seconds"] for turn in outcome.turns]
+
+
 def table(report):
     """Headers and rows of text for a contest's report."""
-    headers = ["", report["unit"], "rounds", "first is faster"]
+    baseline = report.get("baseline")
+    headers = ["", report["unit"], "rounds", f"against {baseline}" if baseline else "first is faster"]
     rows = []
     for place, row in enumerate(report["rows"]):
         if "median" not in row:
             rows.append([row["name"], "-", f"failed: {row['failure']}"[:70], ""])
             continue
         spread = f"{_short(min(row['rounds']))} - {_short(max(row['rounds']))}"
-        faster = f"{row['first_is_faster']:.2f} x" if place and "first_is_faster" in row else ""
-        rows.append([row["name"], _short(row["median"]), spread, faster])
+        ratio = row.get("times_baseline") if baseline else row.get("first_is_faster") if place else None
+        rows.append([row["name"], _short(row["median"]), spread, "" if ratio is None else f"{ratio:.2f} x"])
     return headers, rows
 
 

@@ -7,6 +7,7 @@ import json
 import logging
 import pathlib
 import sys
+import threading
 import urllib.parse
 
 from vargfacenet.deploy.faces import face_of
@@ -22,7 +23,8 @@ _FILES = {
     "/page.js": ("page.js", "text/javascript"),
 }
 _HEADERS = {
-    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:",
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
+    "img-src data: blob:",
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-store",
@@ -31,7 +33,7 @@ _HEADERS = {
 log = logging.getLogger(__name__)
 
 
-def make_server(model, *, host="127.0.0.1", port=8000, describe):
+def make_server(model, *, host="127.0.0.1", port=8000, name="", detector=None):
     """The server, bound and ready for ``serve_forever()``.
 
     Parameters
@@ -42,8 +44,10 @@ def make_server(model, *, host="127.0.0.1", port=8000, describe):
         An address of this machine; the default is reached from this machine alone.
     port : int
         0 for any that is free.
-    describe : callable
-        A Comparison in words.
+    name : str
+        What the page calls the model.
+    detector : optional
+        What finds faces in photographs, as for `vargfacenet.deploy.face_of`; without it the middle square is taken.
 
     Returns
     -------
@@ -54,11 +58,26 @@ def make_server(model, *, host="127.0.0.1", port=8000, describe):
     SetupError
         Where the address cannot be had.
     """
-    handler = type("Handler", (_Handler,), {"model": model, "describe": staticmethod(describe)})
+    about = {
+        "how": _HOW["cropped" if detector is None else "aligned"],
+        "model": f"Model: {name or 'without a name'}, {model.fingerprint[:12]}.",
+        "bytes": MOST_BYTES,
+    }
+    # Decoded pictures are large: one comparison at a time, whoever asks.
+    fixed = {"model": model, "detector": detector, "about": about, "turn": threading.Lock()}
+    handler = type("Handler", (_Handler,), fixed)
     try:
         return _Server((host, port), handler)
     except (OSError, OverflowError) as error:
         raise SetupError(f"cannot listen on {host} port {port}: {getattr(error, 'strerror', None) or error}") from error
+
+
+_ALIGNED_ALREADY = "Pictures of 112x112 pixels are taken as aligned faces."
+_HOW = {
+    "aligned": f"Give two photographs with one face each, which is found and aligned. {_ALIGNED_ALREADY}",
+    "cropped": f"{_ALIGNED_ALREADY} Of others the middle square is taken, and the answer is only as good as the face's place "
+    "in it: what finds and aligns faces is not installed here.",
+}
 
 
 class _Server(http.server.ThreadingHTTPServer):
@@ -79,6 +98,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         path = urllib.parse.urlsplit(self.path).path
         if not self._is_asked_for_here():
             return
+        if path == "/about":
+            self._answer(200, self.about)
+            return
         if path not in _FILES:
             self._answer(404, {"error": "there is no such page"})
             return
@@ -95,7 +117,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             return
         length = self.headers.get("Content-Length", "")
         first = urllib.parse.parse_qs(address.query).get("first", [""])[0]
-        if not (length.isdecimal() and first.isdecimal() and int(first) <= int(length)):
+        numbers = all(text.isdecimal() and len(text) < 16 for text in (length, first))
+        if not (numbers and int(first) <= int(length)):
             self._answer(400, {"error": "two pictures are expected, and the size of the first"})
             return
         if int(length) > MOST_BYTES:
@@ -109,14 +132,16 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def _compare(self, one, other):
         try:
-            faces = [face_of(one, "the first picture", crop=True), face_of(other, "the second picture", crop=True)]
-            result = self.model.compare_faces(*faces)
+            with self.turn:
+                options = {"crop": self.detector is None, "detector": self.detector}
+                faces = [face_of(one, "the first picture", **options), face_of(other, "the second picture", **options)]
+                result = self.model.compare_faces(*faces)
         except VarGFaceNetError as error:
             self._answer(422, {"error": str(error)})
             return
-        first, second = ("data:image/png;base64," + base64.b64encode(encode_png(face)).decode() for face in faces)
-        answer = {"cosine": result.cosine, "verdict": self.describe(result), "first": first, "second": second}
-        self._answer(200, answer)
+        verdict, at = _in_words(result)
+        shown = ["data:image/png;base64," + base64.b64encode(encode_png(face)).decode() for face in faces]
+        self._answer(200, {**result._asdict(), "verdict": verdict, "at": at, "faces": shown})
 
     def _is_asked_for_here(self):
         """Refuses what another site's page has a browser ask: its Host or Origin is not this server's."""
@@ -151,6 +176,15 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def log_message(self, form, *values):
         log.debug(form, *values)
+
+
+def _in_words(result):
+    """A Comparison as a page says it: the verdict, and what it stands on."""
+    if result.same is None:
+        return "No verdict", "The model has no threshold: start with --threshold, or export it with --verify SET.bin."
+    far = "" if result.far is None else f", measured at a false accept rate of {result.far:g}"
+    verdict, place = ("One person", "reaches") if result.same else ("Different people", "is below")
+    return verdict, f"The cosine {place} the threshold of {result.threshold:.4f}{far}."
 
 
 def _is_address(host):

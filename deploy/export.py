@@ -63,7 +63,18 @@ class Export:
     threshold: float
 
 
-def export_onnx(prefix, epoch, out, *, target="plain", precision="float32", calibration=None, sets=None, progress=None):
+def export_onnx(
+    prefix,
+    epoch,
+    out,
+    *,
+    target="plain",
+    precision="float32",
+    calibration=None,
+    sets=None,
+    mxnet_scores=None,
+    progress=None,
+):
     """Writes a checkpoint as an ONNX file that runs equal to it; otherwise there is no file.
 
     Parameters
@@ -81,10 +92,12 @@ def export_onnx(prefix, epoch, out, *, target="plain", precision="float32", cali
     calibration : float32 array (n, 3, 112, 112), optional
         Aligned faces, RGB, 0..255, such as `vargfacenet.deploy.samples.sample_pictures` gives; ``int8`` needs them.
     sets : dict of str to Pairs, optional
-        Verification sets to score both on.
+        Verification sets to score both on: the checkpoint in MXNet, and the file in OpenVINO, where it is installed, for
+        ``bf16`` and ``int8``, in onnxruntime otherwise.
+    mxnet_scores : dict of str to dict, optional
+        What MXNet scored before, by set (the Verification as a dict), which it then does not do again.
     progress : callable, optional
-        Called with the number of pictures verified since the last call; each is embedded by MXNet and by a runtime: by
-        OpenVINO, where it is installed, for ``bf16``, by onnxruntime otherwise.
+        Called with the number of pictures embedded, by one or the other, since the last call.
 
     Returns
     -------
@@ -101,7 +114,7 @@ def export_onnx(prefix, epoch, out, *, target="plain", precision="float32", cali
     SetupError
         Where onnx or onnxruntime is missing.
     """
-    _check(target, precision, calibration)
+    check_request(target, precision, calibration)
     for package in ("onnx", "onnxruntime"):
         import_package(package)
     checkpoint = load_checkpoint(prefix, epoch)
@@ -117,11 +130,12 @@ def export_onnx(prefix, epoch, out, *, target="plain", precision="float32", cali
         scores, threshold = {}, None
         for with_scores in (False, True) if sets else (False,):
             if with_scores:
-                scores, threshold = _score(checkpoint, temporary, precision, sets, progress)
+                scores, threshold = _score(checkpoint, temporary, precision, sets, mxnet_scores or {}, progress)
                 facts.update(_score_facts(scores, threshold, sets))
             model = graph.to_onnx(opset=opset, ir_version=ir_version, metadata=facts)
             temporary.write_bytes(model.SerializeToString())
-            pictures = None if calibration is None else calibration[: BATCHES[-1] * 8]
+            # The last ones: the ranges of an INT8 file are from the first.
+            pictures = None if calibration is None else calibration[-8 * BATCHES[-1] :]
             error, cosine = prove(temporary, checkpoint, precision=precision, pictures=pictures)
         size = temporary.stat().st_size
     return Export(network, size, error, cosine, kept, scores, threshold)
@@ -176,7 +190,8 @@ def prove(path, checkpoint, *, precision="float32", pictures=None):
     return error, cosine
 
 
-def _check(target, precision, calibration):
+def check_request(target, precision, calibration):
+    """SettingError where `export_onnx` would refuse these arguments."""
     if target not in TARGETS:
         raise unknown("target", target, TARGETS)
     if precision not in PRECISIONS:
@@ -202,19 +217,24 @@ def metadata(network, prefix, epoch, **more):
     }
 
 
-def _score(checkpoint, path, precision, sets, progress):
-    # What bfloat16 costs shows only where it is computed in.
-    runtime = "openvino" if precision == "bf16" and importlib.util.find_spec("openvino") else "onnxruntime"
-    embedders = {"mxnet": Embedder(*checkpoint), runtime: OnnxEmbedder(path, runtime=runtime)}
+def _score(checkpoint, path, precision, sets, mxnet_scores, progress):
+    # What fewer bits cost shows only where they are computed in: onnxruntime has no bfloat16 on a CPU.
+    runtime = "openvino" if precision in ("bf16", "int8") and importlib.util.find_spec("openvino") else "onnxruntime"
+    mxnet = None if set(sets) <= set(mxnet_scores) else Embedder(*checkpoint)
+    onnx = OnnxEmbedder(path, runtime=runtime)
     scores, threshold = {}, None
     for name, pairs in sets.items():
-        scores[name] = {}
-        for run_by, embedder in embedders.items():
-            plain, mirrored = embedder.embed(pairs.pictures, progress=progress)
-            scores[name][run_by] = verify_embeddings(plain, mirrored, pairs.is_same).as_dict()
+        known = mxnet_scores.get(name)
+        scores[name] = {"mxnet": known or _verified(mxnet.embed(pairs.pictures, progress=progress), pairs)}
+        plain, mirrored = onnx.embed(pairs.pictures, progress=progress)
+        scores[name][runtime] = _verified((plain, mirrored), pairs)
         cosines_of_pairs = 1 - pair_distances(plain + mirrored) / 2
         threshold = threshold_at_far(cosines_of_pairs[~pairs.is_same], FAR)
     return scores, threshold
+
+
+def _verified(embeddings, pairs):
+    return verify_embeddings(*embeddings, pairs.is_same).as_dict()
 
 
 def _score_facts(scores, threshold, sets):

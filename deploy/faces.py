@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 
 from vargfacenet import IMAGE_SHAPE
+from vargfacenet.alignment import align_face
 from vargfacenet.deploy.models import open_model
 from vargfacenet.errors import DataError
 from vargfacenet.pictures import decode_picture
@@ -70,10 +71,11 @@ class FaceModel:
             raise DataError("the embeddings hold NaN or infinity: the network is damaged")
         return found
 
-    def compare(self, one, other, *, crop=False):
-        """Whether two encoded pictures (bytes) show one person: a `Comparison`; errors of `face_of`."""
+    def compare(self, one, other, *, crop=False, detector=None):
+        """Whether two encoded pictures (bytes) show one person: a `Comparison`; options and errors of `face_of`."""
+        options = {"crop": crop, "detector": detector}
         return self.compare_faces(
-            face_of(one, "the first picture", crop=crop), face_of(other, "the second picture", crop=crop)
+            face_of(one, "the first picture", **options), face_of(other, "the second picture", **options)
         )
 
     def compare_faces(self, one, other):
@@ -110,7 +112,7 @@ def load_model(model, *, epoch=0, runtime="onnxruntime", device=None, threshold=
     return FaceModel(opened.embedder, opened.fingerprint, threshold=threshold, far=far)
 
 
-def face_of(encoded, where, *, crop=False):
+def face_of(encoded, where, *, crop=False, detector=None):
     """An encoded picture as an aligned face.
 
     Parameters
@@ -122,6 +124,9 @@ def face_of(encoded, where, *, crop=False):
     crop : bool
         Whether of a picture of another size than 112x112 the middle square is taken, scaled. That is no alignment: a
         network is as good as the place of the eyes.
+    detector : optional
+        What finds faces in a picture of another size, such as `vargfacenet.data.detector.FaceDetector`; the one face of the
+        picture is aligned. It goes before `crop`.
 
     Returns
     -------
@@ -131,26 +136,41 @@ def face_of(encoded, where, *, crop=False):
     Raises
     ------
     DataError
-        Where the bytes are no picture, a JPEG without its end, of more than 40 megapixels, or of another size and `crop`
-        is not set.
+        Where the bytes are no picture, a JPEG without its end, of more than 40 megapixels, of another size without `crop`
+        and `detector`, or where the detector finds no face or several of which none is by far the largest.
     """
     height, width = IMAGE_SHAPE[1:]
-    if not crop:
+    if not crop and detector is None:
         return decode_picture(encoded, where)
     picture = decode_picture(encoded, where, shape=None)
     if picture.shape[:2] == (height, width):
         return picture
+    if detector is not None:
+        picture = np.ascontiguousarray(picture)
+        return align_face(picture, _face_in(detector.detect(picture), where).points)
     side = min(picture.shape[:2])
     top, left = (picture.shape[0] - side) // 2, (picture.shape[1] - side) // 2
     square = np.ascontiguousarray(picture[top : top + side, left : left + side])
     return cv2.resize(square, (width, height), interpolation=cv2.INTER_AREA if side > width else cv2.INTER_CUBIC)
 
 
+def _face_in(found, where):
+    """The Detection of a picture's one face: bystanders that are less than half as large do not count."""
+    if not found:
+        raise DataError(f"{where} shows no face that is found: give one that is larger, sharper or more from the front")
+    sizes = [min(right - left, bottom - top) for left, top, right, bottom in (one.box for one in found)]
+    largest = found[int(np.argmax(sizes))]
+    rivals = sum(size >= max(sizes) / 2 for size in sizes)
+    if rivals > 1:
+        raise DataError(f"{where} shows {rivals} faces of like size: cut it to the one that is meant")
+    return largest
+
+
 def _number(text, model):
     try:
         number = None if text is None else float(text)
-        if number is not None and not np.isfinite(number):
-            raise ValueError
-        return number
-    except ValueError as error:
-        raise DataError(f"{model} says {text[:40]!r} where a number belongs: export it anew") from error
+    except ValueError:
+        number = np.nan
+    if number is not None and not abs(number) <= 1:
+        raise DataError(f"{model} says {text[:40]!r} where a number of -1 .. 1 belongs: export it anew")
+    return number

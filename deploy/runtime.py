@@ -1,5 +1,7 @@
 """What runs an ONNX file: onnxruntime, or OpenVINO."""
 
+import functools
+
 import numpy as np
 
 from vargfacenet import IMAGE_SHAPE
@@ -11,6 +13,7 @@ from vargfacenet.files import read_bytes
 from vargfacenet.options import unknown
 
 RUNTIMES = ("onnxruntime", "openvino")
+FIXED = 2  # pictures up to which OpenVINO is told their number beforehand: it takes a tenth to a quarter less time then
 
 
 class OnnxEmbedder(PictureEmbedder):
@@ -57,8 +60,11 @@ class OnnxEmbedder(PictureEmbedder):
         self.metadata = _metadata(content, self._name)
         if precision is None:
             precision = self.metadata.get("precision") if self.metadata.get("precision") in known else "float32"
-        make = _onnxruntime if runtime == "onnxruntime" else _openvino
-        self._run = make(content, self._name, threads or usable_cores(), precision)
+        threads = threads or usable_cores()
+        if runtime == "onnxruntime":
+            self._run = _onnxruntime(content, self._name, threads)
+        else:
+            self._run = _openvino(content, self._name, threads, precision, batch_size)
 
     def embed_batch(self, pictures):
         return self._run(np.ascontiguousarray(pictures, np.float32))
@@ -90,7 +96,7 @@ def _metadata(content, name):
     return {entry.key: entry.value for entry in model.metadata_props}
 
 
-def _onnxruntime(content, name, threads, precision):
+def _onnxruntime(content, name, threads):
     onnxruntime = import_package("onnxruntime")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
@@ -104,7 +110,7 @@ def _onnxruntime(content, name, threads, precision):
     return lambda pictures: session.run(None, {image.name: pictures})[0]
 
 
-def _openvino(content, name, threads, precision):
+def _openvino(content, name, threads, precision, batch_size):
     openvino = import_package("openvino")
     core = openvino.Core()
     settings = {
@@ -112,14 +118,29 @@ def _openvino(content, name, threads, precision):
         "PERFORMANCE_HINT": "LATENCY",
         "INFERENCE_PRECISION_HINT": {"float32": "f32", "bf16": "bf16"}[precision],
     }
-    try:
-        model = core.read_model(content, b"")
-        compiled = core.compile_model(model, "CPU", settings)
-    except Exception as error:
-        raise DataError(f"OpenVINO does not take {name}: {_first_line(error)}") from error
-    shape = [dimension.get_length() if dimension.is_static else None for dimension in model.input(0).partial_shape]
-    _check_shape(name, shape, True)
-    return lambda pictures: np.array(compiled(pictures)[0])
+
+    @functools.lru_cache(maxsize=None)
+    def compiled(count):
+        """The network for `count` pictures; for any number with None."""
+        try:
+            model = core.read_model(content, b"")
+            sizes = [size.get_length() if size.is_static else None for size in model.input(0).partial_shape]
+            _check_shape(name, sizes, True)
+            if count:
+                model.reshape([count, *IMAGE_SHAPE])
+            return core.compile_model(model, "CPU", settings)
+        except RuntimeError as error:
+            raise DataError(f"OpenVINO does not take {name}: {_first_line(error)}") from error
+
+    def run(pictures):
+        return np.array(compiled(_fixed(len(pictures)))(pictures)[0])
+
+    compiled(_fixed(batch_size))  # so that a file it does not take is refused now
+    return run
+
+
+def _fixed(count):
+    return count if 1 <= count <= FIXED else None
 
 
 def _check_shape(name, shape, is_float):

@@ -9,8 +9,11 @@ from vargfacenet.eval.embed import Embedder
 from vargfacenet.symbols import get_symbol
 
 
-def prepare(*, network, network_options, batch_size, batches, module=False):
-    """`module` runs the published graph as it is; without, the package chooses (see VARGFACENET_OPERATORS)."""
+def prepare(*, network, network_options, batch_size, batches, module=False, padding=0):
+    """`module` runs the published graph as it is; without, the package chooses (see VARGFACENET_OPERATORS).
+
+    `padding` is how many of a batch's pictures nobody wants.
+    """
     symbol = get_symbol(network, **network_options)
     args, auxs = random_parameters(symbol)
     pictures = np.random.RandomState(0).uniform(0, 255, (batch_size, *IMAGE_SHAPE)).astype(np.float32)
@@ -28,6 +31,6 @@ def prepare(*, network, network_options, batch_size, batches, module=False):
     def turn():
         for _ in range(batches):
             embeddings = embed(pictures)
-        return {"items": batches * batch_size, "norm": float(np.linalg.norm(embeddings[0]))}
+        return {"items": batches * (batch_size - padding), "norm": float(np.linalg.norm(embeddings[0]))}
 
     return turn

@@ -4,9 +4,12 @@ import numpy as np
 
 
 def prepare(*, path, runtime, threads, batch_size, batches, precision="f32"):
-    """`runtime` is ``onnxruntime`` or ``openvino``; `precision`, ``f32`` or ``bf16``, is what OpenVINO computes in."""
+    """`runtime` is ``onnxruntime`` or ``openvino``; `precision`, ``f32`` or ``bf16``, is what OpenVINO computes in.
+
+    Both are set as `vargfacenet.deploy.runtime.OnnxEmbedder` sets them.
+    """
     pictures = np.random.RandomState(0).uniform(0, 255, (batch_size, 3, 112, 112)).astype(np.float32)
-    embed = {"onnxruntime": _onnxruntime, "openvino": _openvino}[runtime](path, threads, precision)
+    embed = _onnxruntime(path, threads) if runtime == "onnxruntime" else _openvino(path, threads, precision, batch_size)
 
     def turn():
         for _ in range(batches):
@@ -16,7 +19,7 @@ def prepare(*, path, runtime, threads, batch_size, batches, precision="f32"):
     return turn
 
 
-def _onnxruntime(path, threads, precision):
+def _onnxruntime(path, threads):
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -25,13 +28,17 @@ def _onnxruntime(path, threads, precision):
     return lambda pictures: session.run(None, {"data": pictures})[0]
 
 
-def _openvino(path, threads, precision):
+def _openvino(path, threads, precision, batch_size):
     import openvino
 
+    core = openvino.Core()
+    model = core.read_model(path)
+    if batch_size <= 2:
+        model.reshape([batch_size, 3, 112, 112])
     settings = {
         "INFERENCE_NUM_THREADS": threads,
         "PERFORMANCE_HINT": "LATENCY",
         "INFERENCE_PRECISION_HINT": precision,
     }
-    compiled = openvino.Core().compile_model(path, "CPU", settings)
+    compiled = core.compile_model(model, "CPU", settings)
     return lambda pictures: np.array(compiled(pictures)[0])

@@ -47,6 +47,16 @@ def test_files_of_onnx_run_as_mxnet_does(tmp_path):
     rewritten, plain, *_ = contest.contenders
     embed = runpy.run_path(str(CONTENDERS / "embed_onnx.py"))["prepare"]
     assert embed(**rewritten.options)()["norm"] == pytest.approx(embed(**plain.options)()["norm"], rel=1e-4)
+    int8 = next(one.options for one in contest.contenders if one.name.endswith("int8"))
+    on_bytes = embed(**{**int8, "runtime": "onnxruntime"})()["norm"]
+    assert on_bytes == pytest.approx(embed(**plain.options)()["norm"], rel=0.2)
+    assert set(contest.baselines) < {one.name for one in contest.contenders}
+
+
+def test_padding_is_computed_and_not_counted():
+    prepare = runpy.run_path(str(CONTENDERS / "embed.py"))["prepare"]
+    turn = prepare(network="vargfacenet", network_options=NETWORKS["vargfacenet"], batch_size=2, batches=3, padding=1)
+    assert turn()["items"] == 3
 
 
 def test_the_product_alone_goes_through_the_same_pairs(tmp_path):

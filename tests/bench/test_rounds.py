@@ -102,6 +102,19 @@ def test_a_time_is_given_per_item_and_a_failure_in_words(tmp_path):
     assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_all_are_compared_with_the_quickest_baseline():
+    outcomes = [outcome("a", [1, 2, 1]), outcome("slow", [9, 9, 9]), outcome("quick", [4, 4, 4])]
+    failed = Outcome("fails", [], "SIGSEGV: no word")
+    contest = Contest("title", "ms", [], ("slow", "quick", "fails"))
+    report = contest_report(contest, [*outcomes, failed])
+    assert report["baseline"] == "quick"
+    assert [row.get("times_baseline") for row in report["rows"]] == [4, pytest.approx(4 / 9), 1, None]
+    headers, rows = table(report)
+    assert headers[-1] == "against quick"
+    assert [row[-1] for row in rows] == ["4.00 x", "0.44 x", "1.00 x", ""]
+    assert "baseline" not in contest_report(contest, [outcomes[0], failed])
+
+
 def test_a_profile_is_summed_by_operator():
     spent = {"Convolution": 3000, "_backward_Convolution": 5000, "BatchNorm": 2000}
     report = contest_report(Contest("title", "images/s", []), [outcome("a", [1], microseconds=spent)])

@@ -17,6 +17,7 @@ from tests.deploy.test_faces import empty_png
 from tests.train.tiny import save_random_checkpoint
 from tests.vargfacenet.test_commands import refused
 from vargfacenet.deploy import demo, load_model
+from vargfacenet.deploy.faces import Comparison
 from vargfacenet.pictures import encode_jpeg, encode_png
 
 
@@ -28,7 +29,7 @@ def model(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def address(model):
-    server = demo.make_server(model, port=0, describe=lambda result: "same" if result.same else "different")
+    server = demo.make_server(model, port=0, name="model")
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     yield server.server_address
@@ -55,8 +56,8 @@ def test_two_pictures_are_compared_and_shown_as_the_network_sees_them(address, m
     status, answer = compare(address, one, other)
     assert status == 200
     assert answer["cosine"] == pytest.approx(model.compare(one, other).cosine, abs=1e-6)
-    assert answer["verdict"] in ("same", "different")
-    assert answer["first"].startswith("data:image/png;base64,")
+    assert answer["verdict"] == ("One person" if answer["cosine"] >= 0.5 else "Different people")
+    assert [face[:22] for face in answer["faces"]] == 2 * ["data:image/png;base64,"]
     wide = np.zeros((112, 300, 3), np.uint8)
     wide[:, 94:206] = picture(0, 0)
     assert compare(address, one, encode_png(wide))[1]["cosine"] == pytest.approx(1, abs=1e-6)
@@ -82,7 +83,7 @@ def test_uploads_are_bounded(address):
     assert "at most 16 are taken" in answer["error"]
 
 
-@pytest.mark.parametrize("query", ["", "?first=x", "?first=-1", "?first=100"])
+@pytest.mark.parametrize("query", ["", "?first=x", "?first=-1", "?first=100", f"?first={'9' * 5000}"])
 def test_a_request_without_two_pictures_is_refused(address, query):
     assert ask(address, "POST", f"/compare{query}", b"abc")[0] == 400
 
@@ -105,7 +106,9 @@ def test_the_page_takes_nothing_from_elsewhere(address):
     assert headers["Cache-Control"] == "no-store"
     linked = re.findall(r'(?:src|href)="([^"]+)"', page.decode())
     assert linked
-    for path in linked:
+    for path in [*linked, "about"]:
+        if path == "data:,":  # no icon
+            continue
         assert ask(address, "GET", f"/{path}")[0] == 200
     assert b"http" not in page
 
@@ -157,3 +160,15 @@ def test_an_address_that_cannot_be_had_is_one_line(capsys, model, tmp_path):
         port = taken.getsockname()[1]
         assert f"cannot listen on 127.0.0.1 port {port}: " in refused(capsys, "demo", prefix, "--port", port)
     assert "--port=70000: expected" in refused(capsys, "demo", prefix, "--port", "70000")
+
+
+def test_a_verdict_says_what_it_stands_on():
+    assert demo._in_words(Comparison(0.5, None, None, None))[0] == "No verdict"
+    assert demo._in_words(Comparison(0.5, True, 0.4, 0.001)) == (
+        "One person",
+        "The cosine reaches the threshold of 0.4000, measured at a false accept rate of 0.001.",
+    )
+    assert demo._in_words(Comparison(0.3, False, 0.4, None)) == (
+        "Different people",
+        "The cosine is below the threshold of 0.4000.",
+    )

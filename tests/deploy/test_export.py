@@ -23,6 +23,7 @@ from vargfacenet.deploy.targets import TARGETS, merge_groups, prelu_as_convoluti
 from vargfacenet.deploy.translate import translate
 from vargfacenet.errors import DataError, ExportError, SettingError, SetupError
 from vargfacenet.files import fingerprint
+from vargfacenet.symbols import list_networks
 
 NETWORKS = [
     ("vargfacenet", {"units": (2, 2, 2), "embedding_size": 32}),
@@ -65,6 +66,16 @@ def test_every_network_in_every_form_embeds_as_stock_mxnet(checkpoint, target, t
     assert relative_error(run(tmp_path / "out.onnx", pictures), expected) < 1e-4
     assert relative_error(run(tmp_path / "out.onnx", pictures[1:2]), expected[1:2]) < 1e-4
     assert done.bytes == (tmp_path / "out.onnx").stat().st_size
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("target", ["plain", "onnxruntime"])
+@pytest.mark.parametrize("network", list_networks())
+def test_every_network_at_its_published_size_is_proved(network, target, tmp_path):
+    prefix = save_random_checkpoint(tmp_path / "model", network)
+    done = export_onnx(prefix, 0, tmp_path / "out.onnx", target=target)
+    assert done.network == (network, {})
+    assert done.error < 1e-4
 
 
 def test_openvino_embeds_as_stock_mxnet(checkpoint, tmp_path, pictures):

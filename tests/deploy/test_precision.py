@@ -16,7 +16,7 @@ from vargfacenet.deploy import quantise as quantise_module
 from vargfacenet.deploy.export import export_onnx
 from vargfacenet.deploy.graph import Graph, Node
 from vargfacenet.deploy.precision import to_bfloat16
-from vargfacenet.deploy.probe import cosines
+from vargfacenet.deploy.probe import cosines, relative_error
 from vargfacenet.deploy.quantise import _weight_bytes, quantise, quantise_measured, ranges
 from vargfacenet.deploy.runtime import OnnxEmbedder
 from vargfacenet.deploy.samples import sample_pictures
@@ -164,6 +164,43 @@ def test_export_prints_what_int8_costs(capsys, small, face_folder, tmp_path):
     assert "onnxruntime: " in out
     assert json.loads(OnnxEmbedder(tmp_path / "x.onnx").metadata["network_options"])["multiplier"] == 0.25
     assert "int8 needs faces" in refused(capsys, *arguments[:5])
+
+
+def test_several_precisions_are_several_files_and_one_table(
+    capsys, small, face_folder, pairs_file, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("vargfacenet.deploy.measure.ROUNDS", 1)
+    monkeypatch.setattr("vargfacenet.deploy.measure.LEAST_SECONDS", 0.0)
+    sets = ["--calibrate", str(face_folder), "--calibration-pictures", "16", "--verify", str(pairs_file)]
+    assert main(["export", str(small), str(tmp_path / "out"), "--precision", "float32", "fp16", "int8", *sets]) == 0
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    files = ["float32.onnx", "fp16.onnx", "int8.onnx"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == files
+    sizes = [float(line[1]) for line in lines if line and line[0] in files and "stripes" not in line]
+    assert sizes == [pytest.approx((tmp_path / "out" / name).stat().st_size / 1e6, abs=0.005) for name in files]
+    scores = [line for line in lines if "stripes" in line]
+    assert [line[0] for line in scores] == ["checkpoint", *files]
+    assert [line[2] for line in scores[:3]] == ["mxnet", "onnxruntime", "onnxruntime"]
+    assert scores[0][3:] == scores[1][3:]
+
+
+def test_a_precision_that_cannot_be_is_refused_before_any_file_is_written(capsys, small, tmp_path):
+    for precisions, message in (
+        (["float32", "int8"], "int8 needs faces"),
+        (["fp16", "int4"], "unknown precision 'int4'"),
+    ):
+        assert message in refused(capsys, "export", small, tmp_path / "out", "--precision", *precisions)
+        assert not (tmp_path / "out").exists()
+
+
+def test_openvino_embeds_alike_for_any_number_of_pictures(small, faces, tmp_path):
+    """One and two pictures have networks of fixed size."""
+    pytest.importorskip("openvino", reason="OpenVINO is not installed: pip install 'vargfacenet[openvino]'")
+    export_onnx(small, 0, tmp_path / "out.onnx")
+    embedder = OnnxEmbedder(tmp_path / "out.onnx", runtime="openvino")
+    expected = by_stock_calls(small, 0, faces[:5])
+    for count in (1, 2, 5):
+        assert relative_error(embedder.embed_batch(faces[:count]), expected[:count]) < 1e-4
 
 
 def test_int8_is_exact_about_nothing_it_should_not_touch(small, faces):

@@ -17,7 +17,7 @@ def add_parser(commands, common):
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
 
     features = actions.add_parser("features", parents=[common], help="an image list -> a feature file")
-    add_model_options(features, crop=False)
+    add_model_options(features, pictures=False)
     features.add_argument("list", metavar="LIST", help="lines 'PATH' or 'PATH LABEL' of aligned 112x112 pictures")
     features.add_argument("out", metavar="OUT.bin", help="the feature file to write")
     features.add_argument("--root", metavar="DIR", help="where paths start from (default: the list's folder)")

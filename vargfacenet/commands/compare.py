@@ -1,6 +1,6 @@
 """``vargfacenet compare``: whether two pictures show one person."""
 
-from vargfacenet.commands.models import add_model_options, model_of
+from vargfacenet.commands.models import add_model_options, face_options, model_of
 from vargfacenet.options import check_range
 
 
@@ -26,8 +26,9 @@ def run(args):
 
     if args.threshold is not None:
         check_range("--threshold", args.threshold, -1, 1)
+    options = face_options(args)
     pictures = [read_picture(path) for path in (args.first, args.second)]
-    result = model_of(args, threshold=args.threshold, batch_size=2).compare(*pictures, crop=args.crop)
+    result = model_of(args, threshold=args.threshold, batch_size=2).compare(*pictures, **options)
     print(f"cosine   {result.cosine:.4f}")
     print(f"verdict  {verdict(result)}")
     return 0

@@ -1,10 +1,13 @@
 """``vargfacenet demo``: a page on this machine that compares two pictures."""
 
 import contextlib
+import logging
+import pathlib
 
-from vargfacenet.commands.compare import verdict
-from vargfacenet.commands.models import add_model_options, model_of
+from vargfacenet.commands.models import add_model_options, face_detector, model_of
 from vargfacenet.options import check_range
+
+log = logging.getLogger(__name__)
 
 
 def add_parser(commands, common):
@@ -13,9 +16,10 @@ def add_parser(commands, common):
         parents=[common],
         help="a local page that compares two pictures",
         description="Serves a page on which two pictures are compared, to this machine alone unless --host says otherwise. "
-        "Uploads are bounded and never stored. Pictures that are not 112x112 are cropped to their middle.",
+        "Uploads are bounded and never stored. In pictures that are not 112x112 the face is found and aligned; without "
+        "a detector they are cropped to their middle.",
     )
-    add_model_options(parser, crop=False)
+    add_model_options(parser, pictures=False)
     parser.add_argument(
         "--threshold", type=float, metavar="COSINE", help="from which two faces are one person, -1 .. 1"
     )
@@ -30,13 +34,20 @@ def add_parser(commands, common):
 
 def run(args):
     from vargfacenet.deploy.demo import make_server
+    from vargfacenet.errors import SetupError
 
     check_range("--port", args.port, 0, 65535)
     if args.threshold is not None:
         check_range("--threshold", args.threshold, -1, 1)
     # Two pictures are a batch: no more are ever embedded at once.
     model = model_of(args, threshold=args.threshold, batch_size=2)
-    server = make_server(model, host=args.host, port=args.port, describe=verdict)
+    try:
+        detector = face_detector()
+    except SetupError as error:
+        log.info("%s; until then the middle square of photographs is taken", error)
+        detector = None
+    name = pathlib.Path(args.model).name
+    server = make_server(model, host=args.host, port=args.port, name=name, detector=detector)
     with server:
         print(f"http://{args.host}:{server.server_address[1]}/ (stop with Ctrl-C)", flush=True)
         with contextlib.suppress(KeyboardInterrupt):

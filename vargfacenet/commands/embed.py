@@ -1,6 +1,6 @@
 """``vargfacenet embed``: embeddings of pictures, into a file."""
 
-from vargfacenet.commands.models import add_model_options, model_of, picture_files
+from vargfacenet.commands.models import add_model_options, face_options, model_of, picture_files
 from vargfacenet.commands.output import progress
 
 
@@ -28,8 +28,9 @@ def run(args):
     from vargfacenet.pictures import read_picture
 
     files = picture_files(args.images)
+    options = face_options(args)
     model = model_of(args)
-    faces = [face_of(read_picture(path), str(path), crop=args.crop) for path in files]
+    faces = [face_of(read_picture(path), str(path), **options) for path in files]
     with progress(total=len(faces), unit="picture") as bar:
         embeddings = model.embed(faces, progress=bar.update)
     content = io.BytesIO()

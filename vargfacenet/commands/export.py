@@ -14,7 +14,7 @@ def add_parser(commands, common):
         "is left.",
     )
     parser.add_argument("prefix", metavar="PREFIX", help="as in PREFIX-symbol.json; any network of the lineage")
-    parser.add_argument("out", metavar="OUT.onnx", help="the file to write")
+    parser.add_argument("out", metavar="OUT.onnx", help="the file to write; of several precisions, a folder for them")
     parser.add_argument("--epoch", type=int, default=0, metavar="N", help="as in PREFIX-000N.params (default 0)")
     parser.add_argument(
         "--target",
@@ -23,8 +23,11 @@ def add_parser(commands, common):
     )
     parser.add_argument(
         "--precision",
-        default="float32",
-        help="what weights are kept in: float32 (default), fp16 or bf16 (half the size), int8 (a quarter)",
+        nargs="+",
+        default=["float32"],
+        metavar="P",
+        help="what weights are kept in: float32 (default), fp16 or bf16 (half the size), int8 (a quarter); several make "
+        "several files, compared in a table",
     )
     parser.add_argument(
         "--calibrate", metavar="PATH", help="faces for int8: a folder of aligned pictures or a .rec file"
@@ -39,8 +42,7 @@ def add_parser(commands, common):
 
 
 def run(args):
-    from vargfacenet.deploy.export import FAR, export_onnx
-    from vargfacenet.deploy.measure import milliseconds
+    from vargfacenet.deploy.export import check_request
     from vargfacenet.deploy.samples import LEAST, sample_pictures
     from vargfacenet.eval import read_sets
 
@@ -48,9 +50,20 @@ def run(args):
     check_range("--calibration-pictures", args.calibration_pictures, LEAST, 10000)
     sets = read_sets(args.verify) if args.verify else {}
     faces = sample_pictures(args.calibrate, args.calibration_pictures) if args.calibrate else None
-    options = {"target": args.target, "precision": args.precision, "calibration": faces}
-    with progress(total=2 * sum(len(pairs.pictures) for pairs in sets.values()), unit="picture") as bar:
-        done = export_onnx(args.prefix, args.epoch, args.out, **options, sets=sets, progress=bar.update)
+    for precision in args.precision:
+        check_request(args.target, precision, faces)
+    options = {"target": args.target, "calibration": faces, "sets": sets}
+    return _run_one(args, options) if len(args.precision) == 1 else _run_several(args, options)
+
+
+def _run_one(args, options):
+    from vargfacenet.deploy.export import FAR, export_onnx
+    from vargfacenet.deploy.measure import milliseconds
+
+    with _progress(options["sets"], 2) as bar:
+        done = export_onnx(
+            args.prefix, args.epoch, args.out, precision=args.precision[0], **options, progress=bar.update
+        )
     print(f"{args.out}: {done.bytes / 1e6:.2f} MB")
     print(f"against MXNet: relative error {done.error:.1e}, mean cosine {done.cosine:.5f}")
     if done.kept:
@@ -67,3 +80,40 @@ def run(args):
     if done.threshold is not None:
         print(f"one person from a cosine of {done.threshold:.4f} on, at a false accept rate of {FAR:g}")
     return 0
+
+
+def _run_several(args, options):
+    """A file for each precision, and one table of them: size, distance from MXNet, speed by runtime, accuracy by set."""
+    import pathlib
+
+    from vargfacenet.checkpoint import checkpoint_files
+    from vargfacenet.deploy.export import export_onnx
+    from vargfacenet.deploy.measure import milliseconds
+
+    sets, known, rows, scores = options["sets"], {}, [], []
+    with _progress(sets, 1 + len(args.precision)) as bar:
+        for precision in args.precision:
+            path = pathlib.Path(args.out) / f"{precision}.onnx"
+            done = export_onnx(
+                args.prefix, args.epoch, path, precision=precision, **options, mxnet_scores=known, progress=bar.update
+            )
+            if not rows:
+                known = {name: both["mxnet"] for name, both in done.scores.items()}
+                size = sum(file.stat().st_size for file in checkpoint_files(args.prefix, args.epoch))
+                rows.append(["checkpoint", f"{size / 1e6:.2f}", "", "", ""])
+                scores += [["checkpoint", name, "mxnet", *verification_cells(score)] for name, score in known.items()]
+            times = [f"{name} {one:.2f}, {many:.2f}" for name, (one, many) in milliseconds(path).items()]
+            rows.append(
+                [path.name, f"{done.bytes / 1e6:.2f}", f"{done.error:.1e}", f"{done.cosine:.5f}", "; ".join(times)]
+            )
+            for name, both in done.scores.items():
+                runtime = list(both)[-1]
+                scores.append([path.name, name, runtime, *verification_cells(both[runtime])])
+    print_table(["file", "MB", "relative error", "cosine", "ms for one, each of 32"], rows)
+    if scores:
+        print_table(["file", "set", "run by", "accuracy", "TAR@FAR=1e-3"], scores)
+    return 0
+
+
+def _progress(sets, times):
+    return progress(total=times * sum(len(pairs.pictures) for pairs in sets.values()), unit="picture")

@@ -1,6 +1,6 @@
 """``vargfacenet gallery``: faces of known people in a folder, and who of them a picture shows."""
 
-from vargfacenet.commands.models import add_model_options, model_of, picture_files
+from vargfacenet.commands.models import add_model_options, face_options, model_of, picture_files
 from vargfacenet.commands.output import print_table
 from vargfacenet.options import check_range
 
@@ -32,10 +32,10 @@ def run_add(args):
     from vargfacenet.deploy.gallery import digest
     from vargfacenet.pictures import read_picture
 
-    files = picture_files(args.images)
+    files, options = picture_files(args.images), face_options(args)
     gallery, model = Gallery(args.folder), model_of(args)
     pictures = [read_picture(path) for path in files]
-    faces = [face_of(picture, str(path), crop=args.crop) for picture, path in zip(pictures, files)]
+    faces = [face_of(picture, str(path), **options) for picture, path in zip(pictures, files)]
     names = [args.name or path.resolve().parent.name for path in files]
     added = gallery.add(model, faces, names, [digest(picture) for picture in pictures])
     there = f", {len(files) - added} were there already" if added < len(files) else ""
@@ -48,8 +48,9 @@ def run_search(args):
     from vargfacenet.pictures import read_picture
 
     check_range("--top", args.top, 1, 1000)
+    options = face_options(args)
     gallery, model = Gallery(args.folder), model_of(args)
-    face = face_of(read_picture(args.image), args.image, crop=args.crop)
+    face = face_of(read_picture(args.image), args.image, **options)
     hits = gallery.search(model, face, top=args.top)
     if model.threshold is None:
         print_table(["name", "cosine"], [[hit.name, f"{hit.cosine:.4f}"] for hit in hits])

@@ -3,7 +3,7 @@
 import json
 
 from vargfacenet.commands.embedding import add_device_options, checked_device
-from vargfacenet.commands.models import add_cache_options, add_model_options, cache_of, open_named
+from vargfacenet.commands.models import add_cache_options, add_model_options, cache_of, face_options, open_named
 from vargfacenet.commands.output import markdown_table, print_table, progress, rate_cell
 from vargfacenet.options import check_range
 
@@ -62,9 +62,10 @@ def run(args):
     for fpir in args.fpir:
         check_range("--fpir", fpir, 1e-9, 1 - 1e-9)
     folders = {name: dict(pictures_by_person(getattr(args, name))) for name in ("gallery", "probes")}
+    options = face_options(args)
     model = open_named(args, args.model, device=checked_device(args), batch_size=args.batch_size)
     with cache_of(args) as cache:
-        embedded = {name: _embedded(cache, model, people, name, args.crop) for name, people in folders.items()}
+        embedded = {name: _embedded(cache, model, people, name, options) for name, people in folders.items()}
     known = gallery_entries(*embedded["gallery"], by=args.gallery_by)
     searched, whose = embedded["probes"]
     with progress(total=len(searched), unit="probe", desc="searching") as bar:
@@ -90,7 +91,7 @@ def run(args):
     return 0
 
 
-def _embedded(cache, model, people, name, crop):
+def _embedded(cache, model, people, name, options):
     """Embeddings of the pictures of people (dict of name to paths), picture and mirror added, and whose they are."""
     from vargfacenet.deploy import face_of
     from vargfacenet.eval.cache import file_fingerprint
@@ -100,9 +101,9 @@ def _embedded(cache, model, people, name, crop):
     whose = [person for person, files in people.items() for _ in files]
 
     def read(place):
-        return face_of(read_picture(paths[place]), str(paths[place]), crop=crop)
+        return face_of(read_picture(paths[place]), str(paths[place]), **options)
 
     with progress(total=len(paths), unit="picture", desc=name) as bar:
-        pictures = f"{file_fingerprint(paths)} {'cropped' if crop else 'aligned'}"
+        pictures = f"{file_fingerprint(paths)} crop {options['crop']} align {options['detector'] is not None}"
         plain, mirrored = cache.embed(model.embedder, model.mark, pictures, len(paths), read, progress=bar.update)
         return plain + mirrored, whose

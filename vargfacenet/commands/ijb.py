@@ -18,7 +18,7 @@ def add_parser(commands, common):
         "loose_crop/*.jpg): pictures are aligned by their five points and embedded, embeddings pooled over media and "
         "templates. Prints TAR at FAR (1:1), and rank-k and TPIR at FPIR (1:N).",
     )
-    add_model_options(parser, crop=False)
+    add_model_options(parser, pictures=False)
     parser.add_argument("folder", metavar="FOLDER", help="with meta and loose_crop in it")
     add_device_options(parser)
     parser.add_argument("--set", default="auto", metavar="SET", help="ijbb or ijbc (default: the one that is there)")

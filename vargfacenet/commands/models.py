@@ -7,15 +7,23 @@ import tempfile
 from vargfacenet.options import check_range
 
 
-def add_model_options(parser, *, crop=True):
-    """Adds ``MODEL --epoch --runtime``, and ``--crop``."""
-    parser.add_argument("model", metavar="MODEL", help="an ONNX file, or PREFIX as in PREFIX-symbol.json")
+def add_model_options(parser, *, pictures=True):
+    """Adds ``MODEL --epoch --runtime``, and ``--align`` and ``--crop`` for `pictures`."""
+    parser.add_argument(
+        "model", metavar="MODEL", help="an ONNX file, or PREFIX or PREFIX,EPOCH as in PREFIX-symbol.json"
+    )
     parser.add_argument("--epoch", type=int, default=0, metavar="N", help="of a checkpoint (default 0)")
     parser.add_argument(
         "--runtime", default="onnxruntime", help="what runs an ONNX file: onnxruntime (default) or openvino"
     )
-    if crop:
-        parser.add_argument(
+    if pictures:
+        others = parser.add_mutually_exclusive_group()
+        others.add_argument(
+            "--align",
+            action="store_true",
+            help="find the face in pictures that are not 112x112, and align it, instead of refusing them",
+        )
+        others.add_argument(
             "--crop",
             action="store_true",
             help="take the middle square of pictures that are not 112x112, scaled, instead of refusing them; without "
@@ -23,12 +31,25 @@ def add_model_options(parser, *, crop=True):
         )
 
 
+def face_options(args):
+    """The options of `vargfacenet.deploy.face_of` that these name (dict); SetupError where a detector is missing."""
+    return {"crop": args.crop, "detector": face_detector() if args.align else None}
+
+
+def face_detector():
+    """What finds faces in photographs; SetupError where its package is missing."""
+    from vargfacenet.data.detector import FaceDetector
+
+    return FaceDetector()
+
+
 def model_of(args, **options):
     """The FaceModel that these options name."""
     from vargfacenet.deploy import load_model
 
     check_range("--epoch", args.epoch, 0, 9999)
-    return load_model(args.model, epoch=args.epoch, runtime=args.runtime, **options)
+    model, epoch = split_name(args.model, args.epoch)
+    return load_model(model, epoch=epoch, runtime=args.runtime, **options)
 
 
 def split_name(text, epoch):
