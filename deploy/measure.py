@@ -38,7 +38,7 @@ def _seconds(embedder, pictures):
     """Seconds a call, of as many calls as fill `LEAST_SECONDS`, after one that does not count."""
     embedder.embed_batch(pictures)
     begin, calls = time.perf_counter(), 0
-    while time.perf_counter() - begin < LEAST_SECONDS:
+    while not calls or time.perf_counter() - begin < LEAST_SECONDS:
         embedder.embed_batch(pictures)
         calls += 1
     return (time.perf_counter() - begin) / calls
