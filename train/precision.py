@@ -1,11 +1,13 @@
 """Half precision: where it can be had, and the scale that keeps small gradients from vanishing in it."""
 
 import mxnet as mx
+import numpy as np
 
 from vargfacenet.errors import SettingError
 
 _PATIENCE = 2000  # updates without an overflow after which the scale is doubled
 _MOST = 2.0**24
+_AT_ONCE = 200  # arrays that MXNet's operator on many takes; beyond it writes where it must not
 
 
 def check_precision(precision, devices):
@@ -16,6 +18,18 @@ def check_precision(precision, devices):
             f"precision=float16 on {', '.join(cpus)}: MXNet has no float16 convolutions on CPUs; give --devices gpu:0, or "
             "precision=float32"
         )
+
+
+def not_finite(arrays):
+    """Places in a list of NDArrays on one device where one holds NaN or infinity, or numbers whose squares add up to that
+    (list of int). Waits for them."""
+    sums = [
+        mx.nd.multi_sum_sq(
+            *arrays[begin : begin + _AT_ONCE], num_arrays=len(arrays[begin : begin + _AT_ONCE])
+        ).asnumpy()
+        for begin in range(0, len(arrays), _AT_ONCE)
+    ]
+    return np.flatnonzero(~np.isfinite(np.concatenate(sums))).tolist() if sums else []
 
 
 class LossScale:
@@ -44,8 +58,7 @@ class LossScale:
         total : callable
             Sums a number over all workers, so that all admit the same; the number itself by default.
         """
-        finite = [mx.nd.multi_all_finite(*arrays, num_arrays=len(arrays)).asscalar() for arrays in gradients if arrays]
-        finite = total(float(not all(finite))) == 0
+        finite = total(float(any(not_finite(arrays) for arrays in gradients))) == 0
         self._clean = self._clean + 1 if finite else 0
         if not finite:
             self.value /= 2

@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import os
 import pathlib
+import re
 
 from vargfacenet.errors import DataError
 
@@ -40,6 +41,14 @@ def atomic_path(path):
                 path.parent.rmdir()  # which goes only where nothing came to be in it
 
 
+def remove_leftovers(folder):
+    """Removes what `atomic_path` left half written in a folder when its process was killed; nobody else may write there."""
+    for path in pathlib.Path(folder).glob(".*.tmp"):
+        if re.fullmatch(r"\..+\.\d+\.tmp", path.name):
+            with contextlib.suppress(OSError):
+                path.unlink()
+
+
 def write_text(path, text):
     """Writes `text` (str) to `path`, whole or not at all."""
     with atomic_path(path) as temporary:
@@ -52,6 +61,18 @@ def read_bytes(path):
         return pathlib.Path(path).read_bytes()
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror or error}") from error
+
+
+def digest(path):
+    """BLAKE2b of all bytes of a file (str, 64 hexadecimal digits); DataError where it cannot be read."""
+    found = hashlib.blake2b(digest_size=32)
+    try:
+        with open(path, "rb") as file:
+            for block in iter(lambda: file.read(1 << 20), b""):
+                found.update(block)
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror or error}") from error
+    return found.hexdigest()
 
 
 def fingerprint(paths):
