@@ -56,7 +56,8 @@ def fit(trainer, feed, first_update, last_update, *, callbacks, reseed, stopping
                 reseed(update - 1)
                 raise _explained(fault, trainer, batch, update) from None
             means = {name: float(values.asnumpy().mean()) for name, values in outputs.items()}
-            ends = means.pop("wish", cluster.wish) > 0 or update == last_update
+            # Several workers stop where all know that one wishes it; one alone looks once more.
+            ends = means.pop("wish", stopping.signal or 0) > 0 or update == last_update
             cluster.report(f"update {update}", waiting=True)
             waits = ends or any(callback.needs_parameters(update) for callback in callbacks)
             if waits:

@@ -14,7 +14,7 @@ UPDATES = 20  # for which both must last
 PAIRS = 500  # of one identity each, on which labels are judged
 DEVIATIONS = 4.0  # standard deviations from chance that count as something learned
 STUCK = 0.98  # share of the loss of a network that knows nothing
-VISITS = 10  # pictures an identity on which accuracy is judged, and at least an epoch
+VISITS, LEAST = 10, 100  # pictures an identity, and updates, on which the loss is judged, and at least an epoch
 
 Ignorance = collections.namedtuple("Ignorance", "identities loss")
 Ignorance.__doc__ = (
@@ -48,9 +48,9 @@ class Watch:
       mean square of the embeddings' numbers below 0.01.
     - *Labels look shuffled*: of 500 pairs of pictures of one identity, met in batches, the cosines are no larger than those
       of all pairs by more than 4 standard deviations of chance. True labels show in an untrained network already.
-    - *Loss is stuck*: after the warm-up, over an epoch or ten pictures an identity, whichever is more, the identity loss is
-      no lower than 0.98 times that of a network that knows nothing, and the right identity nearest no more often than chance
-      allows (4 standard deviations).
+    - *Loss is stuck*: after the warm-up, over 100 updates, an epoch, or ten pictures an identity, whichever is most, the
+      identity loss is no lower than 0.98 times that of a network that knows nothing, and the right identity nearest no more
+      often than chance allows (4 standard deviations).
 
     Parameters
     ----------
@@ -69,7 +69,8 @@ class Watch:
         self._batch_size = batch_size
         self._cosines, self._sizes = (collections.deque(maxlen=UPDATES) for _ in range(2))
         self._excess, self._variance, self._pairs = 0.0, 0.0, 0
-        self._window = math.ceil(max(pictures, VISITS * ignorance.identities) / batch_size) if ignorance else 0
+        needed = max(pictures, VISITS * ignorance.identities) / batch_size if ignorance else 0
+        self._window = max(LEAST, math.ceil(needed))
         self._losses, self._hits = [], 0.0
         self._warned = set()
 
@@ -84,7 +85,7 @@ class Watch:
             cosines = directions @ directions.T  # (N, N)
             others = cosines[~np.eye(len(cosines), dtype=bool)]
             self._check_collapse(update, float(others.mean()), float(sizes.mean() / math.sqrt(embedding.shape[1])))
-            if self._trainer.labels:
+            if self._trainer.labels and not self._warned & {"cosines", "sizes"}:
                 labels = self._trainer.labels[0].asnumpy()
                 self._check_labels(update, cosines, float(others.mean()), float(others.var()), labels)
         if self._ignorance and update > self._warmup:
@@ -138,8 +139,8 @@ class Watch:
         if mean > STUCK * least and self._hits <= likely:
             self._warn(
                 "loss",
-                f"update {update}: the loss is stuck: {mean:.3f} over {len(self._losses)} updates, where a network that "
-                f"knows nothing comes to {least:.3f} (ln({count:.0f}) = {math.log(count):.3f}, and the margin), and the "
+                f"update {update}: the loss is stuck: {mean:.3f} over {len(self._losses)} updates, where one that knows "
+                f"nothing comes to at least {least:.3f} (ln({count:.0f}) = {math.log(count):.3f}, and the margin), and the "
                 f"right identity is nearest for {self._hits / seen:.3%} of {seen} pictures, by chance for {chance:.3%}; look "
                 "at labels and learning rate",
             )
