@@ -6,7 +6,7 @@ import pathlib
 
 import numpy as np
 
-from vargfacenet.checkpoint import save_checkpoint
+from vargfacenet.checkpoint import fitting_parameters, save_checkpoint
 from vargfacenet.errors import CheckpointError, DataError
 from vargfacenet.files import remove_leftovers, write_text
 from vargfacenet.train.callbacks import VERIFICATION, best_update
@@ -88,11 +88,17 @@ def restore(out, embedding):
     -------
     dict, dict of str to NDArray
         What that state says, and its arrays.
+
+    Raises
+    ------
+    CheckpointError
+        Where no state is sound, or the arrays are not those of the graph.
     """
     out, states = pathlib.Path(out), States(out)
     remove_leftovers(out)
     saved = states.newest(told=True)
     arrays = states.arrays(saved["update"])
+    fitting_parameters(embedding, *_parts(arrays), f"the state in {out}")
     _leave(out / "latest", embedding, arrays)
     scores = {int(update): values for update, values in saved["verifications"].items()}
     saved["verifications"] = scores
@@ -110,9 +116,9 @@ def restore(out, embedding):
 
 
 def _leave(prefix, embedding, arrays):
-    parts = {"arg": {}, "aux": {}}
-    for key, value in arrays.items():
-        part, _, name = key.partition(":")
-        if part in parts:
-            parts[part][name] = value
-    save_checkpoint(prefix, 0, embedding, parts["arg"], parts["aux"])
+    save_checkpoint(prefix, 0, embedding, *_parts(arrays))
+
+
+def _parts(arrays):
+    """Parameters and running statistics of a state (two dicts of name to NDArray)."""
+    return tuple({key[4:]: value for key, value in arrays.items() if key.startswith(kind)} for kind in ("arg:", "aux:"))

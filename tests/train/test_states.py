@@ -12,11 +12,14 @@ import mxnet as mx
 import numpy as np
 import pytest
 
+from tests.conftest import picture
 from tests.train.tiny import parameters, stopped_after, tiny
 from vargfacenet.arrays import write_arrays
 from vargfacenet.checkpoint import checkpoint_files, load_checkpoint, save_checkpoint
+from vargfacenet.data.writer import write_records
 from vargfacenet.errors import CheckpointError, DataError, SettingError
 from vargfacenet.files import remove_leftovers
+from vargfacenet.pictures import encode_jpeg
 from vargfacenet.symbols import get_symbol
 from vargfacenet.train.run import train
 from vargfacenet.train.states import States
@@ -240,17 +243,24 @@ def test_a_changed_recipe_is_named_and_may_be_forced(face_folder, tmp_path, capl
     assert States(tmp_path).newest()["settings"]["lr"] == 0.01
 
 
-def test_force_ends_where_arrays_do_not_fit(face_folder, tmp_path):
+def test_force_ends_where_arrays_do_not_fit(face_folder, tmp_path, teacher):
     with stopped_after(4):
         run(face_folder, tmp_path)
     before = names(tmp_path)
     given = {"data": face_folder, "out": tmp_path, "resume": True, "force": True}
     with pytest.raises(
-        CheckpointError, match=r"is of another network.*fc7_weight has shape \(4, 16\) in it, expected \(4, 8\)"
+        CheckpointError, match=r"the state in .*: pre_fc1_weight has shape \(16, 512\), its graph expects"
     ):
         train(tiny(embedding_size=8), **given)
-    with pytest.raises(CheckpointError, match=r"the network has, the state lacks vargface_stage_2_unit_2"):
+    with pytest.raises(CheckpointError, match=r"the state in .* lacks .* vargface_stage_2_unit_2"):
         train(tiny(units=(2, 1, 1)), **given)
+    write_records(tmp_path / "others", ((n, encode_jpeg(picture(n, 0))) for n in range(3)))
+    with pytest.raises(
+        CheckpointError, match=r"another network.*: fc7_weight has shape \(4, 16\) in it, expected \(3, 16"
+    ):
+        train(tiny(), **{**given, "data": tmp_path / "others"})
+    with pytest.raises(CheckpointError, match=r"the network lacks fc7_weight"):
+        train(tiny("demo_student", generations=1, loss="none"), **given, teacher=teacher)
     assert names(tmp_path) == before
 
 
@@ -298,7 +308,7 @@ def mounted():
 def test_a_full_disk_ends_the_run_with_one_line_and_its_states(face_folder, tmp_path, monkeypatch, mounted):
     disk = tmp_path / "disk"
     disk.mkdir()
-    mounted(disk, "-t", "tmpfs", "-o", "size=16m", "tmpfs")
+    mounted(disk, "-t", "tmpfs", "-o", "size=64m", "tmpfs")
 
     def fill():
         with pytest.raises(OSError, match="No space left"), open(disk / "filler", "wb", buffering=0) as file:
@@ -369,7 +379,7 @@ def test_a_set_that_is_removed_mid_run_is_read_to_the_end_and_missed_at_the_next
         with stopped_after(5):
             run(data, out)
     assert States(out).newest()["update"] == 4
-    with pytest.raises(DataError, match=r"cannot read .*train.rec: No such file or directory"):
+    with pytest.raises(DataError, match=r"no record file .*train.rec: give a folder with"):
         run(data, out, resume=True)
 
 
