@@ -21,6 +21,7 @@ from vargfacenet.train.cluster import ALONE, join
 from vargfacenet.train.generation import read_log
 from vargfacenet.train.run import train
 from vargfacenet.train.state import is_started
+from vargfacenet.train.states import States
 from vargfacenet.train.trainer import check_devices
 
 BOTH = [mx.cpu(0), mx.cpu(1)]
@@ -183,4 +184,25 @@ def test_a_killed_worker_stops_the_others_and_one_process_goes_on_where_they_wer
     resumed = train(config, data=face_folder, out=out, devices=BOTH, resume=True)
     assert 0 < resumed.updates < 30
     train(config, data=face_folder, out=tmp_path / "devices", devices=BOTH)
+    assert_alike(out, tmp_path / "devices")
+
+
+def test_a_group_that_is_asked_to_stop_saves_and_one_process_goes_on(face_folder, tmp_path):
+    out = tmp_path / "workers"
+    group = launched(face_folder, out, free_ports(), **LONG)
+    limit = time.monotonic() + 60
+    while not is_started(out):
+        assert time.monotonic() < limit
+        assert group.poll() is None, group.communicate()[0]
+        time.sleep(0.01)
+    group.send_signal(signal.SIGINT)
+    printed, _ = group.communicate(timeout=60)
+    assert group.returncode == 130, printed
+    assert printed.splitlines()[-1] == "vargfacenet launch: stopped by SIGINT; --resume goes on"
+    stop = next(line for line in printed.splitlines() if "stopped by SIGTERM after update" in line)
+    done = int(stop.partition("after update ")[2].split()[0])
+    assert States(out).newest()["update"] == done
+    resumed = train(tiny(**LONG), data=face_folder, out=out, devices=BOTH, resume=True)
+    assert resumed.updates == 30 - done
+    train(tiny(**LONG), data=face_folder, out=tmp_path / "devices", devices=BOTH)
     assert_alike(out, tmp_path / "devices")

@@ -86,6 +86,7 @@ def test_what_ignorance_comes_to():
     assert half.identities == 25
 
 
+@pytest.mark.slow
 def test_a_run_with_shuffled_labels_says_so_and_the_same_run_with_true_ones_does_not(tmp_path, caplog):
     random = np.random.RandomState(0)
     labels = np.repeat(np.arange(40), 5)
