@@ -23,11 +23,11 @@ CONFIG = {  # with dropout in it, saved often, and verified
     "units": (1, 1, 1, 1),
     "multiplier": 0.125,
     "max_updates": 120,
-    "save_every": 3,
+    "save_every": 5,
     "verify_every": 12,
-    "log_every": 6,
+    "log_every": 1,
 }
-FLUSH = 0.005  # seconds that a flush to disk takes at least, so that saves are hit as they would be on a slow disk
+FLUSH = 0.002  # seconds that a flush to disk takes at least, so that saves are hit as they would be on a slow disk
 STEPS = ("preparing", "updates", "write of a file", "between files of a save")
 
 
@@ -69,26 +69,25 @@ def crash(out, data, bins, kills, *, seed=0, settings=None):
         if done >= kills:
             assert process.wait(timeout=600) == 0, process.stdout.read()
             continue
-        # A tenth of them while it prepares, half of the rest when a file is seen being written.
+        # A tenth of them anywhere from the start, a third when a file is seen being written, the rest during updates.
         aim = generator.random()
         if aim < 0.1:
             time.sleep(generator.uniform(0.0, 4.0))
         else:
             began = _wait_for_updates(process)
-            until = time.monotonic() + generator.uniform(0.0, 1.5)
+            until = time.monotonic() + generator.uniform(0.0, 1.0)
             while began and time.monotonic() < until:
                 time.sleep(0.001)
-            while began and aim < 0.55 and process.poll() is None and not _writing(runs[-1]):
+            while began and aim < 0.45 and process.poll() is None and not _writing(runs[-1], process.pid):
                 time.sleep(0.0005)
             time.sleep(generator.uniform(0.0, 0.02))
         if process.poll() is not None:  # it came to its end before
             assert process.returncode == 0, process.stdout.read()
             continue
         process.kill()
-        output = process.stdout.read()
         process.wait()
         done += 1
-        counts[_place(runs[-1], output)] += 1
+        counts[_place(runs[-1], process.pid)] += 1
         lost = max(lost, check(runs[-1]))
         sys.stderr.write(f"kill {done}: {dict(counts)}\n")
     return {"kills": done, "runs": len(runs), "killed in": dict(counts), "lost updates": lost}
@@ -118,16 +117,16 @@ def _start(out, data, bins, settings):
 
 
 def _wait_for_updates(process):
-    """Waits until a training begins; false where it ended before."""
-    return any("settings in" in line for line in iter(process.stdout.readline, ""))
+    """Waits until a training has made an update; false where it ended before."""
+    return any(": update " in line or ":update " in line for line in iter(process.stdout.readline, ""))
 
 
-def _writing(out):
-    return any(out.glob(".*.tmp")) or any(out.glob("states/.*.tmp"))
+def _writing(out, pid):
+    return any(out.glob(f".*.{pid}.tmp")) or any(out.glob(f"states/.*.{pid}.tmp"))
 
 
-def _place(out, output):
-    if _writing(out):
+def _place(out, pid):
+    if _writing(out, pid):
         return STEPS[2]
     halves = {path.stem for path in out.glob("states/*.params")} - {path.stem for path in out.glob("states/*.json")}
     newest = max(out.glob("states/*.json"), default=None)
