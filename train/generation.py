@@ -173,7 +173,8 @@ def train_generation(
     if done < total:
         number = (stopping and stopping.signal) or signal.SIGTERM  # another worker's, whose number is not told
         raise Stopped(
-            f"stopped by {signal.Signals(number).name} after update {done} of {total}, saved in {out}", number
+            f"stopped by {signal.Signals(number).name} after update {done} of {total}, saved in {out}; --resume goes on",
+            number,
         )
     return finished_generation(out)
 

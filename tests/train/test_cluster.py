@@ -198,7 +198,7 @@ def test_a_group_that_is_asked_to_stop_saves_and_one_process_goes_on(face_folder
     group.send_signal(signal.SIGINT)
     printed, _ = group.communicate(timeout=60)
     assert group.returncode == 130, printed
-    assert printed.splitlines()[-1] == "vargfacenet launch: stopped by SIGINT; --resume goes on"
+    assert printed.splitlines()[-1] == "vargfacenet launch: stopped by SIGINT"
     stop = next(line for line in printed.splitlines() if "stopped by SIGTERM after update" in line)
     done = int(stop.partition("after update ")[2].split()[0])
     assert States(out).newest()["update"] == done

@@ -43,7 +43,7 @@ def main(arguments=None):
     try:
         return args.run(args)
     except Stopped as stop:
-        print(f"vargfacenet {args.command}: {stop}; --resume goes on", file=sys.stderr)
+        print(f"vargfacenet {args.command}: {stop}", file=sys.stderr)
         return stop.status
     except VarGFaceNetError as error:
         return _refuse(args, error, str(error))
