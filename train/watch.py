@@ -46,8 +46,9 @@ class Watch:
 
     - *Embeddings collapse*: over 20 updates in a row, the mean cosine of two pictures of a batch is above 0.95, or the root
       mean square of the embeddings' numbers below 0.01.
-    - *Labels look shuffled*: of 500 pairs of pictures of one identity, met in batches, the cosines are no larger than those
-      of all pairs by more than 4 standard deviations of chance. True labels show in an untrained network already.
+    - *Labels look shuffled*, where they are learned: of 500 pairs of pictures of one identity, met in batches, the cosines
+      are no larger than those of all pairs by more than 4 standard deviations of chance. True labels show in an untrained
+      network already.
     - *Loss is stuck*: after the warm-up, over 100 updates, an epoch, or ten pictures an identity, whichever is most, the
       identity loss is no lower than 0.98 times that of a network that knows nothing, and the right identity nearest no more
       often than chance allows (4 standard deviations).
@@ -85,7 +86,7 @@ class Watch:
             cosines = directions @ directions.T  # (N, N)
             others = cosines[~np.eye(len(cosines), dtype=bool)]
             self._check_collapse(update, float(others.mean()), float(sizes.mean() / math.sqrt(embedding.shape[1])))
-            if self._trainer.labels and not self._warned & {"cosines", "sizes"}:
+            if self._ignorance and self._trainer.labels and not self._warned & {"cosines", "sizes"}:
                 labels = self._trainer.labels[0].asnumpy()
                 self._check_labels(update, cosines, float(others.mean()), float(others.var()), labels)
         if self._ignorance and update > self._warmup:
