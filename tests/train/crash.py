@@ -80,7 +80,7 @@ def crash(out, data, bins, kills, *, seed=0, settings=None):
                 time.sleep(0.001)
             while began and aim < 0.45 and process.poll() is None and not _writing(runs[-1], process.pid):
                 time.sleep(0.0005)
-            time.sleep(generator.uniform(0.0, 0.02))
+            time.sleep(generator.uniform(0.0, 4 * FLUSH))
         if process.poll() is not None:  # it came to its end before
             assert process.returncode == 0, process.stdout.read()
             continue
