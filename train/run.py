@@ -14,7 +14,7 @@ from vargfacenet.checkpoint import load_checkpoint, save_checkpoint
 from vargfacenet.data import JoinedSets
 from vargfacenet.errors import DataError, SettingError
 from vargfacenet.eval import read_sets
-from vargfacenet.files import fingerprint
+from vargfacenet.files import alone_in, fingerprint
 from vargfacenet.train.cache import open_embeddings
 from vargfacenet.train.callbacks import mean_accuracy
 from vargfacenet.train.cluster import ALONE
@@ -100,13 +100,15 @@ def train(
     check_precision(config.precision, devices)
     bins = bins if cluster.is_first else ()
     pairs = read_sets(bins)
-    with contextlib.closing(open_sets(data)) as records:
+    with contextlib.ExitStack() as held:
+        records = held.enter_context(contextlib.closing(open_sets(data)))
         prints = {pathlib.Path(path).stem: fingerprint([path]) for path in bins}
         cluster.check_same({**dataclasses.asdict(config), **data_facts(records, teacher=teacher), "resume": resume})
         facts = data_facts(records, prints, teacher)
         folders = generation_folders(out, config)
         if cluster.is_first:
             check_folder(out, config, resume=resume, facts=facts, force=force)
+            held.enter_context(alone_in(out))
         if teacher:
             facts["learned from"] = f"{teacher}, {f'embeddings in {cache}' if cache else 'online'}"
         guide = _guide(config, teacher, records, cache, devices, cluster)

@@ -1,6 +1,7 @@
 """Files that are whole or absent."""
 
 import contextlib
+import fcntl
 import hashlib
 import os
 import pathlib
@@ -47,6 +48,29 @@ def remove_leftovers(folder):
         if re.fullmatch(r"\..+\.\d+\.tmp", path.name):
             with contextlib.suppress(OSError):
                 path.unlink()
+
+
+@contextlib.contextmanager
+def alone_in(folder):
+    """Keeps a folder, made where it is missing, from others of this machine that ask for the same, until the end.
+
+    Raises
+    ------
+    DataError
+        Where another process has it, or it cannot be written.
+    """
+    folder = pathlib.Path(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = open(folder / ".lock", "w")  # noqa: SIM115 - closed below
+    except OSError as error:
+        raise DataError(f"cannot write {folder}: {error.strerror or error}") from error
+    with file:  # a lock ends with its process, however that ends
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise DataError(f"another process is at work in {folder}: wait for it, or stop it") from error
+        yield
 
 
 def write_text(path, text):

@@ -18,7 +18,7 @@ from vargfacenet.arrays import write_arrays
 from vargfacenet.checkpoint import checkpoint_files, load_checkpoint, save_checkpoint
 from vargfacenet.data.writer import write_records
 from vargfacenet.errors import CheckpointError, DataError, SettingError
-from vargfacenet.files import remove_leftovers
+from vargfacenet.files import alone_in, remove_leftovers
 from vargfacenet.pictures import encode_jpeg
 from vargfacenet.symbols import get_symbol
 from vargfacenet.train.run import train
@@ -226,6 +226,16 @@ def test_checkpoints_are_made_those_of_the_state_that_is_gone_on_from(face_folde
         run(face_folder, tmp_path, resume=True)
     assert (tmp_path / "latest-0000.params").read_bytes() == kept
     load_checkpoint(tmp_path / "latest", 0)
+
+
+def test_two_runs_in_one_folder_are_kept_apart(face_folder, tmp_path):
+    with alone_in(tmp_path), pytest.raises(
+        DataError, match="another process is at work in .*: wait for it, or stop it"
+    ):
+        run(face_folder, tmp_path)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DataError, match="cannot write .*file"):
+        run(face_folder, tmp_path / "file")
 
 
 def test_a_changed_recipe_is_named_and_may_be_forced(face_folder, tmp_path, caplog):
