@@ -11,7 +11,7 @@ from vargfacenet.symbols.heads import margin_change
 
 COLLAPSED, SHORT = 0.95, 0.01  # mean cosine of a batch's pairs; root mean square of an embedding's numbers
 UPDATES = 20  # for which both must last
-PAIRS = 500  # of one identity each, on which labels are judged
+PAIRS, APART = 1000, 3.0  # pairs of one identity on which labels are judged, and the deviations that true ones come to
 DEVIATIONS = 4.0  # standard deviations from chance that count as something learned
 STUCK = 0.98  # share of the loss of a network that knows nothing
 VISITS, LEAST = 10, 100  # pictures an identity, and updates, on which the loss is judged, and at least an epoch
@@ -46,9 +46,9 @@ class Watch:
 
     - *Embeddings collapse*: over 20 updates in a row, the mean cosine of two pictures of a batch is above 0.95, or the root
       mean square of the embeddings' numbers below 0.01.
-    - *Labels look shuffled*, where they are learned: of 500 pairs of pictures of one identity, met in batches, the cosines
-      are no larger than those of all pairs by more than 4 standard deviations of chance. True labels show in an untrained
-      network already.
+    - *Labels look shuffled*, where they are learned: of 1,000 pairs of pictures of one identity, met in batches, the
+      cosines are no larger than those of all pairs by more than 3 standard deviations of chance. True labels show in a
+      network that has not learned anything yet.
     - *Loss is stuck*: after the warm-up, over 100 updates, an epoch, or ten pictures an identity, whichever is most, the
       identity loss is no lower than 0.98 times that of a network that knows nothing, and the right identity nearest no more
       often than chance allows (4 standard deviations).
@@ -119,12 +119,12 @@ class Watch:
         if self._pairs < PAIRS:
             return
         deviations = self._excess / math.sqrt(max(self._variance, 1e-12))
-        if deviations < DEVIATIONS:
+        if deviations < APART:
             self._warn(
                 "labels",
                 f"update {update}: labels look shuffled: in {self._pairs} pairs of pictures of one identity the cosine is "
                 f"larger than in other pairs by {self._excess / self._pairs:.4f}, {deviations:.1f} standard deviations of "
-                f"chance (true labels: above {DEVIATIONS:g}); 'vargfacenet data check' looks at the set",
+                f"chance (true labels: above {APART:g}); 'vargfacenet data check' looks at the set",
             )
         self._excess, self._variance, self._pairs = 0.0, 0.0, 0
 
