@@ -7,7 +7,7 @@ from vargfacenet.errors import SettingError
 
 _PATIENCE = 2000  # updates without an overflow after which the scale is doubled
 _MOST = 2.0**24
-_AT_ONCE = 200  # arrays that MXNet's operator on many takes; beyond it writes where it must not
+_AT_ONCE = 200  # arrays that MXNet's operators on many take; beyond, one writes where it must not
 
 
 def check_precision(precision, devices):
@@ -23,13 +23,17 @@ def check_precision(precision, devices):
 def not_finite(arrays):
     """Places in a list of NDArrays on one device where one holds NaN or infinity, or numbers whose squares add up to that
     (list of int). Waits for them."""
-    sums = [
-        mx.nd.multi_sum_sq(
-            *arrays[begin : begin + _AT_ONCE], num_arrays=len(arrays[begin : begin + _AT_ONCE])
-        ).asnumpy()
-        for begin in range(0, len(arrays), _AT_ONCE)
-    ]
+    sums = [mx.nd.multi_sum_sq(*part, num_arrays=len(part)).asnumpy() for part in _parts(arrays)]
     return np.flatnonzero(~np.isfinite(np.concatenate(sums))).tolist() if sums else []
+
+
+def _all_finite(arrays):
+    # Exact, and on a CPU some twenty times slower.
+    return all(mx.nd.multi_all_finite(*part, num_arrays=len(part)).asscalar() for part in _parts(arrays))
+
+
+def _parts(arrays):
+    return [arrays[begin : begin + _AT_ONCE] for begin in range(0, len(arrays), _AT_ONCE)]
 
 
 class LossScale:
@@ -58,7 +62,7 @@ class LossScale:
         total : callable
             Sums a number over all workers, so that all admit the same; the number itself by default.
         """
-        finite = total(float(any(not_finite(arrays) for arrays in gradients))) == 0
+        finite = total(float(not all(_all_finite(arrays) for arrays in gradients))) == 0
         self._clean = self._clean + 1 if finite else 0
         if not finite:
             self.value /= 2
