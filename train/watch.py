@@ -46,9 +46,9 @@ class Watch:
 
     - *Embeddings collapse*: over 20 updates in a row, the mean cosine of two pictures of a batch is above 0.95, or the root
       mean square of the embeddings' numbers below 0.01.
-    - *Labels look shuffled*, where they are learned: of 1,000 pairs of pictures of one identity, met in batches, the
-      cosines are no larger than those of all pairs by more than 3 standard deviations of chance. True labels show in a
-      network that has not learned anything yet.
+    - *Labels look shuffled*, where they are learned: after the warm-up, of 1,000 pairs of pictures of one identity, met in
+      batches, the cosines are no larger than those of all pairs by more than 3 standard deviations of chance. True labels
+      show in a network that has learned next to nothing.
     - *Loss is stuck*: after the warm-up, over 100 updates, an epoch, or ten pictures an identity, whichever is most, the
       identity loss is no lower than 0.98 times that of a network that knows nothing, and the right identity nearest no more
       often than chance allows (4 standard deviations).
@@ -62,7 +62,7 @@ class Watch:
     ignorance : Ignorance or None
         What a network that knows nothing comes to; None without an identity loss.
     warmup_updates : int
-        Updates before the loss is judged.
+        Updates before labels and loss are judged.
     """
 
     def __init__(self, trainer, pictures, batch_size, ignorance, *, warmup_updates=0):
@@ -86,11 +86,15 @@ class Watch:
             cosines = directions @ directions.T  # (N, N)
             others = cosines[~np.eye(len(cosines), dtype=bool)]
             self._check_collapse(update, float(others.mean()), float(sizes.mean() / math.sqrt(embedding.shape[1])))
-            if self._ignorance and self._trainer.labels and not self._warned & {"cosines", "sizes"}:
+            if self._judges(update) and self._trainer.labels and not self._warned & {"cosines", "sizes"}:
                 labels = self._trainer.labels[0].asnumpy()
                 self._check_labels(update, cosines, float(others.mean()), float(others.var()), labels)
-        if self._ignorance and update > self._warmup:
+        if self._judges(update):
             self._check_loss(update, means.get("identity_loss", means["loss"]), means.get("accuracy", 1.0))
+
+    def _judges(self, update):
+        """Whether what is learned of identities is looked at in an update."""
+        return self._ignorance is not None and update > self._warmup
 
     def _check_collapse(self, update, cosine, size):
         self._cosines.append(cosine)
