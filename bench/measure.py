@@ -119,7 +119,8 @@ def _training(task):
 
     from vargfacenet import IMAGE_SHAPE
     from vargfacenet.train.config import resolve
-    from vargfacenet.train.generation import embedding_size_of, make_trainer
+    from vargfacenet.train.generation import make_trainer
+    from vargfacenet.train.graph import embedding_size_of
 
     config = resolve(task["recipe"], task["settings"])
     embedding, random, count = config.build_symbol(), np.random.RandomState(0), config.batch_size

@@ -6,6 +6,7 @@ import time
 
 from vargfacenet.errors import ClusterError, DataError
 from vargfacenet.files import read_bytes
+from vargfacenet.launch.interrupts import STOPPED, Interrupts
 from vargfacenet.launch.process import ERROR, Process
 
 _TELLING = 3.0  # seconds for members to say why the group stopped, and to end
@@ -66,8 +67,10 @@ def remote_commands(options, hosts, command, *, root=None, ssh="ssh", python=Non
     return lines
 
 
-def run_group(commands, *, environment=None):
+def run_group(commands, *, environment=None, interrupts=None):
     """Runs all members, passes on what they print, and returns when all have ended well.
+
+    They have also when their workers stopped because they were asked to, and saved: status 143.
 
     Parameters
     ----------
@@ -75,6 +78,13 @@ def run_group(commands, *, environment=None):
         The members' command lines.
     environment : dict of str to str, optional
         Variables that they have besides this process's.
+    interrupts : Interrupts, optional
+        Signals to this process: at the first the workers are asked to stop.
+
+    Returns
+    -------
+    int
+        The largest of the members' statuses, 0 or 143.
 
     Raises
     ------
@@ -96,9 +106,9 @@ def run_group(commands, *, environment=None):
                 members.append(Process(label, command, environment=environment, keep=keep, beats=False))
             except OSError as error:
                 raise ClusterError(f"{command[0]} cannot be run: {error.strerror or error}") from error
-        ended = _first_failure(members)
+        ended = _first_failure(members, interrupts or Interrupts())
         if ended is None:
-            return
+            return max(member.status for member in members)
         fate = ended.fate()
         limit = time.monotonic() + _TELLING
         for member in members:
@@ -111,14 +121,19 @@ def run_group(commands, *, environment=None):
             member.end(grace=15.0)
 
 
-def _first_failure(members):
+def _first_failure(members, interrupts):
     """The first member that ends badly; None when all have ended well."""
+    asked = False
     while True:
+        if interrupts.number is not None and not asked:
+            asked = True
+            for member in members:
+                member.tell("stop\n")
         statuses = [member.status for member in members]
         for member, status in zip(members, statuses):
-            if status:
+            if status and status != STOPPED:
                 return member
-        if all(status == 0 for status in statuses):
+        if None not in statuses:
             return None
         time.sleep(0.1)
 

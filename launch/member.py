@@ -3,12 +3,14 @@
 import contextlib
 import os
 import queue
+import signal
 import sys
 import threading
 import time
 
 from vargfacenet.errors import ClusterError
 from vargfacenet.launch.hub import BEAT, Hub
+from vargfacenet.launch.interrupts import STOPPED, Interrupts
 from vargfacenet.launch.process import Process
 from vargfacenet.launch.wire import CLOSED, call, check_free
 
@@ -18,8 +20,10 @@ _LEAVING = 2.0  # seconds for servers to end by themselves
 _SERVE = [sys.executable, "-m", "vargfacenet.launch.serve"]
 
 
-def run_member(command, *, rank, size, root, port, servers=None, timeout=60.0, stall=600.0, tied=None):
+def run_member(command, *, rank, size, root, port, servers=None, timeout=60.0, stall=600.0, tied=None, interrupts=None):
     """Runs a command as one worker of a group, and returns when the workers of the whole group have ended well.
+
+    They have also when they stopped because they were asked to, and saved: status 143.
 
     Worker 0's member has the hub on `port` and the scheduler of the parameter store on the next one; the worker of rank r
     listens on ``port + 2 + 2 r``, and its parameter server, which the first `servers` members start, on ``port + 3 + 2 r``.
@@ -42,7 +46,15 @@ def run_member(command, *, rank, size, root, port, servers=None, timeout=60.0, s
     stall : float
         Seconds after which workers that all wait, and none of whom gets on, count as stuck.
     tied : int, optional
-        An open file at whose end the member stops: the standard input of one that another process started.
+        An open file at whose end the member stops: the standard input of one that another process started. Any line in it
+        asks the worker to stop, as `interrupts` do.
+    interrupts : Interrupts, optional
+        Signals to this process: the first asks the worker to stop, which then asks the others'.
+
+    Returns
+    -------
+    int
+        The worker's status, 0 or 143.
 
     Raises
     ------
@@ -60,7 +72,7 @@ def run_member(command, *, rank, size, root, port, servers=None, timeout=60.0, s
         if tied is not None:
             threading.Thread(target=_watch_end, args=(tied, messages), daemon=True).start()
         link.send({"rank": rank, "of": size})
-        member = _Member(link, messages, rank, root, port, timeout)
+        member = _Member(link, messages, rank, root, port, timeout, interrupts or Interrupts())
         address = member.wait_for("start")
         environment = {
             "DMLC_PS_ROOT_URI": address,
@@ -76,7 +88,7 @@ def run_member(command, *, rank, size, root, port, servers=None, timeout=60.0, s
             member.add(f"the parameter server of worker {rank}", _SERVE, environment, role="server")
         member.add(f"worker {rank}", command, {**environment, RANK: str(rank), SIZE: str(size)}, role="worker")
         member.wait_for("finished")
-        member.let_end()
+        return member.let_end()
 
 
 def _ports(port, rank):
@@ -86,15 +98,16 @@ def _ports(port, rank):
 
 def _watch_end(descriptor, messages):
     with contextlib.suppress(OSError):
-        while os.read(descriptor, 1):
-            pass
+        while os.read(descriptor, 64):
+            messages.put({"wind down": True})
     messages.put({"stop": "whoever started this member is gone"})
 
 
 class _Member:
     """The processes of a member, and its connection to the hub."""
 
-    def __init__(self, link, messages, rank, root, port, timeout):
+    def __init__(self, link, messages, rank, root, port, timeout, interrupts):
+        self._interrupts, self._asked = interrupts, False
         self._link, self._messages, self._timeout = link, messages, timeout
         self._rank, self._port, self._hub = rank, port, f"{root}:{port}"
         self._processes, self._worker = [], None
@@ -138,6 +151,7 @@ class _Member:
                 )
             if message:
                 self._heard = time.monotonic()
+            self._pass_on(message)
             if "stop" in message:
                 raise ClusterError(message["stop"])
             if key in message:
@@ -147,10 +161,12 @@ class _Member:
             self._tell()
 
     def let_end(self):
-        """Waits a little for the servers, which end by themselves when the last worker has left them."""
+        """Waits a little for the servers, which end by themselves when the last worker has left them; the worker's status
+        (int)."""
         limit = time.monotonic() + _LEAVING
         for process in self._processes:
             process.wait(max(0.0, limit - time.monotonic()))
+        return self._worker.status
 
     def end_all(self):
         """Ends what still runs."""
@@ -159,11 +175,18 @@ class _Member:
         for process in self._processes:
             process.end()
 
+    def _pass_on(self, message):
+        """Asks the worker to stop, once, when this member was asked: by SIGTERM, as SIGINT would end it while it prepares."""
+        wanted = "wind down" in message or self._interrupts.number is not None
+        if wanted and not self._asked and self._worker is not None:
+            self._asked = True
+            self._worker.signal(signal.SIGTERM)
+
     def _tell(self):
         """Tells the hub how the processes here are."""
         if self._worker is None:
             self._link.send({})
-        elif self._failure is None and self._worker.status == 0:
+        elif self._failure is None and self._worker.status in (0, STOPPED):
             self._link.send({"done": True})
         elif self._failure is None and self._find_failure() is None:
             self._link.send({"state": self._worker.state or ["starting", False]})
@@ -176,7 +199,7 @@ class _Member:
         """What is wrong with a process here (str); None where nothing is."""
         for process in self._processes:
             silent = time.monotonic() - process.heard
-            if process.status:
+            if process.status and not (process is self._worker and process.status == STOPPED):
                 self._failure = process.fate()
             elif process.status is None and silent > self._timeout:
                 self._failure = f"{process.label} has given no sign of life for {silent:.0f} s"

@@ -85,11 +85,23 @@ class Process:
         why = self.error.partition(ERROR)[2]
         return f"{self.label} {'stopped: ' + why if why else f'ended with status {status}'}"
 
+    def tell(self, text):
+        """Writes to its standard input (str); one that is gone is left to whoever watches its status."""
+        with contextlib.suppress(OSError, ValueError):
+            self._process.stdin.write(text.encode())
+            self._process.stdin.flush()
+
+    def signal(self, number):
+        """Sends it, and what it started, a signal (int)."""
+        if self.status is None:  # for afterwards the number may be another's
+            with contextlib.suppress(OSError):
+                os.killpg(self._process.pid, number)
+
     def ask_to_end(self):
         """Asks it, and what it started, to end."""
         with contextlib.suppress(OSError):
             self._process.stdin.close()
-        self._signal(signal.SIGTERM)
+        self.signal(signal.SIGTERM)
 
     def end(self, grace=GRACE):
         """Ends it: at once where it does not end within `grace` seconds of being asked."""
@@ -97,7 +109,7 @@ class Process:
         try:
             self._process.wait(grace)
         except subprocess.TimeoutExpired:
-            self._signal(signal.SIGKILL)
+            self.signal(signal.SIGKILL)
             self._process.wait()
         for reader in self._readers:
             reader.join(1.0)
@@ -107,11 +119,6 @@ class Process:
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(seconds)
         return self.status is not None
-
-    def _signal(self, number):
-        if self.status is None:  # for afterwards the number may be another's
-            with contextlib.suppress(OSError):
-                os.killpg(self._process.pid, number)
 
     def _pass_on(self, lines, out):
         for line in lines:

@@ -5,7 +5,7 @@ import mxnet as mx
 from vargfacenet.errors import SettingError
 
 
-def objective(*, identity=None, distillation=None, alpha=7.0, scaled=False):
+def objective(*, identity=None, distillation=None, embedding=None, alpha=7.0, scaled=False):
     """``L = L_identity + alpha * L_distillation`` of each sample, and its parts to look at.
 
     Parameters
@@ -14,6 +14,8 @@ def objective(*, identity=None, distillation=None, alpha=7.0, scaled=False):
         What a head of `vargfacenet.symbols.heads` gives.
     distillation : mx.sym.Symbol, optional
         What `vargfacenet.symbols.distillation.distillation` gives.
+    embedding : mx.sym.Symbol, optional
+        (N, embedding_size), to look at.
     alpha : float
         Weight of the distillation loss; 7 by what is known of the paper. Where distillation is alone it scales the step.
     scaled : bool
@@ -24,7 +26,7 @@ def objective(*, identity=None, distillation=None, alpha=7.0, scaled=False):
     mx.sym.Symbol
         A group of outputs, each (N,): ``loss``, with a gradient of 1 for each sample unless scaled; ``accuracy`` with an
         identity loss, 1 or 0; ``distillation_loss`` (without alpha) and ``cosine`` with a distillation loss;
-        ``identity_loss`` with both.
+        ``identity_loss`` with both; and ``embedding`` where it is given, as it is.
 
     Raises
     ------
@@ -42,6 +44,8 @@ def objective(*, identity=None, distillation=None, alpha=7.0, scaled=False):
         parts["distillation_loss"], parts["cosine"] = distillation[0], distillation[1]
     if len(terms) == 2:
         parts["identity_loss"] = identity[0]
+    if embedding is not None:
+        parts["embedding"] = embedding
     loss = _loss(sum(terms[1:], terms[0]), "loss", scaled)
     return mx.sym.Group([loss, *(mx.sym.BlockGrad(part, name=name) for name, part in parts.items())])
 

@@ -8,10 +8,9 @@ import sys
 
 import tqdm
 
-from vargfacenet.checkpoint import save_checkpoint
+from vargfacenet.errors import DataError
 from vargfacenet.eval import Embedder, verify_pairs
 from vargfacenet.files import read_bytes, write_text
-from vargfacenet.train.state import save_state
 
 LOG, VERIFICATION = "log.jsonl", "verification.json"
 
@@ -29,7 +28,8 @@ class Progress:
     def __init__(self, iterator, schedule, out, *, every, total, updates_before=0):
         self._iterator, self._schedule = iterator, schedule
         self._every, self._total, self._updates_before = every, total, updates_before
-        self._file = open(pathlib.Path(out) / LOG, "a", encoding="utf-8")  # noqa: SIM115 - closed in close()
+        self._path = pathlib.Path(out) / LOG
+        self._file = open(self._path, "ab", buffering=0)  # noqa: SIM115 - closed in close()
         self._bar = tqdm.tqdm(total=total, unit="update", file=sys.stderr) if sys.stderr.isatty() else None
         self._restart(0.0)
 
@@ -65,8 +65,10 @@ class Progress:
         }
         if self._iterator.bad:
             line["bad_pictures"] = len(self._iterator.bad)
-        self._file.write(json.dumps(line) + "\n")
-        self._file.flush()
+        try:
+            self._file.write(json.dumps(line).encode() + b"\n")
+        except OSError as error:
+            raise DataError(f"cannot write {self._path}: {error.strerror or error}") from error
         if self._bar is not None:
             return
         log.info(
@@ -85,63 +87,28 @@ class Progress:
         self._begin, self._waited = seconds, self._iterator.waited
 
 
-class Keeper:
-    """Saves the latest checkpoint and the state from which the run can be taken up.
-
-    ``reseed``, called with the update, puts random numbers where they are when that state is loaded.
-    """
-
-    def __init__(self, embedding, trainer, out, *, every, total, reseed):
-        self._embedding, self._trainer, self._reseed = embedding, trainer, reseed
-        self._out, self._every, self._total = pathlib.Path(out), every, total
-
-    def needs_parameters(self, update):
-        return update % self._every == 0
-
-    def after_update(self, update, means, seconds):
-        if self.needs_parameters(update) or update == self._total:
-            save_checkpoint(self._out / "latest", 0, self._embedding, *self._trainer.parameters())
-            save_state(self._out, self._trainer, update)
-            self._reseed(update)
-
-
-class Follower:
-    """What the workers do that write nothing: they stop where worker 0 does, and `reseed` as its Keeper does."""
-
-    def __init__(self, config, *, verified, reseed):
-        self._save, self._verify = config.save_every, config.verify_every if verified else None
-        self._total, self._reseed = config.max_updates, reseed
-
-    def needs_parameters(self, update):
-        return update % self._save == 0 or (self._verify is not None and update % self._verify == 0)
-
-    def after_update(self, update, means, seconds):
-        if update % self._save == 0 or update == self._total:
-            self._reseed(update)
-
-    def close(self):
-        pass
-
-
 class Verifier:
-    """Scores the network on verification sets and keeps the checkpoint with the best mean accuracy.
+    """Scores the network on verification sets.
 
     Scores go to ``verification.json``: update, set, fields of `vargfacenet.eval.Verification`.
+
+    Attributes
+    ----------
+    scores : dict
+        Of update to dict of set name to these fields; those given, where the run has some already.
     """
 
-    def __init__(self, embedding, trainer, pairs, out, device, *, every, total, resume=False):
+    def __init__(self, embedding, trainer, pairs, out, device, *, every, total, scores=None):
         self._embedding, self._trainer, self._pairs = embedding, trainer, pairs
         self._out, self._device = pathlib.Path(out), device
         self._every, self._total = every, total
-        self._scores = read_verifications(out) if resume else {}
+        self.scores = scores or {}
 
     def needs_parameters(self, update):
         return bool(self._pairs) and update % self._every == 0
 
     def begin(self, update, known=None):
-        """Scores the network before its first update, unless its scores are known; a resumed run has them already and
-        drops what it will measure again."""
-        self._scores = {done: scores for done, scores in self._scores.items() if done <= update}
+        """Scores the network before its first update, unless its scores are known; a resumed run has them already."""
         if self._pairs and update == 0:
             if known:
                 self._write({0: known})
@@ -151,8 +118,6 @@ class Verifier:
     def after_update(self, update, means, seconds):
         if self._pairs and (update % self._every == 0 or update == self._total):
             self._verify(update)
-            if best_update(self._scores) == update:
-                save_checkpoint(self._out / "best", 0, self._embedding, *self._trainer.parameters())
 
     def _verify(self, update):
         args, auxs = self._trainer.parameters()
@@ -164,10 +129,10 @@ class Verifier:
             score = verify_pairs(embedder, pairs)
             scores[name] = score.as_dict()
             log.info("update %d  %s: accuracy %.5f +- %.5f", update, name, score.accuracy, score.std)
-        self._write({**self._scores, update: scores})
+        self._write({**self.scores, update: scores})
 
     def _write(self, scores):
-        self._scores = scores
+        self.scores = scores
         write_text(self._out / VERIFICATION, json.dumps(scores, indent=1) + "\n")
 
 

@@ -33,11 +33,17 @@ class Cluster:
         Where they exchange; needed where there are several.
     beats : Beats, optional
         To whom to say what this worker is at.
+
+    Attributes
+    ----------
+    wish : int
+        The signal that asks this worker to stop, 0 for none; `mean` tells the others.
     """
 
     def __init__(self, rank=0, size=1, store=None, beats=None):
         self.rank, self.size, self.store = rank, size, store
         self._beats, self._doing = beats, ("preparing", False)
+        self.wish = 0
 
     @property
     def is_first(self):
@@ -98,9 +104,10 @@ class Cluster:
 
     def mean(self, outputs):
         """Means over all workers of what a graph gives (dict of name to NDArray), not waited for: dict of name to NDArray
-        (1,). The only worker gets its own, as they are."""
+        (1,). The only worker gets its own, as they are. Several get ``wish`` too, above 0 where a worker's is."""
         if self.size == 1:
             return outputs
+        outputs = {**outputs, "wish": mx.nd.array([self.wish])}
         means = mx.nd.concat(*(value.mean().reshape((1,)).as_in_context(mx.cpu()) for value in outputs.values()), dim=0)
         means = self.store.sum("means", means) / self.size
         return {name: means[place : place + 1] for place, name in enumerate(outputs)}

@@ -84,6 +84,8 @@ class Config:
         Share of the pictures, 0 .. 1, that may be bad and are skipped; beyond it a run stops.
     verify_every, save_every, log_every : int
         Updates between verifications, between saved states, and between lines of the log.
+    keep : int
+        States that are kept, the latest; that of the best verification is kept besides.
     """
 
     network: str = "vargfacenet"
@@ -132,6 +134,7 @@ class Config:
     verify_every: int = 2000
     save_every: int = 2000
     log_every: int = 100
+    keep: int = 2
 
     @property
     def distils(self):
@@ -183,6 +186,7 @@ _RANGES = {
     "verify_every": (1, 10**9),
     "save_every": (1, 10**9),
     "log_every": (1, 10**9),
+    "keep": (1, 1000),
 }
 _CHOICES = {
     "loss": LOSSES,

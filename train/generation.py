@@ -6,26 +6,23 @@ import functools
 import json
 import logging
 import pathlib
-import time
-
-import mxnet as mx
-import numpy as np
+import signal
 
 from vargfacenet import IMAGE_SHAPE
 from vargfacenet.data import Augmentation, FaceIterator
-from vargfacenet.errors import TrainingError
+from vargfacenet.errors import Stopped
 from vargfacenet.files import write_text
-from vargfacenet.operators import in_half_precision, runnable
-from vargfacenet.symbols.distillation import distillation
-from vargfacenet.symbols.heads import margin_softmax, softmax
-from vargfacenet.symbols.objective import objective, open_objective
-from vargfacenet.train.callbacks import LOG, Follower, Keeper, Progress, Verifier, best_update, read_verifications
+from vargfacenet.train.callbacks import LOG, Progress, Verifier, best_update, read_verifications
 from vargfacenet.train.classifier import Margin, OverStore, ShardedClassifier, ShardedTrainer
 from vargfacenet.train.cluster import ALONE
+from vargfacenet.train.graph import embedding_size_of, training_graph
+from vargfacenet.train.keeping import Follower, Keeper, restore
+from vargfacenet.train.loop import fit
 from vargfacenet.train.precision import LossScale, check_precision
 from vargfacenet.train.schedule import learning_rate_schedule
-from vargfacenet.train.state import DATA, initial_state, load_state, saved_update, seed_random
+from vargfacenet.train.state import DATA, initial_state, seed_random
 from vargfacenet.train.trainer import Trainer
+from vargfacenet.train.watch import Watch, ignorance
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +33,19 @@ fields of a Verification, 0 being the network it began with), and the update of 
 
 
 def train_generation(
-    config, number, out, *, records, facts, pairs, devices, guide=None, before=None, resume=False, cluster=ALONE
+    config,
+    number,
+    out,
+    *,
+    records,
+    facts,
+    pairs,
+    devices,
+    guide=None,
+    before=None,
+    resume=False,
+    stopping=None,
+    cluster=ALONE,
 ):
     """Trains one generation, or what is left of it.
 
@@ -61,25 +70,34 @@ def train_generation(
     before : Generation, optional
         Whose student this one starts from; its momentum and schedule are left behind.
     resume : bool
-        Whether to go on from the state in the folder.
+        Whether to go on from the newest sound state in the folder.
+    stopping : Stopping, optional
+        See `vargfacenet.train.loop.fit`.
     cluster : Cluster
         The workers that train together; the first alone reads and writes the folder, and has `pairs`.
 
     Returns
     -------
     Generation
+
+    Raises
+    ------
+    Stopped
+        When a signal has stopped it and its state is saved.
+    TrainingError, DataError, CheckpointError
+        The states and checkpoints in the folder are then what they were.
     """
     cluster.report("preparing")
-    first_update = cluster.share(saved_update(out, config) if resume and cluster.is_first else 0)
+    embedding = config.build_symbol()
+    saved, arrays = restore(out, embedding) if resume and cluster.is_first else ({}, None)
+    first_update = cluster.share(saved.get("update", 0))
     updates_before = (number - 1) * config.max_updates
     reseed = functools.partial(seed_random, config.seed, number, rank=cluster.rank)
     reseed(0)
-    embedding = config.build_symbol()
     trainer = make_trainer(config, embedding, records.num_identities, number, devices, first_update, cluster)
     if resume:
         if cluster.is_first:
-            load_state(out, trainer)
-        reseed(first_update)
+            trainer.load_state(arrays)
         log.info("resuming %s at update %d of %d", out, first_update, config.max_updates)
     elif before and cluster.is_first:
         trainer.load_state(initial_state(before.out, trainer, keep_classifier=config.classifier == "keep"))
@@ -109,21 +127,56 @@ def train_generation(
     total, verified = config.max_updates, cluster.share(bool(pairs))
     if cluster.is_first:
         verifier = Verifier(
-            embedding, trainer, pairs, out, devices[0], every=config.verify_every, total=total, resume=resume
+            embedding,
+            trainer,
+            pairs,
+            out,
+            devices[0],
+            every=config.verify_every,
+            total=total,
+            scores=saved.get("verifications"),
         )
         verifier.begin(first_update, known=last_scores(before) if before else None)
         progress = Progress(
             iterator, trainer.schedule, out, every=config.log_every, total=total, updates_before=updates_before
         )
-        keeper = Keeper(embedding, trainer, out, every=config.save_every, total=total, reseed=reseed)
-        callbacks = (progress, verifier, keeper)
+        keeper = Keeper(
+            embedding,
+            trainer,
+            verifier,
+            out,
+            {"generation": number, "settings": json.loads(config.to_json()), "data": facts},
+            every=config.save_every,
+            total=total,
+            keep=config.keep,
+        )
+        unlearned = ignorance(config, records.num_identities)
+        watch = Watch(trainer, len(records), config.batch_size, unlearned, warmup_updates=config.warmup_updates)
+        callbacks = (progress, watch, verifier, keeper)
     else:
-        callbacks = (Follower(config, verified=verified, reseed=reseed),)
+        callbacks = (Follower(config, verified=verified),)
     try:
-        fit(trainer, _feed(iterator, guide), first_update, total, callbacks=callbacks, cluster=cluster)
+        done = fit(
+            trainer,
+            _feed(iterator, guide),
+            first_update,
+            total,
+            callbacks=callbacks,
+            reseed=reseed,
+            stopping=stopping,
+            cluster=cluster,
+        )
+        if cluster.is_first and keeper.saved != done:
+            keeper.save(done)
     finally:
         iterator.close()
         callbacks[0].close()
+    if done < total:
+        number = (stopping and stopping.signal) or signal.SIGTERM  # another worker's, whose number is not told
+        raise Stopped(
+            f"stopped by {signal.Signals(number).name} after update {done} of {total}, saved in {out}; --resume goes on",
+            number,
+        )
     return finished_generation(out)
 
 
@@ -187,81 +240,6 @@ def make_trainer(config, embedding, num_identities, number, devices, first_updat
     )
 
 
-def training_graph(embedding, config, num_identities, device=None, *, tier=None):
-    """The graph that is trained: the form of an embedding graph that runs on a device, with the losses that `config`
-    asks for.
-
-    Its inputs are ``data``, with an identity loss in it ``softmax_label``, and with distillation ``teacher``, the teacher's
-    embeddings; its outputs are those of `vargfacenet.symbols.objective.objective`, or with the classifier in shards those
-    of `open_objective`.
-    """
-    student = runnable(embedding, for_training=True, device=device, tier=tier)
-    scaled = config.precision == "float16"
-    if scaled:
-        student = in_half_precision(student, data_shape=(2, *IMAGE_SHAPE))
-    identity = learned = None
-    if config.head == "sharded":
-        pass
-    elif config.loss == "softmax":
-        identity = softmax(student, mx.sym.var("softmax_label"), num_identities=num_identities)
-    elif config.loss == "margin":
-        margins = {"m1": config.m1, "m2": config.m2, "m3": config.m3, "scale": config.scale}
-        size = embedding_size_of(embedding)
-        label = mx.sym.var("softmax_label")
-        identity = margin_softmax(student, label, num_identities=num_identities, embedding_size=size, **margins)
-    if config.distils:
-        learned = distillation(student, mx.sym.var("teacher"), form=config.distillation)
-    if config.head == "sharded":
-        symbol = open_objective(student, distillation=learned, alpha=config.alpha, scaled=scaled)
-    else:
-        symbol = objective(identity=identity, distillation=learned, alpha=config.alpha, scaled=scaled)
-    if not config.decay_norm:
-        internals = symbol.get_internals()
-        for name in symbol.list_arguments():
-            if name.endswith("_gamma"):  # scales of BN and slopes of PReLU
-                internals[name]._set_attr(__wd_mult__="0")
-    return symbol
-
-
-def embedding_size_of(embedding):
-    """Numbers in an embedding that a graph gives (int)."""
-    _, [(_, size)], _ = embedding.infer_shape(data=(1, *IMAGE_SHAPE))
-    return size
-
-
-def fit(trainer, feed, first_update, last_update, *, callbacks, cluster=ALONE):
-    """Runs updates ``first_update + 1 .. last_update`` and calls each callback's ``after_update`` after each.
-
-    A callback is given the update, the means of the trainer's outputs over the batch (dict of name to float), and the
-    seconds spent training so far, callbacks left out. The outputs of an update are read while the next one runs, so
-    that the engine never stands still for it; only before a callback that needs the parameters are they waited for, so
-    that no parameters of a loss that is not finite are kept. There, all workers' running statistics are brought together.
-    """
-    pending, seconds = None, 0.0
-    cluster.report("the first update", waiting=True)
-    for update in range(first_update + 1, last_update + 1):
-        begin = time.perf_counter()
-        outputs = trainer.step(feed())
-        done, pending = pending, (update, outputs)
-        waits = update == last_update or any(callback.needs_parameters(update) for callback in callbacks)
-        for item in (done, pending if waits else None):
-            if item is None:
-                continue
-            values = _means(item, trainer)
-            cluster.report(f"update {item[0]}", waiting=True)
-            if waits and item is pending:
-                trainer.synchronise()
-                cluster.report(f"saving and verifying after update {update}")
-            seconds += time.perf_counter() - begin
-            for callback in callbacks:
-                callback.after_update(*values, seconds)
-            begin = time.perf_counter()
-        if waits:
-            pending = None
-            cluster.report(f"update {update}", waiting=True)
-        seconds += time.perf_counter() - begin
-
-
 def _feed(iterator, guide):
     def feed():
         batch = iterator.next()
@@ -270,19 +248,6 @@ def _feed(iterator, guide):
         return batch
 
     return feed
-
-
-def _means(item, trainer):
-    """Waits for an update and gives it with the means of its outputs; TrainingError where the loss is not finite."""
-    update, outputs = item
-    means = {name: float(values.asnumpy().mean()) for name, values in outputs.items()}
-    if not np.isfinite(means["loss"]):
-        lr = trainer.schedule(update)
-        raise TrainingError(
-            f"update {update}: the loss is {means['loss']} at learning rate {lr:g}; the checkpoints are of earlier "
-            f"updates. Try a smaller lr (--set lr={lr / 10:g}), a longer warm-up (warmup_updates), or clip_gradient=1"
-        )
-    return update, means
 
 
 def _begin_log(out, update):

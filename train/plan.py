@@ -13,7 +13,7 @@ from vargfacenet.errors import SettingError
 from vargfacenet.operators import choose_tier, runnable
 from vargfacenet.symbols import get_symbol
 from vargfacenet.train import memory
-from vargfacenet.train.generation import embedding_size_of, training_graph
+from vargfacenet.train.graph import embedding_size_of, training_graph
 from vargfacenet.train.precision import check_precision
 from vargfacenet.train.trainer import check_devices
 

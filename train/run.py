@@ -14,13 +14,15 @@ from vargfacenet.checkpoint import load_checkpoint, save_checkpoint
 from vargfacenet.data import JoinedSets
 from vargfacenet.errors import DataError, SettingError
 from vargfacenet.eval import read_sets
-from vargfacenet.files import fingerprint
+from vargfacenet.files import alone_in, fingerprint
 from vargfacenet.train.cache import open_embeddings
 from vargfacenet.train.callbacks import mean_accuracy
 from vargfacenet.train.cluster import ALONE
-from vargfacenet.train.generation import embedding_size_of, finished_generation, train_generation
+from vargfacenet.train.generation import finished_generation, train_generation
+from vargfacenet.train.graph import embedding_size_of
+from vargfacenet.train.keeping import restore
 from vargfacenet.train.precision import check_precision
-from vargfacenet.train.state import check_same_data, check_unused, is_finished, is_started, saved_update
+from vargfacenet.train.state import check_same_data, check_settings, check_unused, is_started, saved_update
 from vargfacenet.train.teacher import CachedTeacher, OnlineTeacher, check_embedding_size, teacher_scores
 from vargfacenet.train.trainer import check_devices
 
@@ -32,7 +34,20 @@ Generation), and the teacher's scores (dict of set name to the fields of a Verif
 """
 
 
-def train(config, *, data, out, bins=(), devices=None, resume=False, teacher=None, cache=None, cluster=ALONE):
+def train(
+    config,
+    *,
+    data,
+    out,
+    bins=(),
+    devices=None,
+    resume=False,
+    teacher=None,
+    cache=None,
+    force=False,
+    stopping=None,
+    cluster=ALONE,
+):
     """Trains a network and leaves its checkpoints, log, settings and state in a folder.
 
     Parameters
@@ -43,7 +58,7 @@ def train(config, *, data, out, bins=(), devices=None, resume=False, teacher=Non
         Folders of training sets; the identities of several are put side by side.
     out : path
         Folder of the run: ``config.json``, ``log.jsonl``, ``verification.json``, checkpoints ``latest`` and ``best``
-        (by mean accuracy over `bins`), and ``state.params``, from which the run can be taken up. A run of several
+        (by mean accuracy over `bins`), and ``states``, from which the run can be taken up. A run of several
         generations has all that in ``generation-1``, ``generation-2`` and so on, and its own ``latest`` and ``best``
         when it is done.
     bins : sequence of path
@@ -58,6 +73,10 @@ def train(config, *, data, out, bins=(), devices=None, resume=False, teacher=Non
     cache : path, optional
         Folder with the teacher's embeddings of the sets, see `vargfacenet.train.cache`; without, the teacher embeds each
         batch.
+    force : bool
+        Resumes with other settings or data than the run's, as far as arrays fit; what differs is logged.
+    stopping : Stopping, optional
+        Signals that stop the run, see `vargfacenet.train.stopping`; it is listened to during updates.
     cluster : Cluster
         The workers that train together, each of whom calls this with the same settings and data. Worker 0 alone reads and
         writes `out`, and scores on `bins`. The settings hold for all together: a run can be taken up by another number.
@@ -71,6 +90,8 @@ def train(config, *, data, out, bins=(), devices=None, resume=False, teacher=Non
     ------
     SettingError, DataError, TrainingError
         Before anything is written where possible.
+    Stopped
+        When a signal has stopped the run, which is saved.
     """
     out, devices = pathlib.Path(out), devices or [mx.cpu()]
     cluster.report("preparing")
@@ -79,13 +100,15 @@ def train(config, *, data, out, bins=(), devices=None, resume=False, teacher=Non
     check_precision(config.precision, devices)
     bins = bins if cluster.is_first else ()
     pairs = read_sets(bins)
-    with contextlib.closing(open_sets(data)) as records:
+    with contextlib.ExitStack() as held:
+        records = held.enter_context(contextlib.closing(open_sets(data)))
         prints = {pathlib.Path(path).stem: fingerprint([path]) for path in bins}
         cluster.check_same({**dataclasses.asdict(config), **data_facts(records, teacher=teacher), "resume": resume})
         facts = data_facts(records, prints, teacher)
         folders = generation_folders(out, config)
         if cluster.is_first:
-            check_folder(out, config, resume=resume, facts=facts)
+            check_folder(out, config, resume=resume, facts=facts, force=force)
+            held.enter_context(alone_in(out))
         if teacher:
             facts["learned from"] = f"{teacher}, {f'embeddings in {cache}' if cache else 'online'}"
         guide = _guide(config, teacher, records, cache, devices, cluster)
@@ -105,9 +128,15 @@ def train(config, *, data, out, bins=(), devices=None, resume=False, teacher=Non
         scores = teacher_scores(teacher, pairs, prints, cache or out, device=devices[0]) if teacher and pairs else None
         for number, folder in enumerate(folders, 1):
             # The update at which to go on; None where there is nothing to go on from.
-            saved = saved_update(folder, config) if resume and cluster.is_first and is_started(folder) else None
+            saved = None
+            if resume and cluster.is_first and is_started(folder):
+                # One that others came after is done, whatever its schedule would be now.
+                done = any(is_started(later) for later in folders[number:])
+                saved = config.max_updates if done else saved_update(folder)
             saved = cluster.share(saved)
             if saved is not None and saved >= config.max_updates:
+                if cluster.is_first:
+                    restore(folder, config.build_symbol())
                 generations.append(finished_generation(folder))
                 continue
             updates += config.max_updates - (saved or 0)
@@ -125,6 +154,7 @@ def train(config, *, data, out, bins=(), devices=None, resume=False, teacher=Non
                     guide=guide,
                     before=generations[-1] if generations else None,
                     resume=saved is not None,
+                    stopping=stopping,
                     cluster=cluster,
                 )
             )
@@ -160,10 +190,10 @@ def data_facts(records, prints=None, teacher=None):
     return facts
 
 
-def check_folder(out, config, *, resume, facts=None):
+def check_folder(out, config, *, resume, facts=None, force=False):
     """SettingError where a folder does not hold what is to be resumed, or holds a run where none is to be.
 
-    Without `facts`, what depends on data is left unchecked.
+    Without `facts`, what depends on data is left unchecked; with `force`, what differs is logged.
     """
     if not resume:
         check_unused(out)
@@ -171,15 +201,16 @@ def check_folder(out, config, *, resume, facts=None):
     folders = generation_folders(out, config)
     started = [folder for folder in folders if is_started(folder)]
     for folder in {folders[0], *started}:
-        saved_update(folder, config)  # which refuses other settings, or none
-    if is_finished(folders[-1], config):
+        check_settings(folder, config, force=force)
+    if folders[-1] in started and saved_update(folders[-1]) >= config.max_updates:
+        restore(folders[-1], config.build_symbol())  # a stop may have come between the state and these
         many = f"{len(folders)} generations of " if len(folders) > 1 else ""
         if len(folders) > 1:  # a stop may have come between the last update and these
             _leave_checkpoints(out, [finished_generation(folder) for folder in folders])
         raise SettingError(f"{out} is finished ({many}{config.max_updates} updates); give another --out to train again")
     if facts:
         for folder in started:
-            check_same_data(folder, facts)
+            check_same_data(folder, facts, force=force)
 
 
 def generation_folders(out, config):

@@ -1,37 +1,27 @@
-"""The state of a run: everything the next update depends on, in one file that is whole or absent."""
+"""What a run's folder says of the run: whether it was begun, with which settings and data, and how far it came."""
 
 import dataclasses
 import json
+import logging
 import pathlib
 
 import mxnet as mx
 import numpy as np
 
-from vargfacenet.errors import CheckpointError, SettingError
-from vargfacenet.files import atomic_path, read_bytes
-from vargfacenet.params import load_params
+from vargfacenet.errors import SettingError
+from vargfacenet.train.states import FOLDER, States
 
-STATE, DATA = "state.params", "data.json"
-_MAY_CHANGE = {"verify_every", "save_every", "log_every", "generations", "max_bad_share"}
+DATA = "data.json"
+_MAY_CHANGE = {"verify_every", "save_every", "log_every", "generations", "keep", "max_bad_share"}
 
-
-def save_state(out, trainer, update):
-    """Writes the state of a trainer after `update` updates."""
-    with atomic_path(pathlib.Path(out) / STATE) as temporary:
-        # float64 holds any update exactly.
-        mx.nd.save(str(temporary), {**trainer.state(), "meta:update": mx.nd.array([update], dtype="float64")})
-
-
-def load_state(out, trainer):
-    """Gives a trainer the state that a run's folder holds."""
-    trainer.load_state(_read(out))
+log = logging.getLogger(__name__)
 
 
 def seed_random(seed, generation, update, *, rank=0):
     """Seeds what MXNet draws, initial weights and dropout, as it is to be after an update of a generation.
 
-    Each worker draws other numbers; the weights that count are those of worker 0. Done when a state is saved and when it
-    is loaded, so that a run goes on alike from both.
+    Each worker draws other numbers; the weights that count are those of worker 0. Done before every update, so that what
+    an update draws does not depend on where the run was taken up.
     """
     parts = (seed, generation, update, rank) if rank else (seed, generation, update)
     mixed = int(np.random.SeedSequence(parts).generate_state(1)[0])
@@ -39,39 +29,69 @@ def seed_random(seed, generation, update, *, rank=0):
     np.random.seed(mixed)  # noqa: NPY002 - MXNet's initialisers draw from it
 
 
-def saved_update(out, config):
-    """Updates behind the state in a run's folder.
+def saved_update(out):
+    """Updates behind the newest sound state in a run's folder.
 
     Raises
     ------
     SettingError
-        Where there is no run, or its settings are not `config`, naming what differs.
+        Where there is no run.
     CheckpointError
-        Where the state is damaged.
+        Where no state is sound.
     """
     out = pathlib.Path(out)
-    if not (out / STATE).is_file():
-        if out.name == "generation-1" and (out.parent / STATE).is_file():
-            raise SettingError(
-                f"{out.parent} holds a run of one generation; more need a run of their own, in another --out"
-            )
-        raise SettingError(f"{out} holds no run to resume (no {STATE}); leave --resume out to start one")
-    saved, given = _settings(out / "config.json"), json.loads(config.to_json())
+    if is_started(out):
+        return States(out).newest()["update"]
+    if out.name == "generation-1" and is_started(out.parent):
+        raise SettingError(
+            f"{out.parent} holds a run of one generation; more need a run of their own, in another --out"
+        )
+    raise SettingError(f"{out} holds no run to resume (nothing in {FOLDER}); leave --resume out to start one")
+
+
+def check_settings(out, config, *, force=False):
+    """SettingError where there is no run in a folder, or, naming what differs, where its settings are not `config`.
+
+    With `force` what differs is logged.
+    """
+    saved_update(out)
+    given = json.loads(config.to_json())
     names = [field.name for field in dataclasses.fields(config) if field.name not in _MAY_CHANGE]
-    changed = [f"{name}: {saved.get(name)} then, {given[name]} now" for name in names if saved.get(name) != given[name]]
+    saved = States(out).newest()["settings"]
+    _compare(out, "with other settings", saved, {name: given[name] for name in names}, force)
+
+
+def check_same_data(out, facts, *, force=False):
+    """SettingError, naming what differs, where a folder's run was started on other data.
+
+    `facts` are those that must be equal: dict of text to JSON values. With `force` what differs is logged.
+    """
+    _compare(out, "on other data", States(out).newest()["data"], facts, force)
+
+
+def _compare(out, how, saved, given, force):
+    changed = "; ".join(
+        f"{name}: {saved.get(name)} then, {value} now" for name, value in given.items() if saved.get(name) != value
+    )
+    if changed and not force:
+        raise SettingError(
+            f"{out} was started {how} ({changed}); give the same to resume it, or --force to go on with what is new"
+        )
     if changed:
-        raise SettingError(f"{out} was started with other settings ({'; '.join(changed)}); give the same to resume it")
-    return int(_read(out)["meta:update"].asscalar())
+        log.warning("%s was started %s, and goes on with what is new: %s", out, how, changed)
 
 
 def is_started(out):
     """Whether a folder holds a state (bool)."""
-    return (pathlib.Path(out) / STATE).is_file()
+    return bool(States(out))
 
 
 def is_finished(out, config):
-    """Whether a folder's state has all updates of its generation behind it (bool)."""
-    return is_started(out) and saved_update(out, config) >= config.max_updates
+    """Whether a folder's state has all updates of its generation behind it (bool); SettingError where that has others."""
+    if not is_started(out):
+        return False
+    check_settings(out, config)
+    return saved_update(out) >= config.max_updates
 
 
 def initial_state(out, trainer, *, keep_classifier):
@@ -79,7 +99,9 @@ def initial_state(out, trainer, *, keep_classifier):
 
     Without the classifier, that of `trainer` stays.
     """
-    saved = {key: value for key, value in _read(out).items() if key.startswith(("arg:", "aux:"))}
+    states = States(out)
+    arrays = states.arrays(states.newest(told=True)["update"])
+    saved = {key: value for key, value in arrays.items() if key.startswith(("arg:", "aux:"))}
     if not keep_classifier:
         fresh = trainer.state()
         saved = {key: value for key, value in saved.items() if not key.startswith("arg:fc7")}
@@ -87,42 +109,8 @@ def initial_state(out, trainer, *, keep_classifier):
     return saved
 
 
-def check_same_data(out, facts):
-    """SettingError, naming what differs, where a folder's run was started on other data.
-
-    `facts` are those that must be equal: dict of text to JSON values.
-    """
-    saved = _settings(pathlib.Path(out) / DATA)
-    changed = [
-        f"{name}: {saved.get(name)} then, {value} now" for name, value in facts.items() if saved.get(name) != value
-    ]
-    if changed:
-        raise SettingError(f"{out} was started on other data ({'; '.join(changed)}); give the same to resume it")
-
-
-def _settings(path):
-    try:
-        settings = json.loads(read_bytes(path))
-    except (ValueError, RecursionError):
-        settings = None
-    if not isinstance(settings, dict):
-        raise CheckpointError(f"{path} is damaged; the run cannot be resumed without it")
-    return settings
-
-
 def check_unused(out):
     """SettingError where a folder already holds a run, of one generation or more, that got as far as its first save."""
     out = pathlib.Path(out)
-    if (out / STATE).exists() or any(out.glob(f"generation-*/{STATE}")):
+    if is_started(out) or any(is_started(folder) for folder in out.glob("generation-*")):
         raise SettingError(f"{out} already holds a run; give --resume to go on with it, or another --out")
-
-
-def _read(out):
-    path = pathlib.Path(out) / STATE
-    try:
-        state = load_params(path)
-    except CheckpointError as error:
-        raise CheckpointError(f"{error}; start the run again from its checkpoint 'latest'") from error
-    if "meta:update" not in state:
-        raise CheckpointError(f"{path} holds no state of a run")
-    return state

@@ -1,9 +1,13 @@
 """A Module that is stepped: it knows updates, parameters and their state, and nothing of faces."""
 
 import mxnet as mx
+import numpy as np
 
 from vargfacenet.errors import SettingError, SetupError
 from vargfacenet.train.cluster import ALONE
+from vargfacenet.train.origin import NotFinite
+from vargfacenet.train.precision import not_finite
+from vargfacenet.train.states import check_fits
 
 
 class Trainer:
@@ -30,6 +34,18 @@ class Trainer:
         The workers that train together, each with its part of the batch; this one alone by default.
     loss_scale : LossScale, optional
         Multiplies the gradient of each loss; the graph is one whose losses are given theirs (``scaled``).
+
+    Attributes
+    ----------
+    symbol, devices, schedule
+        As given.
+    data_names, label_names : list of str
+        The graph's inputs.
+    embedding : NDArray or None
+        The embeddings of the last update's part of the batch, (N, embedding_size), where the graph has an output of
+        that name; not waited for.
+    labels : list of NDArray
+        Its labels.
     """
 
     def __init__(
@@ -52,10 +68,11 @@ class Trainer:
             raise SettingError(
                 f"batch_size={batch_size}: expected a multiple of the number of devices ({len(devices)})"
             )
-        self.schedule = schedule
-        self._cluster = cluster
+        self.schedule, self.symbol = schedule, symbol
+        self.embedding, self.labels = None, []
+        self._momentum, self._cluster = momentum, cluster
         self._update, self._rescale, self._loss_scale = first_update, 1 / (batch_size * cluster.size), loss_scale
-        self._devices = devices
+        self.devices, self.data_names, self.label_names = devices, list(data), list(labels)
         self._outputs = [name[: -len("_output")] for name in symbol.list_outputs()]
         self._module = mx.mod.Module(
             symbol, data_names=list(data), label_names=list(labels), context=devices, logger=_Quiet()
@@ -79,10 +96,19 @@ class Trainer:
 
     def step(self, batch):
         """One update. Returns copies of the graph's outputs, or their means where there are several workers, not waited
-        for: dict of name to NDArray."""
+        for: dict of name to NDArray.
+
+        Raises
+        ------
+        NotFinite
+            Where loss or gradients of this worker are not; the parameters are then what they were.
+        """
         self._update += 1
         outputs = self._descend(batch)
+        self.embedding, self.labels = outputs.pop("embedding", None), batch.label
+        self._check_loss(outputs)
         if self._loss_scale is None:
+            self._check_gradients()
             self._module.update()
         else:
             self._module._optimizer.rescale_grad = self._rescale / self._loss_scale.value
@@ -126,6 +152,22 @@ class Trainer:
         self._module.backward(None if self._loss_scale is None else self._heads(outputs))
         return {name: output.copy() for name, output in zip(self._outputs, outputs)}
 
+    def _check_loss(self, outputs):
+        loss = float(next(iter(outputs.values())).asnumpy().mean())
+        if not np.isfinite(loss):
+            raise NotFinite(loss, self._faulty_gradients())
+
+    def _check_gradients(self):
+        faulty = self._faulty_gradients()
+        if faulty:
+            raise NotFinite(None, faulty)
+
+    def _faulty_gradients(self):
+        """The parameters whose gradients are not finite on a device (list of str, in the order of the graph)."""
+        names = [name for name in self._module._param_names if self._module._exec_group.grad_req[name] != "null"]
+        faulty = {names[place] for arrays in self._gradients() for place in not_finite(arrays)}
+        return [name for name in names if name in faulty]
+
     def _heads(self, outputs):
         """The gradients of outputs that are losses, or need none."""
         value = 1.0 if self._loss_scale is None else self._loss_scale.value
@@ -149,7 +191,7 @@ class Trainer:
     def state(self):
         """All that the next update depends on besides data: dict of ``arg:``, ``aux:`` and ``momentum:`` names."""
         args, auxs = self.parameters()
-        if len(self._devices) > 1:
+        if len(self.devices) > 1:
             # Each device has running statistics of its own. What is saved is their mean: this run goes on from it too.
             self.set_parameters(args, auxs)
         state = {f"arg:{name}": value for name, value in args.items()}
@@ -169,20 +211,21 @@ class Trainer:
             part, _, name = key.partition(":")
             if part in parts:
                 parts[part][name] = value
+        check_fits(parts, dict(zip(("arg", "aux"), self.parameters())))
         self.set_parameters(parts["arg"], parts["aux"])
         if self._loss_scale is not None and "scale:loss" in state:
             self._loss_scale.load_state(state["scale:loss"])
         updater = self._module._updater
         for name, index in self._momentum_indices().items():
-            if name in parts["momentum"]:
-                for offset, device in enumerate(self._devices):
+            if name in parts["momentum"] and self._momentum:
+                for offset, device in enumerate(self.devices):
                     updater.states[index + offset] = parts["momentum"][name].copyto(device)
                     updater.states_synced[index + offset] = True
 
     def _momentum_indices(self):
         """Index of each parameter's momentum in the updater, on the first device."""
         names = self._module._param_names
-        return {name: place * len(self._devices) for place, name in enumerate(names)}
+        return {name: place * len(self.devices) for place, name in enumerate(names)}
 
 
 def check_devices(batch_size, devices, workers=1):

@@ -13,9 +13,9 @@ import numpy as np
 
 from vargfacenet import IMAGE_SHAPE
 from vargfacenet.errors import CheckpointError
-from vargfacenet.files import atomic_path
+from vargfacenet.files import atomic_path, read_bytes
 from vargfacenet.graphs import first_line, read_graph
-from vargfacenet.params import load_params
+from vargfacenet.params import load_params, write_params
 
 _CASTS = ("Cast", "cast", "amp_cast")
 
@@ -85,7 +85,10 @@ def fitting_parameters(symbol, args, auxs, source):
 
 
 def save_checkpoint(prefix, epoch, symbol, args, auxs):
-    """Writes a checkpoint, each of its two files whole or not at all.
+    """Writes a checkpoint, whole or not at all.
+
+    Where the graph is the one that is there already, only the parameters are replaced, in one step. Another graph's are
+    never beside the parameters of the one before: those are removed first.
 
     Parameters
     ----------
@@ -106,11 +109,16 @@ def save_checkpoint(prefix, epoch, symbol, args, auxs):
     for name, value in {**args, **auxs}.items():
         if not np.isfinite(value.asnumpy()).all():
             raise CheckpointError(f"{name} holds NaN or infinity: {params_file} was not written; try a smaller lr")
-    with atomic_path(symbol_file) as temporary:
-        symbol.save(str(temporary))
+    arrays = {f"arg:{name}": value for name, value in args.items()}
+    arrays.update({f"aux:{name}": value for name, value in auxs.items()})
+    graph = symbol.tojson().encode()
     with atomic_path(params_file) as temporary:
-        named = {f"arg:{name}": value for name, value in args.items()}
-        mx.nd.save(str(temporary), {**named, **{f"aux:{name}": value for name, value in auxs.items()}})
+        with open(temporary, "wb") as file:
+            write_params(file, arrays)
+        if not (symbol_file.is_file() and read_bytes(symbol_file) == graph):
+            with atomic_path(symbol_file) as other:
+                other.write_bytes(graph)
+                params_file.unlink(missing_ok=True)
 
 
 def checkpoint_files(prefix, epoch):

@@ -31,3 +31,17 @@ class SetupError(VarGFaceNetError):
 
 class ClusterError(VarGFaceNetError):
     """A machine, a process or a port that workers need and that is gone, out of reach or in use."""
+
+
+class Stopped(VarGFaceNetError):
+    """A training run that a signal stopped, and that has saved where it was.
+
+    Attributes
+    ----------
+    status : int
+        What the process is to exit with: 128 + the signal's number.
+    """
+
+    def __init__(self, message, number):
+        super().__init__(message)
+        self.status = 128 + number

@@ -1,10 +1,12 @@
 """Files that are whole or absent."""
 
 import contextlib
+import fcntl
 import hashlib
 import json
 import os
 import pathlib
+import re
 
 from vargfacenet.errors import DataError
 
@@ -42,6 +44,37 @@ def atomic_path(path):
         with contextlib.suppress(OSError):
             if made:
                 path.parent.rmdir()  # which goes only where nothing came to be in it
+
+
+def remove_leftovers(folder):
+    """Removes what `atomic_path` left half written in a folder when its process was killed; nobody else may write there."""
+    for path in pathlib.Path(folder).glob(".*.tmp"):
+        if re.fullmatch(r"\..+\.\d+\.tmp", path.name):
+            with contextlib.suppress(OSError):
+                path.unlink()
+
+
+@contextlib.contextmanager
+def alone_in(folder):
+    """Keeps a folder, made where it is missing, from others of this machine that ask for the same, until the end.
+
+    Raises
+    ------
+    DataError
+        Where another process has it, or it cannot be written.
+    """
+    folder = pathlib.Path(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = open(folder / ".lock", "w")  # noqa: SIM115 - closed below
+    except OSError as error:
+        raise DataError(f"cannot write {folder}: {error.strerror or error}") from error
+    with file:  # a lock ends with its process, however that ends
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise DataError(f"another process is at work in {folder}: wait for it, or stop it") from error
+        yield
 
 
 def write_text(path, text):
@@ -108,6 +141,18 @@ def _whole_number(text):
     if len(text) > 40:  # which takes time that grows with the square of its length
         raise ValueError
     return int(text)
+
+
+def digest(path):
+    """BLAKE2b of all bytes of a file (str, 64 hexadecimal digits); DataError where it cannot be read."""
+    found = hashlib.blake2b(digest_size=32)
+    try:
+        with open(path, "rb") as file:
+            for block in iter(lambda: file.read(1 << 20), b""):
+                found.update(block)
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror or error}") from error
+    return found.hexdigest()
 
 
 def fingerprint(paths):

@@ -1,4 +1,4 @@
-"""Reads MXNet's ``.params`` files by itself: names, and arrays of numbers that are there.
+"""Reads and writes MXNet's ``.params`` files by itself: names, and arrays of numbers that are there.
 
 MXNet's own reader, in C++, believes what a file says: a length or shape of a few bytes has it allocate as much. Here
 every length is held against the bytes that are left before anything is made of it, and the arrays are made from those
@@ -18,6 +18,8 @@ from vargfacenet.errors import CheckpointError
 LIST_MAGIC = 0x112
 SHAPE_64, WITH_STORAGE, NUMPY_SHAPE = 0xF993FAC8, 0xF993FAC9, 0xF993FACA
 TYPES = dict(enumerate(("float32", "float64", "float16", "uint8", "int32", "int8", "int64", "bool")))
+_KINDS = {name: kind for kind, name in TYPES.items()}
+_DENSE, _CPU = 0, 1  # kinds of storage and of device, as include/mxnet/ndarray.h numbers them
 MOST_ARRAYS, MOST_DIMENSIONS, MOST_NAME = 1 << 16, 32, 1024
 _SMALLEST = 24  # bytes of an array of one dimension
 
@@ -57,6 +59,25 @@ def read_params(file, size, where):
             f"{where} holds {len(arrays)} arrays with {len(set(names))} different names: it is damaged"
         )
     return dict(zip(names, arrays))
+
+
+def write_params(file, arrays):
+    """Writes arrays (dict of str to NDArray, each of one dimension or more) to a file that is open for writing bytes.
+
+    Arrays are brought to the CPU one at a time.
+    """
+    file.write(struct.pack("<QQQ", LIST_MAGIC, 0, len(arrays)))
+    for array in arrays.values():
+        values = np.ascontiguousarray(array.asnumpy())
+        shape = struct.pack(f"<i{values.ndim}q", values.ndim, *values.shape)
+        file.write(
+            struct.pack("<Ii", WITH_STORAGE, _DENSE) + shape + struct.pack("<iii", _CPU, 0, _KINDS[values.dtype.name])
+        )
+        file.write(values.data.cast("B"))
+    file.write(struct.pack("<Q", len(arrays)))
+    for name in arrays:
+        text = name.encode()
+        file.write(struct.pack("<Q", len(text)) + text)
 
 
 class _Fault(Exception):
@@ -109,7 +130,7 @@ def _array(reader):
     (version,) = reader.numbers("<I")
     if version in (WITH_STORAGE, NUMPY_SHAPE):
         (storage,) = reader.numbers("<i")
-        if storage != 0:
+        if storage != _DENSE:
             raise _Fault(f"it holds an array of storage type {storage}, expected dense ones (0)")
     is_oldest = version not in (SHAPE_64, WITH_STORAGE, NUMPY_SHAPE)
     (dimensions,) = (version,) if is_oldest else reader.numbers("<i")

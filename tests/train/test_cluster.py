@@ -14,12 +14,14 @@ import numpy as np
 import pytest
 
 from tests.launch.ports import free_ports
-from tests.train.tiny import TINY, parameters, tiny
+from tests.train.tiny import TINY, newest_state, parameters, tiny
 from vargfacenet.errors import ClusterError, SettingError
 from vargfacenet.launch.member import run_member
 from vargfacenet.train.cluster import ALONE, join
 from vargfacenet.train.generation import read_log
 from vargfacenet.train.run import train
+from vargfacenet.train.state import is_started
+from vargfacenet.train.states import States
 from vargfacenet.train.trainer import check_devices
 
 BOTH = [mx.cpu(0), mx.cpu(1)]
@@ -156,7 +158,7 @@ def test_two_workers_train_as_two_devices_of_one_process_do(face_folder, tmp_pat
     ours, its = (read_log(tmp_path / name / last) for name in ("workers", "devices"))
     assert [line["update"] for line in ours] == [2, 4]
     np.testing.assert_allclose([line["loss"] for line in ours], [line["loss"] for line in its], rtol=1e-4)
-    states = [mx.nd.load(str(tmp_path / name / last / "state.params")) for name in ("workers", "devices")]
+    states = [newest_state(tmp_path / name / last) for name in ("workers", "devices")]
     classifiers = [{key: value for key, value in state.items() if ":fc7" in key} for state in states]
     assert classifiers[0].keys() == classifiers[1].keys() != set()
     for key, value in classifiers[0].items():
@@ -167,7 +169,7 @@ def test_a_killed_worker_stops_the_others_and_one_process_goes_on_where_they_wer
     out, port = tmp_path / "workers", free_ports()
     group = launched(face_folder, out, port, **LONG)
     limit = time.monotonic() + 60
-    while not (out / "state.params").exists():
+    while not is_started(out):
         assert time.monotonic() < limit
         assert group.poll() is None, group.communicate()[0]
         time.sleep(0.01)
@@ -182,4 +184,25 @@ def test_a_killed_worker_stops_the_others_and_one_process_goes_on_where_they_wer
     resumed = train(config, data=face_folder, out=out, devices=BOTH, resume=True)
     assert 0 < resumed.updates < 30
     train(config, data=face_folder, out=tmp_path / "devices", devices=BOTH)
+    assert_alike(out, tmp_path / "devices")
+
+
+def test_a_group_that_is_asked_to_stop_saves_and_one_process_goes_on(face_folder, tmp_path):
+    out = tmp_path / "workers"
+    group = launched(face_folder, out, free_ports(), **LONG)
+    limit = time.monotonic() + 60
+    while not is_started(out):
+        assert time.monotonic() < limit
+        assert group.poll() is None, group.communicate()[0]
+        time.sleep(0.01)
+    group.send_signal(signal.SIGINT)
+    printed, _ = group.communicate(timeout=60)
+    assert group.returncode == 130, printed
+    assert printed.splitlines()[-1] == "vargfacenet launch: stopped by SIGINT"
+    stop = next(line for line in printed.splitlines() if "stopped by SIGTERM after update" in line)
+    done = int(stop.partition("after update ")[2].split()[0])
+    assert States(out).newest()["update"] == done
+    resumed = train(tiny(**LONG), data=face_folder, out=out, devices=BOTH, resume=True)
+    assert resumed.updates == 30 - done
+    train(tiny(**LONG), data=face_folder, out=tmp_path / "devices", devices=BOTH)
     assert_alike(out, tmp_path / "devices")

@@ -1,12 +1,12 @@
 """Recursive distillation: what passes from one generation to the next, and how a stopped run goes on."""
 
+import dataclasses
 import json
 
-import mxnet as mx
 import numpy as np
 import pytest
 
-from tests.train.tiny import parameters, stopped_after, tiny
+from tests.train.tiny import newest_state, parameters, stopped_after, tiny
 from vargfacenet.checkpoint import load_checkpoint
 from vargfacenet.data.iterator import sample_order
 from vargfacenet.errors import SettingError
@@ -105,7 +105,7 @@ def test_weights_pass_on_momentum_does_not_and_the_classifier_is_a_choice(
     monkeypatch, teacher, face_folder, tmp_path, classifier
 ):
     first, second = first_states(monkeypatch, teacher, face_folder, tmp_path / "out", classifier=classifier)
-    left = mx.nd.load(str(tmp_path / "out" / "generation-1" / "state.params"))
+    left = newest_state(tmp_path / "out" / "generation-1")
     assert any(name.startswith("momentum:") for name in left)
     assert all(not value.any() for name, value in second.items() if name.startswith("momentum:"))
     for name, value in second.items():
@@ -155,20 +155,24 @@ def test_a_finished_run_may_be_given_more_generations(finished, face_folder, pai
 
 
 def test_resuming_with_another_teacher_is_refused(teacher, face_folder, tmp_path):
-    config = tiny("demo_student", generations=1)
-    train(config, data=face_folder, out=tmp_path / "out", teacher=teacher)
     other = Teacher(teacher.prefix)
     other.fingerprint = "0" * 32
-    longer = tiny("demo_student", generations=1, max_updates=7)
-    (tmp_path / "out" / "config.json").write_text(longer.to_json())
+    config = tiny("demo_student", generations=2, max_updates=1, warmup_updates=0)
+    train(config, data=face_folder, out=tmp_path / "more", teacher=teacher)
     with pytest.raises(SettingError, match="started on other data .teacher: .* then, 0000"):
-        train(longer, data=face_folder, out=tmp_path / "out", teacher=other, resume=True)
+        train(
+            dataclasses.replace(config, generations=3),
+            data=face_folder,
+            out=tmp_path / "more",
+            teacher=other,
+            resume=True,
+        )
 
 
 def test_distillation_alone_trains_without_a_classifier(teacher, face_folder, tmp_path):
     config = tiny("demo_student", generations=2, loss="none", alpha=1.0, max_updates=20, lr=0.1)
     train(config, data=face_folder, out=tmp_path / "out", teacher=teacher)
-    state = mx.nd.load(str(tmp_path / "out" / "generation-2" / "state.params"))
+    state = newest_state(tmp_path / "out" / "generation-2")
     assert not any("fc7" in name for name in state)
     lines = read_log(tmp_path / "out" / "generation-1") + read_log(tmp_path / "out" / "generation-2")
     assert set(lines[0]) == {

@@ -6,9 +6,9 @@ import pytest
 
 from tests.train.tiny import tiny
 from vargfacenet.errors import SettingError
-from vargfacenet.train import generation, precision
+from vargfacenet.train import generation, graph, precision
 from vargfacenet.train.generation import make_trainer
-from vargfacenet.train.precision import LossScale, check_precision
+from vargfacenet.train.precision import LossScale, check_precision, not_finite
 from vargfacenet.train.run import train
 from vargfacenet.train.state import seed_random
 
@@ -16,7 +16,7 @@ from vargfacenet.train.state import seed_random
 @pytest.fixture
 def scaled_in_single_precision(monkeypatch):
     """float16 as it runs on GPUs, without what the CPU lacks: loss scale, open losses, skipped updates."""
-    monkeypatch.setattr(generation, "in_half_precision", lambda symbol, **_: symbol)
+    monkeypatch.setattr(graph, "in_half_precision", lambda symbol, **_: symbol)
     monkeypatch.setattr(generation, "check_precision", lambda *_: None)
 
 
@@ -117,3 +117,14 @@ def test_half_precision_on_a_cpu_is_refused_before_anything_is_written(face_fold
     with pytest.raises(SettingError, match=r"precision=float16 on cpu\(0\): MXNet has no float16 convolutions on CPUs"):
         train(tiny(precision="float16"), data=face_folder, out=tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_numbers_that_are_not_finite_are_found_among_any_number_of_arrays():
+    arrays = [mx.nd.ones((2, 3)) for _ in range(450)]
+    assert not_finite(arrays) == []
+    assert LossScale(2.0).admits([arrays])
+    for place, value in ((3, np.nan), (199, np.inf), (200, -np.inf), (449, np.nan)):
+        arrays[place][1, 2] = value
+    assert not_finite(arrays) == [3, 199, 200, 449]
+    assert not LossScale(2.0).admits([arrays])
+    assert not_finite([]) == []

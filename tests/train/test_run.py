@@ -13,7 +13,8 @@ from vargfacenet.data.writer import write_records
 from vargfacenet.errors import DataError, SettingError, SetupError, TrainingError
 from vargfacenet.eval import Embedder, read_pairs, verify_pairs, write_pairs
 from vargfacenet.pictures import encode_jpeg
-from vargfacenet.train.generation import read_log, training_graph
+from vargfacenet.train.generation import read_log
+from vargfacenet.train.graph import training_graph
 from vargfacenet.train.run import train
 from vargfacenet.train.state import seed_random
 from vargfacenet.train.trainer import Trainer, parse_devices

@@ -9,6 +9,7 @@ import pytest
 from vargfacenet.checkpoint import save_checkpoint
 from vargfacenet.symbols import get_symbol
 from vargfacenet.train.config import resolve
+from vargfacenet.train.states import States
 from vargfacenet.train.trainer import Trainer
 
 TINY = {
@@ -36,6 +37,12 @@ def parameters(out, name="latest"):
     """The arrays of a checkpoint's file: dict of name to array."""
     saved = mx.nd.load(str(out / f"{name}-0000.params"))
     return {key: value.asnumpy() for key, value in saved.items()}
+
+
+def newest_state(out):
+    """The arrays of a run's newest state: dict of name to NDArray."""
+    states = States(out)
+    return states.arrays(states.newest()["update"])
 
 
 @contextlib.contextmanager

@@ -59,7 +59,7 @@ def test_a_demo_without_a_teacher_trains_one_and_keeps_it(capsys, tmp_path, monk
     monkeypatch.setattr(train_command, "_builtin_faces", lambda: face_folder)
     arguments = ["train", "demo_student", *settings("generations=1")]
     assert run(*arguments) == 0
-    state = tmp_path / "runs" / "demo_teacher" / "state.params"
+    state = tmp_path / "runs" / "demo_teacher" / "states" / "update-000000002.params"
     made = state.stat().st_mtime_ns
     assert run(*arguments) == 0
     assert state.stat().st_mtime_ns == made
@@ -91,8 +91,8 @@ def test_what_is_wrong_with_a_student_is_said_before_its_teacher_is_trained(caps
     train = ["train", "demo_student", "--data", face_folder]
     assert "give --set embedding_size=128" in refused(capsys, *train, "--set", "embedding_size=64")
     assert "holds no run to resume" in refused(capsys, *train, "--resume")
-    (tmp_path / "runs" / "used").mkdir(parents=True)
-    (tmp_path / "runs" / "used" / "state.params").touch()
+    (tmp_path / "runs" / "used" / "states").mkdir(parents=True)
+    (tmp_path / "runs" / "used" / "states" / "update-000000002.json").touch()
     assert "already holds a run" in refused(capsys, *train, "--out", "runs/used")
 
 

@@ -33,9 +33,11 @@ class ShardedTrainer(Trainer):
             gradient = gradient * self._loss_scale.value
         self._module.backward([gradient, *self._heads(others)])
         named = {name: other.copy() for name, other in zip(self._outputs[1:], others)}
+        told = {"embedding": embedding.copy()}
         if not named:
-            return {"loss": loss, "accuracy": correct}
-        return {"loss": loss + named.pop("distillation"), "accuracy": correct, **named, "identity_loss": loss}
+            return {"loss": loss, "accuracy": correct, **told}
+        whole = loss + named.pop("distillation")
+        return {"loss": whole, "accuracy": correct, **named, "identity_loss": loss, **told}
 
     def state(self):
         """As of `Trainer`, with the classifier; of several workers' as it was at the last `synchronise`."""

@@ -8,7 +8,7 @@ import sys
 
 from vargfacenet import __version__
 from vargfacenet.environment import explain_import_failure
-from vargfacenet.errors import VarGFaceNetError
+from vargfacenet.errors import Stopped, VarGFaceNetError
 
 COMMANDS = (
     "summary",
@@ -39,11 +39,15 @@ class _Parser(argparse.ArgumentParser):
 
 
 def main(arguments=None):
-    """Runs a command and returns its exit status: 0 done, 1 something checked is bad, 2 it cannot be carried out."""
+    """Runs a command and returns its exit status: 0 done, 1 something checked is bad, 2 it cannot be carried out, 128 + N
+    signal N has stopped it."""
     args = _parser().parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr)
     try:
         return args.run(args)
+    except Stopped as stop:
+        print(f"vargfacenet {args.command}: {stop}", file=sys.stderr)
+        return stop.status
     except VarGFaceNetError as error:
         return _refuse(args, error, str(error))
     except KeyboardInterrupt:

@@ -8,7 +8,7 @@ import signal
 import sys
 
 from vargfacenet.environment import usable_cores
-from vargfacenet.errors import ClusterError, SettingError
+from vargfacenet.errors import ClusterError, SettingError, Stopped
 from vargfacenet.options import check_range
 
 PORT = 9091
@@ -25,7 +25,9 @@ def add_parser(commands, common):
         "  vargfacenet launch --local 2 -- train RECIPE ...        two workers on this machine, to try it\n"
         "  vargfacenet launch --hosts FILE -- train RECIPE ...     one on each host of the file, over ssh\n"
         "  vargfacenet launch --rank R --of N --root HOST -- train RECIPE ...\n"
-        "                                                          one command per machine, by hand or by a scheduler",
+        "                                                          one command per machine, by hand or by a scheduler\n\n"
+        "SIGINT (Ctrl-C) and SIGTERM, here or at any worker's machine, finish the update that is running, save, and end\n"
+        "with status 130 and 143; a second one stops all at once.",
     )
     where = parser.add_mutually_exclusive_group(required=True)
     where.add_argument("--local", type=int, metavar="N", help="this many workers on this machine")
@@ -71,8 +73,8 @@ def add_parser(commands, common):
 
 
 def run(args):
-    from vargfacenet.launch.group import local_commands, read_hosts, remote_commands, run_group
-    from vargfacenet.launch.member import run_member
+    from vargfacenet.launch.group import read_hosts
+    from vargfacenet.launch.interrupts import Interrupts
 
     command = args.trained[1:] if args.trained[:1] == ["--"] else args.trained
     if command[:1] != ["train"]:
@@ -81,15 +83,35 @@ def run(args):
     size = args.of if args.rank is not None else args.local if args.local is not None else len(hosts)
     _check(args, size)
     limits = {"port": args.port, "servers": args.servers or size, "timeout": args.timeout, "stall": args.stall}
-    signal.signal(signal.SIGTERM, _stop)
-    if args.rank is not None:
-        worker = [sys.executable, "-m", "vargfacenet", *command]
-        if args.dry_run:
-            print(_shown(worker))
-            return 0
-        tied = sys.stdin.fileno() if args.tied else None
-        run_member(worker, rank=args.rank, size=size, root=args.root, tied=tied, **limits)
+    interrupts = Interrupts().listen()
+    try:
+        if args.rank is not None:
+            status = _be_member(args, command, size, limits, interrupts)
+        else:
+            status = _be_all(args, command, size, hosts, limits, interrupts)
+    except ClusterError as error:
+        if interrupts.number is None:
+            raise
+        raise Stopped(str(error), interrupts.number) from error
+    if status and interrupts.number is not None:
+        raise Stopped(f"stopped by {signal.Signals(interrupts.number).name}", interrupts.number)
+    return status
+
+
+def _be_member(args, command, size, limits, interrupts):
+    from vargfacenet.launch.member import run_member
+
+    worker = [sys.executable, "-m", "vargfacenet", *command]
+    if args.dry_run:
+        print(_shown(worker))
         return 0
+    tied = sys.stdin.fileno() if args.tied else None
+    return run_member(worker, rank=args.rank, size=size, root=args.root, tied=tied, interrupts=interrupts, **limits)
+
+
+def _be_all(args, command, size, hosts, limits, interrupts):
+    from vargfacenet.launch.group import local_commands, remote_commands, run_group
+
     options = [word for name, value in limits.items() for word in (f"--{name}", f"{value:g}")]
     options += [] if args.dry_run else ["--tied"]
     environment = {}
@@ -105,8 +127,7 @@ def run(args):
         for member in members:
             print(_shown(member))
         return 0
-    run_group(members, environment=environment)
-    return 0
+    return run_group(members, environment=environment, interrupts=interrupts)
 
 
 def _check(args, size):
@@ -127,7 +148,3 @@ def _check(args, size):
 
 def _shown(words):
     return " ".join(map(shlex.quote, words))
-
-
-def _stop(number, frame):
-    raise ClusterError(f"stopped by {signal.Signals(number).name}")

@@ -24,7 +24,9 @@ def add_parser(commands, common):
         help="train a recipe, saving and verifying as it goes",
         description="Trains a recipe on InsightFace training sets and leaves checkpoints, log and settings in a folder.\n"
         "Recipes whose names begin with demo_ train on the built-in faces when no data is given, and train a teacher\n"
-        "of their own where they need one. Recipes are listed by 'vargfacenet train --list'.",
+        "of their own where they need one. Recipes are listed by 'vargfacenet train --list'.\n\n"
+        "SIGINT (Ctrl-C) and SIGTERM finish the update that is running, save, and end with status 130 and 143; a second\n"
+        "one ends at once with the same status. --resume goes on from either.",
     )
     parser.add_argument("recipe", metavar="RECIPE", nargs="?", help="such as demo_student")
     parser.add_argument("--list", action="store_true", help="list the recipes and stop")
@@ -56,6 +58,11 @@ def add_parser(commands, common):
     parser.add_argument(
         "--resume", action="store_true", help="go on with the run in --out, or with the newest under runs/"
     )
+    parser.add_argument(
+        "--force",
+        action="store_true",
+        help="with --resume: go on although settings or data are not the run's, as far as they fit; says what differs",
+    )
     parser.set_defaults(run=run)
 
 
@@ -64,11 +71,12 @@ def run(args):
 
     beats = Beats()  # before MXNet is loaded, which takes seconds
 
-    from vargfacenet.errors import SettingError
+    from vargfacenet.errors import SettingError, Stopped
     from vargfacenet.train.cache import default_folder
     from vargfacenet.train.cluster import join
     from vargfacenet.train.config import is_demo, list_recipes, recipe_summary, resolve
     from vargfacenet.train.run import check_folder, train
+    from vargfacenet.train.stopping import Stopping
     from vargfacenet.train.teacher import Teacher
     from vargfacenet.train.trainer import parse_devices
 
@@ -77,6 +85,8 @@ def run(args):
         return 0
     if not args.recipe:
         raise SettingError(f"no recipe given: there are {', '.join(list_recipes())}")
+    if args.force and not args.resume:
+        raise SettingError("--force goes with --resume: it is for a run that goes on with other settings or data")
     config = resolve(args.recipe, split_assignments(args.set))
     devices = parse_devices(args.devices)
     if args.teacher_epoch is not None and not args.teacher:
@@ -95,24 +105,30 @@ def run(args):
     data = [pathlib.Path(folder) for folder in args.data] if args.data else [cluster.in_turn(_builtin_faces)]
     bins = args.bins if args.bins is not None else _bins_beside(data)
     prefix = args.teacher
-    if config.distils and prefix is None and demo:
-        if cluster.is_first:
-            check_folder(out, config, resume=args.resume)  # before minutes of training
-        folder = RUNS / DEMO_TEACHER if not args.data else out / "teacher"
-        prefix = _demo_teacher(config, folder, data, bins, devices, cluster)
-    teacher = Teacher(prefix, epoch) if prefix else None
-    cache = default_folder(teacher) if args.cached == AUTOMATIC else args.cached
-    result = train(
-        config,
-        data=data,
-        out=out,
-        bins=bins,
-        devices=devices,
-        resume=args.resume,
-        teacher=teacher,
-        cache=cache,
-        cluster=cluster,
-    )
+    stopping = Stopping()
+    try:
+        if config.distils and prefix is None and demo:
+            if cluster.is_first:
+                check_folder(out, config, resume=args.resume, force=args.force)  # before minutes of training
+            folder = RUNS / DEMO_TEACHER if not args.data else out / "teacher"
+            prefix = _demo_teacher(config, folder, data, bins, devices, stopping, cluster)
+        teacher = Teacher(prefix, epoch) if prefix else None
+        result = train(
+            config,
+            data=data,
+            out=out,
+            bins=bins,
+            devices=devices,
+            resume=args.resume,
+            teacher=teacher,
+            cache=default_folder(teacher) if args.cached == AUTOMATIC else args.cached,
+            force=args.force,
+            stopping=stopping,
+            cluster=cluster,
+        )
+    except Stopped:
+        cluster.leave()
+        raise
     if cluster.is_first:
         _report(result)
     cluster.leave()
@@ -150,7 +166,7 @@ def _bins_beside(folders):
     return list(found.values())
 
 
-def _demo_teacher(student, out, data, bins, devices, cluster):
+def _demo_teacher(student, out, data, bins, devices, stopping, cluster):
     """Trains the teacher of demo recipes into a folder, or what is left of it, and gives its checkpoint's prefix."""
     from vargfacenet.errors import SettingError
     from vargfacenet.train.config import resolve
@@ -177,7 +193,9 @@ def _demo_teacher(student, out, data, bins, devices, cluster):
     else:
         log.info("first its teacher: %s", DEMO_TEACHER)
         started = cluster.share(is_started(out))
-        train(config, data=data, out=out, bins=bins, devices=devices, resume=started, cluster=cluster)
+        train(
+            config, data=data, out=out, bins=bins, devices=devices, resume=started, stopping=stopping, cluster=cluster
+        )
     return out / "latest"
 
 

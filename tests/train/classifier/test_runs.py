@@ -6,7 +6,7 @@ import mxnet as mx
 import numpy as np
 import pytest
 
-from tests.train.tiny import parameters, stopped_after, tiny
+from tests.train.tiny import newest_state, parameters, stopped_after, tiny
 from vargfacenet.checkpoint import load_checkpoint
 from vargfacenet.commands import main
 from vargfacenet.train.config import Config
@@ -89,7 +89,7 @@ def test_a_run_leaves_checkpoints_without_the_classifier_and_a_state_with_it(fin
         for name in ("latest", "best"):
             load_checkpoint(one.out / name, 0)
             assert not any("fc7" in key for key in parameters(one.out, name))
-        state = mx.nd.load(str(one.out / "state.params"))
+        state = newest_state(one.out)
         assert state["arg:fc7_weight/0"].shape == state["momentum:fc7_weight/0"].shape == (4, 16)
         assert state["momentum:fc7_weight/0"].asnumpy().any()
         line = read_log(one.out)[-1]
@@ -107,9 +107,7 @@ def test_a_run_stopped_in_any_generation_ends_as_the_unbroken_one(
         train(config, **arguments)
     train(config, **arguments, resume=True)
     for number in (1, 2):
-        whole, broken = (
-            mx.nd.load(str(out / f"generation-{number}" / "state.params")) for out in (finished.out, tmp_path / "out")
-        )
+        whole, broken = (newest_state(out / f"generation-{number}") for out in (finished.out, tmp_path / "out"))
         assert set(whole) == set(broken)
         for name in whole:
             np.testing.assert_array_equal(whole[name].asnumpy(), broken[name].asnumpy(), err_msg=name)
@@ -122,7 +120,7 @@ def test_the_next_generation_keeps_the_classifier_or_draws_another(face_folder, 
         "demo_student", generations=2, max_updates=1, warmup_updates=0, lr=0.0, classifier=classifier, head="sharded"
     )
     train(config, data=face_folder, out=tmp_path, teacher=teacher)
-    first, second = (mx.nd.load(str(tmp_path / f"generation-{n}" / "state.params")) for n in (1, 2))
+    first, second = (newest_state(tmp_path / f"generation-{n}") for n in (1, 2))
     kept = np.array_equal(first["arg:fc7_weight/0"].asnumpy(), second["arg:fc7_weight/0"].asnumpy())
     assert kept == (classifier == "keep")
 

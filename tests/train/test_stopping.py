@@ -1,0 +1,109 @@
+"""Signals: the first lets a run save and end, the second ends it at once."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import mxnet as mx
+import pytest
+
+from tests.train.tiny import newest_state, tiny
+from vargfacenet.commands import main
+from vargfacenet.errors import Stopped
+from vargfacenet.train.run import train
+from vargfacenet.train.states import States
+from vargfacenet.train.stopping import Stopping
+from vargfacenet.train.trainer import Trainer
+
+DROPOUT = {"network": "resnet18", "units": (1, 1, 1, 1), "use_se": None, "save_every": 4}
+
+
+def sent_at(monkeypatch, update, number=signal.SIGTERM):
+    """Whatever trains is sent a signal as it makes an update; the thread that hears it is waited for."""
+    step = Trainer.step
+
+    def signalled(self, batch):
+        self.seen = getattr(self, "seen", 0) + 1
+        if self.seen == update:
+            os.kill(os.getpid(), number)
+            time.sleep(0.2)
+        return step(self, batch)
+
+    monkeypatch.setattr(Trainer, "step", signalled)
+
+
+def stopped(monkeypatch, update, config, number=signal.SIGTERM, **options):
+    with monkeypatch.context() as patch:
+        sent_at(patch, update, number)
+        with pytest.raises(Stopped) as caught:
+            train(config, stopping=Stopping(), **options)
+    return caught.value
+
+
+def bytes_of(out):
+    return {name: value.asnumpy().tobytes() for name, value in newest_state(out).items()}
+
+
+@pytest.mark.parametrize(("network", "moments"), [({}, [1, 2, 1]), (DROPOUT, [3, 2])])
+def test_a_run_stopped_between_saves_again_and_again_ends_bit_for_bit_as_the_unbroken_one(
+    face_folder, tmp_path, monkeypatch, network, moments
+):
+    """Pass over the set, and saves, are of other lengths than what lies between the stops."""
+    config = tiny(**{"save_every": 4, **network})
+    assert ("Dropout" in config.build_symbol().tojson()) == bool(network)
+    train(config, data=face_folder, out=tmp_path / "whole")
+    done = 0
+    for after in moments:
+        # A signal is heard before the update that it came in is over, and that one is still made.
+        stop = stopped(monkeypatch, after, config, data=face_folder, out=tmp_path / "broken", resume=done > 0)
+        done = States(tmp_path / "broken").newest()["update"]
+        assert f"stopped by SIGTERM after update {done} of 6" in str(stop)
+        assert stop.status == 143
+    assert 0 < done < 6
+    train(config, data=face_folder, out=tmp_path / "broken", resume=True)
+    assert bytes_of(tmp_path / "whole") == bytes_of(tmp_path / "broken")
+
+
+def test_on_two_devices_to_the_noise_of_float32(face_folder, tmp_path, monkeypatch):
+    config, devices = tiny(**DROPOUT), [mx.cpu(0), mx.cpu(1)]
+    train(config, data=face_folder, out=tmp_path / "whole", devices=devices)
+    stopped(monkeypatch, 3, config, data=face_folder, out=tmp_path / "broken", devices=devices)
+    train(config, data=face_folder, out=tmp_path / "broken", devices=devices, resume=True)
+    whole, broken = newest_state(tmp_path / "whole"), newest_state(tmp_path / "broken")
+    for name, value in whole.items():
+        assert abs(value - broken[name]).max().asscalar() <= 1e-5 * max(1.0, abs(value).max().asscalar()), name
+
+
+def test_the_command_ends_with_the_signals_status(face_folder, tmp_path, monkeypatch, capsys):
+    sent_at(monkeypatch, 2, signal.SIGINT)
+    settings = ["multiplier=0.25", "units=1,1,1", "use_se=false", "embedding_size=16", "batch_size=8", "max_updates=6"]
+    command = ["train", "demo_student_scratch", "--data", str(face_folder), "--out", str(tmp_path), "--set", *settings]
+    assert main(command) == 130
+    assert "vargfacenet train: stopped by SIGINT after update" in capsys.readouterr().err.splitlines()[-1]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_second_signal_ends_a_process_that_is_deep_in_a_call():
+    """``time.sleep`` in a loop that catches nothing stands for a call of MXNet's that gives no control back."""
+    script = (
+        "import ctypes\n"
+        "from vargfacenet.train.stopping import Stopping\n"
+        "with Stopping():\n"
+        "    print('ready', flush=True)\n"
+        "    libc = ctypes.CDLL(None)\n"
+        "    while True: libc.usleep(900000)\n"
+    )
+    process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE)
+    assert process.stdout.readline() == b"ready\n"
+    process.send_signal(signal.SIGTERM)
+    time.sleep(0.3)
+    assert process.poll() is None
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=5) == 143
+
+
+def test_force_without_resume_is_refused(capsys):
+    assert main(["train", "demo_teacher", "--force"]) == 2
+    assert "--force goes with --resume" in capsys.readouterr().err
