@@ -70,7 +70,9 @@ def decode_picture(encoded, where, *, shape=IMAGE_SHAPE[1:], plain=False):
         raise DataError(f"{where} is a JPEG that is cut before its end")
     if form.kind == "PNG" and not is_whole_png(encoded):
         raise DataError(f"{where}: {len(encoded)} bytes that are no picture: a PNG that is cut, damaged or animated")
-    if form.kind == "JPEG" and encoded.count(_JPEG_SCAN) > MOST_SCANS:
+    # Of a small picture in a small file, scans cannot be enough to matter.
+    is_large = shape is None or len(encoded) > 1 << 16
+    if form.kind == "JPEG" and is_large and encoded.count(_JPEG_SCAN) > MOST_SCANS:
         raise DataError(f"{where} is a JPEG of more than {MOST_SCANS} scans, which would take very long to decode")
     try:
         picture = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_COLOR)
@@ -118,8 +120,10 @@ def is_cut(encoded):
 
     Damage between beginning and end cannot be told from content.
     """
+    if not encoded.startswith(_JPEG_START) or encoded.endswith(_JPEG_END):
+        return False
     # The last scan: a camera's small copy of the picture, in the header, has a beginning and an end of its own.
-    return encoded.startswith(_JPEG_START) and encoded.find(_JPEG_END, encoded.rfind(_JPEG_SCAN)) < 0
+    return encoded.find(_JPEG_END, encoded.rfind(_JPEG_SCAN)) < 0
 
 
 def encode_jpeg(picture, *, quality=JPEG_QUALITY):

@@ -117,8 +117,9 @@ def _take_checksums(folder):
 
 
 if __name__ == "__main__":
+    count, seed = int(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 0
     for kind, run in (("rec/idx", damage_records), ("bin", damage_pairs)):
         for sealed in (True, False):
             checksums = "with checksums" if sealed else "without"
-            sys.stdout.write(f"{kind:8} {checksums:15} {run(int(sys.argv[1]), sealed=sealed)}\n")
+            sys.stdout.write(f"{kind:8} {checksums:15} {run(count, sealed=sealed, seed=seed)}\n")
             sys.stdout.flush()
