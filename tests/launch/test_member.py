@@ -1,7 +1,9 @@
 """Members of a group, with workers that do nothing: what they say of what is missing, and that nothing is left running."""
 
 import contextlib
+import os
 import pathlib
+import signal
 import socket
 import subprocess
 import sys
@@ -13,6 +15,7 @@ import pytest
 from tests.launch.ports import free_ports
 from vargfacenet.errors import ClusterError
 from vargfacenet.launch.hub import Hub
+from vargfacenet.launch.interrupts import Interrupts
 from vargfacenet.launch.member import run_member
 from vargfacenet.launch.wire import call, listen
 
@@ -130,3 +133,37 @@ os._exit(9)
     while stat.exists() and stat.read_text().rpartition(")")[2].split()[0] != "Z":
         assert time.monotonic() < limit, "it runs on"
         time.sleep(0.1)
+
+
+def test_a_first_signal_is_kept_and_a_second_stops_at_once():
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        interrupts = Interrupts().listen()
+        os.kill(os.getpid(), signal.SIGINT)
+        assert interrupts.number == signal.SIGINT
+        with pytest.raises(ClusterError, match="stopped at once by a second signal, SIGTERM"):
+            os.kill(os.getpid(), signal.SIGTERM)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def test_a_line_on_the_standard_input_of_a_member_asks_its_worker_to_stop(port, tmp_path):
+    script = (
+        "import pathlib, signal, sys, time\n"
+        "signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))\n"
+        f"pathlib.Path({str(tmp_path / 'ready')!r}).touch()\n"
+        "time.sleep(60)\n"
+    )
+    worker = [sys.executable, "-c", f"from vargfacenet.launch.beats import Beats\nBeats()\n{script}"]
+    ours, its = socket.socketpair()
+
+    def ask():
+        while not (tmp_path / "ready").exists():
+            time.sleep(0.05)
+        its.sendall(b"stop\n")
+
+    threading.Thread(target=ask).start()
+    assert run_member(worker, rank=0, size=1, root="127.0.0.1", port=port, timeout=30, tied=ours.fileno()) == 143
+    ours.close()
+    its.close()

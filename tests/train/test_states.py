@@ -109,6 +109,13 @@ def test_when_all_are_damaged_it_says_so(states, tmp_path):
         States(tmp_path / "nowhere").newest()
 
 
+def test_a_file_that_cannot_be_removed_is_named(states, tmp_path):
+    (tmp_path / "states" / "update-000000001.params").mkdir()
+    with pytest.raises(DataError, match="cannot remove .*update-000000001.params"):
+        states.save(12, ARRAYS, {}, keep=1)
+    assert states.newest()["update"] == 12
+
+
 def test_a_state_of_another_version_is_refused(states, tmp_path, monkeypatch):
     monkeypatch.setattr("vargfacenet.train.states._VERSION", 99)
     with pytest.raises(CheckpointError, match="is of another version of this package"):
@@ -226,6 +233,21 @@ def test_checkpoints_are_made_those_of_the_state_that_is_gone_on_from(face_folde
         run(face_folder, tmp_path, resume=True)
     assert (tmp_path / "latest-0000.params").read_bytes() == kept
     load_checkpoint(tmp_path / "latest", 0)
+
+
+def test_a_state_that_is_not_finite_is_not_saved(face_folder, tmp_path, monkeypatch):
+    state = Trainer.state
+
+    def poisoned(self):
+        arrays = state(self)
+        if States(tmp_path).updates() == [2]:
+            arrays["momentum:fc7_weight"] = arrays["momentum:fc7_weight"] * np.inf
+        return arrays
+
+    monkeypatch.setattr(Trainer, "state", poisoned)
+    with pytest.raises(CheckpointError, match="update 4: momentum:fc7_weight holds NaN or infinity; try a smaller lr"):
+        run(face_folder, tmp_path)
+    assert States(tmp_path).updates() == [2]
 
 
 def test_two_runs_in_one_folder_are_kept_apart(face_folder, tmp_path):

@@ -148,3 +148,14 @@ def test_a_gradient_that_is_not_finite_is_named_with_its_layer():
     assert "first not finite: on the way back, the gradient of second_bias at second (FullyConnected)" in said or (
         "the gradient of second_weight at second (FullyConnected)" in said
     )
+
+
+def test_a_loss_that_is_not_finite_outside_of_the_graph_is_said_to_be(face_folder, tmp_path, monkeypatch):
+    def step(self, embedding, label, **_):
+        return mx.nd.full(8, np.inf), mx.nd.zeros(8), mx.nd.zeros_like(embedding)
+
+    monkeypatch.setattr("vargfacenet.train.classifier.ShardedClassifier.step", step)
+    with pytest.raises(
+        TrainingError, match="the loss is inf .* first not finite: the loss of the classifier outside of"
+    ):
+        train(tiny(head="sharded"), data=face_folder, out=tmp_path)
