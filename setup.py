@@ -47,7 +47,6 @@ setup(
         "scikit-learn>=1.0",
         "tqdm>=4.60",
         "matplotlib>=3.5",
-        "pillow>=8",
     ],
     extras_require={
         # A face detector, its network inside the wheel.

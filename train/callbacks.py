@@ -10,7 +10,7 @@ import tqdm
 
 from vargfacenet.errors import DataError
 from vargfacenet.eval import Embedder, verify_pairs
-from vargfacenet.files import read_bytes, write_text
+from vargfacenet.files import read_json, write_text
 
 LOG, VERIFICATION = "log.jsonl", "verification.json"
 
@@ -139,7 +139,7 @@ class Verifier:
 def read_verifications(out):
     """The scores in a folder: dict of update to dict of set name to fields of a Verification; empty where none are."""
     path = pathlib.Path(out) / VERIFICATION
-    return {int(update): scores for update, scores in json.loads(read_bytes(path)).items()} if path.is_file() else {}
+    return {int(update): scores for update, scores in read_json(path).items()} if path.is_file() else {}
 
 
 def mean_accuracy(scores):
