@@ -1,6 +1,6 @@
 """Whatever holds a network, a checkpoint or an ONNX file, as what embeds pictures."""
 
-import collections
+import dataclasses
 import pathlib
 
 from vargfacenet.checkpoint import checkpoint_files, load_checkpoint
@@ -8,9 +8,32 @@ from vargfacenet.deploy.runtime import OnnxEmbedder
 from vargfacenet.eval import Embedder
 from vargfacenet.files import fingerprint
 
-Model = collections.namedtuple("Model", "embedder fingerprint metadata")
-Model.__doc__ = """A PictureEmbedder, the fingerprint of the files it came from (str), and what an ONNX file says of itself (dict of str
-to str; of a checkpoint, empty)."""
+
+@dataclasses.dataclass(frozen=True)
+class Model:
+    """A network ready to embed pictures.
+
+    Attributes
+    ----------
+    embedder : PictureEmbedder
+        What embeds.
+    fingerprint : str
+        Of the files it came from.
+    runtime : str
+        What runs it: ``mxnet``, ``onnxruntime`` or ``openvino``.
+    metadata : dict of str to str
+        What an ONNX file says of itself; empty for a checkpoint.
+    """
+
+    embedder: object
+    fingerprint: str
+    runtime: str
+    metadata: dict
+
+    @property
+    def mark(self):
+        """What its embeddings may be kept under (str): files and runtime."""
+        return f"{self.fingerprint} {self.runtime}"
 
 
 def is_onnx(model):
@@ -45,6 +68,6 @@ def open_model(model, *, epoch=0, runtime="onnxruntime", device=None, batch_size
     """
     if is_onnx(model):
         embedder = OnnxEmbedder(model, runtime=runtime, batch_size=batch_size)
-        return Model(embedder, fingerprint([model]), embedder.metadata)
+        return Model(embedder, fingerprint([model]), runtime, embedder.metadata)
     embedder = Embedder(*load_checkpoint(model, epoch), device=device, batch_size=batch_size)
-    return Model(embedder, fingerprint(checkpoint_files(model, epoch)), {})
+    return Model(embedder, fingerprint(checkpoint_files(model, epoch)), "mxnet", {})

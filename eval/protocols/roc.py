@@ -13,8 +13,8 @@ FARS = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
 _ROUNDING = 1e-9  # of far * pairs, whose product is meant to be whole
 
 Curve = collections.namedtuple("Curve", "threshold far tar")
-Curve.__doc__ = """Rates of accepted pairs at each threshold that tells scores apart, float64 arrays of one length: both rise from
-0 at the largest score to 1 at a threshold of -infinity."""
+Curve.__doc__ = """Rates of accepted pairs at each threshold that tells scores apart, float64 arrays of one length: both rise
+from 0 at the largest score to 1 at a threshold of -infinity."""
 
 
 def threshold_at_far(different, far):
