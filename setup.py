@@ -46,6 +46,7 @@ setup(
         "easydict>=1.9",
         "scikit-learn>=1.0",
         "tqdm>=4.60",
+        "pandas>=1.3",
         "matplotlib>=3.5",
     ],
     extras_require={

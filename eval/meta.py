@@ -82,25 +82,25 @@ def read_csv(path, columns):
         As `read_blank_separated`, and where there is no header, or one that has some of the names but not all.
     """
     path = pathlib.Path(path)
-    header = _header(path, columns)
+    number, header = _header(path, columns)
     names = [value.strip().upper() for value in header]
     missing = [name for name, _ in columns if name not in names]
     if missing and len(missing) < len(columns):
-        raise DataError(f"{path}: line 1 has no column {missing[0]}; it names {', '.join(header)}")
+        raise DataError(f"{path}: line {number} has no column {missing[0]}; it names {', '.join(header)}")
     places = range(len(columns)) if missing else [names.index(name) for name, _ in columns]
     return _read(path, list(columns), places, len(header), ",")
 
 
 def _header(path, columns):
-    """The values of the first line that is not empty."""
+    """Number and values of the first line that is not empty."""
     for number, line in _lines(path):
-        values = _split(_decoded(path, number, line), ",")
+        values = _split(path, number, line, ",")
         if len(values) < len(columns):
             wanted = ", ".join(name for name, _ in columns)
             raise DataError(f"{path}: line {number} names {len(values)} column(s), expected {wanted} among them")
         if all(_WHOLE.match(value.strip()) for value in values[: len(columns)]):
             raise DataError(f"{path}: line {number} is no header: expected the names of the columns")
-        return values
+        return number, values
     raise _empty(path, columns)
 
 
@@ -134,7 +134,14 @@ def _by_pandas(path, columns, places, width, separator):
     options = {"sep": r"\s+"} if separator is None else {"sep": separator, "skiprows": 1}
     types = {place: str if kind is str else _TYPES[kind] for place, (_, kind) in zip(places, columns)}
     frames = pandas.read_csv(
-        path, header=None, dtype=types, na_filter=False, quoting=csv.QUOTE_NONE, chunksize=_ROWS, **options
+        path,
+        header=None,
+        dtype=types,
+        na_filter=False,
+        quoting=csv.QUOTE_NONE,
+        chunksize=_ROWS,
+        low_memory=False,
+        **options,
     )
     with frames:
         for frame in frames:
@@ -154,7 +161,7 @@ def _count(path, separator):
 def _by_line(path, columns, places, width, separator, *, skip=0):
     """The values of one row after another, of which the first `skip` are known to be sound and are left out."""
     for number, line in itertools.islice(_lines(path), skip + (separator is not None), None):
-        values = _split(_decoded(path, number, line), separator)
+        values = _split(path, number, line, separator)
         if len(values) != width:
             names = f": {' '.join(name for name, _ in columns)}" if separator is None else ", as the header"
             raise DataError(f"{path}: line {number} has {len(values)} value(s), expected {width}{names}")
@@ -176,8 +183,12 @@ def _converted(path, number, name, kind, text):
     return value
 
 
-def _split(line, separator):
-    return line.split() if separator is None else next(csv.reader([line]), [])
+def _split(path, number, line, separator):
+    text = _decoded(path, number, line)
+    try:
+        return text.split() if separator is None else next(csv.reader([text]), [])
+    except csv.Error as error:
+        raise DataError(f"{path}: line {number} is no line of comma-separated values: {error}") from error
 
 
 def _lines(path):

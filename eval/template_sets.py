@@ -183,6 +183,9 @@ def _read_points(folder, name):
     table = read_blank_separated(_meta_file(folder, name, "name_5pts_score.txt"), columns)
     names, scores = table.columns[0], table.columns[-1]
     _refuse(table, scores < 0, lambda row: f"score {scores[row]:g}, expected at least 0")
+    _refuse(
+        table, ["/" in name for name in names], lambda row: f"{names[row]}, expected the name of a file in loose_crop"
+    )
     index = pandas.Index(names)
     _refuse(table, index.duplicated(), lambda row: f"{names[row]} is listed already")
     return table, scores.astype(np.float32), index
@@ -200,9 +203,7 @@ def _check_files(points, pictures, allow_missing):
         raise DataError(f"no folder of pictures {pictures}")
     there = set(os.listdir(pictures))
     names = points.columns[0]
-    missing = [
-        row for row, name in enumerate(names) if name not in there and not ("/" in name and (pictures / name).is_file())
-    ]
+    missing = [row for row, name in enumerate(names) if name not in there]
     if missing and not allow_missing:
         listed = ", ".join(names[row] for row in missing[:_NAMED])
         raise DataError(

@@ -13,6 +13,7 @@ from tests.eval.ijb_set import make_ijb_set
 from tests.vargfacenet.test_commands import refused
 from vargfacenet.alignment import align_face
 from vargfacenet.commands import main
+from vargfacenet.deploy import export_onnx
 from vargfacenet.errors import DataError
 from vargfacenet.eval.ijb import face_reader, find_unreadable, read_trials, score_templates
 from vargfacenet.eval.template_sets import read_template_set
@@ -227,6 +228,18 @@ def test_points_far_from_their_picture_are_a_reason_not_to_read_it(own_folder):
     assert "2.png: points (9000, 9000)" in found[1]
     assert "far outside" in found[1]
     assert sum(done) == 84
+
+
+def test_an_onnx_file_gives_what_its_checkpoint_gives(folder, teacher_prefix, tmp_path):
+    file, found = tmp_path / "model.onnx", []
+    export_onnx(teacher_prefix, 0, file)
+    for model in (teacher_prefix, file):
+        result = tmp_path / "result.json"
+        assert main(["ijb", str(model), str(folder), "--json", str(result)]) == 0
+        found.append(json.loads(result.read_text()))
+    one, other = (each["1:1"]["threshold"] for each in found)
+    assert one["0.1"] is not None
+    assert one == {far: pytest.approx(value, abs=1e-4) for far, value in other.items()}
 
 
 def test_malformed_files_are_one_line_of_error(own_folder, teacher_prefix, capsys):

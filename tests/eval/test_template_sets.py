@@ -81,6 +81,7 @@ FIVE = "1 2 3 4 5 6 7 8 9 10"
         (POINTS, 6, f"6.png {FIVE.replace('4', 'nan')} 0.9", "line 6: y2 is 'nan', expected a finite number"),
         (POINTS, 6, f"6.png {FIVE} -0.5", "line 6: score -0.5, expected at least 0"),
         (POINTS, 6, f"5.png {FIVE} 0.5", "line 6: 5.png is listed already"),
+        (POINTS, 6, f"../6.png {FIVE} 0.5", "line 6: ../6.png, expected the name of a file in loose_crop"),
         (PAIRS, 7, "1000 5 1", f"line 7: template 5 is not in ijbc_{FACES}"),
         (PAIRS, 7, "1000 987 2", "line 7: label 2, expected 1 for one person or 0"),
         (PAIRS, 7, "1000 987", r"line 7 has 2 value\(s\), expected 3: TEMPLATE TEMPLATE LABEL"),

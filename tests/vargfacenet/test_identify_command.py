@@ -10,6 +10,7 @@ from tests.conftest import picture
 from tests.deploy.test_conversion import by_stock_calls
 from tests.vargfacenet.test_commands import refused
 from vargfacenet.commands import main
+from vargfacenet.commands.output import markdown_table
 from vargfacenet.errors import DataError, SettingError
 from vargfacenet.eval.protocols.identification import gallery_entries
 from vargfacenet.pictures import encode_png
@@ -115,3 +116,7 @@ def test_what_cannot_be_carried_out_is_one_line(folders, teacher_prefix, capsys,
     (wrong / "p0" / "9.png").write_bytes(encode_png(np.zeros((50, 60, 3), np.uint8)))
     assert "9.png is 60x50 pixels, expected an aligned face" in refused(capsys, *given, wrong)
     assert main([*map(str, given), str(wrong), "--crop"]) == 0
+
+
+def test_bars_in_cells_do_not_break_a_markdown_table():
+    assert markdown_table(["a|b", "c"], [["x|y", 1]]) == "| a\\|b | c |\n| --- | --- |\n| x\\|y | 1 |\n"
