@@ -14,7 +14,7 @@ from vargfacenet.files import atomic_path, read_bytes, write_text
 from vargfacenet.pictures import SUFFIXES, decode_picture, encode_jpeg, is_cut
 
 NOT_ALIGNED = "not-aligned.txt"
-_AT_ONCE = 256  # files handed to the threads together
+_AT_ONCE = 64  # items that threads may be ahead
 
 Alignment = collections.namedtuple("Alignment", "written kept faults")
 Alignment.__doc__ = """What became of a folder: pictures written (int), pictures that were already there (int), and what
@@ -135,13 +135,17 @@ def align_file(path, find_points):
 def in_threads(function, items):
     """Calls a function of each item from as many threads as there are cores; yields the results in order."""
     with concurrent.futures.ThreadPoolExecutor(usable_cores()) as pool:
-        batch = []
-        for item in items:
-            batch.append(pool.submit(function, item))
-            if len(batch) == _AT_ONCE:
-                yield batch.pop(0).result()
-        for future in batch:
-            yield future.result()
+        waiting = collections.deque()
+        try:
+            for item in items:
+                waiting.append(pool.submit(function, item))
+                if len(waiting) == _AT_ONCE:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:  # where the work stops early
+                future.cancel()
 
 
 def _files_of(images, *, leave_out):
