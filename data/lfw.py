@@ -13,7 +13,7 @@ from vargfacenet.pictures import decode_picture, encode_jpeg
 
 
 def fetch_lfw(home=None, *, download=True):
-    """Where LFW's funneled pictures and its list of pairs are; downloaded (233 MB) where they are not there yet.
+    """Where LFW's funneled pictures and its list of pairs are; downloaded (some 200 MB) where they are not there yet.
 
     Parameters
     ----------

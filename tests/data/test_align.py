@@ -1,6 +1,7 @@
 """Folders of photographs become folders of aligned faces, and nothing is lost on the way without a word."""
 
 import numpy as np
+import PIL.Image
 import pytest
 
 from tests.data.photographs import drawn, line, photograph
@@ -131,6 +132,18 @@ def test_the_list_of_faults_goes_when_there_are_none_left(photographs, tmp_path)
     (photographs / "ada" / "odd.txt").unlink()
     assert not align_folder(photographs, tmp_path / "faces", listed(photographs)).faults
     assert not (tmp_path / "faces" / NOT_ALIGNED).exists()
+
+
+def test_photographs_are_turned_as_their_exif_data_says(tmp_path, faces):
+    picture, points = photograph(faces[0][0], factor=2.0)
+    exif = PIL.Image.Exif()
+    exif[0x0112] = 6  # orientation: shown turned by 90 degrees clockwise
+    (tmp_path / "photos").mkdir()
+    stored = PIL.Image.fromarray(np.ascontiguousarray(np.rot90(picture)))
+    stored.save(tmp_path / "photos" / "a.jpg", quality=95, exif=exif)
+    (tmp_path / "points.txt").write_text(line("a.jpg", points))
+    assert not align_folder(tmp_path / "photos", tmp_path / "faces", ListedPoints(tmp_path / "points.txt")).faults
+    assert closeness((tmp_path / "faces" / "a.jpg").read_bytes(), faces[0][0]) < 6
 
 
 def test_the_list_may_lie_among_the_photographs(photographs, tmp_path):
