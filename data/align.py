@@ -10,10 +10,10 @@ from vargfacenet.data.detector import FaceDetector
 from vargfacenet.data.landmarks import read_landmarks
 from vargfacenet.environment import usable_cores
 from vargfacenet.errors import DataError
-from vargfacenet.files import atomic_path, read_bytes, write_text
-from vargfacenet.pictures import NOT_ALIGNED, SUFFIXES, decode_picture, encode_jpeg, is_cut
+from vargfacenet.files import atomic_path, write_text
+from vargfacenet.pictures import NOT_ALIGNED, SUFFIXES, decode_picture, encode_jpeg, read_picture
 
-_AT_ONCE = 256  # files handed to the threads together
+_AT_ONCE = 64  # items that threads may be ahead
 
 Alignment = collections.namedtuple("Alignment", "written kept faults")
 Alignment.__doc__ = """What became of a folder: pictures written (int), pictures that were already there (int), and what
@@ -124,23 +124,24 @@ def align_file(path, find_points):
     DataError
         With the reason, which doesn't name the file.
     """
-    encoded = read_bytes(path)
-    if is_cut(encoded):
-        raise DataError("a JPEG that is cut before its end")
-    picture = decode_picture(encoded, "the file", shape=None)
+    picture = decode_picture(read_picture(path), "the file", shape=None)
     return align_face(picture, find_points(picture))
 
 
 def in_threads(function, items):
     """Calls a function of each item from as many threads as there are cores; yields the results in order."""
     with concurrent.futures.ThreadPoolExecutor(usable_cores()) as pool:
-        batch = []
-        for item in items:
-            batch.append(pool.submit(function, item))
-            if len(batch) == _AT_ONCE:
-                yield batch.pop(0).result()
-        for future in batch:
-            yield future.result()
+        waiting = collections.deque()
+        try:
+            for item in items:
+                waiting.append(pool.submit(function, item))
+                if len(waiting) == _AT_ONCE:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:  # where the work stops early
+                future.cancel()
 
 
 def _files_of(images, *, leave_out):

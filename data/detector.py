@@ -34,7 +34,7 @@ class FaceDetector:
     Parameters
     ----------
     threshold : float
-        How sure the network must be, 0 .. 1.
+        How sure the network must be, 0.1 .. 1.
 
     Raises
     ------
@@ -45,7 +45,7 @@ class FaceDetector:
     """
 
     def __init__(self, *, threshold=0.5):
-        check_range("threshold", threshold, 0.0, 1.0)
+        check_range("threshold", threshold, 0.1, 1.0)  # below, the package takes minutes to sort the boxes
         self._threshold = threshold
         self._networks = {}
         _load_network_class()

@@ -6,7 +6,7 @@ import re
 import numpy as np
 
 from vargfacenet.errors import DataError
-from vargfacenet.files import read_bytes
+from vargfacenet.files import read_lines
 
 _FIELD = re.compile(r"[^\s,;]+")
 _HEADER_LINES = 2
@@ -38,7 +38,7 @@ def read_landmarks(path):
         pictures as announced; and where most faces have left and right swapped.
     """
     found, announced = {}, None
-    for number, line in enumerate(read_bytes(path).decode("utf-8-sig", errors="replace").splitlines(), start=1):
+    for number, line in read_lines(path):
         where, fields = f"{path}: line {number}", list(_FIELD.finditer(line))
         if not fields or line.lstrip().startswith("#"):
             continue

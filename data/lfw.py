@@ -8,12 +8,11 @@ import numpy as np
 from vargfacenet.alignment import align_face
 from vargfacenet.data.align import align_file, in_threads
 from vargfacenet.errors import DataError
-from vargfacenet.files import read_bytes
-from vargfacenet.pictures import decode_picture, encode_jpeg
+from vargfacenet.pictures import decode_picture, encode_jpeg, read_picture
 
 
 def fetch_lfw(home=None, *, download=True):
-    """Where LFW's funneled pictures and its list of pairs are; downloaded (233 MB) where they are not there yet.
+    """Where LFW's funneled pictures and its list of pairs are; downloaded (some 200 MB) where they are not there yet.
 
     Parameters
     ----------
@@ -104,6 +103,6 @@ def align_all(paths, find_points, *, progress=None):
         raise DataError(f"none of {len(paths)} pictures can be aligned; {paths[0]}: {fallen_back[0][1]}")
     middle = np.median(np.array(list(shares.values())), axis=0)
     for path, _ in fallen_back:
-        picture = decode_picture(read_bytes(path), str(path), shape=None)
+        picture = decode_picture(read_picture(path), str(path), shape=None)
         outcomes[path] = encode_jpeg(align_face(picture, middle * picture.shape[1::-1]))
     return outcomes, fallen_back

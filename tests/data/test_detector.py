@@ -118,7 +118,7 @@ def test_what_is_no_picture_is_refused(detector, picture):
 
 
 def test_a_threshold_out_of_range_is_refused():
-    with pytest.raises(SettingError, match=r"threshold=1\.5: expected between 0.0 and 1.0"):
+    with pytest.raises(SettingError, match=r"threshold=1\.5: expected between 0.1 and 1.0"):
         FaceDetector(threshold=1.5)
 
 

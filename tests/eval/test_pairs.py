@@ -10,7 +10,7 @@ import pytest
 from vargfacenet.errors import DataError
 from vargfacenet.eval import read_pairs, read_sets, write_pairs
 from vargfacenet.eval.pairs import check_pairs, pairs_from_folder
-from vargfacenet.pictures import encode_png
+from vargfacenet.pictures import decode_picture, encode_png
 
 PICTURES = [bytes([value, 0xFF, 0xD8, 0, 10, 255]) for value in range(4)]
 TRUTH = [True, False]
@@ -196,15 +196,55 @@ def test_lfw_pairs_file_becomes_a_set(people, tmp_path):
     assert check_pairs(pairs) == []
 
 
+@pytest.mark.parametrize("separator", [" ", "\t", ",", ", "])
+@pytest.mark.parametrize("header", ["", "path1,path2,label\n", "first second is_same\n"])
+def test_a_list_of_two_paths_and_a_label_becomes_a_set(people, tmp_path, separator, header):
+    names = ["Ada_Lovelace/Ada_Lovelace_0001.png", "Bo/Bo_0002.png", "Bo/Bo_0001.png"]
+    rows = [(names[0], names[1], "0"), (names[1], names[2], "1"), (names[2], names[0], "0")]
+    (tmp_path / "pairs.txt").write_text(header + "".join(separator.join(row) + "\n" for row in rows))
+    pairs = pairs_from_folder(people, tmp_path / "pairs.txt")
+    assert pairs.is_same.tolist() == [False, True, False]
+    levels = [int(decode_picture(picture, "face").mean().round()) for picture in pairs.pictures]
+    assert levels == [40, 80, 80, 40, 40, 40]
+
+
+def test_a_path_may_hold_blanks_where_tabs_or_commas_separate(people, tmp_path):
+    (people / "Bo" / "Bo_0001.png").rename(people / "Bo" / "by the sea.png")
+    (tmp_path / "pairs.txt").write_text("Bo/by the sea.png\tBo/Bo_0002.png\t1\nBo/Bo_0002.png, Bo/by the sea.png, 0\n")
+    assert pairs_from_folder(people, tmp_path / "pairs.txt").is_same.tolist() == [True, False]
+
+
+def test_a_picture_in_several_pairs_is_read_once(people, tmp_path, monkeypatch):
+    (tmp_path / "pairs.txt").write_text("Bo 1 2\nBo 1 Ada_Lovelace 1\nBo 2 1\n")
+    reads = []
+    monkeypatch.setattr(
+        "vargfacenet.eval.pairs.as_face_jpeg", lambda encoded, where, **_: reads.append(where) or encoded
+    )
+    assert len(pairs_from_folder(people, tmp_path / "pairs.txt").pictures) == 6
+    assert len(reads) == 3
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("10 300\nBo 1 2 3 4\n", "line 2 reads 'Bo 1 2 3 4'"),
+        (
+            "10 300\nBo 1 2 3 4\n",
+            "line 2 reads 'Bo 1 2 3 4', expected PATH1 PATH2 0 or 1, NAME i j, or NAME1 i NAME2 j",
+        ),
         ("Bo 1\n", "line 1 reads 'Bo 1'"),
         ("Bo 1 3\n", "line 1: no picture .*Bo_0003.jpg"),
         ("Bo 1 \u00b2\n", "line 1: picture '\u00b2' of Bo"),
         ("Bo 1 x\n", "line 1: picture 'x' of Bo"),
         ("10 300\n", "lists no pair"),
+        ("1 2\nBo 1 2\nBo 1 2\n", "announces 4 pairs and lists 2: it may be cut"),
+        (
+            "Bo/Bo_0001.png Bo/Bo_0002.png 1\nBo/Bo_0001.png Bo/Bo_0002.png 2\n",
+            "line 2 reads .* expected PATH1 PATH2 0 or 1",
+        ),
+        ("Bo/Bo_0001.png Bo/Bo_0002.png yes\n", "line 1 reads"),
+        ("Bo/Bo_0001.png Bo/gone.png 1\n", "line 1: no picture .*gone.png"),
+        ("Bo/Bo_0001.png ../people/Bo/Bo_0001.png 1\n", "line 1: ../people/Bo/Bo_0001.png leads out of the folder"),
+        ("a b same\na b label\n", "line 2 reads 'a b label'"),
     ],
 )
 def test_a_wrong_pairs_file_is_reported_by_line(people, tmp_path, text, message):

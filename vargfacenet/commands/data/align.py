@@ -25,7 +25,11 @@ def add_parser(actions, common):
         "CelebA's list (default: a detector finds them)",
     )
     align.add_argument(
-        "--threshold", type=float, default=0.5, metavar="P", help="how sure the detector must be, 0 .. 1 (default 0.5)"
+        "--threshold",
+        type=float,
+        default=0.5,
+        metavar="P",
+        help="how sure the detector must be, 0.1 .. 1 (default 0.5)",
     )
     align.set_defaults(run=run)
 

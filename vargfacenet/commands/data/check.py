@@ -14,15 +14,18 @@ def add_parser(actions, common):
         formatter_class=argparse.RawDescriptionHelpFormatter,
         help="what a .rec or .bin holds, and every bad record",
         description="Says what a training or verification set holds and lists every bad record with its number and what\n"
-        "is wrong with it. Exit status 1 if there is any.",
+        "is wrong with it. Exit status 1 if there is any. With --places it also looks for the faces of some pictures, and\n"
+        "says how far beside the lineage's places they lie (pip install 'vargfacenet[align]').",
     )
     check.add_argument("path", metavar="PATH", help="a .rec, a .bin, or a folder with train.rec")
+    check.add_argument("--places", action="store_true", help="look where the faces lie in some 200 pictures")
     check.set_defaults(run=run)
 
 
 def run(args):
     if pathlib.Path(args.path).suffix == ".bin":
-        return _check_pairs(args.path)
+        return _check_pairs(args)
+    from vargfacenet.data import RecordSet
     from vargfacenet.data.check import check_records
 
     check = check_records(args.path, progress=lambda keys: progress(keys, unit="record"))
@@ -41,17 +44,50 @@ def run(args):
     )
     if check.grey:
         print(f"grey pictures, which are read as three equal channels: {check.grey}")
+    if args.places:
+        bad = {key for key, _ in check.bad}
+        records = RecordSet(args.path, allow_cut=True)
+        _print_places(records.read_face(int(key))[0] for key in _spread(records.keys) if int(key) not in bad)
+        records.close()
     return _print_bad(check.bad, "record")
 
 
-def _check_pairs(path):
+def _check_pairs(args):
     from vargfacenet.eval.pairs import check_pairs, read_pairs
+    from vargfacenet.pictures import decode_picture
 
-    pairs = read_pairs(path)
+    pairs = read_pairs(args.path)
     print(
-        f"{path}: {len(pairs.is_same)} pairs, {int(pairs.is_same.sum())} of one person, {len(pairs.pictures)} pictures"
+        f"{args.path}: {len(pairs.is_same)} pairs, {int(pairs.is_same.sum())} of one person, {len(pairs.pictures)} pictures"
     )
-    return _print_bad(check_pairs(pairs), "picture")
+    bad = check_pairs(pairs)
+    if args.places:
+        unreadable = {index for index, _ in bad}
+        numbers = [index for index in _spread(range(len(pairs.pictures))) if index not in unreadable]
+        _print_places(decode_picture(pairs.pictures[index], "picture") for index in numbers)
+    return _print_bad(bad, "picture")
+
+
+def _spread(items):
+    """Some 200 of them, evenly from the first to the last."""
+    return items[:: max(1, len(items) // 200)]
+
+
+def _print_places(pictures):
+    from vargfacenet.data.places import check_places
+
+    places = check_places(pictures)
+    print(f"faces found: {places.found} of {places.looked_at} looked at")
+    if places.found:
+        (right, down), beside = places.offset, max(abs(places.offset)) > _BESIDE
+        print(
+            f"they lie {abs(right):.1f} pixels {'right' if right > 0 else 'left'} of and {abs(down):.1f} "
+            f"{'below' if down > 0 else 'above'} the lineage's places, {places.scale:.2f} times as large"
+            + ("; networks expect them there: align the pictures anew" if beside else "")
+        )
+
+
+_BESIDE = 3.0  # pixels, above which the remark is made
 
 
 def _print_bad(bad, what):

@@ -12,7 +12,7 @@ def add_parser(actions, common):
         parents=[common],
         formatter_class=argparse.RawDescriptionHelpFormatter,
         help="download LFW, align it, and write its ten folds of pairs as .bin",
-        description="Fetches Labeled Faces in the Wild through scikit-learn (233 MB, once), aligns it by a detector\n"
+        description="Fetches Labeled Faces in the Wild through scikit-learn (some 200 MB, once), aligns it by a detector\n"
         "(pip install 'vargfacenet[align]') and writes its 6,000 pairs in ten folds. A picture in which no face is found\n"
         "is aligned by the median of the others' points, and listed in OUT.bin's folder, in OUT-not-found.txt.",
     )

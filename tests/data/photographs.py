@@ -1,0 +1,31 @@
+"""Drawn faces put turned and scaled onto larger pictures, so that where their points lie is known."""
+
+import cv2
+import numpy as np
+
+from vargfacenet.alignment import TEMPLATE
+from vargfacenet.data.synth import draw_faces
+from vargfacenet.pictures import decode_picture
+
+
+def drawn(identities, images):
+    """Drawn faces, a list of uint8 (112, 112, 3) for each identity."""
+    faces = draw_faces(num_identities=identities, images_per_identity=images)
+    pictures = [decode_picture(encoded, "face") for _, encoded in faces]
+    return [pictures[start : start + images] for start in range(0, len(pictures), images)]
+
+
+def photograph(face, *, degrees=0.0, factor=1.0, shift=(0.0, 0.0), width=640, height=480):
+    """A face in the middle of a grey picture, turned, scaled and shifted: the picture, and its five points."""
+    angle = np.deg2rad(degrees)
+    turn = factor * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    middle = np.array([width - 1, height - 1]) / 2 + shift - turn @ (55.5, 55.5)
+    matrix = np.column_stack([turn, middle])
+    canvas = np.full((height, width, 3), 128, np.uint8)
+    cv2.warpAffine(face, matrix, (width, height), canvas, cv2.INTER_CUBIC, cv2.BORDER_TRANSPARENT)
+    return canvas, TEMPLATE @ turn.T + middle
+
+
+def line(name, points, separator=" "):
+    """A line of a file of landmarks."""
+    return separator.join([name, *(f"{value:.3f}" for value in np.ravel(points))])

@@ -1,0 +1,81 @@
+"""Files of landmarks: the forms that are read, and the line of what is not."""
+
+import numpy as np
+import pytest
+
+from tests.data.photographs import line
+from vargfacenet.alignment import TEMPLATE
+from vargfacenet.data.landmarks import is_mirrored, read_landmarks
+from vargfacenet.errors import DataError
+
+POINTS = np.round(TEMPLATE.astype(float), 3)
+
+
+def written(tmp_path, *lines):
+    path = tmp_path / "points.txt"
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize("separator", [" ", "\t", ",", ", ", ";", "   "])
+@pytest.mark.parametrize("name", ["a/b.jpg", "with blanks/and more.png", "0001.jpg", "Zo\u00eb/1 2.jpg", "7/8"])
+def test_a_line_is_a_path_and_ten_numbers(tmp_path, separator, name):
+    found = read_landmarks(written(tmp_path, line(name, POINTS, separator), "", line("other", POINTS + 1, separator)))
+    assert list(found) == [name, "other"]
+    np.testing.assert_array_equal(found[name][0], POINTS)
+    assert [number for _, number in found.values()] == [1, 3]
+
+
+def test_headers_quotes_comments_and_a_leading_dot_are_understood(tmp_path):
+    path = written(tmp_path, "file,x1,y1,x2,y2", "# made by hand", line('"./a/b.jpg"', POINTS, ","))
+    assert list(read_landmarks(path)) == ["a/b.jpg"]
+
+
+def test_celebas_list_is_read(tmp_path):
+    names = [f"{part}_{axis}" for part in ("lefteye", "righteye", "nose", "leftmouth", "rightmouth") for axis in "xy"]
+    lines = [f"{number:06d}.jpg  69  109  106  113   77  142   73  152  108  154" for number in (1, 2)]
+    found = read_landmarks(written(tmp_path, "2", " ".join(names), *lines))
+    assert list(found) == ["000001.jpg", "000002.jpg"]
+    np.testing.assert_array_equal(found["000001.jpg"][0], [[69, 109], [106, 113], [77, 142], [73, 152], [108, 154]])
+
+
+GOOD = line("a.jpg", POINTS)
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        ([GOOD, "b.jpg 1 2 3"], "line 2 reads 'b.jpg 1 2 3', expected a path and ten finite numbers"),
+        ([GOOD, line("", POINTS)], "line 2 reads"),
+        ([GOOD, GOOD.replace("a.jpg", "b.jpg").replace("51.696", "x")], "line 2 reads 'b.jpg 38.295 x .*'\\.\\.\\."),
+        ([GOOD, GOOD.replace("a.jpg", "b.jpg").replace("51.696", "nan")], "line 2 reads"),
+        ([GOOD, GOOD.replace("a.jpg", "b.jpg").replace("51.696", "inf")], "line 2 reads"),
+        ([GOOD, "file x1 y1"], "line 2 reads"),
+        (["header", "second header", "third header"], "line 3 reads"),
+        ([GOOD, GOOD], "line 2: a.jpg already has line 1; keep one face a picture"),
+        ([GOOD, line("../b.jpg", POINTS)], r"line 2: \.\./b\.jpg leads out of the folder"),
+        ([GOOD, line("/b.jpg", POINTS)], "line 2: /b.jpg leads out of the folder"),
+        (["3", GOOD], "announces 3 pictures and lists 1: it may be cut"),
+        (["", "# nothing"], "lists no picture"),
+        (
+            [line("a.jpg", POINTS[[1, 0, 2, 4, 3]]), line("b.jpg", POINTS[[1, 0, 2, 4, 3]]), line("c.jpg", POINTS)],
+            "swapped in 2 of 3",
+        ),
+    ],
+)
+def test_what_is_no_list_of_landmarks_is_refused_by_its_line(tmp_path, lines, message):
+    with pytest.raises(DataError, match=f"points.txt.*{message}"):
+        read_landmarks(written(tmp_path, *lines))
+
+
+@pytest.mark.parametrize("degrees", [0, 45, 90, 180, 300])
+def test_a_turned_face_is_not_taken_for_a_mirrored_one(degrees):
+    angle = np.deg2rad(degrees)
+    turned = POINTS @ np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
+    assert not is_mirrored(turned)
+    assert is_mirrored(turned * (-1, 1))
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(DataError, match=r"cannot read .*none\.txt"):
+        read_landmarks(tmp_path / "none.txt")
