@@ -15,11 +15,13 @@ import numpy as np
 
 from vargfacenet.arrays import read_npy, read_npz
 from vargfacenet.data.check import check_records
+from vargfacenet.data.landmarks import read_landmarks
 from vargfacenet.data.writer import write_records
 from vargfacenet.deploy.runtime import _metadata
 from vargfacenet.errors import DataError, VarGFaceNetError
 from vargfacenet.eval.features import read_features, write_features
 from vargfacenet.eval.image_list import read_image_list
+from vargfacenet.eval.meta import read_blank_separated, read_csv
 from vargfacenet.eval.pairs import check_pairs, pairs_from_folder, read_pairs, write_pairs
 from vargfacenet.files import parse_json
 from vargfacenet.graphs import read_graph
@@ -123,6 +125,14 @@ def _people(path):
     return pairs_from_folder(folder.parent, path)
 
 
+def _read_meta(path):
+    return read_blank_separated(path, [("NAME", str), ("TEMPLATE", int), ("MEDIUM", int)])
+
+
+def _read_subjects(path):
+    return read_csv(path, [("TEMPLATE_ID", int), ("SUBJECT_ID", int)])
+
+
 def _features():
     write_features(FOLDER / "seed-features.bin", [np.ones((3, 4), np.float32)], 3)
     return [(FOLDER / "seed-features.bin").read_bytes()]
@@ -157,6 +167,9 @@ TARGETS = {
     "symbol": Target(_graphs, of_file(lambda path: read_graph(path, "fc1"), "x-symbol.json")),
     "pairs": Target(lambda: [b"1 1\nanna 1 2\nanna 1 anna 2\n"], of_file(_people, "pairs.txt")),
     "list": Target(lambda: ["a.jpg 1\nb\u00e9.jpg 2\n".encode()], of_file(read_image_list, "list.txt")),
+    "landmarks": Target(lambda: [b"1\na b.jpg 1 2 9 2 5 5 2 8 8 8.5\n"], of_file(read_landmarks, "points.txt")),
+    "meta": Target(lambda: [b"a.jpg 1 2\nb.jpg 1 3\n"], of_file(_read_meta, "faces.txt")),
+    "csv": Target(lambda: [b"TEMPLATE_ID,SUBJECT_ID,FILENAME\n1,2,a.jpg\n"], of_file(_read_subjects, "probe.csv")),
     "features": Target(_features, of_file(read_features, "f.bin")),
     "picture": Target(_pictures, lambda content: decode_picture(content, "it", shape=None)),
     "npy": Target(lambda: [_saved(np.save, np.ones((2, 3), np.float16))], lambda content: read_npy(content, "x.npy")),
