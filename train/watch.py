@@ -84,11 +84,14 @@ class Watch:
             sizes = np.linalg.norm(embedding, axis=1, keepdims=True)
             directions = embedding / np.maximum(sizes, 1e-12)
             cosines = directions @ directions.T  # (N, N)
-            others = cosines[~np.eye(len(cosines), dtype=bool)]
-            self._check_collapse(update, float(others.mean()), float(sizes.mean() / math.sqrt(embedding.shape[1])))
+            np.fill_diagonal(cosines, 0)  # those of a picture with itself
+            pairs = len(cosines) * (len(cosines) - 1)
+            mean = float(cosines.sum()) / pairs
+            self._check_collapse(update, mean, float(sizes.mean() / math.sqrt(embedding.shape[1])))
             if self._judges(update) and self._trainer.labels and not self._warned & {"cosines", "sizes"}:
                 labels = self._trainer.labels[0].asnumpy()
-                self._check_labels(update, cosines, float(others.mean()), float(others.var()), labels)
+                variance = float(np.vdot(cosines, cosines)) / pairs - mean**2
+                self._check_labels(update, cosines, mean, variance, labels)
         if self._judges(update):
             self._check_loss(update, means.get("identity_loss", means["loss"]), means.get("accuracy", 1.0))
 
@@ -115,11 +118,12 @@ class Watch:
             )
 
     def _check_labels(self, update, cosines, mean, variance, labels):
-        rows, columns = np.triu_indices(len(labels), 1)
-        same = labels[rows] == labels[columns]
-        self._excess += float((cosines[rows, columns][same] - mean).sum())
-        self._variance += variance * int(same.sum())
-        self._pairs += int(same.sum())
+        same = labels[:, None] == labels
+        np.fill_diagonal(same, False)
+        count = int(same.sum()) // 2  # each pair is there twice
+        self._excess += float(cosines[same].sum()) / 2 - mean * count
+        self._variance += variance * count
+        self._pairs += count
         if self._pairs < PAIRS:
             return
         deviations = self._excess / math.sqrt(max(self._variance, 1e-12))

@@ -28,7 +28,7 @@ CONFIG = {  # with dropout in it, saved often, and verified
     "log_every": 1,
 }
 FLUSH = 0.002  # seconds that a flush to disk takes at least, so that saves are hit as they would be on a slow disk
-STEPS = ("preparing", "updates", "write of a file", "between files of a save")
+STEPS = ("before the first save", "outside of saves", "write of a file", "between files of a save")
 
 
 def config(**settings):
