@@ -166,21 +166,19 @@ def test_export_prints_what_int8_costs(capsys, small, face_folder, tmp_path):
     assert "int8 needs faces" in refused(capsys, *arguments[:5])
 
 
-def test_several_precisions_are_several_files_and_one_table(
-    capsys, small, face_folder, pairs_file, tmp_path, monkeypatch
-):
+def test_several_precisions_are_several_files_and_one_table(capsys, small, pairs_file, tmp_path, monkeypatch):
     monkeypatch.setattr("vargfacenet.deploy.measure.ROUNDS", 1)
-    monkeypatch.setattr("vargfacenet.deploy.measure.LEAST_SECONDS", 0.0)
-    sets = ["--calibrate", str(face_folder), "--calibration-pictures", "16", "--verify", str(pairs_file)]
-    assert main(["export", str(small), str(tmp_path / "out"), "--precision", "float32", "fp16", "int8", *sets]) == 0
+    monkeypatch.setattr("vargfacenet.deploy.measure.LEAST_SECONDS", 0.001)
+    options = ["--precision", "float32", "fp16", "--verify", str(pairs_file)]
+    assert main(["export", str(small), str(tmp_path / "out"), *options]) == 0
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
-    files = ["float32.onnx", "fp16.onnx", "int8.onnx"]
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == files
+    files = ["float32.onnx", "fp16.onnx"]
+    assert {path.name for path in (tmp_path / "out").iterdir()} == set(files)
     sizes = [float(line[1]) for line in lines if line and line[0] in files and "stripes" not in line]
     assert sizes == [pytest.approx((tmp_path / "out" / name).stat().st_size / 1e6, abs=0.005) for name in files]
     scores = [line for line in lines if "stripes" in line]
     assert [line[0] for line in scores] == ["checkpoint", *files]
-    assert [line[2] for line in scores[:3]] == ["mxnet", "onnxruntime", "onnxruntime"]
+    assert [line[2] for line in scores] == ["mxnet", "onnxruntime", "onnxruntime"]
     assert scores[0][3:] == scores[1][3:]
 
 
