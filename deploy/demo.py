@@ -183,7 +183,7 @@ def _in_words(result):
     if result.same is None:
         return "No verdict", "The model has no threshold: start with --threshold, or export it with --verify SET.bin."
     far = "" if result.far is None else f", measured at a false accept rate of {result.far:g}"
-    verdict, place = ("One person", "reaches") if result.same else ("Different people", "is below")
+    verdict, place = ("One person", "is above") if result.same else ("Different people", "is not above")
     return verdict, f"The cosine {place} the threshold of {result.threshold:.4f}{far}."
 
 

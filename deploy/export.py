@@ -51,7 +51,7 @@ class Export:
     scores : dict of str to dict
         For each verification set the Verification (dict) by ``mxnet`` and by the runtime that scored the file.
     threshold : float or None
-        The cosine from which two faces are one person, at a false accept rate of `FAR` on the last set.
+        The cosine above which two faces are one person, at a false accept rate of `FAR` on the last set.
     """
 
     network: object
@@ -242,5 +242,5 @@ def _score_facts(scores, threshold, sets):
     # Of the file: the first of each is MXNet's.
     facts = {"accuracy": json.dumps({one: list(score.values())[-1]["accuracy"] for one, score in scores.items()})}
     if threshold is not None:
-        facts.update(threshold=f"{threshold:.6f}", threshold_far=f"{FAR:g}", threshold_set=name)
+        facts.update(threshold=repr(threshold), threshold_far=f"{FAR:g}", threshold_set=name)
     return facts

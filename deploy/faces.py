@@ -20,7 +20,7 @@ from vargfacenet.pictures import decode_picture
 
 Comparison = collections.namedtuple("Comparison", "cosine same threshold far")
 Comparison.__doc__ = (
-    "Cosine of two faces, -1 .. 1; whether it reaches the threshold, None where there is none; the threshold, and the "
+    "Cosine of two faces, -1 .. 1; whether it is above the threshold, None where there is none; the threshold, and the "
     "false accept rate at which it was measured, None where that is not known."
 )
 
@@ -37,7 +37,7 @@ class FaceModel:
     mark : str
         Fingerprint of the files it came from.
     threshold, far : float, optional
-        The cosine from which two faces are one person, and the false accept rate at which it was measured.
+        The cosine above which two faces are one person, and the false accept rate at which it was measured.
     """
 
     def __init__(self, embedder, mark, *, threshold=None, far=None):
@@ -82,7 +82,7 @@ class FaceModel:
         """The same of two aligned faces, uint8 arrays (112, 112, 3), RGB."""
         first, second = self.embed([one, other])
         cosine = float(np.clip(first @ second, -1, 1))
-        same = None if self.threshold is None else cosine >= self.threshold
+        same = None if self.threshold is None else cosine > self.threshold
         return Comparison(cosine, same, self.threshold, self.far)
 
 
@@ -94,7 +94,7 @@ def load_model(model, *, epoch=0, runtime="onnxruntime", device=None, threshold=
     model, epoch, runtime, device, batch_size
         As of `vargfacenet.deploy.models.open_model`.
     threshold : float, optional
-        The cosine, -1 .. 1, from which two faces are one person; by default what ``vargfacenet export --verify`` left in
+        The cosine, -1 .. 1, above which two faces are one person; by default what ``vargfacenet export --verify`` left in
         the file.
 
     Returns

@@ -166,9 +166,9 @@ def test_a_verdict_says_what_it_stands_on():
     assert demo._in_words(Comparison(0.5, None, None, None))[0] == "No verdict"
     assert demo._in_words(Comparison(0.5, True, 0.4, 0.001)) == (
         "One person",
-        "The cosine reaches the threshold of 0.4000, measured at a false accept rate of 0.001.",
+        "The cosine is above the threshold of 0.4000, measured at a false accept rate of 0.001.",
     )
     assert demo._in_words(Comparison(0.3, False, 0.4, None)) == (
         "Different people",
-        "The cosine is below the threshold of 0.4000.",
+        "The cosine is not above the threshold of 0.4000.",
     )

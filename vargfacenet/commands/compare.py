@@ -16,7 +16,7 @@ def add_parser(commands, common):
     parser.add_argument("first", metavar="A", help="a picture")
     parser.add_argument("second", metavar="B", help="another")
     parser.add_argument(
-        "--threshold", type=float, metavar="COSINE", help="from which two faces are one person, -1 .. 1"
+        "--threshold", type=float, metavar="COSINE", help="above which two faces are one person, -1 .. 1"
     )
     parser.set_defaults(run=run)
 

@@ -21,7 +21,7 @@ def add_parser(commands, common):
     )
     add_model_options(parser, pictures=False)
     parser.add_argument(
-        "--threshold", type=float, metavar="COSINE", help="from which two faces are one person, -1 .. 1"
+        "--threshold", type=float, metavar="COSINE", help="above which two faces are one person, -1 .. 1"
     )
     parser.add_argument(
         "--host", default="127.0.0.1", help="address to listen on (default: %(default)s, this machine alone)"

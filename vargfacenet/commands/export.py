@@ -78,7 +78,7 @@ def _run_one(args, options):
     if rows:
         print_table(["set", "run by", "accuracy", "TAR@FAR=1e-3"], rows)
     if done.threshold is not None:
-        print(f"one person from a cosine of {done.threshold:.4f} on, at a false accept rate of {FAR:g}")
+        print(f"one person above a cosine of {done.threshold:.4f}, at a false accept rate of {FAR:g}")
     return 0
 
 

@@ -55,6 +55,6 @@ def run_search(args):
     if model.threshold is None:
         print_table(["name", "cosine"], [[hit.name, f"{hit.cosine:.4f}"] for hit in hits])
         return 0
-    rows = [[hit.name, f"{hit.cosine:.4f}", "yes" if hit.cosine >= model.threshold else "no"] for hit in hits]
-    print_table(["name", "cosine", f"reaches {model.threshold:.4f}"], rows)
+    rows = [[hit.name, f"{hit.cosine:.4f}", "yes" if hit.cosine > model.threshold else "no"] for hit in hits]
+    print_table(["name", "cosine", f"above {model.threshold:.4f}"], rows)
     return 0
