@@ -1,5 +1,6 @@
 """``vargfacenet verify``: what verification sets say of networks."""
 
+from vargfacenet.commands.embedding import add_device_options, checked_device
 from vargfacenet.commands.models import add_cache_options, cache_of, open_named, short_names
 from vargfacenet.commands.output import print_table, progress
 from vargfacenet.options import check_range
@@ -33,8 +34,7 @@ def add_parser(commands, common):
         "--far", type=float, nargs="+", metavar="RATE", help="false accept rates (default 1e-1 .. 1e-6)"
     )
     parser.add_argument("--runtime", default="onnxruntime", help="of ONNX files: onnxruntime (default) or openvino")
-    parser.add_argument("--device", default="cpu:0", help="of checkpoints: cpu:0 (default) or gpu:N")
-    parser.add_argument("--batch-size", type=int, default=32, metavar="N", help="pictures at a time (default 32)")
+    add_device_options(parser)
     parser.add_argument("--report", metavar="DIR", help="write a page with figures and the worst pairs there")
     parser.add_argument("--json", metavar="FILE", help="write the figures here")
     parser.add_argument("--markdown", metavar="FILE", help="write a table for a paper here")
@@ -51,13 +51,11 @@ def run(args):
     from vargfacenet.eval.report.write import as_json
     from vargfacenet.eval.sets import find_sets
     from vargfacenet.files import write_text
-    from vargfacenet.train.trainer import parse_device
 
-    check_range("--batch-size", args.batch_size, 1, 4096)
+    device = checked_device(args)
     for far in args.far or ():
         check_range("--far", far, 1e-12, 0.5)
     _check_names(args.models)
-    device = parse_device(args.device)
     sets = read_sets(find_sets(args.bins, args.folder))
     labels, results = short_names(args.models), []
     with cache_of(args) as cache:
