@@ -45,6 +45,8 @@ setup(
         "opencv-python-headless>=4.5",
         "easydict>=1.9",
         "scikit-learn>=1.0",
+        "scipy>=1.6",
+        "threadpoolctl>=2.0",
         "tqdm>=4.60",
         "pandas>=1.3",
         "matplotlib>=3.5",

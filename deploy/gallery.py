@@ -23,6 +23,8 @@ FILE = "gallery.npz"
 Hit = collections.namedtuple("Hit", "name cosine")
 Hit.__doc__ = "The name of a face in a gallery, and its cosine to the one searched."
 
+MOST_BYTES = 4 << 30  # of a gallery's file
+
 
 class Gallery:
     """Faces by name, for one network.
@@ -129,7 +131,7 @@ class Gallery:
         if not self.path.is_file():
             return
         try:
-            saved = read_npz(read_bytes(self.path), self.path)
+            saved = read_npz(read_bytes(self.path, limit=MOST_BYTES), self.path)
             self.embeddings, kinds = saved["embeddings"], [saved[name].dtype.kind for name in ("names", "digests")]
             self.names, self._digests = saved["names"].tolist(), saved["digests"].tolist()
             self.fingerprint = str(saved["network"])

@@ -10,9 +10,10 @@ import numpy as np
 from vargfacenet import IMAGE_SHAPE
 from vargfacenet.errors import DataError
 from vargfacenet.files import cache_folder
-from vargfacenet.rows import open_rows, write_rows
+from vargfacenet.rows import is_being_written, open_rows, write_rows
 
 FLOAT32 = "<f4"
+_MAKING = 1  # to be raised with every change of how pictures are decoded, found, aligned or embedded
 
 
 class EmbeddingCache:
@@ -56,7 +57,7 @@ class EmbeddingCache:
         DataError
             What `read` raises, and where an embedding is not finite or the folder cannot be written.
         """
-        key = hashlib.blake2b(f"{network} {pictures} {count}".encode(), digest_size=16).hexdigest()
+        key = hashlib.blake2b(f"{_MAKING} {network} {pictures} {count}".encode(), digest_size=16).hexdigest()
         path = self.folder / f"{key}.npy"
         size = embedder.embed_batch(np.zeros((1, *IMAGE_SHAPE), np.float32)).shape[1]
         shape = (count, 2, size)
@@ -85,13 +86,17 @@ class EmbeddingCache:
         return array[:, 0], array[:, 1]
 
     def _shrink(self, kept):
-        """Deletes what was not used for longest, `kept` left out, until the rest fits."""
-        files = [(path.stat().st_mtime, path) for path in self.folder.glob("*.npy") if path != kept]
+        """Deletes what was not used for longest, `kept` and what is being written left out, until the rest fits."""
+        files = []
+        for path in (path for kind in ("*.npy", "*.part") for path in self.folder.glob(kind) if path != kept):
+            with contextlib.suppress(OSError):  # another process may have deleted it
+                files.append((path.stat().st_mtime, path.stat().st_size, path))
         left = self._most_bytes - kept.stat().st_size
-        for _, path in sorted(files, reverse=True):
-            left -= path.stat().st_size
-            if left < 0:
-                path.unlink()
+        for _, size, path in sorted(files, reverse=True):
+            left -= size
+            if left < 0 and not (path.suffix == ".part" and is_being_written(path)):
+                with contextlib.suppress(OSError):
+                    path.unlink()
 
 
 def picture_fingerprint(encoded):

@@ -10,7 +10,7 @@ from vargfacenet.errors import DataError
 from vargfacenet.eval.cache import file_fingerprint
 from vargfacenet.eval.features import read_features, write_features
 from vargfacenet.eval.image_list import read_image_list
-from vargfacenet.eval.protocols.all_pairs import CHALLENGE_FAR, score_all_pairs
+from vargfacenet.eval.protocols.all_pairs import CHALLENGE_FAR, NOBODY, score_all_pairs
 from vargfacenet.pictures import decode_picture, read_picture
 
 _BLOCK = 4096  # rows at a time
@@ -80,6 +80,8 @@ def score_features(
     AllPairs
     """
     given = [_labelled(features, image_list)] + ([_labelled(others, other_list)] if others else [])
+    if all((labels == NOBODY).all() for _, labels in given):
+        raise DataError(f"{image_list} has no label: give 'PATH LABEL' for each face that is somebody's")
     return score_all_pairs(*(part for both in given for part in both), fars=fars, worst=worst, progress=progress)
 
 

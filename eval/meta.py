@@ -14,6 +14,9 @@ import re
 import numpy as np
 
 from vargfacenet.errors import DataError
+from vargfacenet.files import MOST_LINE
+
+MOST_BYTES = 4 << 30  # of a file; the pairs of IJB-C take 0.25 GB
 
 _TYPES = {str: object, int: np.int64, float: np.float64}
 _KINDS = {str: "text", int: "a whole number", float: "a finite number"}
@@ -104,7 +107,22 @@ def _header(path, columns):
     raise _empty(path, columns)
 
 
+def _check_lines(path):
+    """DataError for a file that is far too large, or has a line that is far too long for a list."""
+    try:
+        with open(path, "rb") as file:
+            for place, part in enumerate(iter(lambda: file.read(MOST_LINE), b"")):
+                if (place + 1) * MOST_LINE > MOST_BYTES:
+                    raise DataError(f"{path} is larger than {MOST_BYTES:,} bytes: it is no list of faces or pairs")
+                if len(part) == MOST_LINE and b"\n" not in part and b"\r" not in part:
+                    begin = place * MOST_LINE
+                    raise DataError(f"{path} has a line of more than {MOST_LINE} bytes at byte {begin}: it is no list")
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror or error}") from error
+
+
 def _read(path, columns, places, width, separator):
+    _check_lines(path)
     header, layout = 0 if separator is None else 1, (path, columns, places, width, separator)
     parts = [[] for _ in columns]
     try:

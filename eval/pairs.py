@@ -19,6 +19,7 @@ from vargfacenet.eval.protocols.verification import FOLDS
 from vargfacenet.files import atomic_path, read_bytes, read_lines
 from vargfacenet.pictures import SUFFIXES, DecoderRemarks, as_face_jpeg, decode_picture, read_picture
 
+MOST_BYTES = 4 << 30  # of a set
 CHECKSUM = b"\nvargfacenet crc32 "  # then eight hexadecimal digits, of all that stands before
 MOST_PAIRS = 1 << 24  # whose truth may be an array
 
@@ -46,7 +47,7 @@ def read_pairs(path):
         Where the file is missing, holds anything else than such a set (none of which is run), is inconsistent, or is not
         what its checksum, where it has one, was made of.
     """
-    whole = read_bytes(path)
+    whole = read_bytes(path, limit=MOST_BYTES)
     try:
         content, end = byte_pickle.load(whole)
         if whole[end:] not in (b"", _checksum(whole[:end])):

@@ -34,15 +34,18 @@ def find_sets(given, folder=None):
     found = []
     for item in given:
         path = pathlib.Path(item)
-        if path.is_dir():
+        is_name = path.name == str(item) and path.suffix != ".bin"
+        if is_name and folder is not None:
+            found.append(_named(str(item), pathlib.Path(folder)))
+        elif path.is_dir():
             inside = sorted(path.glob("*.bin"), key=_place)
             if not inside:
                 raise DataError(f"{path} holds no verification set (*.bin)")
             found += inside
-        elif path.is_file() or path.suffix == ".bin" or path.name != str(item):
+        elif path.is_file() or not is_name:
             found.append(path)  # a missing file is named by who reads it
         else:
-            found.append(_named(str(item), pathlib.Path(folder or ".")))
+            found.append(_named(str(item), pathlib.Path(".")))
     return found
 
 

@@ -22,7 +22,7 @@ def read_hosts(path):
         Where it cannot be read, names none, or a line is more than a name.
     """
     hosts = []
-    for number, line in enumerate(read_bytes(path).decode("utf-8", "replace").splitlines(), 1):
+    for number, line in enumerate(read_bytes(path, limit=1 << 20).decode("utf-8", "replace").splitlines(), 1):
         words = line.partition("#")[0].split()
         if len(words) > 1 or any(word.startswith("-") for word in words):
             raise DataError(f"{path}, line {number}: {line.strip()!r}: expected one host, such as node1 or user@node1")

@@ -139,7 +139,7 @@ class Verifier:
 def read_verifications(out):
     """The scores in a folder: dict of update to dict of set name to fields of a Verification; empty where none are."""
     path = pathlib.Path(out) / VERIFICATION
-    return {int(update): scores for update, scores in read_json(path).items()} if path.is_file() else {}
+    return {int(update): scores for update, scores in read_json(path, limit=1 << 30).items()} if path.is_file() else {}
 
 
 def mean_accuracy(scores):

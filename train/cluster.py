@@ -195,6 +195,7 @@ class Store(mx.kv.KVStoreBase):
         self._store.push(key, value, priority=priority)
         self._store.pull(key, out=value if out is None else out, priority=priority)
 
+    # What MXNet's Trainer and Module may ask of any store.
     def broadcast(self, key, value, out, priority=0):
         raise NotImplementedError("a Module that updates its own parameters does not ask for this")
 

@@ -259,7 +259,7 @@ def _begin_log(out, update):
 def read_log(out):
     """The lines of a generation's log (list of dict); one that was cut by a stop is left out."""
     lines = []
-    for line in (pathlib.Path(out) / LOG).read_text(encoding="utf-8").splitlines():
+    for line in (pathlib.Path(out) / LOG).read_text(encoding="utf-8", errors="replace").splitlines():
         with contextlib.suppress(ValueError):
             lines.append(json.loads(line))
     return lines

@@ -121,13 +121,17 @@ def _opened(path, owner):
 
 
 def _bytes(descriptor, path, count, offset):
-    try:
-        content = os.pread(descriptor, count, offset)
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror}") from error
-    if len(content) < count:
-        raise DataError(f"{path} has become shorter since it was opened")
-    return content
+    parts = []
+    while count:  # the system gives some 2 GiB at a time
+        try:
+            part = os.pread(descriptor, count, offset)
+        except OSError as error:
+            raise DataError(f"cannot read {path}: {error.strerror}") from error
+        if not part:
+            raise DataError(f"{path} has become shorter since it was opened")
+        parts.append(part)
+        count, offset = count - len(part), offset + len(part)
+    return b"".join(parts)
 
 
 def read_npz(content, where):

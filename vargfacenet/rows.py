@@ -39,7 +39,7 @@ def write_rows(path, shape, dtype, make, *, progress=None):
         # Not through a memory map, which on a full disk kills the process.
         with open(part, "ab") as file:
             _lock(file, part)
-            done = min(file.tell() // row_bytes, shape[0])
+            done = _sound_rows(part, min(file.tell() // row_bytes, shape[0]), row_bytes)
             file.truncate(done * row_bytes)
             if progress and done:
                 progress(done)
@@ -48,6 +48,8 @@ def write_rows(path, shape, dtype, make, *, progress=None):
                 if progress:
                     progress(len(rows))
             file.flush()
+            if file.tell() != row_bytes * shape[0]:
+                raise DataError(f"{part} has {file.tell() // row_bytes} rows, expected {shape[0]}: run the same again")
             with atomic_path(path) as temporary, open(temporary, "wb") as whole, open(part, "rb") as rows:
                 header = {"descr": dtype, "fortran_order": False, "shape": tuple(shape)}
                 np.lib.format.write_array_header_1_0(whole, header)
@@ -68,6 +70,27 @@ def open_rows(path, shape, dtype, remedy):
         expected = f"{np.dtype(dtype)} {tuple(shape)}"
         raise DataError(f"{path} holds {array.dtype} {array.shape}, expected {expected}; delete it and {remedy}")
     return array
+
+
+def is_being_written(part):
+    """Whether a process is writing a ``.part`` file (bool)."""
+    with open(part, "rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
+def _sound_rows(part, rows, row_bytes):
+    """How many rows there are without the zeros that a machine which lost its power leaves at the end of a file."""
+    with open(part, "rb") as file:
+        while rows:
+            file.seek((rows - 1) * row_bytes)
+            if file.read(row_bytes).count(0) < row_bytes:
+                break
+            rows -= 1
+    return rows
 
 
 def _lock(file, part):

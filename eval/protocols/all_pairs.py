@@ -7,6 +7,7 @@ outcome does not depend on blocks, threads or the order of sums.
 
 import collections
 import dataclasses
+import itertools
 
 import numpy as np
 
@@ -95,7 +96,7 @@ def score_all_pairs(
     return AllPairs(same, total - same, rates, top.best(worst))
 
 
-_PRODUCT = 1 << 22  # pairs of one person at a time
+_AT_ONCE = 2048  # faces of one person
 
 
 def _count_same(first, second, single):
@@ -112,7 +113,8 @@ def _allowed(fars, different):
     for far in fars:
         if not 0 < far < 1:
             raise SettingError(f"far={far}: expected a rate above 0 and below 1")
-        counts.append(int(far * different + 1e-9))
+        allowed = int(far * different + 1e-9)
+        counts.append(allowed if allowed < different else 0)  # where all may be accepted, nothing is measured either
         if counts[-1] > MOST_ACCEPTED:
             raise SettingError(
                 f"far={far:g} of {different:,} pairs accepts {counts[-1]:,} of them, at most {MOST_ACCEPTED:,} are kept; "
@@ -131,16 +133,18 @@ def _count_accepted(first, second, single, thresholds):
         columns = people.get(label)
         if columns is None:
             continue
-        there = second.unit(columns)
-        for part in np.array_split(rows, len(rows) * len(columns) // _PRODUCT + 1):
-            scores = (first.unit(part) @ there.T).astype(np.float64)
-            counted = part[:, None] < columns[None, :] if single else np.ones(scores.shape, bool)
+        for part, others in itertools.product(_parts(rows), _parts(columns)):
+            scores = (first.unit(part) @ second.unit(others).T).astype(np.float64)
+            counted = part[:, None] < others[None, :] if single else np.ones(scores.shape, bool)
             near = np.zeros(scores.shape, bool)
             for threshold in thresholds:
                 near |= np.abs(scores - threshold) <= unsure
             here, across = np.nonzero(near & counted)
-            exact = first.unit(part[here], np.float64), second.unit(columns[across], np.float64)
-            scores[here, across] = exact_cosines(*exact)
+            scores[here, across] = exact_cosines(first, part[here], second, others[across])
             for threshold in thresholds:
                 accepted[threshold] += int((counted & (scores > threshold)).sum())
     return accepted
+
+
+def _parts(rows):
+    return np.array_split(rows, len(rows) // _AT_ONCE + 1)

@@ -8,7 +8,8 @@ import numpy as np
 from vargfacenet.eval.protocols import roc
 
 LEVEL = 0.95
-RESAMPLES = 2000
+RESAMPLES, LEAST = 2000, 200
+_DRAWN = 40_000_000  # scores in all, where many pairs make fewer resamples do
 
 
 def interval(values):
@@ -51,7 +52,7 @@ def equal_error_rate(same, different, curve, random, resamples=RESAMPLES):
     descending = -curve.threshold
     places = [np.searchsorted(descending, -np.asarray(scores)) + 1 for scores in (different, same)]
     rates = []
-    for _ in range(resamples):
+    for _ in range(min(resamples, max(LEAST, _DRAWN // (len(same) + len(different))))):
         far, tar = (_redrawn(place, len(descending), random) for place in places)
         rates.append(roc.equal_error_rate(roc.Curve(curve.threshold, far, tar))[0])
     return interval(rates)

@@ -1,10 +1,11 @@
 """Search of faces among known people: rank-k, and true positive identification rate at a false positive one.
 
 A probe is mated where its person is in the gallery. Its rank is one more than the number of other people who score as high
-as its own person or higher: of ties the worst is taken. A probe that is not mated raises a false alarm where its highest
-score is strictly above the threshold; FPIR is the share of these that do, and TPIR the share of mated probes whose own
-person is at rank 1 and strictly above the threshold (1 - FNIR of NIST's FRVT 1:N, NISTIR 8271, with one candidate; the
-open-set measure of IJB-B and IJB-C, Maze et al., ICB 2018).
+as its own person or higher: of ties the worst is taken, and scores within 5e-7, which float32 does not tell apart, are
+ties. A probe that is not mated raises a false alarm where its highest score is strictly above the threshold; FPIR is the
+share of these that do, and TPIR the share of mated probes whose own person is at rank 1 and strictly above the threshold
+(1 - FNIR of NIST's FRVT 1:N, NISTIR 8271, with one candidate; the open-set measure of IJB-B and IJB-C, Maze et al., ICB
+2018).
 """
 
 import collections
@@ -19,6 +20,7 @@ from vargfacenet.options import unknown
 RANKS = (1, 5, 10)
 FPIRS = (1e-1, 1e-2, 1e-3)
 MEAN, NEAREST = ENTRIES = ("mean", "nearest")
+_TIE = np.float32(5e-7)
 _SCORES = 1 << 24  # held at a time: 64 MiB of float32
 
 Search = collections.namedtuple("Search", "rank score people")
@@ -125,7 +127,7 @@ def search(probes, probe_people, gallery, gallery_people, *, progress=None):
         if len(people) < len(gallery):
             scores = np.maximum.reduceat(scores, starts, axis=1)  # (step, people)
         mates = np.take_along_axis(scores, own[part, None], axis=1)
-        rank[part] = np.where(mated[part], np.count_nonzero(scores >= mates, axis=1), 0)
+        rank[part] = np.where(mated[part], np.count_nonzero(scores >= mates - _TIE, axis=1), 0)
         score[part] = np.where(mated[part], mates[:, 0], scores.max(axis=1))
         if progress:
             progress(len(scores))

@@ -46,9 +46,14 @@ class Side:
         return {int(ordered[b]): rows for b, rows in zip(begins, np.split(order, begins[1:])) if ordered[b] != NOBODY}
 
 
-def exact_cosines(one, other):
-    """Cosines of unit rows, float64, to twelve decimals: what equals on paper, as of pictures that come twice, is equal."""
-    return np.round(_row_products(one, other), 12)
+def exact_cosines(first, rows, second, columns):
+    """Cosines of rows of two lists (Side, int array each), float64, to twelve decimals: what equals on paper, as of pictures
+    that come twice, is equal."""
+    cosines = np.empty(len(rows))
+    for begin in range(0, len(rows), _EXACT):
+        part = slice(begin, begin + _EXACT)
+        cosines[part] = _row_products(first.unit(rows[part], np.float64), second.unit(columns[part], np.float64))
+    return np.round(cosines, 12)
 
 
 def _row_products(one, other):
@@ -63,6 +68,7 @@ def rounding(size):
 # Rows of the first list a task, of the second a sweep, of both a product, which stays in a core's cache.
 _TASK, _SWEEP, _ROWS, _COLUMNS = 1024, 16384, 512, 2048
 _SAMPLE = 1536  # rows of each list that are looked at first
+_EXACT = 8192  # pairs that are computed in float64 at a time
 
 
 def most_alike(first, second, count, *, single, different, progress=None):
@@ -88,7 +94,8 @@ def most_alike(first, second, count, *, single, different, progress=None):
         top = MostAlike(first, second, count, floor)
         _sweep(first, second, single, top, progress)
         top.close()
-        if len(top) > count:
+        # What float32 may have put on the wrong side of the floor must not matter.
+        if floor == -np.inf or (len(top) > count and top.scores[count] > floor + top.margin):
             break
         progress = None  # all pairs have been reported
     return top
@@ -167,9 +174,7 @@ class MostAlike:
 
     def _make_exact(self, places):
         places = places[~self._exact[places]]
-        for part in np.array_split(places, len(places) // 8192 + 1):
-            pair = self.first.unit(self.rows[part], np.float64), self.second.unit(self.columns[part], np.float64)
-            self.scores[part] = exact_cosines(*pair)
+        self.scores[places] = exact_cosines(self.first, self.rows[places], self.second, self.columns[places])
         self._exact[places] = True
 
 

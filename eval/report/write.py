@@ -58,7 +58,9 @@ def write_report(folder, results, sets, *, progress=None):
     folder, sections = pathlib.Path(folder), []
     for name, pairs in sets.items():
         details = {result.network: result.detail for result in results if result.set == name}
-        sharp = np.array([sharpness(decode_picture(one, f"picture {at}")) for at, one in enumerate(pairs.pictures)])
+        sharp = np.array(
+            [sharpness(decode_picture(one, f"{name}: picture {at}")) for at, one in enumerate(pairs.pictures)]
+        )
         figures = {
             "roc": draw_roc(details),
             "scores": draw_scores(details),

@@ -1,5 +1,6 @@
 """Finding faces and their points: drawn faces, which the detector also takes for some, and real ones where there are any."""
 
+import concurrent.futures
 import sys
 
 import cv2
@@ -69,12 +70,32 @@ def test_the_result_does_not_depend_on_what_was_looked_at_before(detector, faces
     np.testing.assert_array_equal(first[0].points, again[0].points)
 
 
+def test_threads_may_share_a_detector(detector, faces):
+    pictures = 3 * [photograph([(face, 1.0, place)])[0] for face in faces for place in ((150, 90), (30, 40))]
+    alone = [detector.detect_one(picture).points for picture in pictures]
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(lambda picture: detector.detect_one(picture).points, pictures))
+    np.testing.assert_array_equal(together, alone)
+
+
 def test_the_face_seen_in_a_mirror_is_mirrored(detector, faces):
+    """Drawn faces, whose two sides are not alike to the network; real ones follow below."""
     for face in faces:
         picture, _ = photograph([(face, 1.0, (150, 90))])
         here, there = (detector.detect(view)[0] for view in (picture, np.ascontiguousarray(picture[:, ::-1])))
         mirrored = (picture.shape[1] - 1, 0) + there.points[[1, 0, 2, 4, 3]] * (-1, 1)
-        assert np.abs((here.points - mirrored).mean(axis=0)).max() < 1.5
+        assert np.abs((here.points - mirrored).mean(axis=0)).max() < 3.0
+
+
+def test_real_faces_seen_in_a_mirror_lie_where_they_should(detector, real_faces):
+    pairs, beside = read_pairs(real_faces / "lfw.bin"), []
+    for index in range(0, 12000, 300):
+        crop = decode_picture(pairs.pictures[index], "face")
+        face = np.pad(crop, ((69, 69), (69, 69), (0, 0)), constant_values=128)
+        here, there = (detector.detect_one(view) for view in (face, np.ascontiguousarray(face[:, ::-1])))
+        mirrored = (face.shape[1] - 1, 0) + there.points[[1, 0, 2, 4, 3]] * (-1, 1)
+        beside.append((here.points - mirrored).mean(axis=0) / 2)
+    assert np.abs(np.mean(beside, axis=0)).max() < 0.3  # pixels; 0.8 without what is taken off
 
 
 def test_several_faces_come_with_the_surest_first_and_the_large_central_one_is_chosen(detector, faces):

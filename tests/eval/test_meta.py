@@ -101,8 +101,8 @@ def test_columns_of_a_csv_are_found_by_name_or_else_the_first_ones_are_taken(fil
         (b"TEMPLATE_ID,SUBJECT_ID,F\n1,2,a\n3,,b\n", "line 3: SUBJECT_ID is '', expected a whole number"),
         (b"\xff\n1,2\n", "line 1 is not UTF-8"),
         (b"\n\nTEMPLATE_ID,PERSON\n1,2\n", "line 3 has no column SUBJECT_ID"),
-        (b"TEMPLATE_ID,SUBJECT_ID,F\n1,2\n3,4," + b"x" * 200_000, r"line 2 has 2 value"),
-        (b"TEMPLATE_ID,SUBJECT_ID,F\n1,2,a\n3,x," + b"y" * 200_000, "line 3 is no line of comma-separated values"),
+        (b"TEMPLATE_ID,SUBJECT_ID,F\n1,2\n3,4," + b"x" * 200_000, "has a line of more than 4096 bytes at byte 4096"),
+        (b"TEMPLATE_ID,SUBJECT_ID,F\n1,2,a\n3,x," + b"y" * 4000, "line 3: SUBJECT_ID is 'x', expected a whole number"),
     ],
 )
 def test_a_bad_line_of_a_csv_is_named(file, content, message):

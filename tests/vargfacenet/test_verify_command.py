@@ -79,7 +79,7 @@ def test_the_teacher_and_its_onnx_file_give_one_table(real_faces, tmp_path, cach
 
 def test_rates_that_are_asked_for_are_the_ones_shown(capsys, prefix, pairs_file, cache):
     assert main(["verify", prefix, "--bins", str(pairs_file), "--far", "0.25", *cache]) == 0
-    assert re.search(r"^0\.25 +[01]\.\d{4}", capsys.readouterr().out, re.MULTILINE)
+    assert re.search(r"^ *0\.25 +[01]\.\d{4}", capsys.readouterr().out, re.MULTILINE)
 
 
 def test_the_page_holds_all_it_shows(report):

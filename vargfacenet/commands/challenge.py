@@ -2,6 +2,7 @@
 
 import pathlib
 
+from vargfacenet.commands.embedding import add_device_options, checked_device
 from vargfacenet.commands.models import add_cache_options, add_model_options, cache_of, open_named
 from vargfacenet.commands.output import print_table, progress
 
@@ -21,6 +22,7 @@ def add_parser(commands, common):
     features.add_argument("list", metavar="LIST", help="lines 'PATH' or 'PATH LABEL' of aligned 112x112 pictures")
     features.add_argument("out", metavar="OUT.bin", help="the feature file to write")
     features.add_argument("--root", metavar="DIR", help="where paths start from (default: the list's folder)")
+    add_device_options(features)
     add_cache_options(features)
     features.set_defaults(run=run_features)
 
@@ -42,7 +44,7 @@ def add_parser(commands, common):
 def run_features(args):
     from vargfacenet.eval.challenge import write_list_features
 
-    model = open_named(args, args.model)
+    model = open_named(args, args.model, device=checked_device(args), batch_size=args.batch_size)
     root = pathlib.Path(args.root) if args.root else pathlib.Path(args.list).parent
     with cache_of(args) as cache, progress(unit="picture") as bar:
         rows, columns = write_list_features(

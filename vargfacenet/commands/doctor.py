@@ -8,7 +8,19 @@ import sys
 from vargfacenet import __version__
 from vargfacenet.environment import explain_import_failure, usable_cores
 
-PACKAGES = ("numpy", "mxnet", "cv2", "gluoncv", "sklearn", "scipy", "easydict", "tqdm")
+PACKAGES = (
+    "numpy",
+    "mxnet",
+    "cv2",
+    "gluoncv",
+    "sklearn",
+    "scipy",
+    "pandas",
+    "matplotlib",
+    "threadpoolctl",
+    "easydict",
+    "tqdm",
+)
 
 
 def add_parser(commands, common):

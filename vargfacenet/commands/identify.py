@@ -43,6 +43,7 @@ def add_parser(commands, common):
 def run(args):
     import dataclasses
 
+    from vargfacenet.errors import SettingError
     from vargfacenet.eval.protocols.identification import (
         ENTRIES,
         cumulative_matches,
@@ -62,6 +63,12 @@ def run(args):
     for fpir in args.fpir:
         check_range("--fpir", fpir, 1e-9, 1 - 1e-9)
     folders = {name: dict(pictures_by_person(getattr(args, name))) for name in ("gallery", "probes")}
+    shared = {path.resolve() for files in folders["gallery"].values() for path in files}
+    both = next((path for files in folders["probes"].values() for path in files if path.resolve() in shared), None)
+    if both is not None:
+        raise SettingError(
+            f"{both} is in the gallery and among the probes: it would be found at once; give other pictures"
+        )
     options = face_options(args)
     model = open_named(args, args.model, device=checked_device(args), batch_size=args.batch_size)
     with cache_of(args) as cache:

@@ -86,16 +86,24 @@ def _embedded(cache, model, template_set, unreadable):
     from vargfacenet.errors import DataError
     from vargfacenet.eval.ijb import face_fingerprint, face_reader, find_unreadable
 
-    count, read = len(template_set.names), face_reader(template_set, unreadable=unreadable)
+    count, read, failed = len(template_set.names), face_reader(template_set, unreadable=unreadable), []
+
+    def noted(row):
+        try:
+            return read(row)
+        except DataError as error:
+            failed.append(error)
+            raise
+
     try:
         with progress(total=count, unit="picture", desc="embedding") as bar:
             pictures = face_fingerprint(template_set, unreadable=unreadable)
-            return cache.embed(model.embedder, model.mark, pictures, count, read, progress=bar.update)
+            return cache.embed(model.embedder, model.mark, pictures, count, noted, progress=bar.update)
     except DataError:
+        if not failed:
+            raise
         with progress(total=count, unit="picture", desc="reading the rest") as bar:
             reasons = list(find_unreadable(count, read, progress=bar.update).values())
-        if not reasons:
-            raise
         more = f"; and {len(reasons) - _NAMED} more" if len(reasons) > _NAMED else ""
         raise DataError(
             f"{len(reasons)} of {count} pictures cannot be read: {'; '.join(reasons[:_NAMED])}{more}; "

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -91,6 +92,34 @@ def test_a_floor_that_is_too_high_is_mended(monkeypatch):
     expected = score_all_pairs(features, labels, fars=FARS)
     monkeypatch.setattr(most_alike, "_floors", lambda *_: iter([0.999, -np.inf]))
     assert score_all_pairs(features, labels, fars=FARS) == expected
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_ties_at_the_floor_are_all_looked_at(seed):
+    """Few vectors, many times: the floor that the sample gives lies on a score of many pairs."""
+    features, labels = faces(300, 40, seed, size=24, poses=8)
+    _, different = counted(features, labels)
+    found = score_all_pairs(features, labels, fars=(1e-3, 0.02), worst=40)
+    assert [score for score, _, _ in found.worst] == np.sort(different)[::-1][:40].tolist()
+    first = [(i, j) for i, j in itertools.combinations(range(300), 2) if not labels[i] == labels[j] != NOBODY]
+    order = np.lexsort(([j for _, j in first], [i for i, _ in first], -different))[:40]
+    assert [(i, j) for _, i, j in found.worst] == [first[at] for at in order]
+
+
+def test_many_pictures_of_one_person_take_little_memory():
+    features, labels = np.ones((3000, 8), np.float32), np.zeros(3000, np.int64)
+    features[0], labels[0] = np.arange(8), 1
+    tracemalloc.start()
+    rate = score_all_pairs(features, labels, fars=(0.5,)).rates[0]
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert rate.accepted_same == 2999 * 2998 // 2
+    assert peak < 250 << 20
+
+
+def test_a_rate_that_accepts_all_is_not_measurable():
+    features, labels = faces(20, 5, 0)
+    assert score_all_pairs(features, labels, fars=(0.9999999999999,)).rates[0].tar is None
 
 
 def test_progress_counts_every_pair_once(monkeypatch):
