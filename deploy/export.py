@@ -51,7 +51,9 @@ class Export:
     scores : dict of str to dict
         For each verification set the Verification (dict) by ``mxnet`` and by the runtime that scored the file.
     threshold : float or None
-        The cosine above which two faces are one person, at a false accept rate of `FAR` on the last set.
+        The cosine above which two faces are one person, on the last set.
+    far : float or None
+        At which false accept rate: `FAR`, or the smallest of 1e-2 and 1e-1 that the set has pairs for; None without any.
     """
 
     network: object
@@ -61,6 +63,7 @@ class Export:
     kept: list
     scores: dict
     threshold: float
+    far: float
 
 
 def export_onnx(
@@ -127,18 +130,18 @@ def export_onnx(
     facts = metadata(network, prefix, epoch, target=target, precision=precision)
     opset, ir_version = VERSIONS[precision]
     with atomic_path(out) as temporary:
-        scores, threshold = {}, None
+        scores, threshold, far = {}, None, None
         for with_scores in (False, True) if sets else (False,):
             if with_scores:
-                scores, threshold = _score(checkpoint, temporary, precision, sets, mxnet_scores or {}, progress)
-                facts.update(_score_facts(scores, threshold, sets))
+                scores, threshold, far = _score(checkpoint, temporary, precision, sets, mxnet_scores or {}, progress)
+                facts.update(_score_facts(scores, threshold, far, sets))
             model = graph.to_onnx(opset=opset, ir_version=ir_version, metadata=facts)
             temporary.write_bytes(model.SerializeToString())
             # The last ones: the ranges of an INT8 file are from the first.
             pictures = None if calibration is None else calibration[-8 * BATCHES[-1] :]
             error, cosine = prove(temporary, checkpoint, precision=precision, pictures=pictures)
         size = temporary.stat().st_size
-    return Export(network, size, error, cosine, kept, scores, threshold)
+    return Export(network, size, error, cosine, kept, scores, threshold, far)
 
 
 def prove(path, checkpoint, *, precision="float32", pictures=None):
@@ -222,25 +225,27 @@ def _score(checkpoint, path, precision, sets, mxnet_scores, progress):
     runtime = "openvino" if precision in ("bf16", "int8") and importlib.util.find_spec("openvino") else "onnxruntime"
     mxnet = None if set(sets) <= set(mxnet_scores) else Embedder(*checkpoint)
     onnx = OnnxEmbedder(path, runtime=runtime)
-    scores, threshold = {}, None
+    scores, threshold, far = {}, None, None
     for name, pairs in sets.items():
         known = mxnet_scores.get(name)
         scores[name] = {"mxnet": known or _verified(mxnet.embed(pairs.pictures, progress=progress), pairs)}
         plain, mirrored = onnx.embed(pairs.pictures, progress=progress)
         scores[name][runtime] = _verified((plain, mirrored), pairs)
         cosines_of_pairs = 1 - pair_distances(plain + mirrored) / 2
-        threshold = threshold_at_far(cosines_of_pairs[~pairs.is_same], FAR)
-    return scores, threshold
+        thresholds = {far: threshold_at_far(cosines_of_pairs[~pairs.is_same], far) for far in (FAR, 1e-2, 1e-1)}
+        far = next((far for far, found in thresholds.items() if found is not None), None)
+        threshold = thresholds.get(far)
+    return scores, threshold, far
 
 
 def _verified(embeddings, pairs):
     return verify_embeddings(*embeddings, pairs.is_same).as_dict()
 
 
-def _score_facts(scores, threshold, sets):
+def _score_facts(scores, threshold, far, sets):
     name = list(sets)[-1]
     # Of the file: the first of each is MXNet's.
     facts = {"accuracy": json.dumps({one: list(score.values())[-1]["accuracy"] for one, score in scores.items()})}
     if threshold is not None:
-        facts.update(threshold=repr(threshold), threshold_far=f"{FAR:g}", threshold_set=name)
+        facts.update(threshold=repr(threshold), threshold_far=f"{far:g}", threshold_set=name)
     return facts

@@ -86,7 +86,9 @@ def decode_picture(encoded, where, *, shape=IMAGE_SHAPE[1:], plain=False):
 
 
 def _wrong_size(where, found, shape):
-    return DataError(f"{where} is {found[1]}x{found[0]} pixels, expected an aligned face of {shape[1]}x{shape[0]}")
+    return DataError(
+        f"{where} is {found[1]}x{found[0]} pixels, expected an aligned face of {shape[1]}x{shape[0]}: align it first"
+    )
 
 
 class DecoderRemarks:

@@ -125,7 +125,13 @@ def test_export_scores_both_and_keeps_the_threshold(capsys, small, tmp_path, pai
     facts = OnnxEmbedder(tmp_path / "out.onnx").metadata
     assert json.loads(facts["accuracy"]) == {"stripes": pytest.approx(float(rows[0][2]), abs=1e-5)}
     assert -1 < float(facts["threshold"]) < 1
-    assert facts["threshold_set"] == "stripes"
+    assert (facts["threshold_set"], facts["threshold_far"]) == ("stripes", "0.25")
+
+
+def test_a_set_too_small_for_the_rate_gives_a_threshold_at_a_larger_one(capsys, small, tmp_path, pairs_file):
+    assert main(["export", str(small), str(tmp_path / "out.onnx"), "--verify", str(pairs_file)]) == 0
+    assert "at a false accept rate of 0.1\n" in capsys.readouterr().out  # of 20 pairs of different people
+    assert OnnxEmbedder(tmp_path / "out.onnx").metadata["threshold_far"] == "0.1"
 
 
 @pytest.mark.parametrize(

@@ -57,7 +57,7 @@ def run(args):
 
 
 def _run_one(args, options):
-    from vargfacenet.deploy.export import FAR, export_onnx
+    from vargfacenet.deploy.export import export_onnx
     from vargfacenet.deploy.measure import milliseconds
 
     with _progress(options["sets"], 2) as bar:
@@ -78,7 +78,9 @@ def _run_one(args, options):
     if rows:
         print_table(["set", "run by", "accuracy", "TAR@FAR=1e-3"], rows)
     if done.threshold is not None:
-        print(f"one person above a cosine of {done.threshold:.4f}, at a false accept rate of {FAR:g}")
+        print(f"one person above a cosine of {done.threshold:.4f}, at a false accept rate of {done.far:g}")
+    elif options["sets"]:
+        print("no threshold: the set has too few pairs of different people for a false accept rate of 0.1")
     return 0
 
 
