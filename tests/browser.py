@@ -1,7 +1,7 @@
 """Headless Chromium for tests of pages, driven through its chromedriver (W3C WebDriver over HTTP, by the standard library).
 
 >>> with open_browser() as browser:
-...     browser.open("file:///tmp/report.html")
+...     browser.open(path.as_uri())
 ...     browser.wait("return document.querySelectorAll('table').length > 0")
 ...     assert browser.console_errors() == []
 """

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from vargfacenet.errors import CheckpointError
-from vargfacenet.params import load_params, read_params
+from vargfacenet.params import load_params, read_params, write_params
 
 NUMBERS = np.arange(6).reshape(2, 3)
 
@@ -113,3 +113,21 @@ def test_a_file_that_becomes_shorter_while_it_is_read_is_reported():
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(CheckpointError, match="cannot read .*x.params: No such file"):
         load_params(tmp_path / "x.params")
+
+
+def test_files_of_arrays_are_those_that_mxnet_writes(tmp_path):
+    random = np.random.RandomState(0)
+    arrays = {
+        f"arg:{kind}é": mx.nd.array(random.uniform(0, 100, shape), dtype=kind)
+        for kind, shape in (
+            ("float32", (3, 4)),
+            ("float64", (1,)),
+            ("float16", (2, 1, 5)),
+            ("int64", (7,)),
+            ("uint8", (2,)),
+        )
+    }
+    mx.nd.save(str(tmp_path / "theirs"), arrays)
+    with open(tmp_path / "ours", "wb") as file:
+        write_params(file, arrays)
+    assert (tmp_path / "ours").read_bytes() == (tmp_path / "theirs").read_bytes()
