@@ -14,18 +14,19 @@ RECIPE ?=
 KIND ?=
 SECONDS ?= 60
 TARGETS ?=
+PYTHONS ?=
 RIVALS ?=
 run = $(BIN)/vargfacenet train $(1) $(if $(DATA),--data $(DATA)) $(if $(BINS),--bins $(BINS)) $(if $(OUT),--out $(OUT)) $(if $(DEVICES),--devices $(DEVICES)) $(if $(SET),--set $(SET))
 
 .DEFAULT_GOAL := help
-.PHONY: help install train-student train-teacher verify bench doctor test fuzz lint format clean
+.PHONY: help install train-student train-teacher verify bench doctor test test-pythons lock fuzz lint format clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-install: .venv/installed  ## make .venv with everything (Python 3.8 to 3.11; PYTHON=... to choose)
+install: .venv/installed  ## make .venv with everything (the newest Python 3.9 to 3.14 found; PYTHON=... to choose)
 
-.venv/installed: requirements.txt setup.py pyproject.toml install.sh
+.venv/installed: requirements/lock.txt setup.py pyproject.toml install.sh
 	@./install.sh .venv $(PYTHON)
 
 train-student: install  ## teach VarGFaceNet, on the built-in faces unless DATA= is given (TEACHER= TEACHER_EPOCH= BINS= OUT= DEVICES= RECIPE= SET=)
@@ -45,6 +46,15 @@ doctor: install  ## what this machine has, and what is wrong with it
 
 test: install  ## run the tests
 	$(BIN)/python -m pytest
+
+test-pythons:  ## run the tests in every Python 3.9 to 3.14 of this machine and print a table (PYTHONS="3.9 3.13" for some)
+	python3 tests/pythons.py $(PYTHONS)
+
+lock:  ## make requirements/lock.txt anew from pyproject.toml, for all Pythons (needs uv: pip install uv)
+	sed -n '/^#/p;/^[^#]/q' requirements/lock.txt >requirements/lock.head
+	uv pip compile --universal --python-version 3.9 --upgrade pyproject.toml requirements/lock.in --override requirements/overrides.txt --no-annotate --no-header --quiet -o requirements/lock.body
+	cat requirements/lock.head requirements/lock.body >requirements/lock.txt
+	rm requirements/lock.head requirements/lock.body
 
 fuzz: install  ## fuzz every reader of foreign files, SECONDS=60 each (TARGETS="bin params" for some)
 	@test -d .venv/fuzz/atheris || $(BIN)/python -m pip install --quiet --no-deps --target .venv/fuzz 'atheris>=2.2'

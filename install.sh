@@ -1,5 +1,5 @@
 #!/bin/sh
-# Makes a virtual environment with the pinned packages and this project: install.sh FOLDER [PYTHON]
+# Make a virtual environment with the locked packages and this project: install.sh FOLDER [PYTHON]
 set -eu
 folder=$1
 chosen=${2:-}
@@ -9,32 +9,39 @@ fail() {
   exit 2
 }
 
-runs() { # a Python that starts and is one that MXNet's packages exist for
-  "$1" -c 'import sys; sys.exit(not (3, 8) <= sys.version_info[:2] <= (3, 11))' >/dev/null 2>&1
+supported() { # a Python that starts, and that the lock file is for
+  "$1" -c 'import sys; sys.exit(not (3, 9) <= sys.version_info[:2] <= (3, 14))' >/dev/null 2>&1
+}
+
+has_venv() {
+  "$1" -c 'import ensurepip, venv' >/dev/null 2>&1
 }
 
 if [ -n "$chosen" ]; then
-  runs "$chosen" || fail "PYTHON=$chosen is no Python 3.8 to 3.11, which MXNet 1.9.1 needs"
+  supported "$chosen" || fail "PYTHON=$chosen is not a Python 3.9 to 3.14"
 else
-  for candidate in python3.11 python3.10 python3.9 python3.8 python3; do
-    if runs "$candidate"; then
-      chosen=$candidate
-      break
+  for candidate in python3.14 python3.13 python3.12 python3.11 python3.10 python3.9 python3; do
+    if supported "$candidate"; then
+      if has_venv "$candidate"; then
+        chosen=$candidate
+        break
+      fi
+      without_venv=${without_venv:-$candidate}
     fi
   done
+  chosen=${chosen:-${without_venv:-}}
 fi
 if [ -z "$chosen" ]; then
   found=$(python3 --version 2>&1) || found="no Python at all"
-  fail "MXNet 1.9.1 needs Python 3.8 to 3.11, found $found; install one of these, or give PYTHON=/path/to/python3.11"
+  fail "Python 3.9 to 3.14 is needed, found $found; install one of these, or give PYTHON=/path/to/python3.13"
 fi
-"$chosen" -c 'import ensurepip, venv' 2>/dev/null ||
-  fail "$chosen lacks venv (Debian, Ubuntu: apt-get install python3-venv)"
+has_venv "$chosen" || fail "$chosen lacks venv (Debian, Ubuntu: apt-get install python3-venv)"
 
 echo "install: $("$chosen" --version) into $folder"
 rm -f "$folder/installed"
 "$chosen" -m venv --clear "$folder"
 pip="$folder/bin/python -m pip --disable-pip-version-check --quiet"
-$pip install --no-deps -r requirements.txt || fail "packages could not be installed; see the lines above"
+$pip install --no-deps -r requirements/lock.txt || fail "packages could not be installed; see the lines above"
 $pip install --no-deps --no-build-isolation -e . || fail "the project could not be installed; see the lines above"
 "$folder/bin/vargfacenet" doctor >"$folder/doctor.txt" || {
   cat "$folder/doctor.txt" >&2

@@ -191,7 +191,7 @@ def starting():
     contenders = [
         Contender("vargfacenet --help", "start.py", {"words": ["-m", "vargfacenet", "--help"]}),
         Contender("import vargfacenet", "start.py", {"words": ["-c", "import vargfacenet"]}),
-        Contender("import mxnet", "start.py", {"words": ["-c", "import mxnet"]}),
+        Contender("import vargfacenet, mxnet", "start.py", {"words": ["-c", "import vargfacenet, mxnet"]}),
     ]
     return Contest("start", "ms", contenders)
 

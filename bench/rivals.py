@@ -10,7 +10,7 @@ from vargfacenet.files import cache_folder
 
 _PACKAGES = {
     # PyPI's builds of PyTorch bring gigabytes of CUDA, those of this index do not.
-    "pytorch": ("torch==2.13.0", "numpy<2", "--extra-index-url", "https://download.pytorch.org/whl/cpu"),
+    "pytorch": ("torch==2.13.0", "numpy", "--extra-index-url", "https://download.pytorch.org/whl/cpu"),
     "openvino": ("openvino==2026.4.1",),
 }
 

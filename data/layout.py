@@ -29,6 +29,13 @@ _SECOND_ID = HEADER.size - 8
 PROBES = 32
 
 
+def pack(labels, key, content):
+    """A record's payload (bytes): the header, `labels` (a number, or several) and the encoded image (bytes)."""
+    if isinstance(labels, (int, float)):
+        return HEADER.pack(0, labels, key, 0) + content
+    return HEADER.pack(len(labels), 0.0, key, 0) + struct.pack(f"<{len(labels)}f", *labels) + content
+
+
 def seal(payload, key):
     """A record's payload (bytes) with its key and checksum in the header's ids."""
     payload = payload[: _SECOND_ID - 8] + struct.pack("<Q", key) + payload[_SECOND_ID:]

@@ -6,7 +6,7 @@ import pathlib
 import mxnet as mx
 
 from vargfacenet import IMAGE_SHAPE
-from vargfacenet.data.layout import FRAME, MOST_IDENTITIES, seal
+from vargfacenet.data.layout import FRAME, MOST_IDENTITIES, pack, seal
 from vargfacenet.errors import DataError
 from vargfacenet.files import atomic_path
 from vargfacenet.pictures import as_face_jpeg, pictures_by_person, read_picture
@@ -93,5 +93,4 @@ def faces_of_folder(images, *, resize=False, progress=None):
 
 
 def _packed(label, key, encoded):
-    header = mx.recordio.IRHeader(0 if isinstance(label, float) else len(label), label, key, 0)
-    return seal(mx.recordio.pack(header, encoded), key)
+    return seal(pack(label, key, encoded), key)

@@ -119,7 +119,7 @@ def _openvino(content, name, threads, precision, batch_size):
         "INFERENCE_PRECISION_HINT": {"float32": "f32", "bf16": "bf16"}[precision],
     }
 
-    @functools.lru_cache(maxsize=None)
+    @functools.cache
     def compiled(count):
         """The network for `count` pictures; for any number with None."""
         try:

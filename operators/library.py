@@ -43,7 +43,7 @@ def missing_for_native():
     return _load_once()
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _load_once():
     """What keeps the library from being loaded; None where it is."""
     try:

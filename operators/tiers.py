@@ -55,7 +55,7 @@ def choose_tier(device=None):
     return "native"
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def log_tier(tier):
     """Says once what graphs run on, and why it is not the fastest."""
     reason = missing_for_native() if tier == "basic" and not os.environ.get(VARIABLE) else None

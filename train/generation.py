@@ -12,6 +12,7 @@ from vargfacenet import IMAGE_SHAPE
 from vargfacenet.data import Augmentation, FaceIterator
 from vargfacenet.errors import Stopped
 from vargfacenet.files import write_text
+from vargfacenet.threads import threads_in_use
 from vargfacenet.train.callbacks import LOG, Progress, Verifier, best_update, read_verifications
 from vargfacenet.train.classifier import Margin, OverStore, ShardedClassifier, ShardedTrainer
 from vargfacenet.train.cluster import ALONE
@@ -20,7 +21,7 @@ from vargfacenet.train.keeping import Follower, Keeper, restore
 from vargfacenet.train.loop import fit
 from vargfacenet.train.precision import LossScale, check_precision
 from vargfacenet.train.schedule import learning_rate_schedule
-from vargfacenet.train.state import DATA, initial_state, seed_random
+from vargfacenet.train.state import DATA, initial_state, seed_random, warn_of_threads
 from vargfacenet.train.trainer import Trainer
 from vargfacenet.train.watch import Watch, ignorance
 
@@ -97,6 +98,7 @@ def train_generation(
     trainer = make_trainer(config, embedding, records.num_identities, number, devices, first_update, cluster)
     if resume:
         if cluster.is_first:
+            warn_of_threads(out, saved.get("threads"), threads_in_use())
             trainer.load_state(arrays)
         log.info("resuming %s at update %d of %d", out, first_update, config.max_updates)
     elif before and cluster.is_first:
@@ -145,7 +147,12 @@ def train_generation(
             trainer,
             verifier,
             out,
-            {"generation": number, "settings": json.loads(config.to_json()), "data": facts},
+            {
+                "generation": number,
+                "settings": json.loads(config.to_json()),
+                "data": facts,
+                "threads": threads_in_use(),
+            },
             every=config.save_every,
             total=total,
             keep=config.keep,

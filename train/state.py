@@ -29,6 +29,19 @@ def seed_random(seed, generation, update, *, rank=0):
     np.random.seed(mixed)  # noqa: NPY002 - MXNet's initialisers draw from it
 
 
+def warn_of_threads(out, saved, now):
+    """Warn where the state in a folder was computed with another number of CPU threads than are in use now."""
+    if saved is not None and now is not None and saved != now:
+        log.warning(
+            "%s was trained with %d CPU threads and goes on with %d: sums are added up in another order, so it will end "
+            "within rounding of the unbroken run, not bit for bit; set OMP_NUM_THREADS=%d for the same number",
+            out,
+            saved,
+            now,
+            saved,
+        )
+
+
 def saved_update(out):
     """Updates behind the newest sound state in a run's folder.
 

@@ -1,6 +1,7 @@
 """VarGFaceNet: lightweight face recognition on Apache MXNet, from training to verification.
 
-Importing the package sets the environment that MXNet reads when it is loaded, so import it before ``mxnet``.
+Importing the package makes MXNet importable with current libraries and sets the environment that it reads when it is
+loaded, so import it before ``mxnet``.
 """
 
 from vargfacenet.environment import prepare_environment

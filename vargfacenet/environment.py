@@ -4,25 +4,38 @@ import contextlib
 import ctypes
 import os
 import platform
+import re
+import sys
+
+from vargfacenet import compatibility
+from vargfacenet.threads import prepare_threads, usable_cores
+
+OLDEST_PYTHON, NEWEST_PYTHON = (3, 9), (3, 14)
+INSTALL_MXNET = "pip install --no-deps mxnet==1.9.1"  # its metadata forbids NumPy 2, which it runs on with this package
+
+
+__all__ = ["explain_import_failure", "prepare_environment", "processor_name", "usable_cores"]
 
 
 def prepare_environment():
-    """Sets the variables that MXNet reads once, at its import; what the user has set is left alone.
+    """Makes MXNet importable and sets the variables that it reads once, at its import; what the user has set is left alone.
 
     MXNet takes one OpenMP thread on a two-core machine; one per usable core is about twice as fast. With several
     devices the trainer keeps the momentum itself, so the parameter store must not. The remark that oneDNN is active,
     printed at every bind, is switched off.
     """
-    os.environ.setdefault("OMP_NUM_THREADS", str(usable_cores()))
+    compatibility.install()
     os.environ.setdefault("MXNET_UPDATE_ON_KVSTORE", "0")
     os.environ.setdefault("MXNET_SUBGRAPH_VERBOSE", "0")
+    prepare_threads()
 
 
-def usable_cores():
-    """Number of cores this process may run on (int, at least 1)."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+def python_problem():
+    """What is wrong with the version of this Python (str); None where it is one that this package runs on."""
+    if OLDEST_PYTHON <= sys.version_info[:2] <= NEWEST_PYTHON:
+        return None
+    oldest, newest = (".".join(map(str, version)) for version in (OLDEST_PYTHON, NEWEST_PYTHON))
+    return f"Python {platform.python_version()} is not supported: make the environment with Python {oldest} to {newest}"
 
 
 def processor_name():
@@ -50,10 +63,15 @@ def explain_import_failure(error):
             return f"the system library {named} is missing: install the package that has it"
         packages = " ".join(_PACKAGES_OF_LIBRARIES[library] for library in missing)
         return f"the system lacks {', '.join(missing)}: install it (Debian, Ubuntu: apt-get install {packages})"
-    if isinstance(error, AttributeError) and "numpy" in text:
-        return "MXNet 1.9.1 needs NumPy below 1.24: run 'make install', or pip install 'numpy==1.23.5'"
+    if isinstance(error, AttributeError) and re.search(r"module 'numpy\S*' has no attribute", text):
+        return (
+            f"MXNet 1.9.1 looks for a name that this NumPy has removed ({text}): import vargfacenet before mxnet, or run "
+            "'make install'"
+        )
     if isinstance(error, ModuleNotFoundError):
-        return f"the Python package {error.name!r} is missing: run 'make install', or pip install vargfacenet"
+        package = (error.name or "").partition(".")[0]
+        remedy = {"mxnet": INSTALL_MXNET, "distutils": "pip install setuptools"}.get(package, "pip install vargfacenet")
+        return f"the Python package {error.name!r} is missing: run 'make install', or {remedy}"
     return None
 
 

@@ -1,6 +1,6 @@
 """Sets of drawn faces: pictures by identity, pairs for verification, and a sheet to look at."""
 
-from typing import Iterator, List, Tuple
+from collections.abc import Iterator
 
 import cv2
 import numpy as np
@@ -17,7 +17,7 @@ NUM_FOLDS = 10
 
 def draw_faces(
     *, num_identities: int, images_per_identity: int, seed: int = 0, first_identity: int = 0, size: int = SIDE
-) -> Iterator[Tuple[int, bytes]]:
+) -> Iterator[tuple[int, bytes]]:
     """Draws a training set.
 
     The picture of a seed, identity and image number is the same whatever else is drawn.
@@ -65,7 +65,7 @@ def draw_pairs(
     seed: int = 0,
     first_identity: int,
     size: int = SIDE,
-) -> Tuple[List[bytes], List[bool]]:
+) -> tuple[list[bytes], list[bool]]:
     """Draws pairs for verification, in ten folds one after the other, each half same and half different people.
 
     Parameters

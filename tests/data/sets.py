@@ -20,8 +20,8 @@ def write_plain(folder, records, properties="2,112,112"):
     folder.mkdir()
     writer = mx.recordio.MXIndexedRecordIO(str(folder / "train.idx"), str(folder / "train.rec"), "w")
     for key, (label, content) in records.items():
-        count = 0 if np.isscalar(label) else len(label)
-        writer.write_idx(key, mx.recordio.pack(mx.recordio.IRHeader(count, label, key, 0), content))
+        header = mx.recordio.IRHeader(0 if np.isscalar(label) else len(label), label, key, 0)
+        writer.write_idx(key, mx.recordio.pack(header, content))
     writer.close()
     if properties:
         (folder / "property").write_text(properties)

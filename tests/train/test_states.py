@@ -229,8 +229,9 @@ def test_a_state_that_is_not_finite_is_not_saved(face_folder, tmp_path, monkeypa
 
 
 def test_two_runs_in_one_folder_are_kept_apart(face_folder, tmp_path):
-    with alone_in(tmp_path), pytest.raises(
-        DataError, match="another process is at work in .*: wait for it, or stop it"
+    with (
+        alone_in(tmp_path),
+        pytest.raises(DataError, match="another process is at work in .*: wait for it, or stop it"),
     ):
         run(face_folder, tmp_path)
     (tmp_path / "file").write_text("")

@@ -108,3 +108,19 @@ def test_a_second_signal_ends_a_process_that_is_deep_in_a_call():
 def test_force_without_resume_is_refused(capsys):
     assert main(["train", "demo_teacher", "--force"]) == 2
     assert "--force goes with --resume" in capsys.readouterr().err
+
+
+def test_a_run_resumed_with_another_number_of_threads_says_so(face_folder, tmp_path, monkeypatch, caplog):
+    config = tiny(save_every=4)
+    stopped(monkeypatch, 2, config, data=face_folder, out=tmp_path)
+    now = States(tmp_path).newest()["threads"]
+    assert now >= 1
+    train(config, data=face_folder, out=tmp_path, resume=True)
+    assert "CPU threads" not in caplog.text
+    other = tmp_path / "other"
+    with monkeypatch.context() as patch:
+        patch.setattr("vargfacenet.train.generation.threads_in_use", lambda: now + 1)
+        stopped(monkeypatch, 2, config, data=face_folder, out=other)
+    train(config, data=face_folder, out=other, resume=True)
+    assert f"was trained with {now + 1} CPU threads and goes on with {now}" in caplog.text
+    assert f"set OMP_NUM_THREADS={now + 1}" in caplog.text

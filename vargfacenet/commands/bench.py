@@ -200,13 +200,13 @@ def _plain_records(data, path):
     import mxnet as mx
 
     from vargfacenet.data import RecordSet
+    from vargfacenet.data.layout import pack
 
     records, writer = RecordSet(data), mx.recordio.MXRecordIO(str(path), "w")
     with contextlib.closing(records), contextlib.closing(writer):
         for key in records.keys:
             record = records.read(int(key))
-            header = mx.recordio.IRHeader(0, float(record.labels[0]), int(key), 0)
-            writer.write(mx.recordio.pack(header, record.picture))
+            writer.write(pack(float(record.labels[0]), int(key), record.picture))
     return path
 
 

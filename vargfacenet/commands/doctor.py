@@ -6,7 +6,8 @@ import platform
 import sys
 
 from vargfacenet import __version__
-from vargfacenet.environment import explain_import_failure, usable_cores
+from vargfacenet.environment import explain_import_failure, python_problem, usable_cores
+from vargfacenet.threads import threads_in_use
 
 PACKAGES = (
     "numpy",
@@ -39,8 +40,8 @@ def run(args):
     print(f"vargfacenet  {__version__}")
     print(f"python       {platform.python_version()} ({sys.executable})")
     print(f"machine      {platform.machine()}, {platform.platform()}")
-    if not (3, 8) <= sys.version_info[:2] <= (3, 11):
-        problems.append("MXNet 1.9.1 needs Python 3.8 to 3.11: make the environment with one of these")
+    if python_problem():
+        problems.append(python_problem())
     modules = {}
     for name in PACKAGES:
         try:
@@ -49,10 +50,6 @@ def run(args):
         except Exception as error:  # noqa: BLE001 - a broken package may raise anything
             print(f"{name:<12} cannot be imported")
             problems.append(explain_import_failure(error) or f"{name}: {error}")
-    if "numpy" in modules:
-        version = tuple(int(part) for part in modules["numpy"].__version__.split(".")[:2])
-        if version >= (1, 24):
-            problems.append("NumPy is too new for MXNet 1.9.1: pip install 'numpy==1.23.5'")
     if "mxnet" in modules:
         problems += _look_at_mxnet(modules["mxnet"])
     problems = list(dict.fromkeys(problems))  # one missing library may break several packages
@@ -86,9 +83,10 @@ def _look_at_mxnet(mx):
     gpus = mx.context.num_gpus()
     print(f"devices      cpu:0{''.join(f', gpu:{number}' for number in range(gpus))}")
     threads, cores = os.environ.get("OMP_NUM_THREADS"), usable_cores()
-    idle = (threads or "").isdigit() and int(threads) < cores
+    in_use = threads_in_use() or threads
+    idle = str(in_use).isdigit() and int(in_use) < cores
     remark = f"; unset it, or set it to {cores}, to use them all" if idle else ""
-    print(f"CPU threads  {threads} of {cores} usable cores (OMP_NUM_THREADS{remark})")
+    print(f"CPU threads  {in_use} of {cores} usable cores (OMP_NUM_THREADS{remark})")
     if not (threads or "").isdigit():
         problems.append(f"OMP_NUM_THREADS is {threads!r}: unset it, or give a number")
     problems += _look_at_operators()

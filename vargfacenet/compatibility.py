@@ -1,0 +1,199 @@
+"""Make MXNet 1.9.1, released in 2022 and never again, importable with the Pythons and the NumPy of today.
+
+`install` puts a hook before Python's own importers. When anybody imports ``mxnet``, the names that NumPy has removed since
+then are lent to ``numpy`` until the import ends, and taken away again, as other packages look for them to tell which NumPy
+they run on. What MXNet looks up later, when its functions run, is mended in MXNet's own modules.
+"""
+
+import contextlib
+import importlib
+import importlib.util
+import numbers
+import struct
+import sys
+import types
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, Optional
+
+if TYPE_CHECKING:
+    from importlib.machinery import ModuleSpec
+
+PACKAGE = "mxnet"
+
+
+class Removed(NamedTuple):
+    """A name that NumPy removed: what stands for it, the release that removed it, and who in MXNet looks for it."""
+
+    make: Callable[[Any], Any]
+    removed_in: str
+    reason: str
+
+
+def _placeholder(_numpy: Any) -> Any:
+    return _refuse
+
+
+def _refuse(*_args: Any, **_options: Any) -> Any:
+    raise NotImplementedError("NumPy has removed this function, and MXNet's copy of its name cannot compute it")
+
+
+_FALLBACK = "mxnet.numpy.fallback copies it"
+_SCALARS = "mxnet.numpy.utils copies it"
+_DISPATCH = "mxnet.numpy_dispatch_protocol registers it"
+_FINANCE = "mxnet.numpy.fallback copies it; it is in numpy-financial now"
+
+#: The names that MXNet 1.9.1 needs while it is imported. Only those that the installed NumPy lacks are lent.
+REMOVED_NAMES: dict[str, Removed] = {
+    "bool": Removed(lambda np: bool, "1.24, back in 2.0", "mxnet.numpy.utils and mxnet.test_utils copy it"),
+    "PZERO": Removed(lambda np: 0.0, "2.0", _SCALARS),
+    "NZERO": Removed(lambda np: -0.0, "2.0", _SCALARS),
+    "PINF": Removed(lambda np: np.inf, "2.0", _SCALARS),
+    "NINF": Removed(lambda np: -np.inf, "2.0", _SCALARS),
+    "Inf": Removed(lambda np: np.inf, "2.0", "mxnet.gluon.contrib.estimator.event_handler starts from it"),
+    "NAN": Removed(lambda np: np.nan, "2.0", _SCALARS),
+    "NaN": Removed(lambda np: np.nan, "2.0", _SCALARS),
+    "alltrue": Removed(lambda np: np.all, "2.0", _FALLBACK),
+    "sometrue": Removed(lambda np: np.any, "2.0", _DISPATCH),
+    "product": Removed(lambda np: np.prod, "2.0", _DISPATCH),
+    "round_": Removed(lambda np: np.round, "2.0", _DISPATCH),
+    "msort": Removed(lambda np: lambda a: np.sort(a, axis=0), "2.0", _FALLBACK),
+    "in1d": Removed(lambda np: np.isin, "2.4", _FALLBACK),
+    "trapz": Removed(lambda np: np.trapezoid if hasattr(np, "trapezoid") else np.trapz, "2.4", _FALLBACK),
+    "mirr": Removed(_placeholder, "1.20", _FINANCE),
+    "npv": Removed(_placeholder, "1.20", _FINANCE),
+    "pmt": Removed(_placeholder, "1.20", _FINANCE),
+    "ppmt": Removed(_placeholder, "1.20", _FINANCE),
+    "pv": Removed(_placeholder, "1.20", _FINANCE),
+    "rate": Removed(_placeholder, "1.20", _FINANCE),
+}
+
+
+def install() -> None:
+    """Make every later ``import mxnet`` of this process work with what is installed. Calling it again changes nothing."""
+    if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
+        sys.meta_path.insert(0, _Finder())
+
+
+@contextlib.contextmanager
+def lent_names() -> Iterator[None]:
+    """Lend `REMOVED_NAMES` to ``numpy`` for the time of the block; what NumPy still has is left alone."""
+    import numpy as np
+
+    lent = {}
+    with warnings.catch_warnings():
+        # On some releases NumPy still has a name, and warns whoever looks at it; Python warns of MXNet's old spellings.
+        for category in (DeprecationWarning, FutureWarning, SyntaxWarning):
+            warnings.simplefilter("ignore", category)
+        for name, removed in REMOVED_NAMES.items():
+            if not hasattr(np, name):
+                lent[name] = removed.make(np)
+                setattr(np, name, lent[name])
+        try:
+            yield
+        finally:
+            for name in lent:
+                delattr(np, name)
+
+
+class _Finder:
+    """Find ``mxnet`` as the other finders do, and import it with the names it needs."""
+
+    def find_spec(
+        self, fullname: str, path: Optional[Sequence[str]], target: Optional[types.ModuleType] = None
+    ) -> Optional["ModuleSpec"]:
+        if fullname != PACKAGE:
+            return None
+        for finder in sys.meta_path:
+            find = getattr(finder, "find_spec", None)
+            if finder is self or find is None:
+                continue
+            spec: Optional[ModuleSpec] = find(fullname, path, target)
+            if spec is not None:
+                if spec.loader is not None:
+                    spec.loader = _Loader(spec.loader)
+                return spec
+        return None
+
+
+class _Loader:
+    """A loader that lends the names while the module runs, and then leaves the module to its own loader."""
+
+    def __init__(self, loader: Any) -> None:
+        self._loader = loader
+
+    def create_module(self, spec: "ModuleSpec") -> Optional[types.ModuleType]:
+        created: Optional[types.ModuleType] = self._loader.create_module(spec)
+        return created
+
+    def exec_module(self, module: types.ModuleType) -> None:
+        module.__loader__ = self._loader
+        if module.__spec__ is not None:
+            module.__spec__.loader = self._loader
+        provide_distutils()
+        with lent_names():
+            self._loader.exec_module(module)
+        mend(module)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._loader, name)
+
+
+def provide_distutils() -> None:
+    """Make ``distutils``, gone from Python 3.12, importable from setuptools' copy; nothing where it is there."""
+    if importlib.util.find_spec("distutils") is None:
+        importlib.import_module("setuptools")  # its import puts the copy in the place of the missing package
+
+
+def mend(mxnet: types.ModuleType) -> None:
+    """Mend what MXNet's functions look up in NumPy when they run."""
+    import numpy as np
+
+    if not hasattr(np.ndarray, "tostring"):  # removed in 2.3; an array's type takes no new attribute
+        mxnet.recordio.pack, mxnet.recordio.pack_img = _pack, _pack_img
+    missing = {name: value for name, value in _LOOKED_UP_LATER.items() if not hasattr(np, name)}
+    if missing:
+        view = _NumPyView(np, missing)
+        for name, module in list(sys.modules.items()):
+            if name.startswith(f"{PACKAGE}.") and getattr(module, "_np", None) is np:
+                module._np = view  # type: ignore[attr-defined]
+
+
+#: Names that functions of ``mxnet.numpy`` look up when they run: ``bool`` when an array is indexed (missing from NumPy 1.24
+#: to 1.26), ``compat.basestring`` in ``pad`` (missing from NumPy 2.0 on).
+_LOOKED_UP_LATER: dict[str, Any] = {"bool": bool, "compat": types.SimpleNamespace(basestring=str)}
+
+
+class _NumPyView(types.ModuleType):
+    """NumPy as MXNet's modules see it: with some names more."""
+
+    def __init__(self, numpy: types.ModuleType, names: dict[str, Any]) -> None:
+        super().__init__(numpy.__name__)
+        self.__dict__.update(names)
+        self._numpy = numpy
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._numpy, name)
+
+
+def _pack(header: Any, s: bytes) -> bytes:
+    """Do what `mx.recordio.pack` does, without `ndarray.tostring`: a record's content with its header before it."""
+    import numpy as np
+
+    _, label, key, other = header
+    if isinstance(label, numbers.Number):
+        return struct.pack("<IfQQ", 0, label, key, other) + s
+    labels = np.asarray(label, dtype=np.float32)
+    return struct.pack("<IfQQ", labels.size, 0.0, key, other) + labels.tobytes() + s
+
+
+def _pack_img(header: Any, img: Any, quality: int = 95, img_fmt: str = ".jpg") -> bytes:
+    """Do what `mx.recordio.pack_img` does: `_pack` of an image, BGR, encoded as JPEG or PNG."""
+    import cv2
+
+    options = {".jpg": cv2.IMWRITE_JPEG_QUALITY, ".jpeg": cv2.IMWRITE_JPEG_QUALITY, ".png": cv2.IMWRITE_PNG_COMPRESSION}
+    option = options.get(img_fmt.lower())
+    done, encoded = cv2.imencode(img_fmt, img, [option, quality] if option is not None else [])
+    if not done:
+        raise ValueError(f"OpenCV cannot encode the image as {img_fmt}")
+    return _pack(header, encoded.tobytes())
