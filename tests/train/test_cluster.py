@@ -128,6 +128,14 @@ def launched(face_folder, out, port, **settings):
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, universal_newlines=True)
 
 
+@pytest.fixture(scope="module")
+def long_run(tmp_path_factory, face_folder):
+    """The folder of a run of one process on two devices that nobody stopped."""
+    out = tmp_path_factory.mktemp("long") / "devices"
+    train(tiny(**LONG), data=face_folder, out=out, devices=BOTH)
+    return out
+
+
 def wait_for_start(group, out):
     limit = time.monotonic() + 600
     while not is_started(out):
@@ -173,7 +181,7 @@ def test_two_workers_train_as_two_devices_of_one_process_do(face_folder, tmp_pat
         np.testing.assert_allclose(value.asnumpy(), classifiers[1][key].asnumpy(), rtol=1e-4, atol=1e-5, err_msg=key)
 
 
-def test_a_killed_worker_stops_the_others_and_one_process_goes_on_where_they_were(face_folder, tmp_path):
+def test_a_killed_worker_stops_the_others_and_one_process_goes_on_where_they_were(face_folder, long_run, tmp_path):
     out, port = tmp_path / "workers", free_ports()
     group = launched(face_folder, out, port, **LONG)
     wait_for_start(group, out)
@@ -182,14 +190,12 @@ def test_a_killed_worker_stops_the_others_and_one_process_goes_on_where_they_wer
     assert group.returncode == 2
     assert printed.splitlines()[-1] == "vargfacenet launch: error: worker 1 was killed (SIGKILL)"
 
-    config = tiny(**LONG)
-    resumed = train(config, data=face_folder, out=out, devices=BOTH, resume=True)
+    resumed = train(tiny(**LONG), data=face_folder, out=out, devices=BOTH, resume=True)
     assert 0 < resumed.updates < 30
-    train(config, data=face_folder, out=tmp_path / "devices", devices=BOTH)
-    assert_alike(out, tmp_path / "devices")
+    assert_alike(out, long_run)
 
 
-def test_a_group_that_is_asked_to_stop_saves_and_one_process_goes_on(face_folder, tmp_path):
+def test_a_group_that_is_asked_to_stop_saves_and_one_process_goes_on(face_folder, long_run, tmp_path):
     out = tmp_path / "workers"
     group = launched(face_folder, out, free_ports(), **LONG)
     wait_for_start(group, out)
@@ -202,5 +208,4 @@ def test_a_group_that_is_asked_to_stop_saves_and_one_process_goes_on(face_folder
     assert States(out).newest()["update"] == done
     resumed = train(tiny(**LONG), data=face_folder, out=out, devices=BOTH, resume=True)
     assert resumed.updates == 30 - done
-    train(tiny(**LONG), data=face_folder, out=tmp_path / "devices", devices=BOTH)
-    assert_alike(out, tmp_path / "devices")
+    assert_alike(out, long_run)
