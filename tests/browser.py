@@ -26,7 +26,7 @@ _ELEMENT = "element-6066-11e4-a52e-4f735466cecf"  # the key under which WebDrive
 
 
 @contextlib.contextmanager
-def open_browser(*, width=1000, height=800, seconds=30):
+def open_browser(*, width=1000, height=800, seconds=300):
     """A `Browser` in a window of some size; the test is skipped, with the reason, where Chromium or its driver is missing.
 
     `seconds` is how long its start, a page and a script may take.

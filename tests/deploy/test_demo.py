@@ -40,7 +40,7 @@ def address(model):
 
 def ask(address, method, path, body=None, **headers):
     """Status, headers and body of an answer."""
-    with contextlib.closing(http.client.HTTPConnection(*address, timeout=20)) as connection:
+    with contextlib.closing(http.client.HTTPConnection(*address, timeout=600)) as connection:
         connection.request(method, path, body, headers)
         response = connection.getresponse()
         return response.status, response.headers, response.read()

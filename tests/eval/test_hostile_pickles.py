@@ -99,14 +99,14 @@ def test_a_hostile_pickle_is_refused_in_bounded_time_and_memory(tmp_path, nothin
     path.write_bytes(HOSTILE[name])
     files = sorted(tmp_path.iterdir())
     tracemalloc.start()
-    begin = time.perf_counter()
+    begin = time.process_time()  # which a busy machine does not lengthen
     try:
         with pytest.raises(DataError, match="set.bin"):
             read_pairs(path)
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    assert time.perf_counter() - begin < 20
+    assert time.process_time() - begin < 20
     assert peak < 3 * len(HOSTILE[name]) + (200 << 20)
     assert nothing_runs == []
     assert sorted(tmp_path.iterdir()) == files

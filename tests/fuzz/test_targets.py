@@ -25,9 +25,9 @@ def test_damaged_files_are_taken_or_refused_and_nothing_else(name):
         content = seeds[number % len(seeds)]
         for _ in range(1 + number % 3):
             _, content = damage(content or b"\0", random)
-        begin = time.perf_counter()
+        begin = time.process_time()  # which a busy machine does not lengthen
         refused += attempt(target, content) is not None
-        assert time.perf_counter() - begin < 10
+        assert time.process_time() - begin < 10
     assert refused > DAMAGES / 20  # the damages are ones that matter
 
 

@@ -17,9 +17,10 @@ from vargfacenet.errors import ClusterError
 from vargfacenet.launch.hub import Hub
 from vargfacenet.launch.interrupts import Interrupts
 from vargfacenet.launch.member import run_member
+from vargfacenet.launch.roll import Roll
 from vargfacenet.launch.wire import call, listen
 
-SLEEPS = [sys.executable, "-c", "import time; time.sleep(60)"]
+SLEEPS = [sys.executable, "-c", "import time; time.sleep(600)"]
 ENDS = [sys.executable, "-c", "pass"]
 
 
@@ -32,16 +33,16 @@ def test_a_port_in_use_is_named(port):
     for used in range(port, port + 4):  # the hub's, the scheduler's, the worker's, its server's
         taken = pytest.raises(ClusterError, match=rf"port {used} of this machine cannot be used .*--port")
         with contextlib.closing(listen(used)), taken:
-            run_member(ENDS, rank=0, size=1, root="127.0.0.1", port=port, timeout=5)
+            run_member(ENDS, rank=0, size=1, root="127.0.0.1", port=port, timeout=600)
 
 
-def test_a_root_that_does_not_answer_is_named_within_the_time(port):
+def test_a_root_that_does_not_answer_is_named_after_the_time(port):
     begin = time.monotonic()
     with pytest.raises(
         ClusterError, match=rf"cannot reach worker 0 at 127.0.0.1:{port} within 1 s \(Connection refused\)"
     ):
         run_member(ENDS, rank=1, size=2, root="127.0.0.1", port=port, timeout=1)
-    assert time.monotonic() - begin < 3
+    assert time.monotonic() - begin >= 1
     with pytest.raises(ClusterError, match="--root no.such.host.invalid: "):
         run_member(ENDS, rank=1, size=2, root="no.such.host.invalid", port=port, timeout=1)
 
@@ -55,24 +56,25 @@ def test_something_else_at_the_root_is_told_from_a_hub(port):
 
     threading.Thread(target=greet, daemon=True).start()
     with pytest.raises(ClusterError, match="the connection to worker 0 .* was lost, or something else answers there"):
-        run_member(ENDS, rank=1, size=2, root="127.0.0.1", port=port, timeout=5)
+        run_member(ENDS, rank=1, size=2, root="127.0.0.1", port=port, timeout=600)
     listener.close()
 
 
 def test_a_worker_that_never_comes_is_named(port):
-    with pytest.raises(ClusterError, match="1 of 2 workers are there after 1 s; missing: 1"):
-        run_member(ENDS, rank=0, size=2, root="127.0.0.1", port=port, timeout=1)
+    with pytest.raises(ClusterError, match="1 of 2 workers are there after 2 s; missing: 1"):
+        run_member(ENDS, rank=0, size=2, root="127.0.0.1", port=port, timeout=2)
 
 
 def test_a_rank_given_twice_is_refused_and_strangers_do_no_harm(port):
-    hub = Hub(port, 2, timeout=30, stall=30)
+    hub = Hub(port, 2, timeout=600, stall=600)
     with socket.create_connection(("127.0.0.1", port)) as stranger:
         stranger.sendall(b"GET / HTTP/1.1\r\n\r\n" + b"x" * 200_000)
-    with contextlib.closing(call("127.0.0.1", port, 5)[0]) as first:
+    first, messages = call("127.0.0.1", port, 600)
+    with contextlib.closing(first):
         first.send({"rank": 1, "of": 2})
-        time.sleep(0.2)
+        assert messages.get(timeout=600) == {"alive": True}  # which only those are told who have joined
         with pytest.raises(ClusterError, match=r"worker 1 is here already, from 127\.0\.0\.1"):
-            run_member(ENDS, rank=1, size=2, root="127.0.0.1", port=port, timeout=5)
+            run_member(ENDS, rank=1, size=2, root="127.0.0.1", port=port, timeout=600)
     hub.close()
 
 
@@ -86,27 +88,37 @@ def test_a_worker_that_fails_says_why_and_one_that_ends_well_lets_all_end(port, 
         "import sys; print('to be seen'); print('vargfacenet train: error: no such face', file=sys.stderr); sys.exit(2)"
     )
     with pytest.raises(ClusterError, match="^worker 0 stopped: no such face$"):
-        run_member([sys.executable, "-c", says], rank=0, size=1, root="127.0.0.1", port=port, timeout=10)
+        run_member([sys.executable, "-c", says], rank=0, size=1, root="127.0.0.1", port=port, timeout=600)
     out, err = capfd.readouterr()
     assert "[0] to be seen\n" in out
     assert "[0] vargfacenet train: error: no such face\n" in err
-    run_member(ENDS, rank=0, size=1, root="127.0.0.1", port=free_ports(), timeout=10)
+    run_member(ENDS, rank=0, size=1, root="127.0.0.1", port=free_ports(), timeout=600)
 
 
 def test_a_member_stops_when_whoever_started_it_is_gone(port):
     ours, its = socket.socketpair()
     threading.Timer(0.5, its.close).start()
     with pytest.raises(ClusterError, match="whoever started this member is gone"):
-        run_member(SLEEPS, rank=0, size=1, root="127.0.0.1", port=port, timeout=30, tied=ours.fileno())
+        run_member(SLEEPS, rank=0, size=1, root="127.0.0.1", port=port, timeout=600, tied=ours.fileno())
     ours.close()
 
 
-def test_a_store_that_does_not_form_ends_a_worker_that_waits_inside_mxnet(port):
+class _ShortOfJoining(Roll):
+    """A roll that allows two seconds to the parameter store, and its whole time to all else."""
+
+    def _check_progress(self, now):
+        whole, self._timeout = self._timeout, 2
+        super()._check_progress(now)
+        self._timeout = whole
+
+
+def test_a_store_that_does_not_form_ends_a_worker_that_waits_inside_mxnet(port, monkeypatch):
+    monkeypatch.setattr("vargfacenet.launch.hub.Roll", _ShortOfJoining)
     joins = [sys.executable, "-c", "from vargfacenet.train.cluster import join; join()"]
     with pytest.raises(
-        ClusterError, match="the parameter store has not formed within 8 s though all workers are there"
+        ClusterError, match="the parameter store has not formed within 2 s though all workers are there"
     ):
-        run_member(joins, rank=0, size=1, servers=2, root="127.0.0.1", port=port, timeout=8)
+        run_member(joins, rank=0, size=1, servers=2, root="127.0.0.1", port=port, timeout=600)
 
 
 def test_a_process_whose_member_is_gone_ends_though_it_is_blocked(tmp_path):
@@ -116,20 +128,20 @@ import os, pathlib, time
 from vargfacenet.launch.beats import Beats
 Beats()
 pathlib.Path({str(tmp_path / "pid")!r}).write_text(str(os.getpid()))
-time.sleep(60)
+time.sleep(600)
 """
     member = f"""
 import os, pathlib, sys, time
 from vargfacenet.launch.process import Process
 Process("worker", [sys.executable, "-c", {worker!r}])
-while not pathlib.Path({str(tmp_path / "pid")!r}).exists():
+pid = pathlib.Path({str(tmp_path / "pid")!r})
+while not (pid.exists() and pid.read_text()):
     time.sleep(0.05)
-time.sleep(0.2)
 os._exit(9)
 """
-    subprocess.run([sys.executable, "-c", member], timeout=20, check=False)
+    subprocess.run([sys.executable, "-c", member], timeout=600, check=False)
     stat = pathlib.Path("/proc", (tmp_path / "pid").read_text(), "stat")
-    limit = time.monotonic() + 10
+    limit = time.monotonic() + 300
     while stat.exists() and stat.read_text().rpartition(")")[2].split()[0] != "Z":
         assert time.monotonic() < limit, "it runs on"
         time.sleep(0.1)
@@ -153,7 +165,7 @@ def test_a_line_on_the_standard_input_of_a_member_asks_its_worker_to_stop(port, 
         "import pathlib, signal, sys, time\n"
         "signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))\n"
         f"pathlib.Path({str(tmp_path / 'ready')!r}).touch()\n"
-        "time.sleep(60)\n"
+        "time.sleep(600)\n"
     )
     worker = [sys.executable, "-c", f"from vargfacenet.launch.beats import Beats\nBeats()\n{script}"]
     ours, its = socket.socketpair()
@@ -164,6 +176,6 @@ def test_a_line_on_the_standard_input_of_a_member_asks_its_worker_to_stop(port, 
         its.sendall(b"stop\n")
 
     threading.Thread(target=ask).start()
-    assert run_member(worker, rank=0, size=1, root="127.0.0.1", port=port, timeout=30, tied=ours.fileno()) == 143
+    assert run_member(worker, rank=0, size=1, root="127.0.0.1", port=port, timeout=600, tied=ours.fileno()) == 143
     ours.close()
     its.close()

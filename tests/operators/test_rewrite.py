@@ -77,22 +77,27 @@ NETWORKS = [
 ]
 
 
-@pytest.mark.parametrize(("network", "options"), NETWORKS)
+@pytest.fixture(scope="module", params=NETWORKS, ids=lambda network: "-".join([network[0], *network[1]]))
+def independent(request):
+    """A plain graph, what it is given, and outputs and gradients of its independent form."""
+    network, options = request.param
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("vargfacenet.symbols.resnet.DROPOUT", 0.0)
+        plain, other = independent_graph(patch, network, **options)
+    values, auxs = draw(plain)
+    return plain, values, auxs, gradients(other, values, auxs)
+
+
 @pytest.mark.parametrize(
     ("tier", "for_training", "device"),
     [("native", True, mx.cpu()), ("basic", True, mx.cpu()), ("basic", False, mx.cpu()), ("basic", True, mx.gpu())],
 )
-def test_gradient_of_every_parameter_equals_an_independent_form(
-    request, monkeypatch, network, options, tier, for_training, device
-):
+def test_gradient_of_every_parameter_equals_an_independent_form(request, independent, tier, for_training, device):
     if tier == "native":
         request.getfixturevalue("native")
     if device.device_type == "gpu" and not mx.context.num_gpus():
         pytest.skip("MXNet sees no GPU here")
-    monkeypatch.setattr("vargfacenet.symbols.resnet.DROPOUT", 0.0)
-    plain, independent = independent_graph(monkeypatch, network, **options)
-    values, auxs = draw(plain)
-    expected_outputs, expected = gradients(independent, values, auxs)
+    plain, values, auxs, (expected_outputs, expected) = independent
     outputs, found = gradients(runnable(plain, for_training=for_training, tier=tier), values, auxs, device)
     np.testing.assert_allclose(outputs, expected_outputs, rtol=1e-3, atol=1e-3)
     assert set(found) == set(plain.list_arguments()) == set(expected)

@@ -43,6 +43,13 @@ def test_gammas_are_fixed_where_published(published):
     assert fixed == facts["fixed_gamma"]
 
 
+@pytest.fixture(scope="module")
+def weights(published):
+    """An array for each parameter, drawn from its own name."""
+    _, facts = published
+    return {name: _weights(name, shape) for name, shape in {**facts["args"], **facts["aux"]}.items()}
+
+
 FORMS = {
     "plain": lambda symbol: symbol,
     "inference": runnable,
@@ -52,22 +59,22 @@ FORMS = {
 
 
 @pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
-def test_embeddings_are_the_published_ones(published, form):
+def test_embeddings_are_the_published_ones(published, weights, form):
     network, facts = published
     plain = get_symbol(network)
-    outputs = _embed(form(plain), {**facts["args"], **facts["aux"]})
+    outputs = _embed(form(plain), weights)
     expected, norms = np.array(facts["embedding_first8"]), np.array(facts["embedding_norm"])
     scale = norms[:, None] / np.sqrt(outputs.shape[1])
     assert np.abs((outputs[:, :8] - expected) / scale).max() < 1e-4
     np.testing.assert_allclose(np.linalg.norm(outputs, axis=1), norms, rtol=1e-4)
 
 
-def _embed(symbol, shapes):
-    """Embeddings of two sine pictures by weights drawn from each parameter's own name."""
+def _embed(symbol, weights):
+    """Embeddings of two sine pictures."""
     executor = symbol.simple_bind(mx.cpu(), data=(2, 3, 112, 112), grad_req="null")
     for name, array in {**executor.arg_dict, **executor.aux_dict}.items():
         if name != "data":
-            array[:] = _weights(name, shapes[name])
+            array[:] = weights[name]
     executor.forward(is_train=False, data=mx.nd.array(_pictures()))
     return executor.outputs[0].asnumpy()
 

@@ -22,15 +22,23 @@ DROPOUT = {"network": "resnet18", "units": (1, 1, 1, 1), "use_se": None, "save_e
 
 def sent_at(monkeypatch, update, number=signal.SIGTERM):
     """Whatever trains is sent a signal as it makes an update; the thread that hears it is waited for."""
-    step = Trainer.step
+    step, enter, entered = Trainer.step, Stopping.__enter__, []
+
+    def entering(self):
+        entered.append(self)
+        return enter(self)
 
     def signalled(self, batch):
         self.seen = getattr(self, "seen", 0) + 1
         if self.seen == update:
             os.kill(os.getpid(), number)
-            time.sleep(0.2)
+            limit = time.monotonic() + 600
+            while entered[-1].signal is None:
+                assert time.monotonic() < limit
+                time.sleep(0.01)
         return step(self, batch)
 
+    monkeypatch.setattr(Stopping, "__enter__", entering)
     monkeypatch.setattr(Trainer, "step", signalled)
 
 
@@ -89,8 +97,9 @@ def test_the_command_ends_with_the_signals_status(face_folder, tmp_path, monkeyp
 def test_a_second_signal_ends_a_process_that_is_deep_in_a_call():
     """``time.sleep`` in a loop that catches nothing stands for a call of MXNet's that gives no control back."""
     script = (
-        "import ctypes\n"
+        "import ctypes, logging, sys\n"
         "from vargfacenet.train.stopping import Stopping\n"
+        "logging.basicConfig(level=logging.INFO, stream=sys.stdout)\n"
         "with Stopping():\n"
         "    print('ready', flush=True)\n"
         "    libc = ctypes.CDLL(None)\n"
@@ -99,10 +108,10 @@ def test_a_second_signal_ends_a_process_that_is_deep_in_a_call():
     process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE)
     assert process.stdout.readline() == b"ready\n"
     process.send_signal(signal.SIGTERM)
-    time.sleep(0.3)
+    assert b"SIGTERM: stopping after this update" in process.stdout.readline()
     assert process.poll() is None
     process.send_signal(signal.SIGTERM)
-    assert process.wait(timeout=5) == 143
+    assert process.wait(timeout=600) == 143
 
 
 def test_force_without_resume_is_refused(capsys):

@@ -89,7 +89,8 @@ def test_a_student_has_the_same_losses_online_and_cached(tmp_path, teacher, face
     assert len({line["distillation_loss"] for line in online}) == 20
     for one, other in zip(online, cached):
         for name in ("loss", "distillation_loss", "cosine"):
-            assert one[name] == pytest.approx(other[name], abs=1e-5, rel=1e-5)
+            # Online, oneDNN may choose kernels that round in another order: 1.6e-5 on CPUs that have no more than AVX2.
+            assert one[name] == pytest.approx(other[name], abs=1e-5, rel=5e-5)
     for name, value in arrays.items():
         np.testing.assert_array_equal(value.asnumpy(), before[name], err_msg=name)
     learned_from = [

@@ -63,7 +63,7 @@ def test_an_onnx_file_gives_the_table_of_its_checkpoint(prefix, pairs_file, tmp_
 
 def test_the_teacher_and_its_onnx_file_give_one_table(real_faces, tmp_path, cache):
     pairs, teacher = read_pairs(real_faces / "lfw.bin"), str(real_faces / "teacher" / "model")
-    chosen = range(0, 6000, 30)
+    chosen = range(0, 6000, 60)
     pictures = [pairs.pictures[2 * pair + side] for pair in chosen for side in (0, 1)]
     write_pairs(tmp_path / "some.bin", pictures, pairs.is_same[list(chosen)])
     export_onnx(teacher, 0, tmp_path / "teacher.onnx")

@@ -140,10 +140,10 @@ def test_lineage_checkpoint_on_real_faces(real_faces):
 
     pairs = read_pairs(real_faces / "lfw.bin")
     assert (len(pairs.is_same), int(pairs.is_same.sum())) == (6000, 3000)
-    # Every twelfth pair, in order: the whole set is for 'make verify'.
-    chosen = range(0, 6000, 12)
+    # Every thirtieth pair, in order: the whole set is for 'make verify'.
+    chosen = range(0, 6000, 30)
     pictures = [pairs.pictures[2 * pair + side] for pair in chosen for side in (0, 1)]
     embedder = Embedder(*load_checkpoint(real_faces / "teacher" / "model", 0))
-    found = verify_pairs(embedder, Pairs(pictures, pairs.is_same[::12]))
+    found = verify_pairs(embedder, Pairs(pictures, pairs.is_same[::30]))
     assert found.accuracy == pytest.approx(0.991, abs=0.009)
-    assert found.embedding_norm == pytest.approx(9.58, abs=0.1)
+    assert found.embedding_norm == pytest.approx(11.045, abs=0.1)  # as stock MXNet alone gives on these pairs

@@ -8,7 +8,7 @@ import numpy as np
 
 class _Meeting:
     def __init__(self, size):
-        self.arrays, self.barrier = [None] * size, threading.Barrier(size, timeout=60)
+        self.arrays, self.barrier = [None] * size, threading.Barrier(size, timeout=600)
 
 
 class ThreadExchange:
