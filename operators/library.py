@@ -17,7 +17,8 @@ from vargfacenet.errors import DataError, SetupError
 from vargfacenet.files import cache_folder, write_text
 
 COMPILERS = ("g++", "c++", "clang++")
-FLAGS = ("-shared", "-fPIC", "-std=c++17", "-O3", "-march=native", "-fopenmp")
+FLAGS = ("-shared", "-fPIC", "-std=c++17", "-O3", "-fopenmp")
+MARCH = "VARGFACENET_MARCH"  # environment variable: the compiler's name of a processor, such as haswell for AVX2 alone
 MXNET_VERSION = "1.9.1"  # whose extension interface the operators are written for
 TIME_LIMIT = 300  # seconds of a compilation
 _KERNELS = pathlib.Path(__file__).parent / "kernels"
@@ -81,6 +82,11 @@ def _sum(path):
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
+def flags() -> tuple[str, ...]:
+    """Return the compiler's flags: for this processor, or for the one that ``VARGFACENET_MARCH`` names."""
+    return (*FLAGS, f"-march={os.environ.get(MARCH) or 'native'}")
+
+
 def library_path():
     """Where the library for this source, MXNet and processor belongs."""
     if mx.__version__ != MXNET_VERSION:
@@ -88,7 +94,7 @@ def library_path():
     digest = hashlib.sha256()
     for source in sorted(_KERNELS.iterdir()):
         digest.update(source.name.encode() + b"\0" + source.read_bytes() + b"\0")
-    for fact in (*FLAGS, mx.__version__, os.environ.get("CXX", ""), _processor()):
+    for fact in (*flags(), mx.__version__, os.environ.get("CXX", ""), _processor()):
         digest.update(fact.encode() + b"\0")
     return cache_folder() / f"operators-{digest.hexdigest()[:20]}.so"
 
@@ -112,7 +118,7 @@ def _compile(path):
     sources = [_KERNELS / "library.cc", package / "src" / "lib_api.cc"]
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{path.stem}.{os.getpid()}.tmp")
-    command = [compiler, *FLAGS, f"-I{package / 'include'}", *map(str, sources), "-o", str(temporary)]
+    command = [compiler, *flags(), f"-I{package / 'include'}", *map(str, sources), "-o", str(temporary)]
     begin = time.time()
     try:
         subprocess.run(command, check=True, capture_output=True, text=True, timeout=TIME_LIMIT)
