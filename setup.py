@@ -8,7 +8,7 @@ import pathlib
 from setuptools import setup
 
 HERE = pathlib.Path(__file__).parent
-FOLDERS = ("operators", "symbols", "data", "launch", "train", "eval", "deploy", "bench")
+FOLDERS = ("operators", "symbols", "data", "launch", "train", "eval", "deploy", "bench", "models")
 
 
 def packages():
@@ -30,5 +30,6 @@ setup(
         "vargfacenet.deploy": ["page/*"],
         "vargfacenet.eval.report": ["page.css"],
         "vargfacenet.bench": ["contenders/*"],
+        "vargfacenet.models": ["*.params", "*.json", "*.md", "LICENSE"],
     },
 )

@@ -7,6 +7,7 @@ from vargfacenet.checkpoint import checkpoint_files, load_checkpoint
 from vargfacenet.deploy.runtime import OnnxEmbedder
 from vargfacenet.eval import Embedder
 from vargfacenet.files import fingerprint
+from vargfacenet.models import find_model
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,4 +71,6 @@ def open_model(model, *, epoch=0, runtime="onnxruntime", device=None, batch_size
         embedder = OnnxEmbedder(model, runtime=runtime, batch_size=batch_size)
         return Model(embedder, fingerprint([model]), runtime, embedder.metadata)
     embedder = Embedder(*load_checkpoint(model, epoch), device=device, batch_size=batch_size)
-    return Model(embedder, fingerprint(checkpoint_files(model, epoch)), "mxnet", {})
+    bundled = find_model(model)
+    metadata = bundled.metadata() if bundled else {}
+    return Model(embedder, fingerprint(checkpoint_files(model, epoch)), "mxnet", metadata)

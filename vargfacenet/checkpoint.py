@@ -15,6 +15,7 @@ from vargfacenet import IMAGE_SHAPE
 from vargfacenet.errors import CheckpointError
 from vargfacenet.files import atomic_path, read_bytes
 from vargfacenet.graphs import first_line, read_graph
+from vargfacenet.models import find_model
 from vargfacenet.params import load_params, write_params
 
 _CASTS = ("Cast", "cast", "amp_cast")
@@ -122,7 +123,10 @@ def save_checkpoint(prefix, epoch, symbol, args, auxs):
 
 
 def checkpoint_files(prefix, epoch):
-    """The two paths of a checkpoint: symbol and parameters."""
+    """The two paths of a checkpoint: symbol and parameters. The prefix may be the name of a bundled network."""
+    bundled = find_model(prefix)
+    if bundled is not None:
+        prefix = bundled.prefix
     return pathlib.Path(f"{prefix}-symbol.json"), pathlib.Path(f"{prefix}-{epoch:04d}.params")
 
 

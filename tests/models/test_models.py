@@ -1,0 +1,69 @@
+"""Networks that come with the package: whole, small, described, and found by their names."""
+
+import numpy as np
+import pytest
+
+from tests.conftest import picture
+from vargfacenet.checkpoint import load_checkpoint
+from vargfacenet.deploy import load_model
+from vargfacenet.errors import CheckpointError
+from vargfacenet.eval import Embedder, read_pairs, verify_pairs
+from vargfacenet.eval.pairs import Pairs
+from vargfacenet.models import FOLDER, LICENCE, find_model, list_models
+from vargfacenet.symbols import get_symbol
+
+MODELS = [pytest.param(model, id=model.name) for model in list_models()]
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_a_bundled_network_loads_by_its_name_and_embeds(model):
+    embedder = Embedder(*load_checkpoint(model.name, 0))
+    faces = np.stack([picture(identity, 0) for identity in range(2)]).transpose(0, 3, 1, 2).astype(np.float32)
+    embeddings = embedder.embed_batch(faces)
+    assert embeddings.shape == (2, model.embedding_size)
+    assert np.isfinite(embeddings).all()
+    assert np.abs(embeddings[0] - embeddings[1]).max() > 0.1
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_a_bundled_network_brings_its_threshold_and_says_where_it_is_from(model):
+    loaded = load_model(model.name)
+    assert (loaded.threshold, loaded.far) == (model.threshold, model.far)
+    card = model.card.read_text(encoding="utf-8")
+    for fact in (f"{model.threshold:.4f}", f"{model.accuracy:.5f}", "non-commercial research only", "must not be used"):
+        assert fact in card
+    assert "non-commercial" in LICENCE.read_text(encoding="utf-8")
+
+
+def test_the_half_width_network_is_the_builders_graph():
+    symbol = load_checkpoint("vargfacenet-x050", 0).symbol
+    built = get_symbol("vargfacenet", multiplier=0.5, embedding_size=128)
+    assert symbol.list_arguments() == built.list_arguments()
+    assert symbol.list_auxiliary_states() == built.list_auxiliary_states()
+
+
+def test_all_of_them_together_stay_small():
+    assert sum(path.stat().st_size for path in FOLDER.iterdir() if path.is_file()) < 8 << 20
+
+
+def test_a_checkpoint_at_hand_goes_before_a_bundled_one_of_the_same_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert find_model("vargfacenet-x050") is not None
+    (tmp_path / "vargfacenet-x050-symbol.json").write_text("{}")
+    assert find_model("vargfacenet-x050") is None
+    with pytest.raises(CheckpointError):
+        load_checkpoint("vargfacenet-x050", 0)
+
+
+def test_another_name_is_not_a_bundled_network():
+    assert find_model("vargfacenet") is None
+    assert find_model(FOLDER / "vargfacenet-x050") is None
+
+
+def test_accuracy_on_lfw_is_the_one_on_the_card(real_faces):
+    """On the first 600 pairs: within the interval that so few pairs allow around the accuracy of all."""
+    pairs = read_pairs(real_faces / "lfw.bin")
+    model = find_model("vargfacenet-x050")
+    embedder = Embedder(*load_checkpoint(model.name, 0))
+    few = Pairs(pairs.pictures[:1200], pairs.is_same[:600])
+    assert abs(verify_pairs(embedder, few).accuracy - model.accuracy) < 0.025
