@@ -22,8 +22,8 @@ _NAMES = """
 OPERATORS = frozenset(_NAMES.split())
 
 
-def check_onnx(model, where):
-    """Refuses a model (``onnx.ModelProto``) that is no plain network of known operators.
+def check_onnx(model, where, shape=IMAGE_SHAPE):
+    """Refuses a model (``onnx.ModelProto``) that is no plain network of known operators; `shape` is that of one image.
 
     Raises
     ------
@@ -55,7 +55,7 @@ def check_onnx(model, where):
                 raise DataError(f"{where}: node {node.name[:60]!r} has {attribute.name[:60]} out of all proportion")
             for tensor in (*([attribute.t] if attribute.HasField("t") else []), *attribute.tensors):
                 _check_tensor(tensor, where)
-    _check_shapes(model, where)
+    _check_shapes(model, where, shape)
 
 
 def _check_tensor(tensor, where):
@@ -83,13 +83,14 @@ def _check_tensor(tensor, where):
         )
 
 
-def _check_shapes(model, where):
+def _check_shapes(model, where, shape):
     """What nodes give of one picture, as far as it can be told beforehand."""
     import onnx
 
     one = onnx.ModelProto()
     one.CopyFrom(model)
-    for place, length in zip(one.graph.input[0].type.tensor_type.shape.dim, (1, *IMAGE_SHAPE)):
+    places = one.graph.input[0].type.tensor_type.shape.dim
+    for place, length in zip(places, (max(1, places[0].dim_value), *shape)):
         place.dim_value = length
     del one.graph.value_info[:]  # what the file says of it itself
     try:

@@ -16,6 +16,7 @@ def add_model_options(parser, *, pictures=True):
     parser.add_argument(
         "--runtime", default="onnxruntime", help="what runs an ONNX file: onnxruntime (default) or openvino"
     )
+    add_scaling_options(parser)
     if pictures:
         others = parser.add_mutually_exclusive_group()
         others.add_argument(
@@ -29,6 +30,25 @@ def add_model_options(parser, *, pictures=True):
             help="take the middle square of pictures that are not 112x112, scaled, instead of refusing them; without "
             "alignment networks do worse",
         )
+
+
+def add_scaling_options(parser):
+    """Adds ``--input-mean --input-std --bgr``."""
+    group = parser.add_argument_group("images as the network expects them (default: as the file states, or recognised)")
+    group.add_argument("--input-mean", type=float, metavar="M", help="what is subtracted from each value of 0..255")
+    group.add_argument("--input-std", type=float, metavar="S", help="what the difference is divided by")
+    group.add_argument("--bgr", action="store_true", help="the network takes channels in the order BGR")
+
+
+def scaling_given(args):
+    """The `vargfacenet.deploy.signature.Scaling` that these options name."""
+    from vargfacenet.deploy.signature import Scaling
+
+    if args.input_mean is not None:
+        check_range("--input-mean", args.input_mean, -1000, 1000)
+    if args.input_std is not None:
+        check_range("--input-std", args.input_std, 1e-6, 1e6)
+    return Scaling(args.input_mean, args.input_std, args.bgr)
 
 
 def face_options(args):
@@ -49,7 +69,7 @@ def model_of(args, **options):
 
     check_range("--epoch", args.epoch, 0, 9999)
     model, epoch = split_name(args.model, args.epoch)
-    return load_model(model, epoch=epoch, runtime=args.runtime, **options)
+    return load_model(model, epoch=epoch, runtime=args.runtime, scaling=scaling_given(args), **options)
 
 
 def split_name(text, epoch):
@@ -74,7 +94,8 @@ def open_named(args, text, *, batch_size=32, device=None):
 
     check_range("--epoch", args.epoch, 0, 9999)
     model, epoch = split_name(text, args.epoch)
-    return open_model(model, epoch=epoch, runtime=args.runtime, batch_size=batch_size, device=device)
+    options = {"batch_size": batch_size, "device": device, "scaling": scaling_given(args)}
+    return open_model(model, epoch=epoch, runtime=args.runtime, **options)
 
 
 def add_cache_options(parser):
