@@ -41,6 +41,8 @@ class _Parser(argparse.ArgumentParser):
 def main(arguments=None):
     """Runs a command and returns its exit status: 0 done, 1 something checked is bad, 2 it cannot be carried out, 128 + N
     signal N has stopped it."""
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="surrogateescape")  # names of files may be of any bytes
     args = _parser().parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr)
     try:

@@ -120,13 +120,14 @@ def cache_of(args):
 def picture_files(given):
     """Files, and those with a picture's ending in folders and below, in order; DataError where there is none."""
     from vargfacenet.errors import DataError
+    from vargfacenet.files import files_below
     from vargfacenet.pictures import SUFFIXES
 
     found = []
     for path in map(pathlib.Path, given):
-        inside = (
-            sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES) if path.is_dir() else [path]
-        )
+        inside = [path]
+        if path.is_dir():
+            inside = [file for file in files_below(path) if file.suffix.lower() in SUFFIXES]
         if not inside:
             raise DataError(f"{path} holds no pictures ({', '.join(SUFFIXES)})")
         found += inside
