@@ -63,6 +63,13 @@ def _sum(payload):
 def record_file(path):
     """The ``.rec`` file of a set given as a folder or as the file; DataError where there is none."""
     path = pathlib.Path(path)
+    if path.is_file() and path.suffix == ".bin":
+        raise DataError(f"{path} is a verification set: give it to --bins; a training set is a folder with train.rec")
+    if path.is_dir() and not (path / "train.rec").exists() and any(one.is_dir() for one in path.iterdir()):
+        raise DataError(
+            f"{path} holds folders and no train.rec: a folder of images for each identity becomes a training set by "
+            f"'vargfacenet data pack {path} DIR'"
+        )
     if path.is_dir():
         path = path / "train.rec"
     if not path.is_file():

@@ -47,6 +47,8 @@ def read_pairs(path):
         Where the file is missing, holds anything else than such a set (none of which is run), is inconsistent, or is not
         what its checksum, where it has one, was made of.
     """
+    if pathlib.Path(path).suffix in (".rec", ".idx"):
+        raise DataError(f"{path} is of a training set, which --data takes; a verification set is a .bin file")
     whole = read_bytes(path, limit=MOST_BYTES)
     try:
         content, end = byte_pickle.load(whole)

@@ -6,6 +6,7 @@ What is saved here is therefore the plain published graph, embedding only; class
 
 import collections
 import contextlib
+import glob
 import json
 import pathlib
 
@@ -50,7 +51,9 @@ def load_checkpoint(prefix, epoch, *, output=None):
     symbol_file, params_file = checkpoint_files(prefix, epoch)
     for path in (symbol_file, params_file):
         if not path.is_file():
-            raise CheckpointError(f"no checkpoint file {path}: give PREFIX and --epoch as in PREFIX-0000.params")
+            there = epochs_of(prefix)
+            named = f"; there are epochs {', '.join(map(str, there[-8:]))}" if there else ""
+            raise CheckpointError(f"no checkpoint file {path}: give PREFIX and --epoch as in PREFIX-0000.params{named}")
     symbol = _without_casts(read_graph(symbol_file, output))
     saved = load_params(params_file)
     args, auxs = (_named(saved, kind) for kind in ("arg:", "aux:"))
@@ -146,6 +149,13 @@ def save_checkpoint(prefix, epoch, symbol, args, auxs):
 def checkpoint_files(prefix, epoch):
     """The two paths of a checkpoint: symbol and parameters."""
     return pathlib.Path(f"{prefix}-symbol.json"), pathlib.Path(f"{prefix}-{epoch:04d}.params")
+
+
+def epochs_of(prefix) -> list:
+    """The epochs whose parameters are there, ascending."""
+    path = pathlib.Path(prefix)
+    names = (file.name for file in path.parent.glob(f"{glob.escape(path.name)}-[0-9][0-9][0-9][0-9].params"))
+    return sorted(int(name[-11:-7]) for name in names)
 
 
 def _without_casts(symbol):

@@ -8,6 +8,7 @@ import logging
 import os
 import pathlib
 import re
+import tempfile
 
 from vargfacenet.errors import DataError
 
@@ -216,6 +217,16 @@ def cache_folder():
     """The user's folder for what can be made again."""
     base = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
     return pathlib.Path(base).absolute() / "vargfacenet"
+
+
+def write_fault(folder):
+    """The reason (str) why no file can be written into a folder, which is made where it is missing; None where one can."""
+    try:
+        pathlib.Path(folder).mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return None
+    except OSError as error:
+        return error.strerror or str(error)
 
 
 def _sync_folder(folder):

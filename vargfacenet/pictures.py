@@ -106,7 +106,8 @@ _TURNS = {
 
 def _wrong_size(where, found, shape):
     return DataError(
-        f"{where} is {found[1]}x{found[0]} pixels, expected an aligned face of {shape[1]}x{shape[0]}: align it first"
+        f"{where} is {found[1]}x{found[0]} pixels, expected an aligned face of {shape[1]}x{shape[0]}: "
+        "align it first (--align, or 'vargfacenet data align')"
     )
 
 

@@ -1,5 +1,6 @@
 """``vargfacenet convert``: a checkpoint of the lineage as a plain one of this package."""
 
+from vargfacenet.commands.models import split_name
 from vargfacenet.options import check_range
 
 
@@ -34,6 +35,7 @@ def run(args):
     from vargfacenet.deploy.conversion import convert_checkpoint
 
     check_range("--epoch", args.epoch, 0, 9999)
+    args.prefix, args.epoch = split_name(args.prefix, args.epoch)
     check_range("--out-epoch", args.out_epoch, 0, 9999)
     options = {"out_epoch": args.out_epoch, "network": args.network, "output": args.output}
     done = convert_checkpoint(args.prefix, args.epoch, args.out, **options)

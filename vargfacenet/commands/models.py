@@ -1,10 +1,14 @@
 """Options and inputs of commands that embed pictures with a checkpoint or an ONNX file."""
 
 import contextlib
+import logging
 import pathlib
+import re
 import tempfile
 
 from vargfacenet.options import check_range
+
+log = logging.getLogger(__name__)
 
 
 def add_model_options(parser, *, pictures=True):
@@ -73,7 +77,23 @@ def model_of(args, **options):
 
 
 def split_name(text, epoch):
-    """``PREFIX,EPOCH``, as the lineage writes it, or a model alone: the model and its epoch (int, by default `epoch`)."""
+    """The model and its epoch (int, by default `epoch`) of ``PREFIX,EPOCH``, as the lineage writes it, or a model alone.
+
+    One of the two files of a checkpoint stands for it. SettingError where an image or a data set stands in the model's place.
+    """
+    from vargfacenet.errors import SettingError
+    from vargfacenet.pictures import SUFFIXES
+
+    path = pathlib.PurePath(str(text))
+    if path.suffix.lower() in (*SUFFIXES, ".bin", ".rec"):
+        kind = "an image" if path.suffix.lower() in SUFFIXES else "a data set"
+        raise SettingError(
+            f"{text} is {kind} and stands in the place of the model: the arguments look swapped; the model comes first, as "
+            "PREFIX, PREFIX,EPOCH or an ONNX file"
+        )
+    file = re.fullmatch(r"(?P<prefix>.+)-(?:symbol\.json|(?P<epoch>\d{4})\.params)", str(text))
+    if file:
+        return file["prefix"], epoch if file["epoch"] is None else int(file["epoch"])
     prefix, comma, number = str(text).rpartition(",")
     return (prefix, int(number)) if comma and prefix and number.isdecimal() and len(number) <= 4 else (str(text), epoch)
 
@@ -107,12 +127,24 @@ def add_cache_options(parser):
 
 @contextlib.contextmanager
 def cache_of(args):
-    """The EmbeddingCache that these options name; without one, a folder that goes afterwards."""
+    """The EmbeddingCache that these options name; without one, a folder that goes afterwards.
+
+    Where the user's own cache cannot be written, a warning says so and there is none. A folder that was named must do.
+    """
     from vargfacenet.eval.cache import EmbeddingCache
+    from vargfacenet.files import write_fault
 
     if not args.no_cache:
-        yield EmbeddingCache(args.cache)
-        return
+        cache = EmbeddingCache(args.cache)
+        fault = None if args.cache else write_fault(cache.folder)
+        if fault is None:
+            yield cache
+            return
+        log.warning(
+            "cannot write the cache %s: %s; embeddings are not kept. Set XDG_CACHE_HOME to a folder that you may write",
+            cache.folder,
+            fault,
+        )
     with tempfile.TemporaryDirectory(prefix="vargfacenet-") as folder:
         yield EmbeddingCache(folder)
 
