@@ -251,7 +251,7 @@ class RecordSet:
         identities, height, width, images = read_property(path)
         if images not in (None, len(self.keys)):
             log.warning("%s states %d images, %s holds %d", path, images, self.path.name, len(self.keys))
-        if announced > identities and not self.is_sealed:
+        if announced > identities and not self.is_sealed and self._repeat(ranges):
             self._warn_of_runs(announced, identities)
         elif announced and identities != announced and not self._is_header_wrong:
             raise DataError(

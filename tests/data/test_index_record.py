@@ -110,3 +110,8 @@ def test_a_property_may_state_the_number_of_images_in_a_second_line(tmp_path, ca
 def test_other_second_lines_are_refused(tmp_path, text):
     with pytest.raises(DataError, match="expected identities,height,width"):
         RecordSet(packed(tmp_path / "set", SORTED, text))
+
+
+def test_fewer_identities_than_labels_in_a_property_are_still_refused(tmp_path):
+    with pytest.raises(DataError, match="property states 2 identities, record 0 of train.rec announces 3"):
+        RecordSet(packed(tmp_path / "set", SORTED, "2,112,112"))

@@ -54,9 +54,10 @@ def main(arguments=None):
     signal N has stopped it."""
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="surrogateescape")  # names of files may be of any bytes
-    args, unknown = _parser().parse_known_args(arguments)
+    parser = _parser()
+    args, unknown = parser.parse_known_args(arguments)
     if unknown:
-        return _refuse(args, None, _about_unknown(args, unknown))
+        parser.exit(REFUSED, f"vargfacenet {args.command}: error: {_about_unknown(args, unknown)}\n")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr)
     try:
         return args.run(args)
@@ -91,7 +92,8 @@ def _about_unknown(args, unknown):
         from vargfacenet.train.config import Config
 
         if setting in Config.__dataclass_fields__:
-            value = value or (unknown[1] if len(unknown) > 1 else "VALUE")
+            # Without a recipe before it, the value was taken for the recipe.
+            value = value or next(iter(unknown[1:]), args.recipe or "VALUE")
             return f"{name} is a setting: give --set {setting}={value} (see vargfacenet train --help)"
     return f"unrecognized arguments: {' '.join(unknown)} (see vargfacenet {args.command} --help)"
 
