@@ -62,6 +62,10 @@ def test_swapped_arguments_are_told(text):
         split_name(text, 0)
 
 
+def test_a_set_in_the_place_of_a_model_is_told_before_anything_is_read(capsys, pairs_file, model):
+    assert "the arguments look swapped" in said(capsys, "verify", pairs_file, "--bins", model)
+
+
 def test_an_image_that_is_not_aligned_names_the_option(capsys, model, tmp_path):
     for name in ("a.png", "b.png"):
         (tmp_path / name).write_bytes(encode_png(picture(0, 0).repeat(2, axis=0).repeat(2, axis=1)))

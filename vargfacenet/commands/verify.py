@@ -1,7 +1,14 @@
 """``vargfacenet verify``: what verification sets say of networks."""
 
 from vargfacenet.commands.embedding import add_device_options, checked_device
-from vargfacenet.commands.models import add_cache_options, add_scaling_options, cache_of, open_named, short_names
+from vargfacenet.commands.models import (
+    add_cache_options,
+    add_scaling_options,
+    cache_of,
+    open_named,
+    short_names,
+    split_name,
+)
 from vargfacenet.commands.output import print_table, progress
 from vargfacenet.options import check_range
 
@@ -57,6 +64,8 @@ def run(args):
     for far in args.far or ():
         check_range("--far", far, 1e-12, 0.5)
     _check_names(args.models)
+    for name in args.models:
+        split_name(name, args.epoch)  # refuses a set in the place of a model before minutes of work
     sets = read_sets(find_sets(args.bins, args.folder))
     labels, results = short_names(args.models), []
     with cache_of(args) as cache:
