@@ -10,7 +10,7 @@ from vargfacenet.data.detector import FaceDetector
 from vargfacenet.data.landmarks import read_landmarks
 from vargfacenet.environment import usable_cores
 from vargfacenet.errors import DataError
-from vargfacenet.files import atomic_path, write_text
+from vargfacenet.files import atomic_path, files_below, write_text
 from vargfacenet.pictures import NOT_ALIGNED, SUFFIXES, decode_picture, encode_jpeg, read_picture
 
 _AT_ONCE = 64  # items that threads may be ahead
@@ -55,7 +55,7 @@ def align_folder(images, folder, find_points, *, progress=None):
 
     A picture that is already there is kept as it is, so that a run that was stopped goes on. Files that could not be
     aligned are listed with the reason in ``not-aligned.txt``, a tab between; without any, there is no such file. Names
-    that start with a dot are passed over. Nothing in `images` is changed.
+    that start with a dot are passed over; links to folders are followed. Nothing in `images` is changed.
 
     Parameters
     ----------
@@ -147,7 +147,7 @@ def in_threads(function, items):
 def _files_of(images, *, leave_out):
     """Paths of the files below a folder relative to it, with slashes, in the order of their names."""
     left_out = leave_out and leave_out.resolve()
-    paths = (path for path in images.rglob("*") if path.is_file() and path.resolve() != left_out)
+    paths = (path for path in files_below(images) if path.is_file() and path.resolve() != left_out)
     names = (path.relative_to(images) for path in paths)
     names = sorted(name.as_posix() for name in names if not any(part.startswith(".") for part in name.parts))
     if not names:

@@ -4,6 +4,7 @@ import collections
 
 import numpy as np
 
+from vargfacenet.data.index_record import EXACT
 from vargfacenet.data.records import RecordSet
 from vargfacenet.errors import DataError
 from vargfacenet.headers import picture_form
@@ -48,7 +49,7 @@ def check_records(path, *, progress=None):
         labels[key] = identity
         if remark:
             bad.append((key, f"a JPEG that decodes and is damaged: {remark}"))
-    claims = _Claims(records.keys)
+    claims = _Claims(records.keys, may_repeat=records.has_split_identities)
     for key in records.identity_keys.tolist():
         try:
             reason = claims.fault(key, *records.read_range(key), labels)
@@ -72,12 +73,15 @@ def check_records(path, *, progress=None):
 class _Claims:
     """Which identity record has which pictures and labels: each belongs to one."""
 
-    def __init__(self, keys):
+    def __init__(self, keys, *, may_repeat):
+        self._may_repeat = may_repeat
         self._begin, self._end = int(keys[0]), int(keys[-1]) + 1
         self._owners, self._labels = np.zeros(len(keys), np.int64), {}
 
     def fault(self, key, first, after, labels):
         """What is wrong with the identity record `key` of pictures first..after - 1 (str); None where nothing is."""
+        if after > EXACT:
+            return None  # rounded
         if not self._begin <= first < after <= self._end:
             return f"an identity record of pictures {first}..{after - 1}, which the set does not have"
         found = sorted({labels[picture] for picture in range(first, after) if picture in labels})
@@ -87,6 +91,8 @@ class _Claims:
         if owners.any():
             return f"an identity record of pictures that record {owners.max()} has too"
         owners[:] = key
+        if self._may_repeat:
+            return None
         other = self._labels.setdefault(found[0], key) if found else key
         return f"an identity record of label {found[0]}, which record {other} has too" if other != key else None
 

@@ -7,6 +7,7 @@ import numpy as np
 
 from vargfacenet.errors import DataError
 from vargfacenet.files import read_lines
+from vargfacenet.point_order import check_point_order
 
 _FIELD = re.compile(r"[^\s,;]+")
 _HEADER_LINES = 2
@@ -35,7 +36,7 @@ def read_landmarks(path):
     ------
     DataError
         Naming the line, for what is neither, a path outside the folder, or one that comes twice; where there are not as many
-        pictures as announced; and where most faces have left and right swapped.
+        pictures as announced; and where most faces have left and right swapped, or their points in another order.
     """
     found, announced = {}, None
     for number, line in read_lines(path):
@@ -56,19 +57,8 @@ def read_landmarks(path):
         raise DataError(f"{path} lists no picture: expected lines 'PATH x1 y1 x2 y2 x3 y3 x4 y4 x5 y5'")
     if announced not in (None, len(found)):
         raise DataError(f"{path} announces {announced} pictures and lists {len(found)}: it may be cut")
-    swapped = sum(is_mirrored(points) for points, _ in found.values())
-    if swapped > len(found) / 2:
-        raise DataError(
-            f"{path}: left and right are swapped in {swapped} of {len(found)} faces: expected left eye, right eye, nose, "
-            "left and right corner of the mouth, left as one sees it in the picture"
-        )
+    check_point_order([points for points, _ in found.values()], path)
     return found
-
-
-def is_mirrored(points):
-    """Whether five points (5, 2) run as in a mirror: from the eyes' left to right, the mouth lies up instead of down."""
-    eyes, down = points[1] - points[0], points[3:].mean(axis=0) - points[:2].mean(axis=0)
-    return bool(eyes[0] * down[1] - eyes[1] * down[0] < 0)
 
 
 def _parsed(line, fields, where):

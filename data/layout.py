@@ -16,11 +16,13 @@ import zlib
 
 import numpy as np
 
+from vargfacenet.data.index_record import EXACT
 from vargfacenet.errors import DataError
 from vargfacenet.files import read_bytes
 
 MAGIC = 0xCED7230A
 MOST_IDENTITIES = 1 << 24  # labels are float32, which holds whole numbers exactly up to here
+MOST_RECORDS = 1 << 31
 MOST_BYTES, MOST_PARTS = 16 << 20, 1024  # of a record, and of the parts it may be split into
 FRAME = struct.Struct("<II")  # magic, then continuation flag (3 bits) and length (29 bits)
 HEADER = struct.Struct("<IfQQ")  # number of labels in the payload (0: the next field is the label), label, two ids
@@ -68,6 +70,13 @@ def _sum(payload):
 def record_file(path):
     """The ``.rec`` file of a set given as a folder or as the file; DataError where there is none."""
     path = pathlib.Path(path)
+    if path.is_file() and path.suffix == ".bin":
+        raise DataError(f"{path} is a verification set: give it to --bins; a training set is a folder with train.rec")
+    if path.is_dir() and not (path / "train.rec").exists() and any(one.is_dir() for one in path.iterdir()):
+        raise DataError(
+            f"{path} holds folders and no train.rec: a folder of images for each identity becomes a training set by "
+            f"'vargfacenet data pack {path} DIR'"
+        )
     if path.is_dir():
         path = path / "train.rec"
     if not path.is_file():
@@ -97,14 +106,20 @@ def read_index(path, record_bytes):
 
 
 def read_property(path):
-    """Identities, height and width that a ``property`` file states; DataError where it is none."""
+    """Identities, height, width and images (None where it does not say) that a ``property`` file states.
+
+    Some packers write the number of images into a second line. DataError where the file is none.
+    """
     text = read_bytes(path, limit=4096).decode("utf-8", errors="replace").strip()
-    fields = text.split(",")
-    sane = len(fields) == 3 and all(len(field) < 10 and field.strip().isdecimal() for field in fields)
+    first, *more = text.splitlines() or [""]
+    fields = first.split(",")
+    counted = [line.strip() for line in more]
+    sane = len(counted) <= 1 and all(len(line) < 12 and line.isdecimal() for line in counted)
+    sane = sane and len(fields) == 3 and all(len(field) < 10 and field.strip().isdecimal() for field in fields)
     identities, height, width = map(int, fields) if sane else (0, 0, 0)
     if not (1 <= identities <= MOST_IDENTITIES and 1 <= height <= 4096 and 1 <= width <= 4096):
         raise DataError(f"{path} reads {text[:60]!r}, expected identities,height,width such as 85742,112,112")
-    return identities, height, width
+    return identities, height, width, int(counted[0]) if counted else None
 
 
 def identities_by_key(keys, ranges, read_label):
@@ -131,6 +146,7 @@ def identities_by_key(keys, ranges, read_label):
     # Where neighbours overlap, one of them is damaged: what both claim is left open.
     begins = np.maximum(firsts, np.concatenate([[0], ends[:-1]])).clip(keys[0], nowhere) - keys[0]
     stops = np.minimum(ends, np.concatenate([firsts[1:], [nowhere]])).clip(keys[0], nowhere) - keys[0]
+    stops = np.where(ends > EXACT, begins, stops)  # what is rounded says nothing of single images
     table = np.full(len(keys), -1)
     for identity, (begin, stop) in enumerate(zip(begins.tolist(), stops.tolist())):
         table[begin:stop] = identity

@@ -4,11 +4,13 @@ MXNet's own reader aborts the process on damaged bytes, so this one reads the fo
 """
 
 import collections
+import logging
 import os
 import struct
 
 import numpy as np
 
+from vargfacenet.data.index_record import divide
 from vargfacenet.data.layout import (
     FRAME,
     HEADER,
@@ -16,6 +18,7 @@ from vargfacenet.data.layout import (
     MOST_BYTES,
     MOST_IDENTITIES,
     MOST_PARTS,
+    MOST_RECORDS,
     PROBES,
     identities_by_key,
     is_sealed,
@@ -29,6 +32,7 @@ from vargfacenet.errors import DataError
 from vargfacenet.files import fingerprint
 from vargfacenet.pictures import decode_picture
 
+log = logging.getLogger(__name__)
 _CONTINUATIONS = {1: (2, 3), 2: (2, 3)}  # what may follow the first and a middle part of a split record
 
 Record = collections.namedtuple("Record", "labels picture")
@@ -57,6 +61,8 @@ class RecordSet:
         From ``property``, else 112 each.
     is_sealed : bool
         Whether the records bear checksums.
+    has_split_identities : bool
+        Whether identities have several identity records, because the set was packed from a list that was not sorted.
 
     Raises
     ------
@@ -68,6 +74,7 @@ class RecordSet:
         self.path = record_file(path)
         index_file = self.path.with_suffix(".idx")
         self.is_sealed, self._is_numbered, self._expected, self._tolerant = False, False, None, allow_cut
+        self.has_split_identities = self._is_header_wrong = False
         try:
             self._descriptor = os.open(self.path, os.O_RDONLY)
         except OSError as error:
@@ -91,13 +98,13 @@ class RecordSet:
         if not allow_cut:
             self.read(last)
         self.keys, self.identity_keys = self._divide(keys)
-        self.num_identities, self.height, self.width = self._properties()
+        ranges = [] if self.is_sealed else [self._readable(self.read_range, int(key)) for key in self.identity_keys]
+        self.num_identities, self.height, self.width = self._properties(ranges)
         if not self.is_sealed:
             probes = self.keys[np.linspace(0, len(self.keys) - 1, min(PROBES, len(self.keys))).astype(int)].tolist()
             numbers = [self._readable(self._number, key) for key in probes]
             self._is_numbered = sum(number == key for number, key in zip(numbers, probes)) > 0.75 * len(probes)
-        if len(self.identity_keys) and not self.is_sealed:
-            ranges = [self._readable(self.read_range, key) for key in self.identity_keys.tolist()]
+        if len(ranges) and not self.has_split_identities:
             self._expected = identities_by_key(self.keys, ranges, lambda key: self._readable(self._label, key))
 
     def __len__(self):
@@ -127,7 +134,7 @@ class RecordSet:
     def read(self, key):
         """The record of a key; DataError, naming it and its offset, where its bytes are no record, or not those that were
         written and it bears a checksum."""
-        offset = self._offsets[key]
+        offset = self._offset(key)
         payload = self._payload(key, offset)
         where = f"{self.path}: record {key} at byte {offset}"
         if len(payload) < HEADER.size:
@@ -176,9 +183,15 @@ class RecordSet:
     def read_range(self, key):
         """The two whole numbers of an index or identity record; DataError where it holds none."""
         labels = self.read(key).labels[:2].tolist()
-        if len(labels) < 2 or not all(label.is_integer() and 0 <= label <= MOST_IDENTITIES for label in labels):
+        if len(labels) < 2 or not all(label.is_integer() and 0 <= label <= MOST_RECORDS for label in labels):
             raise DataError(f"{self.path}: record {key} holds {labels}, expected a range of records")
         return int(labels[0]), int(labels[1])
+
+    def _offset(self, key):
+        try:
+            return self._offsets[key]
+        except KeyError:
+            raise DataError(f"{self.path}: record {key} is missing in the index") from None
 
     def _payload(self, key, offset):
         parts, expected, total = [], (0, 1), 0
@@ -225,32 +238,43 @@ class RecordSet:
         self.is_sealed = is_sealed(self._payload(int(keys[0]), self._offsets[int(keys[0])]))
         if keys[0] != 0 or len(first.labels) < 2 or first.picture:
             return keys, keys[:0]
-        begin, end = self.read_range(0)
-        if not 1 < begin <= end:
-            raise DataError(
-                f"{self.path}: record 0 announces identity records {begin}..{end - 1}; it is no index record"
-            )
-        pictures = keys[(keys > 0) & (keys < begin)]
-        identities = keys[(keys >= begin) & (keys < end)]
-        more = len(keys) - 1 - len(pictures) - len(identities)
-        if len(pictures) != begin - 1 or len(identities) != end - begin or more:
-            raise DataError(
-                f"{self.path}: record 0 announces {begin - 1} pictures and {end - begin} identities, the index lists "
-                f"{len(pictures)} and {len(identities)}{f' and {more} more records' if more else ''}; the index is not of "
-                "this file"
-            )
-        return pictures, identities
+        found = divide(keys, *self.read_range(0), lambda key: bool(self.read(key).picture), self.read_range, self.path)
+        self._is_header_wrong = found.is_header_wrong
+        return found.keys, found.identity_keys
 
-    def _properties(self):
+    def _properties(self, ranges):
         path, announced = self.path.with_name("property"), len(self.identity_keys)
         if not path.exists():
-            return announced or 1 + self._largest_label(), 112, 112
-        identities, height, width = read_property(path)
-        if announced and identities != announced:
+            if announced and not self.is_sealed and self._repeat(ranges):
+                self._warn_of_runs(announced, 1 + self._largest_label())
+            return 1 + self._largest_label() if self.has_split_identities or not announced else announced, 112, 112
+        identities, height, width, images = read_property(path)
+        if images not in (None, len(self.keys)):
+            log.warning("%s states %d images, %s holds %d", path, images, self.path.name, len(self.keys))
+        if announced > identities and not self.is_sealed and self._repeat(ranges):
+            self._warn_of_runs(announced, identities)
+        elif announced and identities != announced and not self._is_header_wrong:
             raise DataError(
                 f"{path} states {identities} identities, record 0 of {self.path.name} announces {announced}"
             )
         return identities, height, width
+
+    def _repeat(self, ranges):
+        """True where the first images of two identity records bear one label."""
+        labels = [self._readable(self._label, pair[0]) for pair in ranges if pair]
+        labels = [label for label in labels if label is not None]
+        return len(set(labels)) < len(labels)
+
+    def _warn_of_runs(self, announced, identities):
+        self.has_split_identities = True
+        log.warning(
+            "%s: there are %d identity records for %d identities: the list that it was packed from was not sorted by label, "
+            "and identities lie in several places. The labels of the images count; to have one record for each identity, sort "
+            "the list by label and pack the set again",
+            self.path,
+            announced,
+            identities,
+        )
 
     def _largest_label(self):
         labels = [self._readable(self._label, key) for key in self.keys.tolist()]
@@ -260,7 +284,7 @@ class RecordSet:
         return max(whole)
 
     def _number(self, key):
-        return number_of(self._payload(key, self._offsets[key]))
+        return number_of(self._payload(key, self._offset(key)))
 
     def _label(self, key):
         return float(self.read(key).labels[0])

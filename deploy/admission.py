@@ -22,8 +22,8 @@ _NAMES = """
 OPERATORS = frozenset(_NAMES.split())
 
 
-def check_onnx(model, where):
-    """Refuses a model (``onnx.ModelProto``) that is no plain network of known operators.
+def check_onnx(model, where, shape=IMAGE_SHAPE):
+    """Refuses a model (``onnx.ModelProto``) that is no plain network of known operators; `shape` is that of one image.
 
     Raises
     ------
@@ -55,7 +55,7 @@ def check_onnx(model, where):
                 raise DataError(f"{where}: node {node.name[:60]!r} has {attribute.name[:60]} out of all proportion")
             for tensor in (*([attribute.t] if attribute.HasField("t") else []), *attribute.tensors):
                 _check_tensor(tensor, where)
-    _check_shapes(model, where)
+    _check_shapes(model, where, shape)
 
 
 def _check_tensor(tensor, where):
@@ -83,20 +83,36 @@ def _check_tensor(tensor, where):
         )
 
 
-def _check_shapes(model, where):
+def _weights(graph):
+    """Names of weights, and of those that are cast or ordered otherwise: they are as large as the file has them."""
+    found = {tensor.name for tensor in graph.initializer}
+    for node in graph.node:
+        if node.op_type == "Constant" or (node.op_type in _KEEPING and all(name in found for name in node.input)):
+            found.update(node.output)
+    return found
+
+
+_KEEPING = ("Cast", "DequantizeLinear", "Flatten", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze")
+
+
+def _check_shapes(model, where, shape):
     """What nodes give of one picture, as far as it can be told beforehand."""
     import onnx
 
     one = onnx.ModelProto()
     one.CopyFrom(model)
-    for place, length in zip(one.graph.input[0].type.tensor_type.shape.dim, (1, *IMAGE_SHAPE)):
+    places = one.graph.input[0].type.tensor_type.shape.dim
+    for place, length in zip(places, (max(1, places[0].dim_value), *shape)):
         place.dim_value = length
     del one.graph.value_info[:]  # what the file says of it itself
     try:
         inferred = onnx.shape_inference.infer_shapes(one, data_prop=True)
     except Exception as error:
         raise DataError(f"{where} is damaged: the shapes of its layers do not fit one another") from error
+    weights = _weights(inferred.graph)
     for value in inferred.graph.value_info:
+        if value.name in weights:
+            continue
         size = math.prod(dim.dim_value for dim in value.type.tensor_type.shape.dim)
         if size > MOST_NUMBERS:
             raise DataError(

@@ -22,7 +22,7 @@ Conversion.__doc__ = (
 )
 
 
-def convert_checkpoint(prefix, epoch, out, *, out_epoch=0, network=None):
+def convert_checkpoint(prefix, epoch, out, *, out_epoch=0, network=None, output=None):
     """Writes a checkpoint anew: embedding graph only, float32, names of this package, and nothing else in the file.
 
     Parameters
@@ -32,6 +32,8 @@ def convert_checkpoint(prefix, epoch, out, *, out_epoch=0, network=None):
         parameters and names that differ from this package's are all taken.
     out, out_epoch : str or path, int
         The checkpoint to write.
+    output : str, optional
+        The node whose output is the embedding, as of `load_checkpoint`.
     network : str, optional
         The network it must become, where two are the same function: InsightFace's VarGFaceNet is that of the authors
         without SE and with 1 as the scale of ``fc1``. By default it stays what it is.
@@ -47,7 +49,7 @@ def convert_checkpoint(prefix, epoch, out, *, out_epoch=0, network=None):
     SettingError
         For an unknown network.
     """
-    checkpoint = load_checkpoint(prefix, epoch)
+    checkpoint = load_checkpoint(prefix, epoch, output=output)
     try:
         recognised = recognise(checkpoint.symbol)
     except ExportError:  # an operator this package does not know; the graph stays what it is

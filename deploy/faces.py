@@ -16,6 +16,7 @@ from vargfacenet import IMAGE_SHAPE
 from vargfacenet.alignment import align_face
 from vargfacenet.deploy.models import open_model
 from vargfacenet.errors import DataError
+from vargfacenet.eval.plausible import warn_without_spread
 from vargfacenet.pictures import decode_picture
 
 Comparison = collections.namedtuple("Comparison", "cosine same threshold far")
@@ -69,6 +70,7 @@ class FaceModel:
         found = np.concatenate(rows).astype(np.float32) if rows else np.zeros((0, 0), np.float32)
         if not np.isfinite(found).all():
             raise DataError("the embeddings hold NaN or infinity: the network is damaged")
+        warn_without_spread(found)
         return found
 
     def compare(self, one, other, *, crop=False, detector=None):
@@ -86,12 +88,12 @@ class FaceModel:
         return Comparison(cosine, same, self.threshold, self.far)
 
 
-def load_model(model, *, epoch=0, runtime="onnxruntime", device=None, threshold=None, batch_size=32):
+def load_model(model, *, epoch=0, runtime="onnxruntime", device=None, threshold=None, batch_size=32, scaling=None):
     """A network ready to embed faces.
 
     Parameters
     ----------
-    model, epoch, runtime, device, batch_size
+    model, epoch, runtime, device, batch_size, scaling
         As of `vargfacenet.deploy.models.open_model`.
     threshold : float, optional
         The cosine, -1 .. 1, above which two faces are one person; by default what ``vargfacenet export --verify`` left in
@@ -106,7 +108,8 @@ def load_model(model, *, epoch=0, runtime="onnxruntime", device=None, threshold=
     CheckpointError, DataError, SettingError, SetupError
         As of `open_model`.
     """
-    opened, far = open_model(model, epoch=epoch, runtime=runtime, device=device, batch_size=batch_size), None
+    options = {"epoch": epoch, "runtime": runtime, "device": device, "batch_size": batch_size, "scaling": scaling}
+    opened, far = open_model(model, **options), None
     if threshold is None:
         threshold, far = (_number(opened.metadata.get(name), model) for name in ("threshold", "threshold_far"))
     return FaceModel(opened.embedder, opened.fingerprint, threshold=threshold, far=far)

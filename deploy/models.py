@@ -5,7 +5,8 @@ import pathlib
 
 from vargfacenet.checkpoint import checkpoint_files, load_checkpoint
 from vargfacenet.deploy.runtime import OnnxEmbedder
-from vargfacenet.eval import Embedder
+from vargfacenet.deploy.signature import OWN_SCALING, Scaling
+from vargfacenet.eval import Embedder, PictureEmbedder
 from vargfacenet.files import fingerprint
 from vargfacenet.models import find_model
 
@@ -19,7 +20,7 @@ class Model:
     embedder : PictureEmbedder
         What embeds.
     fingerprint : str
-        Of the files it came from.
+        Of the files it came from, and of the scaling of images where that is not the network's own.
     runtime : str
         What runs it: ``mxnet``, ``onnxruntime`` or ``openvino``.
     metadata : dict of str to str
@@ -37,12 +38,30 @@ class Model:
         return f"{self.fingerprint} {self.runtime}"
 
 
+class ScaledEmbedder(PictureEmbedder):
+    """An embedder whose network needs images scaled first.
+
+    Parameters
+    ----------
+    embedder : PictureEmbedder
+        What embeds.
+    scaling : Scaling
+        What images need before.
+    """
+
+    def __init__(self, embedder: PictureEmbedder, scaling: Scaling):
+        self._embedder, self.scaling, self.batch_size = embedder, scaling, embedder.batch_size
+
+    def embed_batch(self, pictures):
+        return self._embedder.embed_batch(self.scaling.apply(pictures))
+
+
 def is_onnx(model):
     """Whether a model (str or path) is named as an ONNX file is (bool); otherwise it is a checkpoint's prefix."""
     return pathlib.Path(model).suffix == ".onnx"
 
 
-def open_model(model, *, epoch=0, runtime="onnxruntime", device=None, batch_size=32):
+def open_model(model, *, epoch=0, runtime="onnxruntime", device=None, batch_size=32, scaling=None):
     """A network ready to embed batches of pictures.
 
     Parameters
@@ -57,6 +76,9 @@ def open_model(model, *, epoch=0, runtime="onnxruntime", device=None, batch_size
         For a checkpoint; the CPU by default.
     batch_size : int
         Pictures at a time.
+    scaling : Scaling, optional
+        What images need before the network takes them. By default an ONNX file's as
+        `vargfacenet.deploy.signature.scaling_of` finds it, and none for a checkpoint.
 
     Returns
     -------
@@ -68,9 +90,15 @@ def open_model(model, *, epoch=0, runtime="onnxruntime", device=None, batch_size
         As of `load_checkpoint` and `OnnxEmbedder`.
     """
     if is_onnx(model):
-        embedder = OnnxEmbedder(model, runtime=runtime, batch_size=batch_size)
-        return Model(embedder, fingerprint([model]), runtime, embedder.metadata)
+        embedder = OnnxEmbedder(model, runtime=runtime, batch_size=batch_size, scaling=scaling)
+        return Model(embedder, _mark([model], embedder.scaling), runtime, embedder.metadata)
     embedder = Embedder(*load_checkpoint(model, epoch), device=device, batch_size=batch_size)
+    if scaling not in (None, Scaling()):
+        embedder = ScaledEmbedder(embedder, scaling)
     bundled = find_model(model)
     metadata = bundled.metadata() if bundled else {}
-    return Model(embedder, fingerprint(checkpoint_files(model, epoch)), "mxnet", metadata)
+    return Model(embedder, _mark(checkpoint_files(model, epoch), scaling or OWN_SCALING), "mxnet", metadata)
+
+
+def _mark(files, scaling):
+    return f"{fingerprint(files)} {scaling}".rstrip()

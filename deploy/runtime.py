@@ -1,23 +1,27 @@
 """What runs an ONNX file: onnxruntime, or OpenVINO."""
 
 import functools
+import logging
 
 import numpy as np
 
-from vargfacenet import IMAGE_SHAPE
 from vargfacenet.deploy.admission import MOST_BYTES, check_onnx
+from vargfacenet.deploy.signature import LAYOUTS, Scaling, drop_weight_inputs, read_signature, scaling_of
 from vargfacenet.environment import usable_cores
 from vargfacenet.errors import DataError, SettingError, SetupError
 from vargfacenet.eval import PictureEmbedder
 from vargfacenet.files import read_bytes
 from vargfacenet.options import unknown
 
+log = logging.getLogger(__name__)
 RUNTIMES = ("onnxruntime", "openvino")
 FIXED = 2  # pictures up to which OpenVINO is told their number beforehand: it takes a tenth to a quarter less time then
 
 
 class OnnxEmbedder(PictureEmbedder):
     """An ONNX file ready to embed batches of pictures, on the CPU.
+
+    A file whose number of images is fixed, or that fails with more than one, is run with that number at a time.
 
     Parameters
     ----------
@@ -32,11 +36,15 @@ class OnnxEmbedder(PictureEmbedder):
         One for each usable core by default.
     batch_size : int
         Pictures at a time.
+    scaling : Scaling, optional
+        What images need before the network takes them; what is not given is as `scaling_of` finds it.
 
     Attributes
     ----------
     metadata : dict of str to str
         What the file says of itself.
+    scaling : Scaling
+        The scaling in use.
 
     Raises
     ------
@@ -48,7 +56,7 @@ class OnnxEmbedder(PictureEmbedder):
         For an unknown runtime, or a precision it does not have.
     """
 
-    def __init__(self, model, *, runtime="onnxruntime", precision=None, threads=None, batch_size=32):
+    def __init__(self, model, *, runtime="onnxruntime", precision=None, threads=None, batch_size=32, scaling=None):
         if runtime not in RUNTIMES:
             raise unknown("runtime", runtime, RUNTIMES)
         known = ("float32", "bf16") if runtime == "openvino" else ("float32",)
@@ -57,17 +65,66 @@ class OnnxEmbedder(PictureEmbedder):
         self.batch_size = batch_size
         self._name = "the network" if isinstance(model, bytes) else str(model)
         content = model if isinstance(model, bytes) else read_bytes(model, limit=MOST_BYTES)
-        self.metadata = _metadata(content, self._name)
+        content, model = _admitted(content, self._name)
+        self.metadata = {entry.key: entry.value for entry in model.metadata_props}
+        signature = read_signature(model, self._name)
+        self.scaling, source = scaling_of(model, self.metadata, scaling or Scaling(), self._name)
+        if source.startswith("assumed"):
+            log.info("%s takes images as %s (%s)", self._name, self.scaling, source)
+        self._channels_last, self._at_once = signature.layout == "NHWC", signature.batch
+        if self._at_once:
+            log.info(
+                "%s takes %d image(s) at a time, which is slower; export it with any number (a dynamic batch)",
+                self._name,
+                self._at_once,
+            )
         if precision is None:
             precision = self.metadata.get("precision") if self.metadata.get("precision") in known else "float32"
         threads = threads or usable_cores()
         if runtime == "onnxruntime":
-            self._run = _onnxruntime(content, self._name, threads)
+            self._run = _onnxruntime(content, self._name, threads, signature)
         else:
-            self._run = _openvino(content, self._name, threads, precision, batch_size)
+            self._run = _openvino(content, self._name, threads, precision, self._at_once or batch_size, signature)
 
     def embed_batch(self, pictures):
-        return self._run(np.ascontiguousarray(pictures, np.float32))
+        images = self.scaling.apply(np.asarray(pictures, np.float32))
+        images = np.ascontiguousarray(images.transpose(0, 2, 3, 1) if self._channels_last else images, np.float32)
+        if self._at_once is None and len(images) > 1:
+            try:
+                return self._rows(images)
+            except _RuntimeFault as fault:
+                # Where one image alone works, a size of 1 was written into the graph.
+                rows = self._in_parts(images, 1, fault)
+            log.info("%s fails with several images: they are run one at a time, which is slower", self._name)
+            self._at_once = 1
+            return rows
+        return self._in_parts(images, self._at_once or max(1, len(images)))
+
+    def _in_parts(self, images, size, fault=None):
+        try:
+            return np.concatenate([self._padded(images[at : at + size], size) for at in range(0, len(images), size)])
+        except _RuntimeFault as error:
+            raise DataError(f"{self._name} cannot be run: {_first_line(fault or error)}") from error
+
+    def _padded(self, images, size):
+        missing = size - len(images)
+        whole = np.concatenate([images, np.zeros((missing, *images.shape[1:]), np.float32)]) if missing else images
+        return self._rows(whole)[: len(images)]
+
+    def _rows(self, images):
+        found = self._run(images)
+        rows = found.reshape(found.shape[:2]) if found.ndim > 2 and set(found.shape[2:]) == {1} else found
+        if rows.ndim != 2 or len(rows) != len(images) or rows.dtype.kind != "f":
+            raise DataError(
+                f"{self._name} gives an output of shape {tuple(found.shape)} for {len(images)} images, expected one row of "
+                "numbers each: its graph joins the images of a batch (such as view(1, -1)), or does not embed faces; "
+                "export it again with view(x.size(0), -1)"
+            )
+        return rows.astype(np.float32, copy=False)
+
+
+class _RuntimeFault(Exception):
+    """What a runtime says where it cannot run a graph."""
 
 
 def import_package(name):
@@ -81,36 +138,38 @@ def import_package(name):
         ) from error
 
 
-def _metadata(content, name):
+def _admitted(content, name):
+    """The content and ``onnx.ModelProto`` of a file that `check_onnx` admits, without weights among its inputs."""
     onnx = import_package("onnx")
     try:
         model = onnx.ModelProto.FromString(content)
     except Exception as error:
         raise DataError(f"{name} is no ONNX file") from error
-    given = [value.name for value in model.graph.input]
-    if len(given) != 1 or len(model.graph.output) != 1:
-        raise DataError(
-            f"{name} is no network that embeds faces: it has {len(given)} inputs, {len(model.graph.output)} outputs"
-        )
-    check_onnx(model, name)
-    return {entry.key: entry.value for entry in model.metadata_props}
+    changed = drop_weight_inputs(model, name)
+    check_onnx(model, name, LAYOUTS[read_signature(model, name).layout])
+    return (model.SerializeToString() if changed else content), model
 
 
-def _onnxruntime(content, name, threads):
+def _onnxruntime(content, name, threads, signature):
     onnxruntime = import_package("onnxruntime")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
-    options.log_severity_level = 3
+    options.log_severity_level = 4  # what fails is raised, and explained here
     try:
         session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     except Exception as error:
         raise DataError(f"onnxruntime does not take {name}: {_first_line(error)}") from error
-    image = session.get_inputs()[0]
-    _check_shape(name, list(image.shape), image.type == "tensor(float)")
-    return lambda pictures: session.run(None, {image.name: pictures})[0]
+
+    def run(images):
+        try:
+            return session.run(None, {signature.name: images})[0]
+        except Exception as error:
+            raise _RuntimeFault(_first_line(error)) from error
+
+    return run
 
 
-def _openvino(content, name, threads, precision, batch_size):
+def _openvino(content, name, threads, precision, batch_size, signature):
     openvino = import_package("openvino")
     core = openvino.Core()
     settings = {
@@ -124,16 +183,17 @@ def _openvino(content, name, threads, precision, batch_size):
         """The network for `count` pictures; for any number with None."""
         try:
             model = core.read_model(content, b"")
-            sizes = [size.get_length() if size.is_static else None for size in model.input(0).partial_shape]
-            _check_shape(name, sizes, True)
             if count:
-                model.reshape([count, *IMAGE_SHAPE])
+                model.reshape([count, *LAYOUTS[signature.layout]])
             return core.compile_model(model, "CPU", settings)
         except RuntimeError as error:
             raise DataError(f"OpenVINO does not take {name}: {_first_line(error)}") from error
 
     def run(pictures):
-        return np.array(compiled(_fixed(len(pictures)))(pictures)[0])
+        try:
+            return np.array(compiled(_fixed(len(pictures)))(pictures)[0])
+        except RuntimeError as error:
+            raise _RuntimeFault(_first_line(error)) from error
 
     compiled(_fixed(batch_size))  # so that a file it does not take is refused now
     return run
@@ -141,13 +201,6 @@ def _openvino(content, name, threads, precision, batch_size):
 
 def _fixed(count):
     return count if 1 <= count <= FIXED else None
-
-
-def _check_shape(name, shape, is_float):
-    if shape[1:] != list(IMAGE_SHAPE) or isinstance(shape[0], int) or not is_float:
-        raise DataError(
-            f"{name} takes {shape}, expected any number of faces, float32 (N, {', '.join(map(str, IMAGE_SHAPE))})"
-        )
 
 
 def _first_line(error):

@@ -8,6 +8,7 @@ import numpy as np
 from vargfacenet import IMAGE_SHAPE
 from vargfacenet.data import RecordSet
 from vargfacenet.errors import DataError
+from vargfacenet.files import files_below
 from vargfacenet.pictures import SUFFIXES, decode_picture, read_picture
 
 
@@ -37,7 +38,7 @@ def sample_pictures(path, count):
             records.check_size(*IMAGE_SHAPE[1:])
             pictures = [records.read_face(key)[0] for key in _spread(list(records.keys), count)]
     elif path.is_dir():
-        files = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES)
+        files = [file for file in files_below(path) if file.suffix.lower() in SUFFIXES]
         pictures = [decode_picture(read_picture(file), str(file)) for file in _spread(files, count)]
     else:
         raise DataError(f"{path} is neither a folder of pictures nor a .rec file")

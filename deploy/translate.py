@@ -123,7 +123,8 @@ def _activation(one, shapes, constants):
 def _pooling(one, shapes, constants):
     attrs = one.attrs
     kinds = {"avg": "AveragePool", "max": "MaxPool"}
-    if attrs["pool_type"] not in kinds or attrs["pooling_convention"] != "valid":
+    # A global pooling has no window to round, and Gluon states "full" for it.
+    if attrs["pool_type"] not in kinds or (attrs["pooling_convention"] != "valid" and not attrs["global_pool"]):
         raise ExportError(
             f"Pooling {one.name!r} is of the kind {attrs['pool_type']} with convention {attrs['pooling_convention']}; "
             "known are avg and max with convention valid"

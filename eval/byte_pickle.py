@@ -1,4 +1,4 @@
-"""Reads the pickles of verification sets by itself: lists, tuples, bytes, numbers, and arrays of single bytes.
+"""Reads the pickles of verification sets by itself: lists, tuples, bytes, numbers, and arrays of numbers.
 
 A pickle is a program for a stack machine, and Python's own machine runs whatever code it names. This one knows the
 instructions that such sets are made of, as Python 2 and 3 and NumPy wrote them, and stops at any other. Nothing that a
@@ -17,29 +17,48 @@ BYTES_PER_INSTRUCTION = 16
 
 
 class ByteArray:
-    """A 1-D array of uint8 or bool, as found in a pickle; ``values`` is the NumPy array."""
+    """An array of numbers in one row or column, as found in a pickle.
+
+    ``values`` is the 1-D NumPy array, and ``raw`` the bytes (bytes) that it is made of.
+    """
 
     def __init__(self):
-        self.values = None
+        self.values = self.raw = None
 
     def fill(self, dtype, raw, shape):
         """Gives the array its type, bytes (bytes) and shape."""
-        if not isinstance(dtype, _Dtype) or not isinstance(raw, bytes) or shape != (len(raw),):
-            raise DataError("its pickle holds an array that is not one row of bytes")
-        self.values = np.frombuffer(raw, dtype.kind)
+        sound = isinstance(dtype, _Dtype) and isinstance(raw, bytes) and isinstance(shape, tuple)
+        if sound:
+            count, rest = divmod(len(raw), dtype.kind.itemsize)
+            # Older versions of OpenCV's imencode give a column.
+            sound = not rest and shape in ((count,), (count, 1), (1, count))
+        if not sound:
+            raise DataError("its pickle holds an array that is not one row or column of numbers")
+        self.values, self.raw = np.frombuffer(raw, dtype.kind), raw
         return self
 
 
 class _Dtype:
-    """A dtype of single bytes."""
+    """A dtype of numbers."""
 
     def __init__(self, code, *_):
         code = code.decode("latin1") if isinstance(code, bytes) else code
         if not isinstance(code, str):
             raise TypeError
-        if code not in ("u1", "b1", "|u1", "|b1"):
-            raise DataError(f"its pickle holds an array of {code[:20]!r}, expected bytes (u1)")
-        self.kind = np.bool_ if "b1" in code else np.uint8
+        if code.lstrip("<>|=") not in _NUMBERS or len(code) > 3:
+            raise DataError(f"its pickle holds an array of {code[:20]!r}, expected numbers, such as bytes (u1)")
+        self.kind = np.dtype(code)
+
+    def order(self, order):
+        """Takes the order of bytes (str or bytes: <, >, | or =)."""
+        order = order.decode("latin1") if isinstance(order, bytes) else order
+        if order not in ("<", ">", "|", "="):
+            raise TypeError
+        if self.kind.itemsize > 1:
+            self.kind = self.kind.newbyteorder(order)
+
+
+_NUMBERS = ("b1", "u1", "u2", "u4", "u8", "i1", "i2", "i4", "i8", "f2", "f4", "f8")
 
 
 class _Name:
@@ -65,7 +84,7 @@ def load(content):
     Returns
     -------
     value : object
-        Lists, tuples, bytes, str, int, bool, None and `ByteArray`; Python 2's strings as bytes.
+        Lists, tuples, bytes, str, int, float, bool, None and `ByteArray`; Python 2's strings as bytes.
     end : int
         Bytes that the pickle takes; more may follow.
 
@@ -151,7 +170,9 @@ class _Machine:
         if isinstance(target, ByteArray):
             _, shape, dtype, _, raw = state
             target.fill(dtype, self.as_bytes(raw), shape)
-        elif not isinstance(target, _Dtype):  # of a dtype the state is its byte order: single bytes have none
+        elif isinstance(target, _Dtype) and isinstance(state, tuple):
+            target.order(state[1])
+        else:
             raise TypeError
 
     def as_bytes(self, raw):
@@ -159,7 +180,7 @@ class _Machine:
         return self.encode(raw) if isinstance(raw, str) else raw
 
     def encode(self, text, encoding="latin1"):
-        if encoding not in ("latin1", b"latin1") or not isinstance(text, str):
+        if encoding not in ("latin1", b"latin1", "latin-1", b"latin-1") or not isinstance(text, str):
             raise DataError("its pickle encodes text other than bytes")
         self.budget -= len(text)
         if self.budget < 0:
@@ -172,12 +193,22 @@ def _from_buffer(_, raw, dtype, shape, *order):
 
 
 def _scalar(machine, dtype, raw):
-    (value,) = machine.as_bytes(raw)
-    return int(value) if isinstance(dtype, _Dtype) else None
+    raw = machine.as_bytes(raw)
+    if not isinstance(dtype, _Dtype) or not isinstance(raw, bytes) or len(raw) != dtype.kind.itemsize:
+        raise TypeError
+    return np.frombuffer(raw, dtype.kind).tolist()[0]
 
 
 def _empty_bytes(_):
     return b""
+
+
+def _byte_array(machine, raw=b"", encoding="latin-1"):
+    """The bytes of a bytearray, which other protocols than the fifth call into being."""
+    raw = machine.encode(raw, encoding) if isinstance(raw, str) else raw
+    if not isinstance(raw, bytes):
+        raise TypeError
+    return raw
 
 
 # What the names in such pickles stand for, as functions of the machine and of their arguments.
@@ -185,6 +216,8 @@ _CALLS = {
     "_codecs.encode": _Machine.encode,
     "__builtin__.bytes": _empty_bytes,
     "builtins.bytes": _empty_bytes,
+    "__builtin__.bytearray": _byte_array,
+    "builtins.bytearray": _byte_array,
     "numpy.dtype": lambda _, *arguments: _Dtype(*arguments),
     "numpy.core.multiarray._reconstruct": lambda _, *arguments: ByteArray(),
     "numpy.core.multiarray.scalar": _scalar,
@@ -208,6 +241,8 @@ _INSTRUCTIONS = {
     b"N": lambda m: m.push(None),
     b"\x88": lambda m: m.push(True),
     b"\x89": lambda m: m.push(False),
+    b"F": lambda m: m.push(float(m.line()[:40])),
+    b"G": lambda m: m.push(m.number(">d")),
     b"I": lambda m: m.whole_number(m.line()),
     b"L": lambda m: m.whole_number(m.line()),
     b"J": lambda m: m.push(m.number("<i")),

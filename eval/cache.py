@@ -9,11 +9,12 @@ import numpy as np
 
 from vargfacenet import IMAGE_SHAPE
 from vargfacenet.errors import DataError
+from vargfacenet.eval.plausible import warn_without_spread
 from vargfacenet.files import cache_folder
 from vargfacenet.rows import is_being_written, open_rows, write_rows
 
 FLOAT32 = "<f4"
-_MAKING = 1  # to be raised with every change of how pictures are decoded, found, aligned or embedded
+_MAKING = 2  # to be raised with every change of how pictures are decoded, found, aligned or embedded
 
 
 class EmbeddingCache:
@@ -63,7 +64,9 @@ class EmbeddingCache:
         shape = (count, 2, size)
         if path.exists():
             with contextlib.suppress(DataError):  # of a damaged file, which is then made again
-                return self._opened(path, shape, progress)
+                found = self._opened(path, shape, progress)
+                warn_without_spread(found[0])
+                return found
 
         def make(done):
             for plain, mirrored in embedder.embed_batches(count - done, lambda place: read(done + place)):
@@ -74,7 +77,9 @@ class EmbeddingCache:
 
         write_rows(path, shape, FLOAT32, make, progress=progress)
         self._shrink(path)
-        return self._opened(path, shape, None)
+        found = self._opened(path, shape, None)
+        warn_without_spread(found[0])
+        return found
 
     def _opened(self, path, shape, progress):
         begin = open_rows(path, shape, FLOAT32, "run the same again").begin

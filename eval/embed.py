@@ -7,6 +7,7 @@ import mxnet as mx
 import numpy as np
 
 from vargfacenet import IMAGE_SHAPE
+from vargfacenet.errors import DataError
 from vargfacenet.operators import runnable
 from vargfacenet.pictures import decode_picture
 
@@ -58,7 +59,13 @@ class PictureEmbedder:
         """
         for pictures in _read_batches(count, read, self.batch_size):
             mirrored = np.ascontiguousarray(pictures[:, :, :, ::-1])
-            yield self.embed_batch(pictures), self.embed_batch(mirrored)
+            both = self.embed_batch(pictures), self.embed_batch(mirrored)
+            if any(part.ndim != 2 or len(part) != len(pictures) for part in both):
+                raise DataError(
+                    f"the network gives an output of shape {both[0].shape} for {len(pictures)} images, expected one row each: "
+                    "its graph joins the images of a batch"
+                )
+            yield both
 
 
 class Embedder(PictureEmbedder):

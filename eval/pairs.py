@@ -35,7 +35,7 @@ def read_pairs(path):
     Parameters
     ----------
     path : str or path
-        The ``.bin`` file, written by Python 2 or 3, pictures as bytes or as 1-D uint8 arrays.
+        The ``.bin`` file, written by Python 2 or 3, images as bytes or as uint8 arrays of one row or column.
 
     Returns
     -------
@@ -47,6 +47,8 @@ def read_pairs(path):
         Where the file is missing, holds anything else than such a set (none of which is run), is inconsistent, or is not
         what its checksum, where it has one, was made of.
     """
+    if pathlib.Path(path).suffix in (".rec", ".idx"):
+        raise DataError(f"{path} is of a training set, which --data takes; a verification set is a .bin file")
     whole = read_bytes(path, limit=MOST_BYTES)
     try:
         content, end = byte_pickle.load(whole)
@@ -63,8 +65,8 @@ def read_pairs(path):
     if len(pictures) != 2 * len(is_same) or not is_same:
         raise DataError(f"{path} holds {len(pictures)} pictures for {len(is_same)} pairs, expected two a pair")
     pictures = [_encoded(picture, index, path) for index, picture in enumerate(pictures)]
-    if not all(isinstance(same, int) and same in (0, 1) for same in is_same):
-        raise DataError(f"{path}: expected true or false for each pair")
+    if not all(isinstance(same, (int, float)) and same in (0, 1) for same in is_same):
+        raise DataError(f"{path}: expected true or false, or 1 or 0, for each pair")
     return Pairs(pictures, np.array(is_same, dtype=bool))
 
 
@@ -249,8 +251,12 @@ def _listed(part):
 
 def _encoded(picture, index, path):
     if isinstance(picture, byte_pickle.ByteArray) and picture.values is not None:
-        # The bytes it was made of, shared by all that refer to them.
-        return picture.values.base
+        if picture.values.dtype.itemsize == 1:
+            # The bytes it was made of, shared by all that refer to them.
+            return picture.raw
+        raise DataError(
+            f"{path}: picture {index} is an array of {picture.values.dtype}, expected encoded bytes (uint8)"
+        )
     if isinstance(picture, bytes):
         return picture
     raise DataError(f"{path}: picture {index} is {_kind(picture)}, expected bytes or an array of them")

@@ -19,6 +19,7 @@ import numpy as np
 from vargfacenet.errors import DataError
 from vargfacenet.eval.meta import read_blank_separated, read_csv
 from vargfacenet.options import unknown
+from vargfacenet.point_order import check_point_order
 
 SETS = ("ijbb", "ijbc")
 _NAMED = 5  # of many missing pictures
@@ -166,6 +167,7 @@ def read_template_set(folder, name="auto", *, allow_missing=False):
     _refuse(faces, again, lambda row: f"{names[row]} is in template {templates[row]} already")
     _check_files(points, _pictures_folder(folder), allow_missing)
     landmarks = np.stack(points.columns[1:11], axis=1).astype(np.float32).reshape(-1, 5, 2)
+    check_point_order(landmarks, points.path)
     return TemplateSet(
         folder, name, points.columns[0], landmarks, scores, pictures, templates, media, np.unique(templates)
     )

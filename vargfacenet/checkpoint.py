@@ -5,6 +5,8 @@ What is saved here is therefore the plain published graph, embedding only; class
 """
 
 import collections
+import contextlib
+import glob
 import json
 import pathlib
 
@@ -24,7 +26,7 @@ Checkpoint = collections.namedtuple("Checkpoint", "symbol args auxs")
 Checkpoint.__doc__ = "An embedding graph with its parameters and running statistics, dicts of name to float32 NDArray."
 
 
-def load_checkpoint(prefix, epoch, *, output="fc1"):
+def load_checkpoint(prefix, epoch, *, output=None):
     """Reads a checkpoint of this project or of the InsightFace lineage.
 
     Parameters
@@ -33,8 +35,9 @@ def load_checkpoint(prefix, epoch, *, output="fc1"):
         As in ``PREFIX-symbol.json``.
     epoch : int
         As in ``PREFIX-0000.params``, 0 .. 9999.
-    output : str
-        The node whose output is the embedding. What lies behind it, such as a classifier, is left out.
+    output : str, optional
+        The node whose output is the embedding, see `vargfacenet.graphs.read_graph`. What lies behind it, such as a classifier,
+        is left out.
 
     Returns
     -------
@@ -49,12 +52,34 @@ def load_checkpoint(prefix, epoch, *, output="fc1"):
     symbol_file, params_file = checkpoint_files(prefix, epoch)
     for path in (symbol_file, params_file):
         if not path.is_file():
-            raise CheckpointError(f"no checkpoint file {path}: give PREFIX and --epoch as in PREFIX-0000.params")
+            there = epochs_of(prefix)
+            named = f"; there are epochs {', '.join(map(str, there[-8:]))}" if there else ""
+            raise CheckpointError(f"no checkpoint file {path}: give PREFIX and --epoch as in PREFIX-0000.params{named}")
     symbol = _without_casts(read_graph(symbol_file, output))
     saved = load_params(params_file)
-    args = {name[4:]: value for name, value in saved.items() if name.startswith("arg:")}
-    auxs = {name[4:]: value for name, value in saved.items() if name.startswith("aux:")}
+    args, auxs = (_named(saved, kind) for kind in ("arg:", "aux:"))
+    args.update(_wide_slopes(symbol, args))
     return Checkpoint(symbol, *fitting_parameters(symbol, args, auxs, str(params_file)))
+
+
+def _named(saved, kind):
+    """Arrays of a kind, and those whose names state none, as `Block.collect_params().save` writes them."""
+    bare = {name: value for name, value in saved.items() if not name.startswith(("arg:", "aux:"))}
+    return {**bare, **{name[len(kind) :]: value for name, value in saved.items() if name.startswith(kind)}}
+
+
+def _wide_slopes(symbol, args):
+    """PReLU's slopes that are saved as one number for all channels, as Gluon has them, one for each channel."""
+    nodes = json.loads(symbol.tojson())["nodes"]
+    reads = [node["inputs"][1][0] for node in nodes if node["op"] == "LeakyReLU" and len(node["inputs"]) == 2]
+    slopes = {nodes[source]["name"] for source in reads}
+    single = {name for name in slopes & set(args) if tuple(args[name].shape) == (1,)}
+    if not single:
+        return {}
+    with contextlib.suppress(mx.base.MXNetError, ValueError):
+        shapes = dict(zip(symbol.list_arguments(), symbol.infer_shape(data=(1, *IMAGE_SHAPE))[0]))
+        return {name: mx.nd.broadcast_to(args[name], shape=shapes[name]) for name in single}
+    return {}
 
 
 def fitting_parameters(symbol, args, auxs, source):
@@ -128,6 +153,13 @@ def checkpoint_files(prefix, epoch):
     if bundled is not None:
         prefix = bundled.prefix
     return pathlib.Path(f"{prefix}-symbol.json"), pathlib.Path(f"{prefix}-{epoch:04d}.params")
+
+
+def epochs_of(prefix) -> list:
+    """The epochs whose parameters are there, ascending."""
+    path = pathlib.Path(prefix)
+    names = (file.name for file in path.parent.glob(f"{glob.escape(path.name)}-[0-9][0-9][0-9][0-9].params"))
+    return sorted(int(name[-11:-7]) for name in names)
 
 
 def _without_casts(symbol):

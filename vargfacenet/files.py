@@ -4,11 +4,15 @@ import contextlib
 import fcntl
 import hashlib
 import json
+import logging
 import os
 import pathlib
 import re
+import tempfile
 
 from vargfacenet.errors import DataError
+
+log = logging.getLogger(__name__)
 
 MOST_LINE, MOST_LIST = 4096, 256 << 20  # bytes of a line, and of a list
 MOST_JSON = 8 << 20  # bytes; a graph of a hundred layers has 0.3 million
@@ -80,7 +84,36 @@ def alone_in(folder):
 def write_text(path, text):
     """Writes `text` (str) to `path`, whole or not at all."""
     with atomic_path(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        # Names of files may be of any bytes.
+        temporary.write_text(text, encoding="utf-8", errors="surrogateescape")
+
+
+def files_below(folder) -> list:
+    """The paths of all files in a folder and its sub-folders, also through symbolic links, sorted.
+
+    A link that leads back to a folder on its own way is not followed, and one that leads nowhere is logged.
+
+    Raises
+    ------
+    DataError
+        Where a folder cannot be read.
+    """
+
+    def refuse(error):
+        raise DataError(f"cannot read {error.filename}: {error.strerror}") from error
+
+    found, above = [], {os.fspath(folder): ()}
+    for here, folders, files in os.walk(folder, followlinks=True, onerror=refuse):
+        way = (*above.pop(here), os.path.realpath(here))
+        folders[:] = [name for name in folders if os.path.realpath(os.path.join(here, name)) not in way]
+        above.update((os.path.join(here, name), way) for name in folders)
+        for name in files:
+            path = pathlib.Path(here, name)
+            if path.exists():
+                found.append(path)
+            else:
+                log.warning("%s is a link to nowhere: it is left out", path)
+    return sorted(found)
 
 
 def read_bytes(path, *, limit=None):
@@ -184,6 +217,16 @@ def cache_folder():
     """The user's folder for what can be made again."""
     base = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
     return pathlib.Path(base).absolute() / "vargfacenet"
+
+
+def write_fault(folder):
+    """The reason (str) why no file can be written into a folder, which is made where it is missing; None where one can."""
+    try:
+        pathlib.Path(folder).mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return None
+    except OSError as error:
+        return error.strerror or str(error)
 
 
 def _sync_folder(folder):

@@ -7,6 +7,7 @@ number of their inputs and bounds for their attributes, and written anew; MXNet 
 
 import contextlib
 import json
+import logging
 import math
 import os
 import re
@@ -16,8 +17,10 @@ import mxnet as mx
 from vargfacenet import IMAGE_SHAPE
 from vargfacenet.errors import CheckpointError, DataError
 from vargfacenet.files import read_json
+from vargfacenet.graph_names import OUTPUT, free_slopes, name_apart
 
 MOST_NODES, MOST_ATTRIBUTES, MOST_TEXT = 10_000, 64, 512
+log = logging.getLogger(__name__)
 MOST_NUMBERS = 1 << 24  # in what one node gives of one picture; the largest layers of known networks give a million
 MOST_NUMBERS_TOGETHER = 1 << 30
 
@@ -67,15 +70,16 @@ _WHOLE_NUMBERS = re.compile(r"[(\[]?\s*(-?\d{1,9}L?)?(\s*,\s*-?\d{1,9}L?)*\s*,?\
 _NONE = ("None", "")
 
 
-def read_graph(path, output):
+def read_graph(path, output=None):
     """The embedding graph in a file.
 
     Parameters
     ----------
     path : path
         A ``-symbol.json`` of MXNet 0.8 to 1.9.
-    output : str
-        The node whose first output is the embedding; what it does not depend on is left out.
+    output : str, optional
+        The node whose first output is the embedding, which then is called ``fc1``; what it does not depend on is left out.
+        By default ``fc1``, and in a graph without it the only output of two dimensions, with a remark in the log.
 
     Returns
     -------
@@ -92,13 +96,41 @@ def read_graph(path, output):
     except DataError as error:
         raise CheckpointError(f"{path} holds no MXNet graph: {error}") from error
     nodes, heads = _nodes(graph, path)
-    place = [at for at, node in enumerate(nodes) if node["name"] == output and node["op"] != "null"]
-    if len(place) != 1:
+    wanted = output or OUTPUT
+    places = [at for at, node in enumerate(nodes) if node["name"] == wanted and node["op"] != "null"]
+    if not places and output is None:
+        found = _only_embedding(nodes, heads, graph, path)
+        if found is not None:
+            log.info("%s has no %s_output: its output %s is taken as the embedding", path, OUTPUT, *found[1:])
+            return found[0]
+    if len(places) != 1:
         ends = ", ".join(f"{nodes[head]['name']}_output" for head in heads[:8])
-        many = f"{len(place)} outputs" if place else "no output"
-        raise CheckpointError(f"{path} has {many} {output + '_output'!r}: it ends in {ends}")
-    nodes = _depended_on(nodes, place[0])
-    _check_names(nodes, path)
+        many = f"{len(places)} outputs" if places else "no output"
+        raise CheckpointError(
+            f"{path} has {many} {wanted + '_output'!r}: it ends in {ends}; 'vargfacenet convert PREFIX OUT --output NAME' "
+            "writes a checkpoint whose embedding is the node of that name"
+        )
+    return _graph_to(places[0], nodes, graph, path)
+
+
+def _only_embedding(nodes, heads, graph, path):
+    """Graph and name of the only head that gives rows of numbers; None where there are none or several."""
+    found = []
+    for head in dict.fromkeys(heads[:_MANY]):
+        if nodes[head]["op"] != "null":
+            with contextlib.suppress(CheckpointError, mx.base.MXNetError):
+                symbol = _graph_to(head, nodes, graph, path)
+                if len(symbol.infer_shape(data=(1, *IMAGE_SHAPE))[1][0]) == 2:
+                    found.append((symbol, nodes[head]["name"]))
+    return found[0] if len(found) == 1 else None
+
+
+def _graph_to(place, nodes, graph, path):
+    """The graph (mx.sym.Symbol) up to a node, checked."""
+    output = nodes[place]["name"]
+    nodes = _depended_on(nodes, place)
+    name_apart(nodes, path)
+    free_slopes(nodes)
     if not any(node["op"] == "null" and node["name"] == "data" for node in nodes):
         raise CheckpointError(f"{path}: '{output}_output' does not depend on an input named 'data'")
     for node in nodes:
@@ -152,14 +184,6 @@ def _depended_on(nodes, place):
     return [
         {**nodes[old], "inputs": [[places[source], *rest] for source, *rest in nodes[old]["inputs"]]} for old in places
     ]
-
-
-def _check_names(nodes, path):
-    names = {node["name"] for node in nodes}
-    if len(names) != len(nodes):
-        raise CheckpointError(
-            f"{path} has {len(nodes) - len(names)} nodes that share a name with another one: it is damaged"
-        )
 
 
 def _check_node(node, nodes, path):
@@ -224,7 +248,10 @@ def _check_sizes(symbol, path):
         _, shapes, _ = internals.infer_shape_partial(data=(1, *IMAGE_SHAPE))
     except (mx.base.MXNetError, ValueError) as error:
         raise CheckpointError(f"the graph of {path} does not fit faces of 112x112: {first_line(error)}") from error
-    sizes = {name: math.prod(shape) for name, shape in zip(internals.list_outputs(), shapes or [])}
+    # Weights are as large as the file of parameters has them.
+    weights = {*symbol.list_arguments(), *symbol.list_auxiliary_states()} - {"data"}
+    outputs = zip(internals.list_outputs(), shapes or [])
+    sizes = {name: math.prod(shape) for name, shape in outputs if name not in weights}
     largest = max(sizes, key=sizes.get, default=None)
     if largest and (sizes[largest] > MOST_NUMBERS or sum(sizes.values()) > MOST_NUMBERS_TOGETHER):
         raise CheckpointError(

@@ -4,7 +4,9 @@ JPEG, PNG, BMP and WebP are known; what is none of these is never given to a dec
 """
 
 import collections
+import re
 import struct
+import typing
 import zlib
 
 MOST_CHUNKS = 1 << 16  # of a PNG
@@ -17,6 +19,8 @@ alpha, or CMYK), and bits of each."""
 # Frame headers of every process, Huffman or arithmetic; C4, C8 and CC are other markers.
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _ALONE = frozenset([0x01, *range(0xD0, 0xD9)])  # markers without a length
+# What ends the coded data of a scan: a marker that is neither a stuffed byte nor a restart.
+_AFTER_SCAN = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 _PNG_START, _ANIMATED = b"\x89PNG\r\n\x1a\n", (b"acTL", b"fcTL", b"fdAT")
 _PNG_CHANNELS = {0: 1, 2: 3, 3: 3, 4: 2, 6: 4}
 
@@ -52,6 +56,56 @@ def is_whole_png(encoded):
             return True
         at = end + 4
     return False
+
+
+def jpeg_end(encoded: bytes) -> typing.Optional[int]:
+    """The number of bytes that a JPEG takes of a file in which others may follow, such as the video of a motion photo.
+
+    The markers are walked from the first: an end marker may also stand in a small copy of the image in the header, or by
+    chance in what follows. None where the file ends before, or the markers are damaged.
+    """
+    at = 2
+    while True:
+        found = _AFTER_SCAN.match(encoded, at)
+        if not found:  # coded data, or bytes that fill up
+            found = _AFTER_SCAN.search(encoded, at)
+            if not found:
+                return None
+        at, marker = found.end(), encoded[found.end() - 1]
+        if marker == 0xD9:
+            return at
+        if marker not in _ALONE:
+            length = int.from_bytes(encoded[at : at + 2], "big")
+            if length < 2 or at + length > len(encoded):
+                return None
+            at += length
+
+
+def webp_orientation(encoded: bytes) -> int:
+    """The EXIF orientation, 1 .. 8, of a WebP image; 1 where it states none."""
+    at = 12
+    while encoded[12:16] == b"VP8X" and at + 8 <= len(encoded):
+        kind, (length,) = encoded[at : at + 4], struct.unpack_from("<I", encoded, at + 4)
+        if kind == b"EXIF":
+            return _orientation(encoded[at + 8 : at + 8 + length])
+        at += 8 + length + length % 2
+    return 1
+
+
+def _orientation(exif):
+    """The orientation in the first directory of EXIF data, which is laid out as a TIFF file."""
+    exif = exif[6:] if exif.startswith(b"Exif\0\0") else exif
+    order = {b"II": "<", b"MM": ">"}.get(exif[:2])
+    try:
+        (begin,) = struct.unpack_from(f"{order}I", exif, 4)
+        (entries,) = struct.unpack_from(f"{order}H", exif, begin)
+        for at in range(begin + 2, begin + 2 + 12 * min(entries, 256), 12):
+            tag, _, _, value = struct.unpack_from(f"{order}HHIH", exif, at)
+            if tag == 0x112:
+                return value if 1 <= value <= 8 else 1
+    except struct.error:
+        pass
+    return 1
 
 
 def _jpeg(encoded):

@@ -11,7 +11,7 @@ import numpy as np
 from vargfacenet import IMAGE_SHAPE
 from vargfacenet.errors import DataError
 from vargfacenet.files import read_bytes
-from vargfacenet.headers import is_whole_png, picture_form
+from vargfacenet.headers import is_whole_png, jpeg_end, picture_form, webp_orientation
 
 NOT_ALIGNED = "not-aligned.txt"  # beside folders of pictures: which could not be aligned, and why
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
@@ -44,7 +44,7 @@ def decode_picture(encoded, where, *, shape=IMAGE_SHAPE[1:], plain=False):
     Returns
     -------
     uint8 array (height, width, 3)
-        RGB; of a grey picture, three equal channels.
+        RGB; of a grey picture, three equal channels. It is turned as its EXIF data say.
 
     Raises
     ------
@@ -66,6 +66,8 @@ def decode_picture(encoded, where, *, shape=IMAGE_SHAPE[1:], plain=False):
         raise DataError(
             f"{where} is a {form.kind} of {form.channels} channels of {form.bits} bits, expected RGB of 8 bits: convert it"
         )
+    if form.kind == "JPEG":
+        encoded = encoded[: jpeg_end(encoded)]  # phones write a video behind the image
     if is_cut(encoded):
         raise DataError(f"{where} is a JPEG that is cut before its end")
     if form.kind == "PNG" and not is_whole_png(encoded):
@@ -74,20 +76,38 @@ def decode_picture(encoded, where, *, shape=IMAGE_SHAPE[1:], plain=False):
     is_large = shape is None or len(encoded) > 1 << 16
     if form.kind == "JPEG" and is_large and encoded.count(_JPEG_SCAN) > MOST_SCANS:
         raise DataError(f"{where} is a JPEG of more than {MOST_SCANS} scans, which would take very long to decode")
+    # OpenCV turns JPEG and PNG, and WebP only in some versions.
+    turns = cv2.IMREAD_IGNORE_ORIENTATION if form.kind == "WebP" else 0
     try:
-        picture = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_COLOR)
+        picture = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_COLOR | turns)
     except cv2.error:
         picture = None
     if picture is None:
         raise DataError(f"{where}: {len(encoded)} bytes that are no picture OpenCV can read")
+    if form.kind == "WebP":
+        picture = _TURNS[webp_orientation(encoded)](picture)
     if shape is not None and picture.shape[:2] != tuple(shape):
         raise _wrong_size(where, picture.shape, shape)
     return picture[:, :, ::-1]
 
 
+# What brings an image of each EXIF orientation upright.
+_TURNS = {
+    1: lambda image: image,
+    2: lambda image: image[:, ::-1],
+    3: lambda image: image[::-1, ::-1],
+    4: lambda image: image[::-1],
+    5: lambda image: image.transpose(1, 0, 2),
+    6: lambda image: np.rot90(image, -1),
+    7: lambda image: np.rot90(image, 2).transpose(1, 0, 2),
+    8: lambda image: np.rot90(image, 1),
+}
+
+
 def _wrong_size(where, found, shape):
     return DataError(
-        f"{where} is {found[1]}x{found[0]} pixels, expected an aligned face of {shape[1]}x{shape[0]}: align it first"
+        f"{where} is {found[1]}x{found[0]} pixels, expected an aligned face of {shape[1]}x{shape[0]}: "
+        "align it first (--align, or 'vargfacenet data align')"
     )
 
 
@@ -120,9 +140,11 @@ class DecoderRemarks:
 def is_cut(encoded):
     """Whether a JPEG lacks its end, which OpenCV decodes to a half-grey picture without a word.
 
-    Damage between beginning and end cannot be told from content.
+    Bytes behind the end, such as a phone's video, do not count. Damage between beginning and end cannot be told from content.
     """
     if not encoded.startswith(_JPEG_START) or encoded.endswith(_JPEG_END):
+        return False
+    if jpeg_end(encoded) is not None:
         return False
     # The last scan: a camera's small copy of the picture, in the header, has a beginning and an end of its own.
     return encoded.find(_JPEG_END, encoded.rfind(_JPEG_SCAN)) < 0
@@ -154,7 +176,7 @@ def as_face_jpeg(encoded, where, *, resize=False):
             )
         return encode_jpeg(cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA))
     is_plain = encoded.startswith(_JPEG_START) and picture_form(encoded).channels != 4
-    return encoded if is_plain else encode_jpeg(picture)
+    return encoded[: jpeg_end(encoded)] if is_plain else encode_jpeg(picture)
 
 
 def encode_png(picture):

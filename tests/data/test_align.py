@@ -1,5 +1,7 @@
 """Folders of photographs become folders of aligned faces, and nothing is lost on the way without a word."""
 
+import os
+
 import numpy as np
 import PIL.Image
 import pytest
@@ -184,3 +186,17 @@ def test_a_folder_that_is_missing_or_empty_is_named(photographs, tmp_path):
         align_folder(tmp_path / "nowhere", tmp_path / "faces", listed(photographs))
     with pytest.raises(DataError, match="empty holds no file"):
         align_folder(tmp_path / "empty", tmp_path / "faces", listed(photographs))
+
+
+def test_linked_folders_are_aligned_and_a_list_names_files_of_any_bytes(photographs, tmp_path):
+    lists = listed(photographs)
+    (tmp_path / "linked").mkdir()
+    for who in ("ada", "bo"):
+        (tmp_path / "linked" / who).symlink_to(photographs / who)
+    assert align_folder(tmp_path / "linked", tmp_path / "faces", lists) == (6, 0, [])
+    folder = tmp_path / "linked" / os.fsdecode(b"\xd5\xc5")
+    folder.mkdir()
+    (folder / "1.jpg").write_bytes(b"no image")
+    done = align_folder(tmp_path / "linked", tmp_path / "faces", lists)
+    assert len(done.faults) == 1
+    assert (tmp_path / "faces" / NOT_ALIGNED).read_bytes().startswith(b"\xd5\xc5/1.jpg\t")

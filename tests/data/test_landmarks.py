@@ -5,7 +5,7 @@ import pytest
 
 from tests.data.photographs import line
 from vargfacenet.alignment import TEMPLATE
-from vargfacenet.data.landmarks import is_mirrored, read_landmarks
+from vargfacenet.data.landmarks import read_landmarks
 from vargfacenet.errors import DataError
 
 POINTS = np.round(TEMPLATE.astype(float), 3)
@@ -59,7 +59,7 @@ GOOD = line("a.jpg", POINTS)
         (["", "# nothing"], "lists no picture"),
         (
             [line("a.jpg", POINTS[[1, 0, 2, 4, 3]]), line("b.jpg", POINTS[[1, 0, 2, 4, 3]]), line("c.jpg", POINTS)],
-            "swapped in 2 of 3",
+            "in 2 of 3 faces looked at, .* left and right are swapped: the likely order is right eye, left eye, nose, right",
         ),
     ],
 )
@@ -69,11 +69,43 @@ def test_what_is_no_list_of_landmarks_is_refused_by_its_line(tmp_path, lines, me
 
 
 @pytest.mark.parametrize("degrees", [0, 45, 90, 180, 300])
-def test_a_turned_face_is_not_taken_for_a_mirrored_one(degrees):
+def test_a_turned_face_is_taken_and_a_mirrored_one_refused(tmp_path, degrees):
     angle = np.deg2rad(degrees)
     turned = POINTS @ np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
-    assert not is_mirrored(turned)
-    assert is_mirrored(turned * (-1, 1))
+    assert read_landmarks(written(tmp_path, line("a.jpg", turned)))
+    with pytest.raises(DataError, match="left and right are swapped"):
+        read_landmarks(written(tmp_path, line("a.jpg", turned * (-1, 1))))
+
+
+@pytest.mark.parametrize(
+    ("points", "order"),
+    [
+        (POINTS[[0, 1, 2, 4, 3]], "left eye, right eye, nose, right corner of the mouth, left corner of the mouth"),
+        (POINTS[[1, 0, 2, 3, 4]], "right eye, left eye, nose, left corner of the mouth, right corner of the mouth"),
+        (POINTS[[2, 0, 1, 3, 4]], "nose, left eye, right eye, left corner of the mouth, right corner of the mouth"),
+        (POINTS[[1, 2, 4, 0, 3]], "right eye, nose, right corner of the mouth, left eye, left corner of the mouth"),
+        (POINTS.T.reshape(5, 2), r"x1 \.\. x5 y1 \.\. y5"),
+    ],
+)
+def test_points_in_another_order_are_refused_and_the_order_is_named(tmp_path, points, order):
+    lines = [line(f"{number}.jpg", points * (1 + number)) for number in range(3)]
+    with pytest.raises(DataError, match=f"in 3 of 3 faces looked at, .* the likely order is {order}; expected"):
+        read_landmarks(written(tmp_path, *lines))
+
+
+def test_points_that_are_no_face_in_any_order_and_shares_of_the_image_are_refused(tmp_path):
+    heap = np.array([[0, 0], [100, 0], [0, 1], [0, 2], [1, 0]])
+    with pytest.raises(DataError, match="do not lie as those of a face: expected x and y of left eye"):
+        read_landmarks(written(tmp_path, line("a.jpg", heap)))
+    with pytest.raises(DataError, match=r"shares of the image, 0 \.\. 1: expected pixels"):
+        read_landmarks(written(tmp_path, line("a.jpg", POINTS / 112)))
+
+
+def test_turned_heads_are_taken(tmp_path):
+    profile = POINTS.copy()
+    profile[:, 0] = 56 + (profile[:, 0] - 56) * 0.4
+    profile[2, 0] -= 10
+    assert len(read_landmarks(written(tmp_path, line("a.jpg", profile), line("b.jpg", profile + 50)))) == 2
 
 
 def test_a_missing_file_is_named(tmp_path):

@@ -55,6 +55,13 @@ HOSTILE = {
     "bytes(10^12)": b"c__builtin__\nbytes\n" + TRILLION + b"\x85R.",
     "an array of 10^12 bytes": FROM_BUFFER + b"(" + TRILLION + DTYPE + TRILLION + b"\x85U\x01CtR.",
     "an array whose shape says 10^12": FROM_BUFFER + b"(C\x01x" + DTYPE + TRILLION + b"\x85U\x01CtR.",
+    "bytearray(10^12)": b"cbuiltins\nbytearray\n" + TRILLION + b"\x85R.",
+    "a number of a type of 10^12 bytes": SCALAR + b"cnumpy\ndtype\nU\x0eV1000000000000\x85RU\x01x\x86R.",
+    "an order of bytes that is a billion laughs": DTYPE
+    + b"(K\x03"
+    + LAUGHS
+    + b"NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\0tb.",
+    "digits without end as a float": b"F" + b"9" * (1 << 20) + b"\n.",
     "a long of 2 GB": b"\x80\x02\x8b\xff\xff\xff\x7f.",
     "digits without end": b"L" + b"9" * (1 << 20) + b"L\n.",
     "a billion laughs": LAUGHS + b".",

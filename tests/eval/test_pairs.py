@@ -64,6 +64,48 @@ def test_truth_may_be_an_array_or_numbers(tmp_path, truth, protocol):
     assert read_pairs(path).is_same.tolist() == TRUTH
 
 
+@pytest.mark.parametrize("protocol", range(6))
+@pytest.mark.parametrize("shape", [(-1, 1), (1, -1)])
+def test_images_may_be_columns_as_older_opencv_encodes_them(tmp_path, protocol, shape):
+    path = tmp_path / "set.bin"
+    arrays = [np.frombuffer(picture, np.uint8).copy().reshape(shape) for picture in PICTURES]
+    path.write_bytes(pickle.dumps((arrays, TRUTH), protocol=protocol))
+    assert read_pairs(path).pictures == PICTURES
+
+
+@pytest.mark.parametrize("protocol", range(6))
+def test_images_may_be_byte_arrays(tmp_path, protocol):
+    path = tmp_path / "set.bin"
+    path.write_bytes(pickle.dumps(([bytearray(picture) for picture in [*PICTURES[:3], b""]], TRUTH), protocol=protocol))
+    assert read_pairs(path).pictures == [*PICTURES[:3], b""]
+
+
+@pytest.mark.parametrize("protocol", range(6))
+@pytest.mark.parametrize("kind", ["?", *np.typecodes["AllInteger"], "e", "f", "d", ">i8", ">u2", ">f4"])
+def test_truth_may_be_of_any_numbers(tmp_path, protocol, kind):
+    path, array = tmp_path / "set.bin", np.array(TRUTH).astype(kind)
+    for truth in (array, list(array), array.reshape(-1, 1), array.tolist()):
+        path.write_bytes(pickle.dumps((PICTURES, truth), protocol=protocol))
+        assert read_pairs(path).is_same.tolist() == TRUTH
+
+
+@pytest.mark.parametrize(
+    "truth", [[0.5, 1.0], np.array([2, 0]), np.array([256, 0]), [float("nan"), 0.0], np.zeros((1, 2, 1))]
+)
+def test_other_numbers_and_shapes_are_no_truth(tmp_path, truth):
+    path = tmp_path / "set.bin"
+    path.write_bytes(pickle.dumps((PICTURES, truth)))
+    with pytest.raises(DataError, match="expected true or false, or 1 or 0|not one row or column of numbers"):
+        read_pairs(path)
+
+
+def test_images_of_wider_numbers_are_refused(tmp_path):
+    path = tmp_path / "set.bin"
+    path.write_bytes(pickle.dumps(([np.zeros(4, np.int64)] * 4, TRUTH)))
+    with pytest.raises(DataError, match=r"picture 0 is an array of int64, expected encoded bytes \(uint8\)"):
+        read_pairs(path)
+
+
 def test_a_written_set_reads_back_and_python_2_could_read_it(tmp_path):
     path = tmp_path / "deep" / "set.bin"
     write_pairs(path, [*PICTURES[:3], b""], TRUTH)
@@ -134,12 +176,12 @@ def test_the_error_says_what_a_pickle_asked_for(tmp_path):
         (pickle.dumps((PICTURES, TRUTH, 1)), "expected .pictures, is_same."),
         (pickle.dumps((PICTURES[:3], TRUTH)), "3 pictures for 2 pairs"),
         (pickle.dumps(([], [])), "0 pictures for 0 pairs"),
-        (pickle.dumps((PICTURES, [True, 2])), "true or false for each pair"),
-        (pickle.dumps((PICTURES, [True, None])), "true or false for each pair"),
+        (pickle.dumps((PICTURES, [True, 2])), "true or false, or 1 or 0, for each pair"),
+        (pickle.dumps((PICTURES, [True, None])), "true or false, or 1 or 0, for each pair"),
         (pickle.dumps(([1, 2, 3, 4], TRUTH)), "picture 0 is int"),
-        (pickle.dumps(([np.zeros((2, 2), np.uint8)] * 4, TRUTH)), "not one row of bytes"),
-        (pickle.dumps(([np.zeros(4)] * 4, TRUTH)), "expected bytes"),
-        (pickle.dumps(([np.array([b"x"], object)] * 4, TRUTH)), "expected bytes"),
+        (pickle.dumps(([np.zeros((2, 2), np.uint8)] * 4, TRUTH)), "not one row or column of numbers"),
+        (pickle.dumps(([np.zeros(4)] * 4, TRUTH)), "expected encoded bytes"),
+        (pickle.dumps(([np.array([b"x"], object)] * 4, TRUTH)), "expected numbers, such as bytes"),
         (b"\x80\x04B\xff\xff\xff\x7f", "no verification set"),
         (b"\x80\x02})" + b"\x85" * 1_500_000 + b"Ns.", "instruction b'}'"),  # nests until Python's own reader crashes
         (b"\x80\x02)" + b"\x85" * 1_500_000 + b".", "more pieces than pictures"),
@@ -150,7 +192,7 @@ def test_the_error_says_what_a_pickle_asked_for(tmp_path):
         ),
         (b"\x80\x02c_codecs\nencode\nN}X\x01\0\0\0as\x86b.", "instruction b'}'"),  # would change a function
         (b"I" + b"9" * 5000 + b"\n.", "damaged"),
-        (pickle.dumps((PICTURES, [True, np.uint8(2)]), protocol=2), "true or false for each pair"),
+        (pickle.dumps((PICTURES, [True, np.uint8(2)]), protocol=2), "true or false, or 1 or 0, for each pair"),
     ],
 )
 def test_what_is_no_verification_set_is_refused(tmp_path, content, message):

@@ -152,3 +152,11 @@ def test_which_set_is_read(folder, tmp_path):
 def test_another_protocol_is_refused(sound):
     with pytest.raises(SettingError, match="protocol '1:2': expected 1:1 or 1:N"):
         read_trials(read_template_set(sound), ["1:2"])
+
+
+def test_points_in_another_order_are_refused(folder):
+    path = folder / "meta" / f"ijbc_{POINTS}"
+    rows = [line.split() for line in path.read_text().splitlines()]
+    path.write_text("".join(" ".join([*row[:7], *row[9:11], *row[7:9], row[11]]) + "\n" for row in rows))
+    with pytest.raises(DataError, match="the likely order is left eye, right eye, nose, right corner of the mouth"):
+        read_template_set(folder)

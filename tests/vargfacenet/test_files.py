@@ -6,7 +6,7 @@ import threading
 import pytest
 
 from vargfacenet.errors import DataError
-from vargfacenet.files import parse_json, read_bytes, read_json, read_lines
+from vargfacenet.files import files_below, parse_json, read_bytes, read_json, read_lines, write_text
 
 
 def test_a_file_larger_than_its_limit_is_not_read(tmp_path):
@@ -64,3 +64,23 @@ def test_json_reads(tmp_path):
 def test_json_too_deep_too_long_or_none_is_refused(content):
     with pytest.raises(DataError, match="^x.json is no JSON, or damaged"):
         parse_json(content, "x.json")
+
+
+def test_links_to_folders_are_followed_and_loops_are_not(tmp_path, caplog):
+    (tmp_path / "real" / "alice").mkdir(parents=True)
+    (tmp_path / "real" / "alice" / "1.jpg").write_text("a")
+    (tmp_path / "set" / "carol").mkdir(parents=True)
+    (tmp_path / "set" / "carol" / "1.jpg").write_text("c")
+    (tmp_path / "set" / "alice").symlink_to(tmp_path / "real" / "alice")
+    (tmp_path / "set" / "bob").symlink_to(tmp_path / "real" / "alice")  # two names for one folder are two
+    (tmp_path / "set" / "carol" / "up").symlink_to(tmp_path / "set")
+    (tmp_path / "real" / "alice" / "self").symlink_to(tmp_path / "real" / "alice")
+    (tmp_path / "set" / "gone").symlink_to(tmp_path / "nowhere")
+    found = [path.relative_to(tmp_path / "set").as_posix() for path in files_below(tmp_path / "set")]
+    assert found == ["alice/1.jpg", "bob/1.jpg", "carol/1.jpg"]
+    assert "gone is a link to nowhere: it is left out" in caplog.text
+
+
+def test_text_with_names_of_any_bytes_is_written(tmp_path):
+    write_text(tmp_path / "list.txt", f"{os.fsdecode(bytes([0xD5, 0xC5]))}\t张\n")
+    assert (tmp_path / "list.txt").read_bytes() == b"\xd5\xc5\t" + "张\n".encode()

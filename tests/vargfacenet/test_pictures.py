@@ -7,6 +7,7 @@ import zlib
 import cv2
 import numpy as np
 import PIL.Image
+import PIL.ImageOps
 import pytest
 
 from vargfacenet.errors import DataError
@@ -110,3 +111,54 @@ def test_a_cmyk_jpeg_is_packed_as_rgb():
 
 def test_a_png_written_here_is_whole():
     np.testing.assert_array_equal(decode_picture(encode_png(STRIPES), "it", shape=None), STRIPES)
+
+
+def video(size, seed=0):
+    """Bytes as a phone writes them behind a JPEG; those of markers are among them."""
+    noise = np.random.RandomState(seed).bytes(size)
+    return b"\0\0\0\x18ftypmp42\0\0\0\0isommp42" + noise + b"\xff\xda" * 100 + noise + b"\xff\xd8\xff\xda\0"
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+def test_what_follows_the_end_of_a_jpeg_does_not_count(progressive):
+    whole = saved("JPEG", progressive=progressive, quality=95)
+    for behind in (video(1 << 16), b"\0" * 500, b"\r\n", saved("JPEG"), whole[:-40]):
+        assert not is_cut(whole + behind)
+        np.testing.assert_array_equal(
+            decode_picture(whole + behind, "it", shape=None), decode_picture(whole, "it", shape=None)
+        )
+
+
+def test_a_jpeg_is_packed_without_what_follows_its_end():
+    face = encode_jpeg(np.zeros((112, 112, 3), np.uint8))
+    assert as_face_jpeg(face + video(1 << 16), "it") == face
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WebP"])
+def test_images_of_every_kind_are_turned_as_their_exif_data_say(kind, orientation):
+    exif = PIL.Image.Exif()
+    exif[0x112] = orientation
+    steps = np.zeros((60, 40, 3), np.uint8)
+    steps[:20, :10], steps[40:, :10], steps[:20, 30:] = 255, 160, 80
+    content = io.BytesIO()
+    options = {"lossless": True} if kind == "WebP" else {"quality": 95} if kind == "JPEG" else {}
+    PIL.Image.fromarray(steps).save(content, kind, exif=exif, **options)
+    upright = np.asarray(PIL.ImageOps.exif_transpose(PIL.Image.open(io.BytesIO(content.getvalue()))).convert("RGB"))
+    np.testing.assert_allclose(decode_picture(content.getvalue(), "it", shape=None), upright, atol=12)
+
+
+@pytest.mark.parametrize(
+    "exif",
+    [
+        b"",
+        b"II",
+        b"Exif\0\0MM\0*\xff\xff\xff\xff",
+        b"II*\0\x08\0\0\0\xff\xff",
+        b"II*\0\x08\0\0\0\1\0\x12\1\3\0\1\0\0\0\x63\0\0\0",
+    ],
+)
+def test_damaged_exif_data_of_a_webp_turn_nothing(exif):
+    content = io.BytesIO()
+    PIL.Image.fromarray(np.ascontiguousarray(STRIPES)).save(content, "WebP", lossless=True, exif=exif or b"x")
+    assert decode_picture(content.getvalue(), "it", shape=None).shape == (60, 40, 3)

@@ -1,6 +1,7 @@
 """``vargfacenet verify``: what it prints and writes, and its report in a browser."""
 
 import json
+import pathlib
 import re
 
 import pytest
@@ -165,3 +166,12 @@ def test_an_epoch_may_stand_behind_a_comma():
     assert split_name("m/model,12", 3) == ("m/model", 12)
     assert split_name("m/model", 3) == ("m/model", 3)
     assert split_name("m/a,b", 3) == ("m/a,b", 3)
+
+
+def test_a_cache_that_cannot_be_written_is_named_and_done_without(prefix, pairs_file, monkeypatch, caplog, capsys):
+    monkeypatch.setattr("vargfacenet.eval.cache.cache_folder", lambda: pathlib.Path("/proc/none"))
+    assert main(["verify", prefix, "--bins", str(pairs_file)]) == 0
+    assert "cannot write the cache /proc/none/embeddings" in caplog.text
+    assert "Set XDG_CACHE_HOME to a folder that you may write" in caplog.text
+    assert main(["verify", prefix, "--bins", str(pairs_file), "--cache", "/proc/none"]) == 2
+    assert "/proc/none" in capsys.readouterr().err

@@ -1,5 +1,6 @@
 """``vargfacenet convert``: a checkpoint of the lineage as a plain one of this package."""
 
+from vargfacenet.commands.models import split_name
 from vargfacenet.options import check_range
 
 
@@ -22,6 +23,11 @@ def add_parser(commands, common):
         metavar="NETWORK",
         help="the network it must become, where that is the same function, such as vargfacenet or vargfacenet_insightface",
     )
+    parser.add_argument(
+        "--output",
+        metavar="NODE",
+        help="the node whose output is the embedding (default: fc1, or the only output of two dimensions)",
+    )
     parser.set_defaults(run=run)
 
 
@@ -29,8 +35,10 @@ def run(args):
     from vargfacenet.deploy.conversion import convert_checkpoint
 
     check_range("--epoch", args.epoch, 0, 9999)
+    args.prefix, args.epoch = split_name(args.prefix, args.epoch)
     check_range("--out-epoch", args.out_epoch, 0, 9999)
-    done = convert_checkpoint(args.prefix, args.epoch, args.out, out_epoch=args.out_epoch, network=args.network)
+    options = {"out_epoch": args.out_epoch, "network": args.network, "output": args.output}
+    done = convert_checkpoint(args.prefix, args.epoch, args.out, **options)
     if done.recognised is None:
         print("network    none of this package; its own graph, up to the embedding")
     else:

@@ -33,6 +33,12 @@ def add_parser(commands, common):
 
 
 def run(args):
+    with contextlib.suppress(KeyboardInterrupt):  # which is how it ends
+        _serve(args)
+    return 0
+
+
+def _serve(args):
     from vargfacenet.deploy.demo import make_server
     from vargfacenet.errors import SetupError
 
@@ -50,6 +56,4 @@ def run(args):
     server = make_server(model, host=args.host, port=args.port, name=name, detector=detector)
     with server:
         print(f"http://{args.host}:{server.server_address[1]}/ (stop with Ctrl-C)", flush=True)
-        with contextlib.suppress(KeyboardInterrupt):
-            server.serve_forever()
-    return 0
+        server.serve_forever()

@@ -1,7 +1,15 @@
 """``vargfacenet export``: a checkpoint as an ONNX file."""
 
+import pathlib
+
+from vargfacenet.commands.models import split_name
 from vargfacenet.commands.output import print_table, progress, verification_cells
 from vargfacenet.options import check_range
+
+_OTHER_FORMATS = (
+    *(".bin", ".engine", ".h5", ".keras", ".mlmodel", ".mlpackage", ".mnn", ".param", ".params", ".pb", ".pt", ".pth"),
+    *(".safetensors", ".tflite", ".trt", ".xml"),
+)
 
 
 def add_parser(commands, common):
@@ -44,10 +52,19 @@ def add_parser(commands, common):
 def run(args):
     from vargfacenet.deploy.export import check_request
     from vargfacenet.deploy.samples import LEAST, sample_pictures
+    from vargfacenet.errors import SettingError
     from vargfacenet.eval import read_sets
 
     check_range("--epoch", args.epoch, 0, 9999)
+    args.prefix, args.epoch = split_name(args.prefix, args.epoch)
     check_range("--calibration-pictures", args.calibration_pictures, LEAST, 10000)
+    suffix = pathlib.PurePath(args.out).suffix.lower()
+    if suffix in _OTHER_FORMATS:
+        name = pathlib.PurePath(args.out).with_suffix(".onnx")
+        raise SettingError(
+            f"{args.out}: {suffix} is not written: name it {name}; what is written is ONNX, which converters of other projects "
+            "turn into other formats"
+        )
     sets = read_sets(args.verify) if args.verify else {}
     faces = sample_pictures(args.calibrate, args.calibration_pictures) if args.calibrate else None
     for precision in args.precision:

@@ -1,5 +1,8 @@
 """``vargfacenet gallery``: faces of known people in a folder, and who of them a picture shows."""
 
+import os
+import pathlib
+
 from vargfacenet.commands.models import add_model_options, face_options, model_of, picture_files
 from vargfacenet.commands.output import print_table
 from vargfacenet.options import check_range
@@ -36,7 +39,7 @@ def run_add(args):
     gallery, model = Gallery(args.folder), model_of(args)
     pictures = [read_picture(path) for path in files]
     faces = [face_of(picture, str(path), **options) for picture, path in zip(pictures, files)]
-    names = [args.name or path.resolve().parent.name for path in files]
+    names = [args.name or pathlib.Path(os.path.abspath(path)).parent.name for path in files]
     added = gallery.add(model, faces, names, [digest(picture) for picture in pictures])
     there = f", {len(files) - added} were there already" if added < len(files) else ""
     print(f"{args.folder}: {added} added{there}; {len(gallery.names)} faces of {len(set(gallery.names))} people")

@@ -1,10 +1,14 @@
 """Options and inputs of commands that embed pictures with a checkpoint or an ONNX file."""
 
 import contextlib
+import logging
 import pathlib
+import re
 import tempfile
 
 from vargfacenet.options import check_range
+
+log = logging.getLogger(__name__)
 
 
 def add_model_options(parser, *, pictures=True):
@@ -16,6 +20,7 @@ def add_model_options(parser, *, pictures=True):
     parser.add_argument(
         "--runtime", default="onnxruntime", help="what runs an ONNX file: onnxruntime (default) or openvino"
     )
+    add_scaling_options(parser)
     if pictures:
         others = parser.add_mutually_exclusive_group()
         others.add_argument(
@@ -29,6 +34,25 @@ def add_model_options(parser, *, pictures=True):
             help="take the middle square of pictures that are not 112x112, scaled, instead of refusing them; without "
             "alignment networks do worse",
         )
+
+
+def add_scaling_options(parser):
+    """Adds ``--input-mean --input-std --bgr``."""
+    group = parser.add_argument_group("images as the network expects them (default: as the file states, or recognised)")
+    group.add_argument("--input-mean", type=float, metavar="M", help="what is subtracted from each value of 0..255")
+    group.add_argument("--input-std", type=float, metavar="S", help="what the difference is divided by")
+    group.add_argument("--bgr", action="store_true", help="the network takes channels in the order BGR")
+
+
+def scaling_given(args):
+    """The `vargfacenet.deploy.signature.Scaling` that these options name."""
+    from vargfacenet.deploy.signature import Scaling
+
+    if args.input_mean is not None:
+        check_range("--input-mean", args.input_mean, -1000, 1000)
+    if args.input_std is not None:
+        check_range("--input-std", args.input_std, 1e-6, 1e6)
+    return Scaling(args.input_mean, args.input_std, args.bgr)
 
 
 def face_options(args):
@@ -49,11 +73,27 @@ def model_of(args, **options):
 
     check_range("--epoch", args.epoch, 0, 9999)
     model, epoch = split_name(args.model, args.epoch)
-    return load_model(model, epoch=epoch, runtime=args.runtime, **options)
+    return load_model(model, epoch=epoch, runtime=args.runtime, scaling=scaling_given(args), **options)
 
 
 def split_name(text, epoch):
-    """``PREFIX,EPOCH``, as the lineage writes it, or a model alone: the model and its epoch (int, by default `epoch`)."""
+    """The model and its epoch (int, by default `epoch`) of ``PREFIX,EPOCH``, as the lineage writes it, or a model alone.
+
+    One of the two files of a checkpoint stands for it. SettingError where an image or a data set stands in the model's place.
+    """
+    from vargfacenet.errors import SettingError
+    from vargfacenet.pictures import SUFFIXES
+
+    path = pathlib.PurePath(str(text))
+    if path.suffix.lower() in (*SUFFIXES, ".bin", ".rec"):
+        kind = "an image" if path.suffix.lower() in SUFFIXES else "a data set"
+        raise SettingError(
+            f"{text} is {kind} and stands in the place of the model: the arguments look swapped; the model comes first, as "
+            "PREFIX, PREFIX,EPOCH or an ONNX file"
+        )
+    file = re.fullmatch(r"(?P<prefix>.+)-(?:symbol\.json|(?P<epoch>\d{4})\.params)", str(text))
+    if file:
+        return file["prefix"], epoch if file["epoch"] is None else int(file["epoch"])
     prefix, comma, number = str(text).rpartition(",")
     return (prefix, int(number)) if comma and prefix and number.isdecimal() and len(number) <= 4 else (str(text), epoch)
 
@@ -74,7 +114,8 @@ def open_named(args, text, *, batch_size=32, device=None):
 
     check_range("--epoch", args.epoch, 0, 9999)
     model, epoch = split_name(text, args.epoch)
-    return open_model(model, epoch=epoch, runtime=args.runtime, batch_size=batch_size, device=device)
+    options = {"batch_size": batch_size, "device": device, "scaling": scaling_given(args)}
+    return open_model(model, epoch=epoch, runtime=args.runtime, **options)
 
 
 def add_cache_options(parser):
@@ -86,12 +127,24 @@ def add_cache_options(parser):
 
 @contextlib.contextmanager
 def cache_of(args):
-    """The EmbeddingCache that these options name; without one, a folder that goes afterwards."""
+    """The EmbeddingCache that these options name; without one, a folder that goes afterwards.
+
+    Where the user's own cache cannot be written, a warning says so and there is none. A folder that was named must do.
+    """
     from vargfacenet.eval.cache import EmbeddingCache
+    from vargfacenet.files import write_fault
 
     if not args.no_cache:
-        yield EmbeddingCache(args.cache)
-        return
+        cache = EmbeddingCache(args.cache)
+        fault = None if args.cache else write_fault(cache.folder)
+        if fault is None:
+            yield cache
+            return
+        log.warning(
+            "cannot write the cache %s: %s; embeddings are not kept. Set XDG_CACHE_HOME to a folder that you may write",
+            cache.folder,
+            fault,
+        )
     with tempfile.TemporaryDirectory(prefix="vargfacenet-") as folder:
         yield EmbeddingCache(folder)
 
@@ -99,13 +152,14 @@ def cache_of(args):
 def picture_files(given):
     """Files, and those with a picture's ending in folders and below, in order; DataError where there is none."""
     from vargfacenet.errors import DataError
+    from vargfacenet.files import files_below
     from vargfacenet.pictures import SUFFIXES
 
     found = []
     for path in map(pathlib.Path, given):
-        inside = (
-            sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES) if path.is_dir() else [path]
-        )
+        inside = [path]
+        if path.is_dir():
+            inside = [file for file in files_below(path) if file.suffix.lower() in SUFFIXES]
         if not inside:
             raise DataError(f"{path} holds no pictures ({', '.join(SUFFIXES)})")
         found += inside

@@ -1,7 +1,14 @@
 """``vargfacenet verify``: what verification sets say of networks."""
 
 from vargfacenet.commands.embedding import add_device_options, checked_device
-from vargfacenet.commands.models import add_cache_options, cache_of, open_named, short_names
+from vargfacenet.commands.models import (
+    add_cache_options,
+    add_scaling_options,
+    cache_of,
+    open_named,
+    short_names,
+    split_name,
+)
 from vargfacenet.commands.output import print_table, progress
 from vargfacenet.options import check_range
 
@@ -34,6 +41,7 @@ def add_parser(commands, common):
         "--far", type=float, nargs="+", metavar="RATE", help="false accept rates (default 1e-1 .. 1e-6)"
     )
     parser.add_argument("--runtime", default="onnxruntime", help="of ONNX files: onnxruntime (default) or openvino")
+    add_scaling_options(parser)
     add_device_options(parser)
     parser.add_argument("--report", metavar="DIR", help="write a page with figures and the worst pairs there")
     parser.add_argument("--json", metavar="FILE", help="write the figures here")
@@ -56,6 +64,8 @@ def run(args):
     for far in args.far or ():
         check_range("--far", far, 1e-12, 0.5)
     _check_names(args.models)
+    for name in args.models:
+        split_name(name, args.epoch)  # refuses a set in the place of a model before minutes of work
     sets = read_sets(find_sets(args.bins, args.folder))
     labels, results = short_names(args.models), []
     with cache_of(args) as cache:
@@ -82,6 +92,7 @@ def run(args):
 
 def _verify(cache, model, label, name, set_name, pairs, fars):
     from vargfacenet.eval.cache import picture_fingerprint
+    from vargfacenet.eval.plausible import warn_near_chance
     from vargfacenet.eval.protocols.detail import verify_in_detail
     from vargfacenet.eval.report import Result
     from vargfacenet.pictures import decode_picture
@@ -96,7 +107,9 @@ def _verify(cache, model, label, name, set_name, pairs, fars):
         both = cache.embed(model.embedder, model.mark, fingerprint, len(pictures), read, progress=bar.update)
     options = {"fars": sorted({*fars, 1e-3}, reverse=True)} if fars else {}  # which the first table shows
     about = f"{name}, by {model.runtime}, fingerprint {model.fingerprint[:12]}"
-    return Result(label, about, set_name, verify_in_detail(*both, pairs.is_same, **options))
+    detail = verify_in_detail(*both, pairs.is_same, **options)
+    warn_near_chance(detail.verification.accuracy, len(pairs.is_same), f"{label}, {set_name}")
+    return Result(label, about, set_name, detail)
 
 
 def _check_names(models):
