@@ -142,11 +142,11 @@ def position(channels: int, size: int, name: str) -> mx.sym.Symbol:
 
     Row i of `size`, from 1, is ``2 pi i / (size + 1e-6)``; its sines and cosines of 16 frequencies alternate.
     """
-    places = mx.sym.arange(1, size + 1, name=f"{name}_places") * (2 * math.pi / (size + 1e-6))
-    pairs = mx.sym.arange(0, POSITION_SIZE // 2, repeat=2, name=f"{name}_pairs")  # 0, 0, 1, 1, ..
+    places = mx.sym.arange(1, size + 1, step=1, name=f"{name}_places") * (2 * math.pi / (size + 1e-6))
+    pairs = mx.sym.arange(0, POSITION_SIZE // 2, step=1, repeat=2, name=f"{name}_pairs")  # 0, 0, 1, 1, ..
     frequencies = mx.sym.exp(pairs * (-2 * math.log(10000) / POSITION_SIZE), name=f"{name}_frequencies")
     # A cosine is a sine a quarter of a turn later.
-    phases = (mx.sym.arange(0, POSITION_SIZE, name=f"{name}_order") - 2 * pairs) * (math.pi / 2)
+    phases = (mx.sym.arange(0, POSITION_SIZE, step=1, name=f"{name}_order") - 2 * pairs) * (math.pi / 2)
     angles = mx.sym.broadcast_mul(
         mx.sym.reshape(frequencies, shape=(-1, 1)), mx.sym.reshape(places, shape=(1, -1)), name=f"{name}_turns"
     )

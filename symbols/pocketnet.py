@@ -104,7 +104,8 @@ def reduced_preparation(x: mx.sym.Symbol, in_channels: int, channels: int, name:
     (N, in_channels, h, w) -> (N, channels, h/2, w/2).
     """
     x = activation(x, "prelu", f"{name}_act")
-    shifted = mx.sym.slice(x, begin=(None, None, 1, 1), end=(None, None, None, None), name=f"{name}_shifted")
+    shifted = mx.sym.slice_axis(x, axis=2, begin=1, end=None, name=f"{name}_shifted_down")
+    shifted = mx.sym.slice_axis(shifted, axis=3, begin=1, end=None, name=f"{name}_shifted")
     halves = []
     for part, source in (("even", x), ("odd", shifted)):
         y = convolution(source, in_channels, f"{name}_{part}_dw", stride=2, groups=in_channels)
