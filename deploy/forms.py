@@ -80,17 +80,19 @@ def _pad(one, shapes, constants):
 
 
 def _resize(one, shapes, constants):
+    """Bilinear interpolation as two products with matrices, which every runtime computes alike."""
     if one.attrs["align_corners"] or one.attrs["mode"] != "size":
         raise ExportError(f"BilinearResize2D {one.name!r} aligns corners or has another mode than size")
-    scales = [np.float32(1), np.float32(1)]
-    for before, after in zip(shapes[one.inputs[0]][2:], (one.attrs["height"], one.attrs["width"])):
-        scale = np.float32(after / before)
-        while np.floor(scale * np.float32(before)) < after:  # runtimes cut the product
-            scale = np.nextafter(scale, np.float32(np.inf))
-        scales.append(scale)
-    attrs = {"mode": "linear", "coordinate_transformation_mode": "half_pixel"}
-    empty = np.zeros(0, np.float32)  # the region, which this mode does not read
-    return _Steps(one, constants).end("Resize", one.inputs[0], empty, np.array(scales, np.float32), **attrs)
+    height, width = shapes[one.inputs[0]][2:]
+    steps = _Steps(one, constants)
+    rows = steps.add("MatMul", one.inputs[0], interpolation(width, one.attrs["width"]).T.copy())
+    return steps.end("MatMul", interpolation(height, one.attrs["height"]), rows)
+
+
+def interpolation(before, after):
+    """Return the matrix (after, before) that interpolates a row of numbers linearly, with half-pixel centres."""
+    places = np.clip((np.arange(after) + 0.5) * before / after - 0.5, 0, before - 1)
+    return np.maximum(0, 1 - np.abs(places[:, None] - np.arange(before))).astype(np.float32)
 
 
 def _norm(one, shapes, constants):
