@@ -6,7 +6,7 @@ import json
 
 from vargfacenet.errors import ExportError
 
-# Operators of the lineage's networks, with the attributes that decide what they compute and MXNet's defaults for them.
+# Operators of the networks, with the attributes that decide what they compute and MXNet's defaults for them.
 _CONVOLUTION = {"stride": (1, 1), "pad": (0, 0), "dilate": (1, 1), "num_group": 1, "no_bias": False, "layout": None}
 _POOLING = {"kernel": (), "stride": (1, 1), "pad": (0, 0), "pool_type": "max", "global_pool": False}
 _DECIDE = {
@@ -19,8 +19,26 @@ _DECIDE = {
     "Flatten": {},
     "add_n": {},
     **{f"elemwise_{name}": {} for name in ("add", "sub", "mul")},
-    **{f"broadcast_{name}": {} for name in ("add", "sub", "mul")},
-    **{f"_{name}_scalar": {"scalar": None} for name in ("plus", "minus", "mul", "div")},
+    **{f"broadcast_{name}": {} for name in ("add", "sub", "mul", "div")},
+    **{f"_{name}_scalar": {"scalar": None} for name in ("plus", "minus", "mul", "div", "maximum")},
+    "Concat": {"dim": 1},
+    "Reshape": {"shape": None, "reverse": False},
+    "SwapAxis": {"dim1": 0, "dim2": 0},
+    "transpose": {"axes": ()},
+    "slice_axis": {"axis": None, "begin": None, "end": None},
+    "Pad": {"mode": None, "pad_width": None, "constant_value": 0},
+    "LayerNorm": {"axis": -1, "eps": 1e-5, "output_mean_var": False},
+    "norm": {"ord": 2, "axis": None, "keepdims": False},
+    "mean": {"axis": (), "keepdims": False, "exclude": False},
+    "batch_dot": {"transpose_a": False, "transpose_b": False},
+    "softmax": {"axis": -1, "temperature": None, "use_length": False},
+    "hard_sigmoid": {"alpha": 0.2, "beta": 0.5},
+    "_contrib_BilinearResize2D": {"height": None, "width": None, "align_corners": True, "mode": "size"},
+    # Of what does not depend on an image.
+    "_arange": {"start": None, "stop": None, "step": 1.0, "repeat": 1, "infer_range": False, "dtype": None},
+    "broadcast_to": {"shape": None},
+    "exp": {},
+    "sin": {},
 }
 # Attributes that change speed or training only.
 _NEUTRAL = {"workspace", "cudnn_tune", "cudnn_off", "momentum", "use_global_stats", "lower_bound", "upper_bound"}
@@ -93,7 +111,8 @@ def _attributes(op, node):
             attrs[name] = _value(text)
         elif name not in _NEUTRAL and not name.startswith("__"):
             raise ExportError(f"{op} {node['name']!r} has the attribute {name}={text}, which is not known here")
-    if attrs.get("layout") not in (None, "NCHW") or attrs.get("axis", 1) != 1 or attrs.get("output_mean_var"):
+    other_axis = op == "BatchNorm" and attrs["axis"] != 1
+    if attrs.get("layout") not in (None, "NCHW") or other_axis or attrs.get("output_mean_var"):
         raise ExportError(f"{op} {node['name']!r} has a layout, axis or output that is not known here: {node['attrs']}")
     return attrs
 

@@ -8,6 +8,14 @@ from vargfacenet.deploy.nodes import read_operations
 from vargfacenet.errors import SettingError
 from vargfacenet.operators import output_shapes
 from vargfacenet.symbols import get_symbol, list_networks, network_options
+from vargfacenet.symbols.edgeface import SIZES as EDGEFACE_SIZES
+from vargfacenet.symbols.ghostfacenet import LAST_CHANNELS, STEM_CHANNELS
+from vargfacenet.symbols.ghostfacenet import round_channels as round_to_4
+from vargfacenet.symbols.mixfacenet import SIZES as MIXFACENET_SIZES
+from vargfacenet.symbols.mixfacenet import round_channels as round_to_8
+from vargfacenet.symbols.pocketnet import NODES
+from vargfacenet.symbols.pocketnet import SIZES as POCKETNET_SIZES
+from vargfacenet.symbols.shufflefacenet import STAGE_CHANNELS as SHUFFLEFACENET_CHANNELS
 
 Recognised = collections.namedtuple("Recognised", "network options")
 Recognised.__doc__ = (
@@ -50,7 +58,11 @@ def recognise(symbol):
 def network_like(symbol, network):
     """A network with the options that the parameters of a graph suggest; SettingError for an unknown network."""
     known = network_options(network)
-    options = {name: value for name, value in _guess(symbol).items() if name in known and value != known[name][1]}
+    guess = _guess(symbol)
+    if network in _SIZES:
+        shapes = output_shapes(symbol, (1, *IMAGE_SHAPE))
+        guess.update(_SIZES[network](collections.defaultdict(lambda: (0,), shapes)))
+    options = {name: value for name, value in guess.items() if name in known and value not in (None, known[name][1])}
     return Recognised(network, options)
 
 
@@ -99,3 +111,48 @@ def _guess(symbol):
     if units:
         options["units"] = tuple(units[stage] for stage in sorted(units))
     return options
+
+
+def _ghostfacenet(shapes):
+    version = 2 if "block3_map_conv_weight" in shapes else 1
+    first, last = shapes["stem_weight"][0], shapes["last_conv_weight"][0]
+    widths = (1.3, 1.0, first / STEM_CHANNELS)
+    fitting = (width for width in widths if round_to_4(LAST_CHANNELS[version] * width) == last)
+    stride = 1 if shapes["global_dw_weight"][-1] == 7 else 2
+    return {"version": version, "width": next(fitting, None), "stride": stride}
+
+
+def _mixfacenet(shapes):
+    sizes = {round_to_8(stem * width): size for size, (stem, _, width, _) in MIXFACENET_SIZES.items()}
+    shuffle = "stage1_unit1_shuffle_swap" in shapes
+    return {"size": sizes.get(shapes["stem_conv_weight"][0]), "shuffle": shuffle}
+
+
+def _pocketnet(shapes):
+    sizes = {NODES * channels: size for size, (channels, _) in POCKETNET_SIZES.items()}
+    return {"size": sizes.get(shapes["stem_weight"][0])}
+
+
+def _shufflefacenet(shapes):
+    widths = {channels[0] // 2: width for width, channels in SHUFFLEFACENET_CHANNELS.items()}
+    return {"width": widths.get(shapes["stage2_unit1_conv1_weight"][0])}
+
+
+def _edgeface(shapes):
+    sizes = {channels[0]: size for size, (channels, *_) in EDGEFACE_SIZES.items()}
+    return {"size": sizes.get(shapes["stem_conv_weight"][0])}
+
+
+def _arcface_mbf(shapes):
+    return {"size": {128: "base", 256: "large"}.get(shapes["conv1_weight"][0])}
+
+
+# By network, the options that its parameters' shapes tell; None for what they do not.
+_SIZES = {
+    "arcface_mbf": _arcface_mbf,
+    "edgeface": _edgeface,
+    "ghostfacenet": _ghostfacenet,
+    "mixfacenet": _mixfacenet,
+    "pocketnet": _pocketnet,
+    "shufflefacenet": _shufflefacenet,
+}

@@ -1,8 +1,10 @@
 """From a checkpoint to a graph of ONNX operators: one function for each of MXNet's, and BN folded away."""
 
+import mxnet as mx
 import numpy as np
 
 from vargfacenet import IMAGE_SHAPE
+from vargfacenet.deploy.forms import FORMS, gelu, linear_on_tokens
 from vargfacenet.deploy.graph import Graph, Node
 from vargfacenet.deploy.nodes import read_operations
 from vargfacenet.errors import ExportError
@@ -34,12 +36,43 @@ def translate(checkpoint):
     values = {name: value.asnumpy() for part in checkpoint[1:] for name, value in part.items()}
     shapes = output_shapes(checkpoint.symbol, (2, *IMAGE_SHAPE))
     nodes, constants = [], {name: np.float32(value) for name, value in values.items()}
+    fixed = independent_of_data(operations, values)
+    constants.update(evaluate(checkpoint, operations, fixed))
     for one in operations:
-        nodes += _FORMS[one.op](one, shapes, constants)
+        if one.name not in fixed:
+            nodes += _form(one.op)(one, shapes, constants)
     size = checkpoint.symbol.infer_shape(data=(2, *IMAGE_SHAPE))[1][0][1]
     graph = Graph(nodes, constants, output, size)
     fold_batch_norms(graph)
     return graph
+
+
+def independent_of_data(operations, parameters):
+    """Return the names of the operations that read parameters and each other only, such as an encoding of positions."""
+    fixed = set()
+    for one in operations:
+        if all(name in parameters or name in fixed for name in one.inputs):
+            fixed.add(one.name)
+    return fixed
+
+
+def evaluate(checkpoint, operations, fixed):
+    """Compute those of the operations `fixed` that others read: dict of name to array."""
+    wanted = {name for one in operations if one.name not in fixed for name in one.inputs if name in fixed}
+    if not wanted:
+        return {}
+    internals = checkpoint.symbol.get_internals()
+    group = mx.sym.Group([internals[f"{name}_output"] for name in sorted(wanted)])
+    values = {**checkpoint.args, **checkpoint.auxs}
+    outputs = group.bind(mx.cpu(), {name: values[name] for name in group.list_arguments()}).forward()
+    return {name: output.asnumpy() for name, output in zip(sorted(wanted), outputs)}
+
+
+def _form(op):
+    form = _FORMS.get(op, FORMS.get(op))
+    if form is None:
+        raise ExportError(f"{op} of data that depend on the image has no form here")
+    return form
 
 
 def fold_batch_norms(graph):
@@ -88,7 +121,7 @@ def _fully_connected(one, shapes, constants):
     nodes = []
     if len(shapes[x]) != 2:
         if not one.attrs["flatten"]:
-            raise ExportError(f"FullyConnected {one.name!r} is of data of shape {shapes[x]} and does not flatten it")
+            return linear_on_tokens(one, shapes, constants)
         nodes.append(Node("Flatten", f"{one.name}_flat", [x], {"axis": 1}))
         x = nodes[0].name
     # Older runtimes want the third input.
@@ -103,12 +136,15 @@ def _leaky(one, shapes, constants):
     if kind == "prelu":
         slope = one.inputs[1]
         # One slope a channel, which broadcasts from the right: (C, 1, 1) for pictures, (C,) for rows.
-        constants[slope] = constants[slope].reshape(-1, *[1] * (len(shapes[x]) - 2))
+        slopes = np.broadcast_to(constants[slope], shapes[x][1:2])
+        constants[slope] = slopes.reshape(-1, *[1] * (len(shapes[x]) - 2))
         return [Node("PRelu", one.name, [x, slope])]
+    if kind == "gelu":
+        return gelu(one, shapes, constants)
     if kind in ("leaky", "elu"):
         op = {"leaky": "LeakyRelu", "elu": "Elu"}[kind]
         return [Node(op, one.name, [x], {"alpha": float(one.attrs["slope"])})]
-    raise ExportError(f"LeakyReLU {one.name!r} is of the kind {kind}; known are prelu, leaky and elu")
+    raise ExportError(f"LeakyReLU {one.name!r} is of the kind {kind}; known are prelu, gelu, leaky and elu")
 
 
 def _activation(one, shapes, constants):
@@ -165,8 +201,10 @@ _FORMS = {
     "broadcast_add": _plain("Add"),
     "broadcast_sub": _plain("Sub"),
     "broadcast_mul": _plain("Mul"),
+    "broadcast_div": _plain("Div"),
     "_plus_scalar": _scalar("Add"),
     "_minus_scalar": _scalar("Sub"),
     "_mul_scalar": _scalar("Mul"),
     "_div_scalar": _scalar("Div"),
+    "_maximum_scalar": _scalar("Max"),
 }

@@ -1,6 +1,7 @@
-"""Rules that need nothing but MXNet: PReLU and global averages of other operators, and flat inputs."""
+"""Rules that need nothing but MXNet: PReLU and global averages of other operators, and flat inputs and parts."""
 
 TRUE = ("True", "1")  # as MXNet writes them
+BLOCK = 16  # the most channels that a memory layout of oneDNN holds together
 
 
 def prelu_for_inference(copy, node):
@@ -11,8 +12,7 @@ def prelu_for_inference(copy, node):
     """
     if not is_prelu(node):
         return False
-    name, (x, slope), shape = node["name"], copy.inputs(node), copy.shape(node)
-    copy.set_shape(slope, shape[1:2])
+    name, x, shape, slope = node["name"], copy.inputs(node)[0], copy.shape(node), channel_slopes(copy, node)
     positive = copy.add("Activation", f"{name}_positive", [x], act_type="relu")
     rest = copy.add("_rminus_scalar", f"{name}_rest", [slope], scalar="1")
     terms = [_scaled(copy, f"{name}_scaled", x, slope, shape), _scaled(copy, f"{name}_lifted", positive, rest, shape)]
@@ -27,8 +27,7 @@ def prelu_for_training(copy, node):
     """
     if not is_prelu(node):
         return False
-    name, (x, slope), shape = node["name"], copy.inputs(node), copy.shape(node)
-    copy.set_shape(slope, shape[1:2])
+    name, x, shape, slope = node["name"], copy.inputs(node)[0], copy.shape(node), channel_slopes(copy, node)
     positive = copy.add("Activation", f"{name}_positive", [x], act_type="relu")
     negative = copy.add("elemwise_sub", f"{name}_negative", [x, positive])
     copy.place("elemwise_add", name, [positive, _scaled(copy, f"{name}_scaled", negative, slope, shape)])
@@ -54,8 +53,36 @@ def flat_input(copy, node):
     return True
 
 
+def flat_concat(copy, node):
+    """Concatenate channels as rows of numbers, where oneDNN's gradient of it fails ("could not construct a sub-memory").
+
+    Its own memory layouts hold channels in blocks, and a part that begins inside of one cannot be taken out.
+    """
+    if node["op"] != "Concat" or node["attrs"].get("dim", "1") != "1" or len(copy.shape(node)) != 4:
+        return False
+    if not any(copy.shape(node, place)[1] % BLOCK for place in range(len(node["inputs"]))):
+        return False
+    name, height = node["name"], copy.shape(node)[2]
+    flat = [
+        copy.add("Reshape", f"{name}_flat{place}", [entry], shape="(0, 0, -1)")
+        for place, entry in enumerate(copy.inputs(node))
+    ]
+    joined = copy.add("Concat", f"{name}_flat", flat, dim="1", num_args=str(len(flat)))
+    copy.place("Reshape", name, [joined], shape=str((0, 0, height, -1)))
+    return True
+
+
 def is_prelu(node):
     return node["op"] == "LeakyReLU" and node["attrs"].get("act_type") == "prelu"
+
+
+def channel_slopes(copy, node):
+    """Return the entry of a PReLU's slopes, one for each channel, also where the graph has one for all of them."""
+    slope, shape, channels = copy.inputs(node)[1], copy.shape(node, 1), copy.shape(node)[1:2]
+    copy.set_shape(slope, shape)
+    if shape == channels:
+        return slope
+    return copy.add("broadcast_to", f"{node['name']}_slopes", [slope], shape=str(channels))
 
 
 def is_global_average(node):

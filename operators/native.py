@@ -1,6 +1,6 @@
 """Rules that place the native operators of ``kernels/``."""
 
-from vargfacenet.operators.basic import TRUE, is_global_average, is_prelu
+from vargfacenet.operators.basic import TRUE, channel_slopes, is_global_average, is_prelu
 from vargfacenet.operators.library import load_library
 
 __all__ = ["convolution", "convolution_for_inference", "global_mean", "join", "load_library", "norm", "prelu", "scale"]
@@ -61,7 +61,7 @@ def prelu(copy, node):
     """PReLU, in one with the BN before it where that was left to it."""
     if not is_prelu(node):
         return False
-    (x, slope), channels = copy.inputs(node), copy.shape(node)[1]
+    x, channels, slope = copy.inputs(node)[0], copy.shape(node)[1], channel_slopes(copy, node)
     if x[0] is not None:
         _place(copy, "vargfacenet_prelu", node["name"], x, [slope], channels)
         return True
@@ -88,8 +88,7 @@ def join(copy, node):
     if not (is_prelu(node) and _is_sum(copy.source(node)) and copy.inputs(node)[0][0] is None):
         return False
     total = copy.source(node)
-    (data, other), slope = copy.inputs(total), copy.inputs(node)[1]
-    copy.set_shape(slope, copy.shape(node)[1:2])
+    (data, other), slope = copy.inputs(total), channel_slopes(copy, node)
     if data[0] is not None:
         copy.place("vargfacenet_join", node["name"], [data, other, slope])
         return True
@@ -148,7 +147,9 @@ def _place_convolution(copy, op, node, name, more):
     """Places a convolution as `op` called `name`, with the parameters of the nodes `more` after its own."""
     (x, parameter), weight = copy.inputs(node), copy.shape(node, 1)
     copy.set_shape(parameter, weight)
-    parameters = [entry for one in more for entry in copy.inputs(one)[1:]]
+    parameters = []
+    for one in more:
+        parameters += [channel_slopes(copy, one)] if is_prelu(one) else copy.inputs(one)[1:]
     for entry in parameters:
         copy.set_shape(entry, weight[:1])
     attrs = _norm_attrs(more[0]) if more else {}

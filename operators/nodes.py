@@ -89,8 +89,10 @@ class Copy:
         self._places.append(None)
 
     def set_shape(self, entry, shape):
-        """States the shape of a parameter."""
-        self._new[entry[0]]["attrs"]["__shape__"] = str(tuple(shape))
+        """State the shape of a parameter; what an operator gives has the shape that MXNet infers."""
+        node = self._new[entry[0]]
+        if node["op"] == "null":
+            node["attrs"]["__shape__"] = str(tuple(shape))
 
     def symbol(self):
         """The new graph."""

@@ -1,9 +1,10 @@
 """Graphs that compute what a published graph computes, on operators that can be trusted and are quick.
 
-Two of MXNet's operators cannot be trusted on the CPU: the stock ``LeakyReLU(act_type="prelu")`` gives wrong gradients
-for some slopes, and a ``FullyConnected`` straight after a convolution or BN can meet oneDNN's own memory layout and
-fail ("IsMKLDNNData"). The published graphs are made of both, and checkpoints must stay so. What runs is therefore a
-rewrite: the same parameters under the same names.
+Three of MXNet's operators cannot be trusted on the CPU: the stock ``LeakyReLU(act_type="prelu")`` gives wrong gradients
+for some slopes, a ``FullyConnected`` straight after a convolution or BN can meet oneDNN's own memory layout and fail
+("IsMKLDNNData"), and so can the gradient of a ``Concat`` whose parts are not whole blocks of channels. The published
+graphs are made of these, and checkpoints must stay so. What runs is therefore a rewrite: the same parameters under the
+same names.
 """
 
 from vargfacenet import IMAGE_SHAPE
@@ -21,7 +22,7 @@ _INFERENCE = {
         native.global_mean,
         basic.flat_input,
     ),
-    "basic": (basic.prelu_for_inference, basic.flat_input),
+    "basic": (basic.prelu_for_inference, basic.flat_input, basic.flat_concat),
     "stock": (basic.flat_input,),
 }
 _TRAINING = {
@@ -33,9 +34,10 @@ _TRAINING = {
         native.scale,
         native.global_mean,
         basic.flat_input,
+        basic.flat_concat,
     ),
-    "basic": (basic.prelu_for_training, basic.global_mean, basic.flat_input),
-    "stock": (basic.flat_input,),
+    "basic": (basic.prelu_for_training, basic.global_mean, basic.flat_input, basic.flat_concat),
+    "stock": (basic.flat_input, basic.flat_concat),
 }
 
 

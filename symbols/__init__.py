@@ -4,20 +4,57 @@
 >>> student = get_symbol("vargfacenet", multiplier=0.5)
 """
 
+import json
+import typing
+
 import mxnet as mx
 
 from vargfacenet.options import builder_options, check_range, convert, unknown
+from vargfacenet.symbols.arcface_mbf import arcface_mbf
 from vargfacenet.symbols.block import load_block
+from vargfacenet.symbols.edgeface import edgeface
+from vargfacenet.symbols.ghostfacenet import ghostfacenet
 from vargfacenet.symbols.layers import ACTIVATIONS
-from vargfacenet.symbols.mobilefacenet import mobilefacenet
-from vargfacenet.symbols.resnet import resnet18, resnet34, resnet50, resnet100
+from vargfacenet.symbols.mixfacenet import mixfacenet
+from vargfacenet.symbols.mobilefacenet import mobilefacenet, mobilefacenet_y2
+from vargfacenet.symbols.pocketnet import pocketnet
+from vargfacenet.symbols.resnet import (
+    iresnet18,
+    iresnet34,
+    iresnet50,
+    iresnet100,
+    resnet18,
+    resnet34,
+    resnet50,
+    resnet100,
+)
+from vargfacenet.symbols.shufflefacenet import shufflefacenet
 from vargfacenet.symbols.vargfacenet import vargfacenet, vargfacenet_insightface
 
-__all__ = ["get_symbol", "list_networks", "load_block", "network_options"]
+__all__ = ["get_symbol", "list_networks", "load_block", "network_options", "parameter_order"]
 
 _BUILDERS = {
     builder.__name__: builder
-    for builder in (vargfacenet, vargfacenet_insightface, resnet18, resnet34, resnet50, resnet100, mobilefacenet)
+    for builder in (
+        vargfacenet,
+        vargfacenet_insightface,
+        resnet18,
+        resnet34,
+        resnet50,
+        resnet100,
+        mobilefacenet,
+        mobilefacenet_y2,
+        arcface_mbf,
+        iresnet18,
+        iresnet34,
+        iresnet50,
+        iresnet100,
+        edgeface,
+        ghostfacenet,
+        mixfacenet,
+        pocketnet,
+        shufflefacenet,
+    )
 }
 
 
@@ -53,6 +90,39 @@ def get_symbol(name, **options):
     SettingError
         For an unknown network or option (naming the nearest one), or a value of another type or out of range.
     """
+    return _build(name, options, mx.name.NameManager())
+
+
+def parameter_order(name: str, **options: object) -> typing.List[str]:
+    """Return the names of a network's parameters in the order of its layers.
+
+    Published weights of the networks from outside MXNet come in this order: for each layer in the order in which the
+    builder makes them weight and bias, or scale, shift, running mean and running variance. Arguments and errors are
+    those of `get_symbol`.
+    """
+    names = _RecordedNames()
+    symbol = _build(name, options, names)
+    nodes = json.loads(symbol.tojson())["nodes"]
+    places = {name: place for place, name in enumerate(names.given)}
+    layers = sorted((node for node in nodes if node["op"] != "null"), key=lambda node: places[node["name"]])
+    sources = (nodes[source] for layer in layers for source, *_ in layer["inputs"])
+    found = dict.fromkeys(node["name"] for node in sources if node["op"] == "null")
+    return [parameter for parameter in found if parameter != "data"]
+
+
+class _RecordedNames(mx.name.NameManager):
+    """Names of operators as MXNet gives them, and a list of them in the order in which they are made."""
+
+    def __init__(self):
+        super().__init__()
+        self.given = []
+
+    def get(self, name, hint):
+        self.given.append(super().get(name, hint))
+        return self.given[-1]
+
+
+def _build(name, options, names):
     known = network_options(name)
     checked = {}
     for option, value in options.items():
@@ -61,7 +131,7 @@ def get_symbol(name, **options):
         checked[option] = convert(option, value, known[option][0])
         _check(option, checked[option])
     # Names that MXNet gives by itself count from zero in each graph, so that the same graph is the same file.
-    with mx.name.NameManager():
+    with names:
         return _BUILDERS[name](**checked)
 
 

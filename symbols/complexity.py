@@ -20,7 +20,8 @@ def complexity(symbol, *, data_shape=(1, *IMAGE_SHAPE)):
 
     FLOPs follow the Lightweight Face Recognition Challenge (2019): a convolution counts ``2 * c_in * kh * kw`` a
     group's share of output, less one where it has no bias, cut to an integer per layer; a fully connected layer
-    ``2 * n_in * n_out``, less ``n_out`` without bias; every other operator nothing.
+    ``2 * n_in * n_out``, less ``n_out`` without bias; every other operator nothing. The challenge had no linear layers
+    on tokens (``flatten=False``): such a layer counts as a 1x1 convolution with a position for each token.
 
     Parameters
     ----------
@@ -44,7 +45,7 @@ def complexity(symbol, *, data_shape=(1, *IMAGE_SHAPE)):
         parameters = [
             n["name"] for n in inputs if n["op"] == "null" and n["name"] not in states and n["name"] != "data"
         ]
-        out, source = shapes[node["name"]], shapes[inputs[0]["name"]]
+        out, source = shapes[node["name"]], shapes[inputs[0]["name"]] if inputs else ()
         flops, multiply_adds = _cost(node["op"], node.get("attrs", {}), source, out)
         count = sum(int(np.prod(shapes[name])) for name in parameters)
         layers.append(Layer(node["name"], node["op"], out[1:], count, flops, multiply_adds))
@@ -65,8 +66,11 @@ def _cost(op, attrs, source, out):
         return int((2 * products - (not bias)) * positions / groups), products * positions // groups
     if op == "FullyConnected":
         bias = attrs.get("no_bias", "False") not in ("True", "1")
-        n_in, n_out = int(np.prod(source[1:])), out[1]
-        return 2 * n_in * n_out - (0 if bias else n_out), n_in * n_out
+        if attrs.get("flatten", "True") in ("True", "1"):
+            n_in, outputs = int(np.prod(source[1:])), out[1]
+        else:
+            n_in, outputs = source[-1], int(np.prod(out[1:]))
+        return (2 * n_in - (not bias)) * outputs, n_in * outputs
     return 0, 0
 
 

@@ -5,14 +5,16 @@ import mxnet as mx
 # The published graphs agree on these two [authors' release; InsightFace].
 BN_MOMENTUM = 0.9
 BN_EPS = 2e-5
+TORCH_BN_EPS = 1e-5  # of networks published outside MXNet
+TORCH_SCALE = 1 / 127.5  # their usual scaling of the input, to exactly -1..1
 
 ACTIVATIONS = ("prelu", "relu", "sigmoid", "softrelu", "softsign", "tanh")
 
 
-def normalised_input():
-    """The image input of every graph: ``data``, RGB (N, 3, 112, 112) in 0..255, scaled inside the graph to -1..1."""
+def normalised_input(*, scale: float = 1 / 128) -> mx.sym.Symbol:
+    """Return the image input of every graph: ``data``, RGB (N, 3, 112, 112) in 0..255, as ``(x - 127.5) * scale``."""
     data = mx.sym.identity(data=mx.sym.Variable("data"), name="id")
-    return (data - 127.5) * 0.0078125
+    return (data - 127.5) * scale
 
 
 def batch_norm(x, name, *, fix_gamma=False, eps=BN_EPS):
@@ -28,17 +30,27 @@ def activation(x, kind, name):
 
 
 def convolution(x, channels, name, *, kernel=1, stride=1, pad=0, groups=1, bias=False):
-    """A square convolution: (N, c, h, w) -> (N, channels, h', w')."""
+    """A convolution: (N, c, h, w) -> (N, channels, h', w'). `kernel` and `pad` are one number, or those of h and w."""
     return mx.sym.Convolution(
         data=x,
         num_filter=channels,
-        kernel=(kernel, kernel),
+        kernel=_pair(kernel),
         stride=(stride, stride),
-        pad=(pad, pad),
+        pad=_pair(pad),
         num_group=groups,
         no_bias=not bias,
         name=name,
     )
+
+
+def channel_shuffle(x: mx.sym.Symbol, name: str, *, groups: int) -> mx.sym.Symbol:
+    """Interleave the channels of `groups` equal parts [Zhang et al., arXiv 1707.01083, section 3.1].
+
+    The first channel of each part comes first, then the second of each, and so on. (N, c, h, w) -> (N, c, h, w).
+    """
+    x = mx.sym.reshape(x, shape=(0, -4, groups, -1, -2), name=f"{name}_split")  # (N, groups, c / groups, h, w)
+    x = mx.sym.swapaxes(x, dim1=1, dim2=2, name=f"{name}_swap")
+    return mx.sym.reshape(x, shape=(0, -3, -2), name=f"{name}_join")
 
 
 def squeeze_excitation(x, channels, name, *, ratio, kind, act_name):
@@ -53,3 +65,7 @@ def squeeze_excitation(x, channels, name, *, ratio, kind, act_name):
     weights = convolution(weights, channels, f"{name}_se_conv2", bias=True)
     weights = mx.sym.Activation(data=weights, act_type="sigmoid", name=f"{name}_se_sigmoid")
     return mx.sym.broadcast_mul(x, weights)
+
+
+def _pair(size):
+    return size if isinstance(size, tuple) else (size, size)

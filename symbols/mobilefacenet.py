@@ -1,4 +1,4 @@
-"""MobileFaceNet [Chen et al., arXiv 1804.07573] as InsightFace publishes it ("y1"): a light teacher.
+"""MobileFaceNet [Chen et al., arXiv 1804.07573] as InsightFace publishes it: "y1" and the deeper "y2".
 
 Node names are InsightFace's. The BN layers here, but for the last, keep MXNet's own epsilon (1e-3), as published.
 """
@@ -23,15 +23,29 @@ def mobilefacenet(*, embedding_size: int = 128) -> mx.sym.Symbol:
     mx.sym.Symbol
         ``fc1``: embeddings, (N, embedding_size), not normalised, of ``data``: RGB, (N, 3, 112, 112), 0..255.
     """
+    return _build(
+        embedding_size, lambda x: _conv_bn_act(x, 64, "conv_2_dw", kernel=3, pad=1, groups=64), units=(4, 6, 2)
+    )
+
+
+def mobilefacenet_y2(*, embedding_size: int = 256) -> mx.sym.Symbol:
+    """MobileFaceNet with more residual units, two of them in the place of the first depth-wise convolution.
+
+    Option and output are those of `mobilefacenet`.
+    """
+    return _build(embedding_size, lambda x: _residuals(x, 2, 64, 64, "res_2"), units=(8, 16, 4))
+
+
+def _build(embedding_size, stage2, *, units):
     x = normalised_input()  # (N, 3, 112, 112)
     x = _conv_bn_act(x, 64, "conv_1", kernel=3, stride=2, pad=1)  # 56
-    x = _conv_bn_act(x, 64, "conv_2_dw", kernel=3, pad=1, groups=64)
+    x = stage2(x)
     x = bottleneck(x, 64, 128, "dconv_23", stride=2)  # 28
-    x = _residuals(x, 4, 64, 128, "res_3")
+    x = _residuals(x, units[0], 64, 128, "res_3")
     x = bottleneck(x, 128, 256, "dconv_34", stride=2)  # 14
-    x = _residuals(x, 6, 128, 256, "res_4")
+    x = _residuals(x, units[1], 128, 256, "res_4")
     x = bottleneck(x, 128, 512, "dconv_45", stride=2)  # 7
-    x = _residuals(x, 2, 128, 256, "res_5")
+    x = _residuals(x, units[2], 128, 256, "res_5")
     x = _conv_bn_act(x, 512, "conv_6sep")
     x = _conv_bn(x, 512, "conv_6dw7_7", kernel=7, groups=512)  # (N, 512, 1, 1)
     x = mx.sym.FullyConnected(data=x, num_hidden=embedding_size, name="pre_fc1")

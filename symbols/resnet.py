@@ -2,6 +2,9 @@
 
 Units of BN-conv-BN-PReLU-conv-BN at 112x112 with a stride-1 first convolution, and output "E": BN, dropout, fully
 connected, BN. Node names are InsightFace's.
+
+The ``resnet`` builders are InsightFace's MXNet graphs. The ``iresnet`` ones are arcface_torch's: the same layers with
+another epsilon and another scaling of the input, and without dropout.
 """
 
 import typing
@@ -9,7 +12,11 @@ import typing
 import mxnet as mx
 
 from vargfacenet.errors import SettingError
+from vargfacenet.options import check_range
 from vargfacenet.symbols.layers import (
+    BN_EPS,
+    TORCH_BN_EPS,
+    TORCH_SCALE,
     activation,
     batch_norm,
     convolution,
@@ -94,40 +101,84 @@ def resnet100(
     return _build(embedding_size, multiplier, units, use_se, activation)
 
 
-def _build(embedding_size, multiplier, units, use_se, kind):
+def iresnet18(*, embedding_size: int = 512, dropout: float = 0.0) -> mx.sym.Symbol:
+    """arcface_torch's iresnet18; options, output and errors are those of `iresnet100`."""
+    return _build_torch(embedding_size, (2, 2, 2, 2), dropout)
+
+
+def iresnet34(*, embedding_size: int = 512, dropout: float = 0.0) -> mx.sym.Symbol:
+    """arcface_torch's iresnet34; options, output and errors are those of `iresnet100`."""
+    return _build_torch(embedding_size, (3, 4, 6, 3), dropout)
+
+
+def iresnet50(*, embedding_size: int = 512, dropout: float = 0.0) -> mx.sym.Symbol:
+    """arcface_torch's iresnet50; options, output and errors are those of `iresnet100`."""
+    return _build_torch(embedding_size, (3, 4, 14, 3), dropout)
+
+
+def iresnet100(*, embedding_size: int = 512, dropout: float = 0.0) -> mx.sym.Symbol:
+    """arcface_torch's iresnet100.
+
+    Parameters
+    ----------
+    embedding_size : int
+        Numbers in an embedding, at least 1.
+    dropout : float
+        Share of the numbers before the fully connected layer that training drops, 0 .. 0.9.
+
+    Returns
+    -------
+    mx.sym.Symbol
+        ``fc1``: embeddings, (N, embedding_size), not normalised, of ``data``: RGB, (N, 3, 112, 112), 0..255.
+
+    Raises
+    ------
+    SettingError
+        Where an option is out of range.
+    """
+    return _build_torch(embedding_size, (3, 13, 30, 3), dropout)
+
+
+def _build_torch(embedding_size, units, dropout):
+    check_range("dropout", dropout, 0, 0.9)
+    torch = {"eps": TORCH_BN_EPS, "scale": TORCH_SCALE, "dropout": dropout}
+    return _build(embedding_size, 1.0, units, False, "prelu", **torch)
+
+
+def _build(embedding_size, multiplier, units, use_se, kind, *, eps=BN_EPS, scale=1 / 128, dropout=DROPOUT):
     if len(units) != len(STAGE_CHANNELS):
         raise SettingError(f"units={tuple(units)}: expected {len(STAGE_CHANNELS)} numbers, one for each stage")
     channels = [int(width * multiplier) for width in STAGE_CHANNELS]
     if channels[0] < (SE_RATIO if use_se else 1):
         raise SettingError(f"multiplier={multiplier}: leaves {channels[0]} channels, too few; choose a larger one")
 
-    x = normalised_input()  # (N, 3, 112, 112)
+    x = normalised_input(scale=scale)  # (N, 3, 112, 112)
     x = convolution(x, channels[0], "conv0", kernel=3, pad=1)
-    x = batch_norm(x, "bn0")
+    x = batch_norm(x, "bn0", eps=eps)
     x = activation(x, kind, "relu0")
     for stage, (count, width) in enumerate(zip(units, channels), start=1):
         for unit in range(1, count + 1):
             name = f"stage{stage}_unit{unit}"
-            x = residual_unit(x, width, name, downsample=unit == 1, use_se=use_se, kind=kind)  # 56, 28, 14, 7
-    x = batch_norm(x, "bn1")
-    x = mx.sym.Dropout(data=x, p=DROPOUT, name="dropout0")
+            x = residual_unit(x, width, name, downsample=unit == 1, use_se=use_se, kind=kind, eps=eps)  # 56, 28, 14, 7
+    x = batch_norm(x, "bn1", eps=eps)
+    x = mx.sym.Dropout(data=x, p=dropout, name="dropout0")
     x = mx.sym.FullyConnected(data=x, num_hidden=embedding_size, name="pre_fc1")
-    return batch_norm(x, "fc1", fix_gamma=True)
+    return batch_norm(x, "fc1", fix_gamma=True, eps=eps)
 
 
-def residual_unit(x, channels, name, *, downsample, use_se, kind):
+def residual_unit(x, channels, name, *, downsample, use_se, kind, eps=BN_EPS):
     """Improved residual unit: (N, c, h, w) -> (N, channels, h, w), or half the size where it down-samples."""
     stride = 2 if downsample else 1
-    y = batch_norm(x, f"{name}_bn1")
+    y = batch_norm(x, f"{name}_bn1", eps=eps)
     y = convolution(y, channels, f"{name}_conv1", kernel=3, pad=1)
-    y = batch_norm(y, f"{name}_bn2")
+    y = batch_norm(y, f"{name}_bn2", eps=eps)
     y = activation(y, kind, f"{name}_relu1")
     y = convolution(y, channels, f"{name}_conv2", kernel=3, stride=stride, pad=1)
-    y = batch_norm(y, f"{name}_bn3")
+    y = batch_norm(y, f"{name}_bn3", eps=eps)
     if use_se:
         y = squeeze_excitation(y, channels, name, ratio=SE_RATIO, kind=kind, act_name="relu1")
     shortcut = x
     if downsample:
         shortcut = convolution(x, channels, f"{name}_conv1sc", stride=stride)
-        shortcut = batch_norm(shortcut, f"{name}_sc")
+        shortcut = batch_norm(shortcut, f"{name}_sc", eps=eps)
     return y + shortcut

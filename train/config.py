@@ -8,7 +8,7 @@ import typing
 
 from vargfacenet.errors import SettingError
 from vargfacenet.options import check_range, convert, unknown
-from vargfacenet.symbols import get_symbol, network_options
+from vargfacenet.symbols import get_symbol, list_networks, network_options
 from vargfacenet.symbols.distillation import DISTILLATION_LOSSES
 
 LOSSES = ("margin", "softmax", "none")
@@ -19,16 +19,32 @@ PRECISIONS = ("float32", "float16")
 SCHEDULES = ("step", "cosine")
 
 
+def _network_option_kinds():
+    """Return the options of all networks: dict of name to type, or None for the network's own default."""
+    kinds = {}
+    for network in list_networks():
+        for name, (kind, _) in network_options(network).items():
+            kinds.setdefault(name, typing.Optional[kind])
+    return kinds
+
+
+NETWORK_OPTIONS = tuple(_network_option_kinds())
+_NetworkOptions = dataclasses.make_dataclass(
+    "_NetworkOptions", [(name, kind, None) for name, kind in _network_option_kinds().items()], frozen=True
+)
+
+
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(_NetworkOptions):
     """Everything that decides what a run computes. Defaults are the lineage's at the paper's scale.
 
     Attributes
     ----------
     network : str
         A name of `vargfacenet.symbols.list_networks`.
-    embedding_size, multiplier, group_size, units, use_se, activation, head_pooling
-        Options of the network; None leaves the network's own default, or for `embedding_size` the teacher's.
+    embedding_size, multiplier, units, size, width and so on
+        Options of the networks, see `vargfacenet.symbols.network_options`; None leaves the network's own default, or for
+        `embedding_size` the teacher's.
     loss : str
         ``margin`` (ArcFace and its relatives), ``softmax``, or ``none`` for distillation alone.
     m1, m2, m3 : float
@@ -89,13 +105,6 @@ class Config:
     """
 
     network: str = "vargfacenet"
-    embedding_size: typing.Optional[int] = None
-    multiplier: typing.Optional[float] = None
-    group_size: typing.Optional[int] = None
-    units: typing.Optional[typing.Sequence[int]] = None
-    use_se: typing.Optional[bool] = None
-    activation: typing.Optional[str] = None
-    head_pooling: typing.Optional[bool] = None
     loss: str = "margin"
     m1: float = 1.0
     m2: float = 0.5
@@ -154,8 +163,6 @@ class Config:
         """The settings as JSON text, in their order."""
         return json.dumps(dataclasses.asdict(self), indent=2) + "\n"
 
-
-NETWORK_OPTIONS = ("embedding_size", "multiplier", "group_size", "units", "use_se", "activation", "head_pooling")
 
 _RANGES = {
     "alpha": (0, 1000000.0),

@@ -28,6 +28,7 @@ _MANY = 1024
 _OF_ONE = """
     Activation BlockGrad Cast Dropout Flatten L2Normalization LRN Pooling Reshape SliceChannel SwapAxis _copy amp_cast cast
     clip flatten hard_sigmoid identity mean relu sigmoid slice_axis softmax sqrt square sum tanh
+    Pad _contrib_BilinearResize2D broadcast_to exp norm sin transpose
 """
 _OF_TWO = "_Div _Minus _Mul _Plus _add _div _minus _mul _plus _sub"
 # Operators by the least and the most inputs they take.
@@ -37,9 +38,12 @@ _OPERATORS = {
     "BatchNorm": (3, 5),  # graphs of before 0.9 do not list the running statistics
     "LeakyReLU": (1, 2),
     "InstanceNorm": (3, 3),
+    "LayerNorm": (3, 3),
+    "batch_dot": (2, 2),
+    "_arange": (0, 0),
     **dict.fromkeys(("Concat", "add_n", "ElementWiseSum"), (1, _MANY)),
     **dict.fromkeys(_OF_ONE.split(), (1, 1)),
-    **{f"_{name}_scalar": (1, 1) for name in ("plus", "minus", "rminus", "mul", "div", "rdiv")},
+    **{f"_{name}_scalar": (1, 1) for name in ("plus", "minus", "rminus", "mul", "div", "rdiv", "maximum")},
     **{f"_{name}Scalar": (1, 1) for name in ("Plus", "Minus", "RMinus", "Mul", "Div", "RDiv")},
     **dict.fromkeys(_OF_TWO.split(), (2, 2)),
     **{f"elemwise_{name}": (2, 2) for name in ("add", "sub", "mul", "div")},
@@ -64,6 +68,10 @@ _BOUNDS = {
     "__shape__": (0, 1 << 24),
     "begin": (-(1 << 20), 1 << 20),
     "end": (-(1 << 20), 1 << 20),
+    "pad_width": (0, 64),
+    **dict.fromkeys(("height", "width"), (1, 1 << 12)),
+    **dict.fromkeys(("start", "stop"), (0, 1 << 12)),
+    **dict.fromkeys(("step", "repeat"), (1, 1 << 12)),
     **dict.fromkeys(("axis", "axes", "dim", "dim1", "dim2"), (-8, 8)),
 }
 _WHOLE_NUMBERS = re.compile(r"[(\[]?\s*(-?\d{1,9}L?)?(\s*,\s*-?\d{1,9}L?)*\s*,?\s*[)\]]?", re.ASCII)

@@ -1,5 +1,6 @@
 """Options of the builders, their errors, and what a graph costs."""
 
+import mxnet as mx
 import numpy as np
 import pytest
 
@@ -111,3 +112,15 @@ def test_layers_add_up_and_a_convolution_counts_by_the_rule():
     assert first.flops == (2 * 27 - 1) * 112 * 112 * 40
     assert first.multiply_adds == 27 * 112 * 112 * 40
     assert np.isclose(cost.multiply_adds, 512.6e6, rtol=1e-4)
+
+
+@pytest.mark.parametrize("no_bias", [True, False])
+def test_a_linear_layer_on_tokens_counts_as_a_convolution_at_their_positions(no_bias):
+    data = mx.sym.var("data")
+    tokens = mx.sym.transpose(mx.sym.reshape(data, shape=(0, 0, -1)), axes=(0, 2, 1))
+    linear = mx.sym.FullyConnected(tokens, num_hidden=5, flatten=False, no_bias=no_bias)
+    convolved = mx.sym.Convolution(data, num_filter=5, kernel=(1, 1), no_bias=no_bias)
+    found, expected = complexity(linear), complexity(convolved)
+    assert found.multiply_adds == expected.multiply_adds == 3 * 5 * 112 * 112
+    assert found.flops == expected.flops == (6 - no_bias) * 5 * 112 * 112
+    assert found.parameters == expected.parameters

@@ -6,6 +6,7 @@ import math
 import pytest
 
 from vargfacenet.errors import SettingError
+from vargfacenet.symbols import list_networks, network_options
 from vargfacenet.train.config import Config, is_demo, list_recipes, load_recipe, recipe_summary, resolve
 from vargfacenet.train.schedule import learning_rate_schedule
 
@@ -65,12 +66,29 @@ def test_settings_survive_their_json():
         ({"warmup_updates": 10**7}, "expected fewer than max_updates"),
         ({"network": "vargfacenet2"}, "unknown network"),
         ({"network": "resnet18", "group_size": 4}, "resnet18 has no option group_size"),
+        ({"network": "edgeface", "width": 1}, "edgeface has no option width: it has size, rank_ratio, embedding_size"),
+        ({"network": "edgeface", "size": "xl"}, "unknown size 'xl'"),
+        ({"network": "ghostfacenet", "version": "two"}, "version='two': expected a whole number"),
         ({"multiplier": 0.1}, "do not divide into groups"),
     ],
 )
 def test_a_wrong_setting_is_named_with_what_was_expected(settings, message):
     with pytest.raises(SettingError, match=message):
         resolve("student_scratch", settings)
+
+
+@pytest.mark.parametrize("network", list_networks())
+def test_every_option_of_every_network_is_a_setting(network):
+    for option, (_, default) in network_options(network).items():
+        config = resolve("student_scratch", {"network": network, option: default})
+        expected = {} if default is None else {option: default}
+        assert config.network_options() == expected
+
+
+def test_a_network_is_trained_with_its_own_options():
+    config = resolve("student_scratch", {"network": "ghostfacenet", "version": "2", "width": "0.5", "stride": "2"})
+    assert config.network_options() == {"version": 2, "width": 0.5, "stride": 2}
+    assert json.loads(config.to_json())["width"] == 0.5
 
 
 def test_an_unknown_recipe_names_the_nearest():

@@ -54,7 +54,7 @@ def test_operators_behind_the_embedding_never_reach_mxnet(read, graph):
 
 
 @pytest.mark.parametrize(
-    "op", ["Custom", "_foreach", "_while_loop", "_cond", "_CachedOp", "_sg_mkldnn_conv", "_zeros", "Pad"]
+    "op", ["Custom", "_foreach", "_while_loop", "_cond", "_CachedOp", "_sg_mkldnn_conv", "_zeros", "Crop"]
 )
 def test_an_operator_that_no_embedding_needs_is_refused(read, graph, op):
     other = copy.deepcopy(graph)

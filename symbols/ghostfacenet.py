@@ -1,0 +1,207 @@
+"""GhostFaceNet [Alansari et al., IEEE Access 2023]: half of each layer's channels from a cheap depth-wise convolution.
+
+Version 1 is built on GhostNet, version 2 on GhostNetV2 with its attention maps. Published names are
+``V<version>-<width>-<stride>``.
+"""
+
+import typing
+
+import mxnet as mx
+
+from vargfacenet import IMAGE_SHAPE
+from vargfacenet.errors import SettingError
+from vargfacenet.options import check_range
+from vargfacenet.symbols.layers import TORCH_BN_EPS, activation, batch_norm, convolution, normalised_input
+
+STEM_CHANNELS = 16
+# Kernel, expansion, channels, squeeze and excitation, stride; before the width.
+BLOCKS = (
+    (3, 16, 16, False, 1),
+    (3, 48, 24, False, 2),
+    (3, 72, 24, False, 1),
+    (5, 72, 40, True, 2),
+    (5, 120, 40, True, 1),
+    (3, 240, 80, False, 2),
+    (3, 200, 80, False, 1),
+    (3, 184, 80, False, 1),
+    (3, 184, 80, False, 1),
+    (3, 480, 112, True, 1),
+    (3, 672, 112, True, 1),
+    (5, 672, 160, True, 2),
+    (5, 960, 160, False, 1),
+    (5, 960, 160, True, 1),
+    (5, 960, 160, False, 1),
+)
+LAST_CHANNELS = {1: 512, 2: 960}  # expansion of a last block, and channels before the global convolution
+PLAIN_BLOCKS = 2  # those of version 2 without an attention map
+
+
+class Layers(typing.NamedTuple):
+    """The choices that the layers of one network share."""
+
+    version: int
+    eps: float
+
+
+def ghostfacenet(
+    *, version: int = 1, width: float = 1.3, stride: int = 1, bn_eps: float = TORCH_BN_EPS, embedding_size: int = 512
+) -> mx.sym.Symbol:
+    """Build GhostFaceNet.
+
+    Parameters
+    ----------
+    version : int
+        1 or 2.
+    width : float
+        Scales the channels, rounded to multiples of 4; 1 and 1.3 are published.
+    stride : int
+        Of the first convolution, 1 or 2.
+    bn_eps : float
+        Epsilon of BN. The authors build with 1e-5; deepface runs the released V1-1.3-1 weights with 1e-3.
+    embedding_size : int
+        Numbers in an embedding, at least 1.
+
+    Returns
+    -------
+    mx.sym.Symbol
+        ``fc1``: embeddings, (N, embedding_size), not normalised, of ``data``: RGB, (N, 3, 112, 112), 0..255.
+
+    Raises
+    ------
+    SettingError
+        Where an option is out of range.
+    """
+    for name, value in (("version", version), ("stride", stride)):
+        if value not in (1, 2):
+            raise SettingError(f"{name}={value}: expected 1 or 2")
+    check_range("width", width, 0.25, 16)
+    check_range("bn_eps", bn_eps, 1e-8, 0.1)
+    layers = Layers(version, bn_eps)
+
+    size, channels = IMAGE_SHAPE[1], round_channels(STEM_CHANNELS * width)
+    x = normalised_input()  # (N, 3, 112, 112)
+    x = _convolution(x, channels, "stem", layers, size, kernel=3, stride=stride)
+    x, size = _norm_act(x, "stem", layers), size // stride
+    last = LAST_CHANNELS[version]
+    for number, (kernel, expansion, out, use_se, block_stride) in enumerate((*BLOCKS, (5, last, 160, True, 1))):
+        wide, out = round_channels(expansion * width), round_channels(out * width)
+        x = block(
+            x,
+            channels,
+            wide,
+            out,
+            f"block{number + 1}",
+            layers=layers,
+            size=size,
+            kernel=kernel,
+            stride=block_stride,
+            use_se=use_se,
+            use_attention=version == 2 and number >= PLAIN_BLOCKS,
+        )
+        channels, size = out, -(-size // block_stride)
+    last = round_channels(last * width)
+    x = _norm_act(convolution(x, last, "last_conv"), "last_conv", layers)
+    x = _norm(convolution(x, last, "global_dw", kernel=size, groups=last), "global_dw", layers)  # (N, c, 1, 1)
+    has_bias = version == 1 and stride == 1  # as published
+    x = mx.sym.FullyConnected(data=x, num_hidden=embedding_size, no_bias=not has_bias, name="pre_fc1")
+    return batch_norm(x, "fc1", eps=bn_eps)
+
+
+def round_channels(channels: float) -> int:
+    """Return the multiple of 4 nearest to a number of channels, at least 4 and not below nine tenths of it."""
+    rounded = max(4, int(channels + 2) // 4 * 4)
+    return rounded if rounded >= 0.9 * channels else rounded + 4
+
+
+def block(
+    x: mx.sym.Symbol,
+    in_channels: int,
+    wide: int,
+    channels: int,
+    name: str,
+    *,
+    layers: Layers,
+    size: int,
+    kernel: int,
+    stride: int,
+    use_se: bool,
+    use_attention: bool,
+) -> mx.sym.Symbol:
+    """Ghost bottleneck: a ghost module to `wide` channels, one to `channels`, and a shortcut.
+
+    (N, in_channels, size, size) -> (N, channels, size / stride, size / stride).
+    """
+    changes = stride != 1 or in_channels != channels
+    if changes and layers.version == 2:
+        # Version 2 has its shortcut's layers first: the order of published weights.
+        shortcut = _shortcut(x, in_channels, channels, name, layers, size, kernel, stride)
+    y = ghost_module(x, wide, f"{name}_ghost1", layers=layers, has_activation=True)
+    if use_attention:
+        y = mx.sym.broadcast_mul(y, attention_map(x, wide, f"{name}_map", layers=layers, size=size), name=f"{name}_mul")
+    if stride == 2:
+        y = _convolution(y, wide, f"{name}_dw", layers, size, kernel=kernel, stride=stride, groups=wide)
+        y = _norm(y, f"{name}_dw", layers)
+    if use_se:
+        y = _squeeze_excitation(y, wide, f"{name}_se", layers)
+    y = ghost_module(y, channels, f"{name}_ghost2", layers=layers, has_activation=False)
+    if changes and layers.version == 1:
+        shortcut = _shortcut(x, in_channels, channels, name, layers, size, kernel, stride)
+    return mx.sym.elemwise_add(shortcut if changes else x, y, name=f"{name}_sum")
+
+
+def ghost_module(x: mx.sym.Symbol, channels: int, name: str, *, layers: Layers, has_activation: bool) -> mx.sym.Symbol:
+    """Half of the channels from a 1x1 convolution, the others from a depth-wise 3x3 one of these."""
+    norm = _norm_act if has_activation else _norm
+    half = channels // 2
+    first = norm(convolution(x, half, f"{name}_conv"), f"{name}_conv", layers)
+    cheap = norm(convolution(first, half, f"{name}_dw", kernel=3, pad=1, groups=half), f"{name}_dw", layers)
+    return mx.sym.concat(first, cheap, dim=1, name=f"{name}_concat")
+
+
+def attention_map(x: mx.sym.Symbol, channels: int, name: str, *, layers: Layers, size: int) -> mx.sym.Symbol:
+    """Decoupled fully connected attention [Tang et al., arXiv 2211.12905]: rows, then columns, at half the size.
+
+    (N, c, size, size) -> (N, channels, size, size), in 0..1.
+    """
+    y = mx.sym.Pooling(data=x, kernel=(2, 2), stride=(2, 2), pool_type="avg", name=f"{name}_pool")
+    y = _norm(convolution(y, channels, f"{name}_conv"), f"{name}_conv", layers)
+    y = _norm(
+        convolution(y, channels, f"{name}_row", kernel=(1, 5), pad=(0, 2), groups=channels), f"{name}_row", layers
+    )
+    y = convolution(y, channels, f"{name}_column", kernel=(5, 1), pad=(2, 0), groups=channels)
+    y = mx.sym.Activation(data=_norm(y, f"{name}_column", layers), act_type="sigmoid", name=f"{name}_sigmoid")
+    return mx.sym.contrib.BilinearResize2D(y, height=size, width=size, align_corners=False, name=f"{name}_resize")
+
+
+def _shortcut(x, in_channels, channels, name, layers, size, kernel, stride):
+    dw, conv = f"{name}_shortcut_dw", f"{name}_shortcut_conv"
+    y = _convolution(x, in_channels, dw, layers, size, kernel=kernel, stride=stride, groups=in_channels)
+    return _norm(convolution(_norm(y, dw, layers), channels, conv), conv, layers)
+
+
+def _squeeze_excitation(x, channels, name, layers):
+    y = mx.sym.Pooling(data=x, global_pool=True, kernel=(7, 7), pool_type="avg", name=f"{name}_pool")
+    y = activation(convolution(y, round_channels(channels / 4), f"{name}_conv1", bias=True), "prelu", f"{name}_act")
+    y = convolution(y, channels, f"{name}_conv2", bias=True)
+    # Keras 2's slope in version 1, PyTorch's in version 2.
+    slope = 0.2 if layers.version == 1 else 1 / 6
+    y = mx.sym.hard_sigmoid(y, alpha=slope, beta=0.5, name=f"{name}_sigmoid")
+    return mx.sym.broadcast_mul(x, y, name=f"{name}_scale")
+
+
+def _convolution(x, channels, name, layers, size, *, kernel, stride, groups=1):
+    pad = kernel // 2
+    if layers.version == 1 and stride == 2 and size % 2 == 0:
+        # TensorFlow's SAME: what is odd in the padding goes to the end.
+        before = (kernel - 2) // 2
+        width = (0, 0, 0, 0, before, kernel - 2 - before, before, kernel - 2 - before)
+        x, pad = mx.sym.pad(x, mode="constant", pad_width=width, constant_value=0, name=f"{name}_pad"), 0
+    return convolution(x, channels, name, kernel=kernel, stride=stride, pad=pad, groups=groups)
+
+
+def _norm(x, name, layers):
+    return batch_norm(x, f"{name}_bn", eps=layers.eps)
+
+
+def _norm_act(x, name, layers):
+    return activation(_norm(x, name, layers), "prelu", f"{name}_act")
