@@ -15,6 +15,7 @@ KIND ?=
 SECONDS ?= 60
 TARGETS ?=
 PYTHONS ?=
+TESTS ?=
 RIVALS ?=
 run = $(BIN)/vargfacenet train $(1) $(if $(DATA),--data $(DATA)) $(if $(BINS),--bins $(BINS)) $(if $(OUT),--out $(OUT)) $(if $(DEVICES),--devices $(DEVICES)) $(if $(SET),--set $(SET))
 
@@ -44,8 +45,8 @@ bench: install  ## how fast everything is here, beside its rivals, into runs/ben
 doctor: install  ## what this machine has, and what is wrong with it
 	$(BIN)/vargfacenet doctor
 
-test: install  ## run the tests
-	$(BIN)/python -m pytest
+test: install  ## run the tests, two at a time (TESTS="tests/eval -x" for some)
+	OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -n 2 --dist loadfile $(TESTS)
 
 test-pythons:  ## run the tests in every Python 3.9 to 3.14 of this machine and print a table (PYTHONS="3.9 3.13" for some)
 	python3 tests/pythons.py $(PYTHONS)

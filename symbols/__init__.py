@@ -5,7 +5,6 @@
 """
 
 import json
-import typing
 
 import mxnet as mx
 
@@ -93,7 +92,7 @@ def get_symbol(name, **options):
     return _build(name, options, mx.name.NameManager())
 
 
-def parameter_order(name: str, **options: object) -> typing.List[str]:
+def parameter_order(name: str, **options: object) -> list[str]:
     """Return the names of a network's parameters in the order of its layers.
 
     Published weights of the networks from outside MXNet come in this order: for each layer in the order in which the

@@ -177,7 +177,7 @@ def mixed_convolution(x: mx.sym.Symbol, channels: int, name: str, *, kernels: in
     return mx.sym.concat(*convolved, dim=1, name=f"{name}_concat")
 
 
-def part_sizes(channels: int, parts: int) -> typing.List[int]:
+def part_sizes(channels: int, parts: int) -> list[int]:
     """Return the channels of equal parts, of which the first takes the remainder."""
     size = channels // parts
     return [channels - size * (parts - 1)] + [size] * (parts - 1)

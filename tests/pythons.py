@@ -49,8 +49,9 @@ def run(version, python, arguments):
             ["./install.sh", str(folder), python], cwd=ROOT, stdout=file, stderr=subprocess.STDOUT
         ).returncode
         if install == 0:
-            suite = [str(folder / "bin" / "python"), "-m", "pytest", *arguments]
-            status = subprocess.run(suite, cwd=ROOT, stdout=file, stderr=subprocess.STDOUT).returncode
+            suite = [str(folder / "bin" / "python"), "-m", "pytest", "-n", "2", "--dist", "loadfile", *arguments]
+            environment = {**os.environ, "OMP_WAIT_POLICY": "passive"}
+            status = subprocess.run(suite, cwd=ROOT, env=environment, stdout=file, stderr=subprocess.STDOUT).returncode
     if install:
         return version, "cannot be installed", "", "", f"see {log}"
     versions = subprocess.run(

@@ -243,7 +243,7 @@ def test_commands_align_where_asked(capsys, onnx_file, tmp_path, monkeypatch):
     (tmp_path / "Ann" / "wide.png").write_bytes(encode_png(photograph))
     (tmp_path / "face.png").write_bytes(encode_png(picture(0, 0)))
     wide, face, folder = (str(tmp_path / name) for name in ("Ann/wide.png", "face.png", "gallery"))
-    monkeypatch.setattr("vargfacenet.commands.models.face_detector", lambda: Finds(placed(70, 30, 112)))
+    monkeypatch.setattr("vargfacenet.commands.model_options.face_detector", lambda: Finds(placed(70, 30, 112)))
     assert main(["compare", str(onnx_file), wide, face, "--align"]) == 0
     assert float(capsys.readouterr().out.split()[1]) > 0.999
     assert main(["embed", str(onnx_file), wide, face, "--align", "--out", str(tmp_path / "out.npz")]) == 0

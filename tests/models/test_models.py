@@ -5,6 +5,7 @@ import pytest
 
 from tests.conftest import picture
 from vargfacenet.checkpoint import load_checkpoint
+from vargfacenet.commands import main
 from vargfacenet.deploy import load_model
 from vargfacenet.errors import CheckpointError
 from vargfacenet.eval import Embedder, read_pairs, verify_pairs
@@ -67,3 +68,12 @@ def test_accuracy_on_lfw_is_the_one_on_the_card(real_faces):
     embedder = Embedder(*load_checkpoint(model.name, 0))
     few = Pairs(pairs.pictures[:1200], pairs.is_same[:600])
     assert abs(verify_pairs(embedder, few).accuracy - model.accuracy) < 0.025
+
+
+def test_the_command_lists_every_network_with_its_card(capsys):
+    assert main(["models"]) == 0
+    printed = capsys.readouterr().out
+    for model in list_models():
+        assert model.name in printed
+        assert str(model.card) in printed
+    assert "non-commercial research only" in printed

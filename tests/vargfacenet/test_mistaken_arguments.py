@@ -7,7 +7,7 @@ import pytest
 from tests.conftest import picture
 from tests.train.tiny import save_random_checkpoint
 from vargfacenet.commands import main
-from vargfacenet.commands.models import split_name
+from vargfacenet.commands.model_options import split_name
 from vargfacenet.errors import SettingError
 from vargfacenet.pictures import encode_png
 

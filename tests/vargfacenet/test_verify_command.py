@@ -9,7 +9,7 @@ import pytest
 from tests.browser import open_browser
 from tests.train.tiny import save_random_checkpoint
 from vargfacenet.commands import main
-from vargfacenet.commands.models import short_names, split_name
+from vargfacenet.commands.model_options import short_names, split_name
 from vargfacenet.deploy import export_onnx
 from vargfacenet.eval import read_pairs, write_pairs
 

@@ -13,6 +13,7 @@ from vargfacenet.environment import explain_import_failure
 from vargfacenet.errors import Stopped, VarGFaceNetError
 
 COMMANDS = (
+    "models",
     "summary",
     "data",
     "teach",

@@ -3,7 +3,7 @@
 import pathlib
 
 from vargfacenet.commands.embedding import add_device_options, checked_device
-from vargfacenet.commands.models import add_cache_options, add_model_options, cache_of, open_named
+from vargfacenet.commands.model_options import add_cache_options, add_model_options, cache_of, open_named
 from vargfacenet.commands.output import print_table, progress
 
 

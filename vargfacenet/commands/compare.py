@@ -1,6 +1,6 @@
 """``vargfacenet compare``: whether two pictures show one person."""
 
-from vargfacenet.commands.models import add_model_options, face_options, model_of
+from vargfacenet.commands.model_options import add_model_options, face_options, model_of
 from vargfacenet.options import check_range
 
 

@@ -1,6 +1,6 @@
 """``vargfacenet convert``: a checkpoint of the lineage as a plain one of this package."""
 
-from vargfacenet.commands.models import split_name
+from vargfacenet.commands.model_options import split_name
 from vargfacenet.options import check_range
 
 

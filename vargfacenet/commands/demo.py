@@ -4,7 +4,7 @@ import contextlib
 import logging
 import pathlib
 
-from vargfacenet.commands.models import add_model_options, face_detector, model_of
+from vargfacenet.commands.model_options import add_model_options, face_detector, model_of
 from vargfacenet.options import check_range
 
 log = logging.getLogger(__name__)

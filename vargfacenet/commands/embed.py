@@ -1,6 +1,6 @@
 """``vargfacenet embed``: embeddings of pictures, into a file."""
 
-from vargfacenet.commands.models import add_model_options, face_options, model_of, picture_files
+from vargfacenet.commands.model_options import add_model_options, face_options, model_of, picture_files
 from vargfacenet.commands.output import progress
 
 

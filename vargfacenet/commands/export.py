@@ -2,7 +2,7 @@
 
 import pathlib
 
-from vargfacenet.commands.models import split_name
+from vargfacenet.commands.model_options import split_name
 from vargfacenet.commands.output import print_table, progress, verification_cells
 from vargfacenet.options import check_range
 

@@ -3,7 +3,7 @@
 import os
 import pathlib
 
-from vargfacenet.commands.models import add_model_options, face_options, model_of, picture_files
+from vargfacenet.commands.model_options import add_model_options, face_options, model_of, picture_files
 from vargfacenet.commands.output import print_table
 from vargfacenet.options import check_range
 

@@ -3,7 +3,7 @@
 import json
 
 from vargfacenet.commands.embedding import add_device_options, checked_device
-from vargfacenet.commands.models import add_cache_options, add_model_options, cache_of, open_named
+from vargfacenet.commands.model_options import add_cache_options, add_model_options, cache_of, open_named
 from vargfacenet.commands.output import markdown_table, print_table, progress, rate_cell
 
 _NAMED = 10  # of many pictures that cannot be read

@@ -1,7 +1,7 @@
 """``vargfacenet verify``: what verification sets say of networks."""
 
 from vargfacenet.commands.embedding import add_device_options, checked_device
-from vargfacenet.commands.models import (
+from vargfacenet.commands.model_options import (
     add_cache_options,
     add_scaling_options,
     cache_of,
