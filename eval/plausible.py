@@ -11,8 +11,8 @@ CAUSES = (
     "faces aligned otherwise, another layout of the input, or wrong labels"
 )
 _FEWEST, _SAMPLE = 8, 512  # embeddings that a judgement needs, and that it looks at
-_ALIKE = 0.97  # mean cosine of different images, above which a network does not tell them apart
-_CHANCE, _FEWEST_PAIRS = 0.6, 50
+_ALIKE = 0.9  # mean cosine of different images, above which a network does not tell them apart
+_CHANCE, _FEWEST_PAIRS = 0.65, 50
 
 
 def warn_without_spread(embeddings: np.ndarray) -> bool:

@@ -100,3 +100,13 @@ def test_functions_sparse_weights_and_endless_nodes_are_refused():
     made = model([helper.make_node("Relu", ["data"], ["x"])] * 20_001)
     with pytest.raises(DataError, match="20001 nodes, at most 20000"):
         check_onnx(made, "x")
+
+
+def test_weights_that_are_cast_may_be_as_large_as_the_file_has_them():
+    half = numpy_helper.from_array(np.zeros((512, 3 * 112 * 112), np.float16), "half")
+    nodes = [
+        helper.make_node("Cast", ["half"], ["weight"], name="cast", to=TensorProto.FLOAT),
+        helper.make_node("Flatten", ["data"], ["flat"], name="flat", axis=1),
+        helper.make_node("Gemm", ["flat", "weight"], ["fc1"], name="fc1", transB=1),
+    ]
+    check_onnx(model(nodes, [half]), "x")
