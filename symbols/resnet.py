@@ -145,7 +145,7 @@ def _build_torch(embedding_size, units, dropout):
     return _build(embedding_size, 1.0, units, False, "prelu", **torch)
 
 
-def _build(embedding_size, multiplier, units, use_se, kind, *, eps=BN_EPS, scale=1 / 128, dropout=DROPOUT):
+def _build(embedding_size, multiplier, units, use_se, kind, *, eps=BN_EPS, scale=1 / 128, dropout=None):
     if len(units) != len(STAGE_CHANNELS):
         raise SettingError(f"units={tuple(units)}: expected {len(STAGE_CHANNELS)} numbers, one for each stage")
     channels = [int(width * multiplier) for width in STAGE_CHANNELS]
@@ -161,7 +161,7 @@ def _build(embedding_size, multiplier, units, use_se, kind, *, eps=BN_EPS, scale
             name = f"stage{stage}_unit{unit}"
             x = residual_unit(x, width, name, downsample=unit == 1, use_se=use_se, kind=kind, eps=eps)  # 56, 28, 14, 7
     x = batch_norm(x, "bn1", eps=eps)
-    x = mx.sym.Dropout(data=x, p=dropout, name="dropout0")
+    x = mx.sym.Dropout(data=x, p=DROPOUT if dropout is None else dropout, name="dropout0")
     x = mx.sym.FullyConnected(data=x, num_hidden=embedding_size, name="pre_fc1")
     return batch_norm(x, "fc1", fix_gamma=True, eps=eps)
 

@@ -171,7 +171,7 @@ def test_a_failed_proof_leaves_the_file_of_before(small, tmp_path, monkeypatch):
             "attribute p_value=2, which is not known",
         ),
         (lambda x: mx.sym.Pooling(x, kernel=(2, 2), pool_type="sum"), "is of the kind sum with convention valid"),
-        (lambda x: mx.sym.LeakyReLU(x, act_type="gelu"), "is of the kind gelu; known are prelu, leaky and elu"),
+        (lambda x: mx.sym.LeakyReLU(x, act_type="selu"), "is of the kind selu; known are prelu, gelu, leaky and elu"),
         (lambda x: mx.sym.split(x, num_outputs=3)[1], "is a SliceChannel, which is not known here"),
     ],
 )

@@ -28,6 +28,11 @@ def attention():
     return mx.sym.batch_dot(mx.sym.softmax(mx.sym.batch_dot(y, y, transpose_b=True), axis=-1), x)
 
 
+def joined():
+    x = small()
+    return mx.sym.concat(x, x * 2, dim=1)
+
+
 def resized(height, width, **options):
     return mx.sym.contrib.BilinearResize2D(small(), height=height, width=width, **{"align_corners": False, **options})
 
@@ -49,7 +54,7 @@ FORMS = {
         tokens(), num_hidden=5, flatten=False, no_bias=True, name="fc"
     ),
     "attention": attention,
-    "concat": lambda: mx.sym.concat(small(), small() * 2, dim=1),
+    "concat": joined,
     "slice": lambda: mx.sym.slice_axis(mx.sym.slice_axis(small(), axis=2, begin=1, end=None), axis=1, begin=0, end=2),
     "pad": padded,
     "resize up": lambda: resized(14, 19),

@@ -78,6 +78,10 @@ def test_an_operator_that_no_embedding_needs_is_refused(read, graph, op):
         ({"num_group": "0"}, "num_group=0"),
         ({"workspace": "99999999999999999999"}, "workspace"),
         ({"kernel": "(1,1,1,1,1,1,1,1,1)"}, "kernel"),
+        ({"pad_width": "(0, 0, 0, 0, 9999, 0, 0, 0)"}, "pad_width"),
+        ({"stop": "99999999"}, "stop=99999999"),
+        ({"step": "1e-09"}, "step=1e-09"),
+        ({"height": "0"}, "height=0"),
     ],
 )
 def test_an_attribute_out_of_proportion_is_refused(read, graph, attrs, message):
