@@ -69,7 +69,7 @@ def _named(saved, kind):
 
 
 def _wide_slopes(symbol, args):
-    """PReLU's slopes that are saved as one number for all channels, as Gluon has them, one for each channel."""
+    """PReLU's slopes that are saved as one number where the graph wants one for each channel."""
     nodes = json.loads(symbol.tojson())["nodes"]
     reads = [node["inputs"][1][0] for node in nodes if node["op"] == "LeakyReLU" and len(node["inputs"]) == 2]
     slopes = {nodes[source]["name"] for source in reads}

@@ -1,4 +1,4 @@
-"""Names and stated shapes in the graphs that Gluon exports, made fit for loaders that find nodes by name."""
+"""Names in the graphs that Gluon exports, made fit for loaders that find nodes by name."""
 
 from vargfacenet.errors import CheckpointError
 
@@ -28,10 +28,3 @@ def name_apart(nodes: list, path) -> None:
                 number += 1
                 node["name"] = f"{name}_{number}"
             taken.add(node["name"])
-
-
-def free_slopes(nodes: list) -> None:
-    """Forgets the shapes of PReLU's slopes: Gluon's graphs state one for all channels, which MXNet's operators do not take."""
-    for node in nodes:
-        if node["op"] == "LeakyReLU" and len(node["inputs"]) == 2:
-            nodes[node["inputs"][1][0]]["attrs"].pop("__shape__", None)

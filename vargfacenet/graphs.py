@@ -17,7 +17,7 @@ import mxnet as mx
 from vargfacenet import IMAGE_SHAPE
 from vargfacenet.errors import CheckpointError, DataError
 from vargfacenet.files import read_json
-from vargfacenet.graph_names import OUTPUT, free_slopes, name_apart
+from vargfacenet.graph_names import OUTPUT, name_apart
 
 MOST_NODES, MOST_ATTRIBUTES, MOST_TEXT = 10_000, 64, 512
 log = logging.getLogger(__name__)
@@ -138,7 +138,6 @@ def _graph_to(place, nodes, graph, path):
     output = nodes[place]["name"]
     nodes = _depended_on(nodes, place)
     name_apart(nodes, path)
-    free_slopes(nodes)
     if not any(node["op"] == "null" and node["name"] == "data" for node in nodes):
         raise CheckpointError(f"{path}: '{output}_output' does not depend on an input named 'data'")
     for node in nodes:
