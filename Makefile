@@ -51,11 +51,8 @@ test: install  ## run the tests, two at a time (TESTS="tests/eval -x" for some)
 test-pythons:  ## run the tests in every Python 3.9 to 3.14 of this machine and print a table (PYTHONS="3.9 3.13" for some)
 	python3 tests/pythons.py $(PYTHONS)
 
-lock:  ## make requirements/lock.txt anew from pyproject.toml, for all Pythons (needs uv: pip install uv)
-	sed -n '/^#/p;/^[^#]/q' requirements/lock.txt >requirements/lock.head
-	uv pip compile --universal --python-version 3.9 --upgrade pyproject.toml requirements/lock.in --override requirements/overrides.txt --no-annotate --no-header --quiet -o requirements/lock.body
-	cat requirements/lock.head requirements/lock.body >requirements/lock.txt
-	rm requirements/lock.head requirements/lock.body
+lock:  ## make requirements/lock.txt again from pyproject.toml, for all Pythons (needs uv: pip install uv)
+	uv pip compile --universal --python-version 3.9 --upgrade pyproject.toml requirements/lock.in --override requirements/overrides.txt --no-annotate --custom-compile-command 'make lock' --quiet -o requirements/lock.txt
 
 fuzz: install  ## fuzz every reader of foreign files, SECONDS=60 each (TARGETS="bin params" for some)
 	@test -d .venv/fuzz/atheris || $(BIN)/python -m pip install --quiet --no-deps --target .venv/fuzz 'atheris>=2.2'

@@ -40,9 +40,11 @@ has_venv "$chosen" || fail "$chosen lacks venv (Debian, Ubuntu: apt-get install 
 echo "install: $("$chosen" --version) into $folder"
 rm -f "$folder/installed"
 "$chosen" -m venv --clear "$folder"
-pip="$folder/bin/python -m pip --disable-pip-version-check --quiet"
-$pip install --no-deps -r requirements/lock.txt || fail "packages could not be installed; see the lines above"
-$pip install --no-deps --no-build-isolation -e . || fail "the project could not be installed; see the lines above"
+pip() {
+  "$folder/bin/python" -m pip --disable-pip-version-check --quiet "$@"
+}
+pip install --no-deps -r requirements/lock.txt || fail "packages could not be installed; see the lines above"
+pip install --no-deps --no-build-isolation -e . || fail "the project could not be installed; see the lines above"
 "$folder/bin/vargfacenet" doctor >"$folder/doctor.txt" || {
   cat "$folder/doctor.txt" >&2
   fail "this machine lacks something, see PROBLEM above; then run make install again"

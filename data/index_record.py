@@ -42,7 +42,7 @@ def divide(keys: np.ndarray, begin: int, end: int, is_image, read_range, where) 
     """
     if not 1 < begin <= end:
         raise DataError(f"{where}: record 0 announces identity records {begin}..{end - 1}; it is no index record")
-    if end > EXACT:
+    if end >= EXACT:
         begin, end = _unrounded(keys, begin, end, is_image)
     listed, listed_identities = keys[(keys > 0) & (keys < begin)], keys[(keys >= begin) & (keys < end)]
     more = len(keys) - 1 - len(listed) - len(listed_identities)

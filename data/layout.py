@@ -146,7 +146,7 @@ def identities_by_key(keys, ranges, read_label):
     # Where neighbours overlap, one of them is damaged: what both claim is left open.
     begins = np.maximum(firsts, np.concatenate([[0], ends[:-1]])).clip(keys[0], nowhere) - keys[0]
     stops = np.minimum(ends, np.concatenate([firsts[1:], [nowhere]])).clip(keys[0], nowhere) - keys[0]
-    stops = np.where(ends > EXACT, begins, stops)  # what is rounded says nothing of single images
+    stops = np.where(ends >= EXACT, begins, stops)  # what is rounded says nothing of single images
     table = np.full(len(keys), -1)
     for identity, (begin, stop) in enumerate(zip(begins.tolist(), stops.tolist())):
         table[begin:stop] = identity

@@ -20,6 +20,7 @@ from vargfacenet.eval import Embedder, verify_embeddings
 from vargfacenet.eval.protocols.roc import threshold_at_far
 from vargfacenet.eval.protocols.verification import pair_distances
 from vargfacenet.files import atomic_path, fingerprint
+from vargfacenet.models import find_model
 from vargfacenet.options import unknown
 
 # onnxruntime reads the first since 1.0, of 2019. From version 4 of the format on, initializers need not be inputs.
@@ -209,7 +210,10 @@ def check_request(target, precision, calibration):
 
 def metadata(network, prefix, epoch, **more):
     """What a file says of itself (dict of str to str)."""
+    bundled = find_model(prefix)
+    inherited = {} if bundled is None else {**bundled.metadata(), "license": bundled.summary}
     return {
+        **inherited,
         "made_by": f"vargfacenet {__version__}",
         "network": network.network if network else "other",
         "network_options": json.dumps(network.options if network else {}),

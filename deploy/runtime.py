@@ -192,10 +192,13 @@ def _openvino(content, name, threads, precision, batch_size, signature):
     def run(pictures):
         try:
             return np.array(compiled(_fixed(len(pictures)))(pictures)[0])
-        except RuntimeError as error:
+        except (RuntimeError, DataError) as error:
             raise _RuntimeFault(_first_line(error)) from error
 
-    compiled(_fixed(batch_size))  # so that a file it does not take is refused now
+    try:
+        compiled(_fixed(batch_size))  # so that a file it does not take is refused now
+    except DataError:
+        compiled(1)  # it may take one image at a time
     return run
 
 

@@ -78,7 +78,7 @@ def read_signature(model, where) -> Signature:
     """The signature of a model whose one input is the image; DataError where it does not take faces of 112x112."""
     image = model.graph.input[0]
     kind = image.type.tensor_type
-    shape = [place.dim_value if place.HasField("dim_value") else None for place in kind.shape.dim]
+    shape = [place.dim_value if place.dim_value > 0 else None for place in kind.shape.dim]
     fitting = [
         layout
         for layout, expected in LAYOUTS.items()
@@ -95,8 +95,8 @@ def read_signature(model, where) -> Signature:
 def scaling_of(model, metadata, given: Scaling, where) -> tuple:
     """The scaling that a model needs, and how it is known (str): given, stated in its metadata, or recognised.
 
-    A network without scaling of its own is recognised as InsightFace's Python package does: a subtraction and a
-    multiplication are not both among its first eight nodes. It then takes (x - 127.5) / 127.5.
+    A network without scaling of its own is recognised much as InsightFace's Python package does: among its first eight nodes
+    the image is not both shifted and multiplied. It then takes (x - 127.5) / 127.5.
     """
     source = "given"
     stated = [_number(metadata, name, where) for name in ("input_mean", "input_std")]
@@ -119,10 +119,16 @@ def scales_itself(model) -> bool:
     graph = model.graph
     if model.producer_name == _OWN:
         return True
-    first = [(node.op_type, node.name) for node in graph.node[:_FIRST_NODES]]
-    subtracts = any(op == "Sub" or name.startswith(("Sub", "_minus")) for op, name in first)
-    multiplies = any(op in ("Mul", "Div") or name.startswith(("Mul", "_mul", "Div", "_div")) for op, name in first)
-    return (subtracts and multiplies) or _normalises(graph)
+    names, done = {graph.input[0].name}, set()
+    for node in graph.node[:_FIRST_NODES]:
+        # Only what is done to the image itself: behind the first layer, activations are made of the same operators.
+        if node.op_type in _SHIFTS | _SCALES | _PASSES and names.intersection(node.input):
+            names.update(node.output)
+            done.add(node.op_type)
+    return bool(done & _SHIFTS and done & _SCALES) or _normalises(graph)
+
+
+_SHIFTS, _SCALES, _PASSES = {"Sub", "Add"}, {"Mul", "Div"}, {"Identity", "Transpose", "Cast"}
 
 
 def _normalises(graph):

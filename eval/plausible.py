@@ -25,7 +25,9 @@ def warn_without_spread(embeddings: np.ndarray) -> bool:
         together = float(np.square(rows.sum(axis=0)).sum())
         alike = (together - len(rows)) / (len(rows) * (len(rows) - 1)) > _ALIKE
     if alike:
-        log.warning("the embeddings of different images are nearly the same: %s", CAUSES)
+        log.warning(
+            "the embeddings of %d images are nearly the same; unless the images are, %s", len(embeddings), CAUSES
+        )
     return alike
 
 

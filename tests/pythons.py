@@ -1,6 +1,6 @@
 """Run the suite in every supported Python of this machine and print a table: ``python3 tests/pythons.py [3.9 3.13 ...]``.
 
-Each Python gets an environment of its own in ``.venv/pythons/``, made by ``install.sh``. Pythons are looked for on the
+Each Python gets an environment of its own in ``build/pythons/``, made by ``install.sh``. Pythons are looked for on the
 path and under pyenv; a path may be given in the place of a version. Needs nothing but Python's own library.
 """
 
@@ -21,11 +21,17 @@ def find_pythons():
     pyenv = pathlib.Path(os.environ.get("PYENV_ROOT", pathlib.Path.home() / ".pyenv")) / "versions"
     found = {}
     for version in VERSIONS:
-        for candidate in [f"python{version}", *sorted(map(str, pyenv.glob(f"{version}.*/bin/python")), reverse=True)]:
+        for candidate in [f"python{version}", *newest_first(pyenv.glob(f"{version}.*/bin/python"))]:
             if version_of(candidate) == version:
                 found[version] = candidate
                 break
     return found
+
+
+def newest_first(paths):
+    """Return pyenv's Pythons of one version as text, the newest release first."""
+    numbers = {str(path): [int(part) for part in re.findall(r"\d+", path.parts[-3])] for path in paths}
+    return sorted(numbers, key=numbers.get, reverse=True)
 
 
 def version_of(python):
@@ -40,7 +46,7 @@ def version_of(python):
 
 def run(version, python, arguments):
     """Install into an environment of the version and run the suite there; return the row of the table."""
-    folder = ROOT / ".venv" / "pythons" / version
+    folder = ROOT / "build" / "pythons" / version
     folder.parent.mkdir(parents=True, exist_ok=True)
     log = folder.parent / f"{version}.log"
     begin = time.monotonic()
@@ -67,12 +73,12 @@ def run(version, python, arguments):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("pythons", nargs="*", help="versions such as 3.13, or paths; all that are found by default")
-    parser.add_argument("--pytest", default="", help="arguments for pytest")
+    parser.add_argument("--pytest", default="", help="arguments for pytest, as in --pytest=-x")
     args = parser.parse_args()
     found = find_pythons()
     chosen = {}
     for name in args.pythons or found:
-        python = found.get(name, name)
+        python = found.get(name, os.path.abspath(name) if os.sep in name else name)
         version = version_of(python)
         if version not in VERSIONS:
             parser.error(f"{name} is not a Python {VERSIONS[0]} to {VERSIONS[-1]}; found: {', '.join(found) or 'none'}")

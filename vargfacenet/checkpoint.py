@@ -52,7 +52,7 @@ def load_checkpoint(prefix, epoch, *, output=None):
     symbol_file, params_file = checkpoint_files(prefix, epoch)
     for path in (symbol_file, params_file):
         if not path.is_file():
-            there = epochs_of(prefix)
+            there = epochs_of(str(symbol_file)[: -len("-symbol.json")])
             named = f"; there are epochs {', '.join(map(str, there[-8:]))}" if there else ""
             raise CheckpointError(f"no checkpoint file {path}: give PREFIX and --epoch as in PREFIX-0000.params{named}")
     symbol = _without_casts(read_graph(symbol_file, output))
@@ -130,7 +130,7 @@ def save_checkpoint(prefix, epoch, symbol, args, auxs):
     CheckpointError
         Where a parameter is missing, misshapen, NaN or infinite; the files are then as they were.
     """
-    symbol_file, params_file = checkpoint_files(prefix, epoch)
+    symbol_file, params_file = _paths(prefix, epoch)  # never those of a bundled network
     args, auxs = fitting_parameters(symbol, args, auxs, "the network")
     for name, value in {**args, **auxs}.items():
         if not np.isfinite(value.asnumpy()).all():
@@ -148,10 +148,12 @@ def save_checkpoint(prefix, epoch, symbol, args, auxs):
 
 
 def checkpoint_files(prefix, epoch):
-    """The two paths of a checkpoint: symbol and parameters. The prefix may be the name of a bundled network."""
+    """The two paths of a checkpoint to read: symbol and parameters. The prefix may be the name of a bundled network."""
     bundled = find_model(prefix)
-    if bundled is not None:
-        prefix = bundled.prefix
+    return _paths(prefix if bundled is None else bundled.prefix, epoch)
+
+
+def _paths(prefix, epoch):
     return pathlib.Path(f"{prefix}-symbol.json"), pathlib.Path(f"{prefix}-{epoch:04d}.params")
 
 

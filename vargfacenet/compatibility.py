@@ -155,13 +155,20 @@ def mend(mxnet: types.ModuleType) -> None:
     if missing:
         view = _NumPyView(np, missing)
         for name, module in list(sys.modules.items()):
-            if name.startswith(f"{PACKAGE}.") and getattr(module, "_np", None) is np:
-                module._np = view  # type: ignore[attr-defined]
+            for alias in ("np", "_np", "onp"):
+                if name.startswith(f"{PACKAGE}.") and vars(module).get(alias) is np:
+                    setattr(module, alias, view)
 
 
-#: Names that functions of ``mxnet.numpy`` look up when they run: ``bool`` when an array is indexed (missing from NumPy 1.24
-#: to 1.26), ``compat.basestring`` in ``pad`` (missing from NumPy 2.0 on).
-_LOOKED_UP_LATER: dict[str, Any] = {"bool": bool, "compat": types.SimpleNamespace(basestring=str)}
+#: Names that MXNet's functions look up when they run: ``bool`` when an array of ``mxnet.numpy`` is indexed (missing from NumPy
+#: 1.24 to 1.26), ``compat.basestring`` in its ``pad`` and ``Inf`` in the estimators' handlers (missing from 2.0 on), ``int`` in
+#: ``mxnet.test_utils`` (missing from 1.24 on).
+_LOOKED_UP_LATER: dict[str, Any] = {
+    "bool": bool,
+    "int": int,
+    "Inf": float("inf"),
+    "compat": types.SimpleNamespace(basestring=str),
+}
 
 
 class _NumPyView(types.ModuleType):

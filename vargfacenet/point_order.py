@@ -1,6 +1,7 @@
 """The order of five points of a face: lists of other tools have them in others, which would distort every face."""
 
 import itertools
+import logging
 import typing
 
 import numpy as np
@@ -8,9 +9,12 @@ import numpy as np
 from vargfacenet.alignment import TEMPLATE
 from vargfacenet.errors import DataError
 
+log = logging.getLogger(__name__)
+
 _NAMES = ("left eye", "right eye", "nose", "left corner of the mouth", "right corner of the mouth")
 _MIRRORED = "right eye, left eye, nose, right corner of the mouth, left corner of the mouth"
-_BAD = 12.0  # pixels, root mean square, from the template: beyond what turned heads have
+_BAD = 12.0  # pixels, root mean square, from the template: beyond what heads have that are turned by up to 70 degrees
+_WORST = 16.0  # beyond what any face has, in full profile too
 _MOST = 512  # faces that are looked at
 _EXPECTED = "x and y of left eye, right eye, nose, left and right corner of the mouth, left as one sees it in the image"
 
@@ -37,7 +41,8 @@ def check_point_order(points: typing.Sequence, where) -> None:
     Raises
     ------
     DataError
-        Where more than half of the faces fit the template badly. It names the order in which most fit, if there is one.
+        Where more than half of the faces fit the template badly, and either another order fits clearly better, which it
+        names, or they fit worse than faces in profile do.
     """
     faces = np.asarray(points, np.float64)
     if len(faces) and np.abs(faces).max() <= 1:
@@ -52,6 +57,15 @@ def check_point_order(points: typing.Sequence, where) -> None:
     orders = [(name, fit_errors(form)) for name, form in _other_orders(faces)]
     best, errors = min(orders, key=lambda one: np.median(one[1]))
     fits = np.median(errors) < min(_BAD, np.median(given) / 1.5)
+    if not fits and np.median(given) <= _WORST:
+        log.warning(
+            "%s: in %d of %d faces looked at, the five points lie far from those of a frontal face; faces in profile "
+            "do, anything else is worth a look",
+            where,
+            bad,
+            len(faces),
+        )
+        return
     likely = (
         f"{'left and right are swapped: ' if best == _MIRRORED else ''}the likely order is {best}; " if fits else ""
     )

@@ -28,13 +28,13 @@ def usable_cores() -> int:
 def wanted_threads() -> int:
     """Return what ``OMP_NUM_THREADS`` asks for, or one thread for each usable core."""
     first = os.environ.get(_VARIABLE, "").split(",")[0].strip()
-    return int(first) if first.isdigit() and int(first) > 0 else usable_cores()
+    return int(first) if first.isascii() and first.isdecimal() and int(first) > 0 else usable_cores()
 
 
 def prepare_threads() -> None:
     """Give MXNet `wanted_threads`: by the environment where it is not loaded yet, by calls where it is."""
     wanted = wanted_threads()
-    os.environ.setdefault(_VARIABLE, str(wanted))
+    os.environ[_VARIABLE] = str(wanted)  # MXNet ends the process where it is not one whole number
     mxnet = sys.modules.get("mxnet")
     # A module that is still being imported will find the variable.
     if mxnet is None or not hasattr(mxnet, "base") or not hasattr(mxnet, "nd"):

@@ -108,6 +108,14 @@ def test_turned_heads_are_taken(tmp_path):
     assert len(read_landmarks(written(tmp_path, line("a.jpg", profile), line("b.jpg", profile + 50)))) == 2
 
 
+def test_faces_in_full_profile_are_taken_with_a_warning(tmp_path, caplog):
+    profile = POINTS.copy()
+    profile[:, 0] = 56 + (profile[:, 0] - 56) * 0.05
+    profile[2, 0] -= 18
+    assert len(read_landmarks(written(tmp_path, line("a.jpg", profile)))) == 1
+    assert "in 1 of 1 faces looked at, the five points lie far from those of a frontal face" in caplog.text
+
+
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(DataError, match=r"cannot read .*none\.txt"):
         read_landmarks(tmp_path / "none.txt")

@@ -9,7 +9,7 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper
 from vargfacenet.commands import main
 from vargfacenet.deploy.models import open_model
 from vargfacenet.deploy.runtime import OnnxEmbedder
-from vargfacenet.deploy.signature import Scaling
+from vargfacenet.deploy.signature import Scaling, scales_itself
 from vargfacenet.errors import DataError
 from vargfacenet.eval.plausible import warn_near_chance, warn_without_spread
 
@@ -137,6 +137,36 @@ def test_other_sizes_are_refused_with_both_layouts():
 def test_images_are_scaled_as_given_stated_or_recognised(made, given, taken):
     found = OnnxEmbedder(made, scaling=given).embed_batch(IMAGES)
     np.testing.assert_allclose(found, expected(taken(IMAGES)), rtol=1e-3, atol=1e-3)
+
+
+def graph_of(*operators):
+    """A network whose operators, each on the one before and a constant, follow one another from the image on."""
+    names = ["data", *(f"{place}" for place in range(len(operators)))]
+    nodes = [helper.make_node(op, [names[place], "one"], [names[place + 1]]) for place, op in enumerate(operators)]
+    one = numpy_helper.from_array(np.float32([1]), "one")
+    image = helper.make_tensor_value_info("data", TensorProto.FLOAT, ["N", 3, 112, 112])
+    out = helper.make_tensor_value_info(names[-1], TensorProto.FLOAT, None)
+    return helper.make_model(helper.make_graph(nodes, "net", [image], [out], [one]))
+
+
+@pytest.mark.parametrize(
+    ("operators", "own"),
+    [
+        (["Sub", "Mul", "Conv"], True),
+        (["Mul", "Add", "Conv"], True),
+        (["Transpose", "Cast", "Sub", "Div", "Conv"], True),
+        (["Mul", "Conv", "Add"], False),
+        (["Transpose", "Conv", "Abs", "Sub", "Mul", "Add"], False),  # PReLU as TensorFlow writes it
+    ],
+)
+def test_scaling_is_recognised_only_in_what_is_done_to_the_image_itself(operators, own):
+    assert scales_itself(graph_of(*operators)) is own
+
+
+def test_a_batch_of_minus_one_is_any_number():
+    np.testing.assert_allclose(
+        OnnxEmbedder(network(batch=-1)).embed_batch(IMAGES), expected(scaled(IMAGES)), rtol=1e-3, atol=1e-3
+    )
 
 
 @pytest.mark.parametrize(

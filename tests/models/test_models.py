@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 from tests.conftest import picture
-from vargfacenet.checkpoint import load_checkpoint
+from vargfacenet.checkpoint import load_checkpoint, save_checkpoint
 from vargfacenet.commands import main
 from vargfacenet.deploy import load_model
+from vargfacenet.deploy.export import metadata
 from vargfacenet.errors import CheckpointError
 from vargfacenet.eval import Embedder, read_pairs, verify_pairs
 from vargfacenet.eval.pairs import Pairs
@@ -77,3 +78,22 @@ def test_the_command_lists_every_network_with_its_card(capsys):
         assert model.name in printed
         assert str(model.card) in printed
     assert "non-commercial research only" in printed
+
+
+def test_saving_under_a_bundled_name_writes_where_one_stands(tmp_path, monkeypatch):
+    before = {path.name: path.stat().st_mtime_ns for path in FOLDER.iterdir()}
+    monkeypatch.chdir(tmp_path)
+    save_checkpoint("vargfacenet-x050", 0, *load_checkpoint("vargfacenet-x050", 0))
+    assert (tmp_path / "vargfacenet-x050-0000.params").is_file()
+    assert before == {path.name: path.stat().st_mtime_ns for path in FOLDER.iterdir()}
+
+
+def test_an_epoch_that_is_not_there_names_the_one_that_is():
+    with pytest.raises(CheckpointError, match="there are epochs 0"):
+        load_checkpoint("vargfacenet-x050", 3)
+
+
+def test_an_exported_file_keeps_threshold_and_licence():
+    facts = metadata(None, "vargfacenet-x050", 0)
+    assert facts["threshold"] == repr(find_model("vargfacenet-x050").threshold)
+    assert "non-commercial" in facts["license"]

@@ -93,3 +93,10 @@ def test_mxnets_own_numpy_can_be_indexed_by_a_mask_and_padded():
         assert mx.np.array([True, False], dtype=bool).dtype == bool
     finally:
         mx.npx.reset_np()
+
+
+def test_what_mxnets_functions_look_up_when_they_run_is_there():
+    handler = mx.gluon.contrib.estimator.EarlyStoppingHandler(mx.metric.Loss(), mode="min")
+    handler.train_begin(None)
+    assert mx.test_utils.default_rtols()
+    assert mx.test_utils.np.int is int

@@ -67,7 +67,15 @@ def test_preparing_again_changes_nothing():
     assert threads_in_use() == before == wanted_threads()
 
 
-@pytest.mark.parametrize(("given", "wanted"), [("3", 3), ("4,2", 4), ("", None), ("many", None), ("0", None)])
+@pytest.mark.parametrize(
+    ("given", "wanted"), [("3", 3), ("4,2", 4), ("\u00b2", None), ("", None), ("many", None), ("0", None)]
+)
 def test_the_wanted_number_is_the_variables_or_one_for_each_core(monkeypatch, given, wanted):
     monkeypatch.setenv("OMP_NUM_THREADS", given)
     assert wanted_threads() == (wanted or usable_cores())
+
+
+@pytest.mark.parametrize("given", ["4,2", "", "many"])
+def test_a_number_that_mxnet_would_end_the_process_for_is_replaced(given):
+    wanted = 4 if given == "4,2" else usable_cores()
+    assert computed(PACKAGE_FIRST, OMP_NUM_THREADS=given)[:2] == (wanted, wanted)
