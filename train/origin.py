@@ -1,6 +1,8 @@
 """Where in a graph numbers stopped being finite."""
 
+import contextlib
 import json
+import os
 
 import numpy as np
 
@@ -54,7 +56,8 @@ def _first_in_forward(symbol, parameters, inputs, device):
     """The first output of the graph, input or parameter that is not finite; None where all are."""
     internals = symbol.get_internals()
     shapes = {name: value.shape for name, value in {**parameters["arg"], **inputs}.items()}
-    executor = internals.simple_bind(device, grad_req="null", **shapes)
+    with _without_subgraphs():
+        executor = internals.simple_bind(device, grad_req="null", **shapes)
     executor.copy_params_from({**parameters["arg"], **inputs}, parameters["aux"], allow_extra_params=True)
     outputs = executor.forward(is_train=True)
     operators = _operators(symbol)
@@ -65,6 +68,21 @@ def _first_in_forward(symbol, parameters, inputs, device):
             what = "the input" if node.name in inputs else "the parameter" if kind == "null" else "the output of"
             return f"{what} {node.name}" + (f" ({kind})" if kind != "null" else "")
     return None
+
+
+@contextlib.contextmanager
+def _without_subgraphs():
+    """Bind operators one by one: MXNet's partitioning loses parameters of basic operators where every output is asked for."""
+    name = "MXNET_SUBGRAPH_BACKEND"
+    before = os.environ.get(name)
+    os.environ[name] = "NONE"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before
 
 
 def _last_gradient(symbol, parameters):

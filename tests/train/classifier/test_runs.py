@@ -74,7 +74,8 @@ def test_training_is_that_of_the_dense_head(without_batch_statistics, recipe, lo
         found = as_dense(found)
         assert set(found) == set(expected)
         for name, value in expected.items():
-            np.testing.assert_allclose(found[name], value.asnumpy(), rtol=1e-4, atol=1e-5, err_msg=name)
+            # With basic operators on several threads, sums differ by 1.3e-5.
+            np.testing.assert_allclose(found[name], value.asnumpy(), rtol=1e-4, atol=5e-5, err_msg=name)
 
 
 @pytest.fixture(scope="module")
