@@ -158,9 +158,14 @@ def worker_pid(rank, port):
     raise AssertionError("no such worker")
 
 
+def sums_are_alike():
+    """False with basic operators: oneDNN's sums depend on the number of threads, of which each of two workers has half."""
+    return choose_tier() == "native"
+
+
 def assert_alike(first, second):
-    if choose_tier() == "basic":
-        return  # oneDNN's sums depend on the number of threads, of which each of two workers has half
+    if not sums_are_alike():
+        return
     for name, value in parameters(first).items():
         np.testing.assert_allclose(value, parameters(second)[name], rtol=1e-4, atol=1e-5, err_msg=name)
 
@@ -176,6 +181,8 @@ def test_two_workers_train_as_two_devices_of_one_process_do(face_folder, tmp_pat
     last = "generation-2" if "generations" in head else ""
     ours, its = (read_log(tmp_path / name / last) for name in ("workers", "devices"))
     assert [line["update"] for line in ours] == [2, 4]
+    if not sums_are_alike():
+        return
     np.testing.assert_allclose([line["loss"] for line in ours], [line["loss"] for line in its], rtol=1e-4)
     states = [newest_state(tmp_path / name / last) for name in ("workers", "devices")]
     classifiers = [{key: value for key, value in state.items() if ":fc7" in key} for state in states]
