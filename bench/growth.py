@@ -5,7 +5,7 @@ import os
 
 from vargfacenet.bench.measure import measure_classifier
 from vargfacenet.environment import processor_name
-from vargfacenet.files import atomic_path, write_text
+from vargfacenet.formats.files import atomic_path, write_text
 from vargfacenet.train import memory
 from vargfacenet.train.plan import WORKSPACE
 

@@ -8,7 +8,7 @@ from vargfacenet import __version__
 from vargfacenet.bench.contests import OURS
 from vargfacenet.bench.rounds import peak_memory, rate
 from vargfacenet.environment import processor_name, usable_cores
-from vargfacenet.files import atomic_path
+from vargfacenet.formats.files import atomic_path
 
 MATRIX_OPERATORS = ("onvolution", "FullyConnected", "dot")  # parts of their names, gradients included
 

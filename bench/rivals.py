@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 from vargfacenet.errors import SetupError
-from vargfacenet.files import cache_folder
+from vargfacenet.formats.files import cache_folder
 
 _PACKAGES = {
     # PyPI's builds of PyTorch bring gigabytes of CUDA, those of this index do not.

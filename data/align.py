@@ -10,8 +10,8 @@ from vargfacenet.data.detector import FaceDetector
 from vargfacenet.data.landmarks import read_landmarks
 from vargfacenet.environment import usable_cores
 from vargfacenet.errors import DataError
-from vargfacenet.files import atomic_path, files_below, write_text
-from vargfacenet.pictures import NOT_ALIGNED, SUFFIXES, decode_picture, encode_jpeg, read_picture
+from vargfacenet.formats.files import atomic_path, files_below, write_text
+from vargfacenet.formats.images import NOT_ALIGNED, SUFFIXES, decode_picture, encode_jpeg, read_picture
 
 _AT_ONCE = 64  # items that threads may be ahead
 

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from vargfacenet.options import check_range
-from vargfacenet.pictures import decode_picture, encode_jpeg
+from vargfacenet.formats.images import decode_picture, encode_jpeg
 
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
 

@@ -7,8 +7,8 @@ import numpy as np
 from vargfacenet.data.index_record import EXACT
 from vargfacenet.data.records import RecordSet
 from vargfacenet.errors import DataError
-from vargfacenet.headers import picture_form
-from vargfacenet.pictures import DecoderRemarks
+from vargfacenet.formats.image_headers import picture_form
+from vargfacenet.formats.images import DecoderRemarks
 
 Check = collections.namedtuple("Check", "pictures identities shape per_identity has_index is_sealed grey bad")
 Check.__doc__ = """What a set holds: pictures, identities announced, (height, width), pictures of each identity that has

@@ -6,7 +6,7 @@ import re
 import numpy as np
 
 from vargfacenet.errors import DataError
-from vargfacenet.files import read_lines
+from vargfacenet.formats.files import read_lines
 from vargfacenet.point_order import check_point_order
 
 _FIELD = re.compile(r"[^\s,;]+")

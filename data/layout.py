@@ -18,7 +18,7 @@ import numpy as np
 
 from vargfacenet.data.index_record import EXACT
 from vargfacenet.errors import DataError
-from vargfacenet.files import read_bytes
+from vargfacenet.formats.files import read_bytes
 
 MAGIC = 0xCED7230A
 MOST_IDENTITIES = 1 << 24  # labels are float32, which holds whole numbers exactly up to here

@@ -8,7 +8,7 @@ import numpy as np
 from vargfacenet.alignment import align_face
 from vargfacenet.data.align import align_file, in_threads
 from vargfacenet.errors import DataError
-from vargfacenet.pictures import decode_picture, encode_jpeg, read_picture
+from vargfacenet.formats.images import decode_picture, encode_jpeg, read_picture
 
 
 def fetch_lfw(home=None, *, download=True):

@@ -29,8 +29,8 @@ from vargfacenet.data.layout import (
     seal_fault,
 )
 from vargfacenet.errors import DataError
-from vargfacenet.files import fingerprint
-from vargfacenet.pictures import decode_picture
+from vargfacenet.formats.files import fingerprint
+from vargfacenet.formats.images import decode_picture
 
 log = logging.getLogger(__name__)
 _CONTINUATIONS = {1: (2, 3), 2: (2, 3)}  # what may follow the first and a middle part of a split record
@@ -120,7 +120,7 @@ class RecordSet:
             self._descriptor = None
 
     def fingerprint(self):
-        """A digest of the record file and its index (str), see `vargfacenet.files.fingerprint`."""
+        """A digest of the record file and its index (str), see `vargfacenet.formats.files.fingerprint`."""
         return fingerprint([self.path, self.path.with_suffix(".idx")])
 
     def check_size(self, height, width):

@@ -8,8 +8,8 @@ import mxnet as mx
 from vargfacenet import IMAGE_SHAPE
 from vargfacenet.data.layout import FRAME, MOST_IDENTITIES, pack, seal
 from vargfacenet.errors import DataError
-from vargfacenet.files import atomic_path
-from vargfacenet.pictures import as_face_jpeg, pictures_by_person, read_picture
+from vargfacenet.formats.files import atomic_path
+from vargfacenet.formats.images import as_face_jpeg, pictures_by_person, read_picture
 
 
 def write_records(folder, faces):

@@ -12,7 +12,7 @@ import urllib.parse
 
 from vargfacenet.deploy.faces import face_of
 from vargfacenet.errors import SetupError, VarGFaceNetError
-from vargfacenet.pictures import encode_png
+from vargfacenet.formats.images import encode_png
 
 MOST_BYTES = 16 << 20  # of both pictures together
 SECONDS = 20  # that a browser may keep silent

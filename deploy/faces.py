@@ -17,7 +17,7 @@ from vargfacenet.alignment import align_face
 from vargfacenet.deploy.models import open_model
 from vargfacenet.errors import DataError
 from vargfacenet.eval.plausible import warn_without_spread
-from vargfacenet.pictures import decode_picture
+from vargfacenet.formats.images import decode_picture
 
 Comparison = collections.namedtuple("Comparison", "cosine same threshold far")
 Comparison.__doc__ = (

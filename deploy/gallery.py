@@ -14,9 +14,9 @@ import pathlib
 
 import numpy as np
 
-from vargfacenet.arrays import read_npz
+from vargfacenet.formats.arrays import read_npz
 from vargfacenet.errors import DataError
-from vargfacenet.files import atomic_path, read_bytes
+from vargfacenet.formats.files import atomic_path, read_bytes
 
 FILE = "gallery.npz"
 

@@ -10,7 +10,7 @@ from vargfacenet.deploy.signature import LAYOUTS, Scaling, drop_weight_inputs, r
 from vargfacenet.environment import usable_cores
 from vargfacenet.errors import DataError, SettingError, SetupError
 from vargfacenet.eval import PictureEmbedder
-from vargfacenet.files import read_bytes
+from vargfacenet.formats.files import read_bytes
 from vargfacenet.options import unknown
 
 log = logging.getLogger(__name__)

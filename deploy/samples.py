@@ -8,8 +8,8 @@ import numpy as np
 from vargfacenet import IMAGE_SHAPE
 from vargfacenet.data import RecordSet
 from vargfacenet.errors import DataError
-from vargfacenet.files import files_below
-from vargfacenet.pictures import SUFFIXES, decode_picture, read_picture
+from vargfacenet.formats.files import files_below
+from vargfacenet.formats.images import SUFFIXES, decode_picture, read_picture
 
 
 def sample_pictures(path, count):

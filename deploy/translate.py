@@ -21,7 +21,7 @@ def translate(checkpoint):
     Parameters
     ----------
     checkpoint : Checkpoint
-        As of `vargfacenet.checkpoint.load_checkpoint`.
+        As of `vargfacenet.formats.checkpoint.load_checkpoint`.
 
     Returns
     -------

@@ -10,8 +10,8 @@ import numpy as np
 from vargfacenet import IMAGE_SHAPE
 from vargfacenet.errors import DataError
 from vargfacenet.eval.plausible import warn_without_spread
-from vargfacenet.files import cache_folder
-from vargfacenet.rows import is_being_written, open_rows, write_rows
+from vargfacenet.formats.files import cache_folder
+from vargfacenet.formats.rows import is_being_written, open_rows, write_rows
 
 FLOAT32 = "<f4"
 _MAKING = 2  # to be raised with every change of how pictures are decoded, found, aligned or embedded

@@ -11,7 +11,7 @@ from vargfacenet.eval.cache import file_fingerprint
 from vargfacenet.eval.features import read_features, write_features
 from vargfacenet.eval.image_list import read_image_list
 from vargfacenet.eval.protocols.all_pairs import CHALLENGE_FAR, NOBODY, score_all_pairs
-from vargfacenet.pictures import decode_picture, read_picture
+from vargfacenet.formats.images import decode_picture, read_picture
 
 _BLOCK = 4096  # rows at a time
 

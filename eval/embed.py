@@ -9,7 +9,7 @@ import numpy as np
 from vargfacenet import IMAGE_SHAPE
 from vargfacenet.errors import DataError
 from vargfacenet.operators import runnable
-from vargfacenet.pictures import decode_picture
+from vargfacenet.formats.images import decode_picture
 
 
 class PictureEmbedder:

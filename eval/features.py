@@ -9,9 +9,9 @@ import struct
 
 import numpy as np
 
-from vargfacenet.arrays import FileRows
+from vargfacenet.formats.arrays import FileRows
 from vargfacenet.errors import DataError
-from vargfacenet.files import atomic_path
+from vargfacenet.formats.files import atomic_path
 
 _HEADER, _FLOAT32 = struct.Struct("<4i"), 5
 MOST_COLUMNS = 1 << 16
@@ -60,7 +60,7 @@ def write_features(path, blocks, count):
 
 
 def read_features(path):
-    """A feature file as `vargfacenet.arrays.FileRows`: float32 (rows, columns).
+    """A feature file as `vargfacenet.formats.arrays.FileRows`: float32 (rows, columns).
 
     Raises
     ------

@@ -15,7 +15,7 @@ from vargfacenet.eval.cache import file_fingerprint
 from vargfacenet.eval.protocols.identification import FPIRS, RANKS, identification, mean_rates, search
 from vargfacenet.eval.protocols.roc import FARS
 from vargfacenet.eval.protocols.templates import pair_scores, pool_templates, verify_templates
-from vargfacenet.pictures import decode_picture, read_picture
+from vargfacenet.formats.images import decode_picture, read_picture
 
 VERIFICATION, IDENTIFICATION = PROTOCOLS = ("1:1", "1:N")
 GALLERIES = (1, 2)

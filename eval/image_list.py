@@ -6,7 +6,7 @@ import numpy as np
 
 from vargfacenet.errors import DataError
 from vargfacenet.eval.protocols.most_alike import NOBODY
-from vargfacenet.files import read_lines
+from vargfacenet.formats.files import read_lines
 
 ImageList = collections.namedtuple("ImageList", "paths labels")
 ImageList.__doc__ = """Pictures (list of str) and whose they are (int64 array; `NOBODY` where no label is given, as of a

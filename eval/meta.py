@@ -14,7 +14,7 @@ import re
 import numpy as np
 
 from vargfacenet.errors import DataError
-from vargfacenet.files import MOST_LINE
+from vargfacenet.formats.files import MOST_LINE
 
 MOST_BYTES = 4 << 30  # of a file; the pairs of IJB-C take 0.25 GB
 

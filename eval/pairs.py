@@ -16,8 +16,8 @@ import numpy as np
 from vargfacenet.errors import DataError
 from vargfacenet.eval import byte_pickle
 from vargfacenet.eval.protocols.verification import FOLDS
-from vargfacenet.files import atomic_path, read_bytes, read_lines
-from vargfacenet.pictures import SUFFIXES, DecoderRemarks, as_face_jpeg, decode_picture, read_picture
+from vargfacenet.formats.files import atomic_path, read_bytes, read_lines
+from vargfacenet.formats.images import SUFFIXES, DecoderRemarks, as_face_jpeg, decode_picture, read_picture
 
 MOST_BYTES = 4 << 30  # of a set
 CHECKSUM = b"\nvargfacenet crc32 "  # then eight hexadecimal digits, of all that stands before

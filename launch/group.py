@@ -5,7 +5,7 @@ import sys
 import time
 
 from vargfacenet.errors import ClusterError, DataError
-from vargfacenet.files import read_bytes
+from vargfacenet.formats.files import read_bytes
 from vargfacenet.launch.interrupts import STOPPED, Interrupts
 from vargfacenet.launch.process import ERROR, Process
 

@@ -1,6 +1,6 @@
 """Networks that come with the package, trained here; each has a card, ``models/NAME.md``, and a licence of their own.
 
-Wherever a model is asked for, by a command or by `vargfacenet.checkpoint.load_checkpoint`, their names may be given.
+Wherever a model is asked for, by a command or by `vargfacenet.formats.checkpoint.load_checkpoint`, their names may be given.
 """
 
 import functools

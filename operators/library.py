@@ -14,7 +14,7 @@ import time
 import mxnet as mx
 
 from vargfacenet.errors import DataError, SetupError
-from vargfacenet.files import cache_folder, write_text
+from vargfacenet.formats.files import cache_folder, write_text
 
 COMPILERS = ("g++", "c++", "clang++")
 FLAGS = ("-shared", "-fPIC", "-std=c++17", "-O3", "-fopenmp")

@@ -2,7 +2,7 @@
 
 import mxnet as mx
 
-from vargfacenet.checkpoint import load_checkpoint
+from vargfacenet.formats.checkpoint import load_checkpoint
 from vargfacenet.operators import runnable
 
 

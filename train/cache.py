@@ -17,8 +17,8 @@ import numpy as np
 from vargfacenet import IMAGE_SHAPE
 from vargfacenet.errors import DataError
 from vargfacenet.eval import Embedder
-from vargfacenet.files import read_json, write_text
-from vargfacenet.rows import open_rows, write_rows
+from vargfacenet.formats.files import read_json, write_text
+from vargfacenet.formats.rows import open_rows, write_rows
 from vargfacenet.train.config import Config
 from vargfacenet.train.teacher import unit_float16
 

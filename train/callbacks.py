@@ -10,7 +10,7 @@ import tqdm
 
 from vargfacenet.errors import DataError
 from vargfacenet.eval import Embedder, verify_pairs
-from vargfacenet.files import read_json, write_text
+from vargfacenet.formats.files import read_json, write_text
 
 LOG, VERIFICATION = "log.jsonl", "verification.json"
 

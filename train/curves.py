@@ -2,7 +2,7 @@
 
 import pathlib
 
-from vargfacenet.files import atomic_path
+from vargfacenet.formats.files import atomic_path
 from vargfacenet.train.generation import read_log
 
 CURVES = "curves.png"

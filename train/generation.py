@@ -11,7 +11,7 @@ import signal
 from vargfacenet import IMAGE_SHAPE
 from vargfacenet.data import Augmentation, FaceIterator
 from vargfacenet.errors import Stopped
-from vargfacenet.files import write_text
+from vargfacenet.formats.files import write_text
 from vargfacenet.threads import threads_in_use
 from vargfacenet.train.callbacks import LOG, Progress, Verifier, best_update, read_verifications
 from vargfacenet.train.classifier import Margin, OverStore, ShardedClassifier, ShardedTrainer

@@ -11,8 +11,8 @@ import logging
 import pathlib
 
 from vargfacenet.errors import CheckpointError, DataError
-from vargfacenet.files import atomic_path, digest, read_json, remove_leftovers, write_text
-from vargfacenet.params import load_params, write_params
+from vargfacenet.formats.files import atomic_path, digest, read_json, remove_leftovers, write_text
+from vargfacenet.formats.params import load_params, write_params
 
 FOLDER = "states"
 _VERSION = 1

@@ -10,10 +10,10 @@ import pathlib
 import mxnet as mx
 
 from vargfacenet import IMAGE_SHAPE
-from vargfacenet.checkpoint import checkpoint_files, load_checkpoint
+from vargfacenet.formats.checkpoint import checkpoint_files, load_checkpoint
 from vargfacenet.errors import DataError, SettingError
 from vargfacenet.eval import Embedder, verify_pairs
-from vargfacenet.files import fingerprint, read_json, write_text
+from vargfacenet.formats.files import fingerprint, read_json, write_text
 from vargfacenet.operators import runnable
 
 SCORES = "teacher-verification.json"
@@ -41,7 +41,7 @@ class Teacher:
     Raises
     ------
     CheckpointError
-        As `vargfacenet.checkpoint.load_checkpoint` does.
+        As `vargfacenet.formats.checkpoint.load_checkpoint` does.
     """
 
     def __init__(self, prefix, epoch=0):

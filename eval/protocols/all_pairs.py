@@ -50,7 +50,7 @@ def score_all_pairs(
     Parameters
     ----------
     features : float32 array (n, d)
-        One row a face, of any length; `vargfacenet.arrays.FileRows` will do.
+        One row a face, of any length; `vargfacenet.formats.arrays.FileRows` will do.
     labels : int array (n,)
         Whose face a row is; `NOBODY` for one that is nobody's.
     others, other_labels : float32 array (m, d), int array (m,), optional

@@ -12,8 +12,8 @@ from vargfacenet.eval.quality import sharpness
 from vargfacenet.eval.report.figures import draw_folds, draw_norms, draw_roc, draw_scores
 from vargfacenet.eval.report.page import page
 from vargfacenet.eval.report.table import markdown
-from vargfacenet.files import atomic_path, write_text
-from vargfacenet.pictures import decode_picture
+from vargfacenet.formats.files import atomic_path, write_text
+from vargfacenet.formats.images import decode_picture
 
 SHOWN = 8  # pairs of each kind, and pictures
 

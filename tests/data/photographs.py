@@ -5,7 +5,7 @@ import numpy as np
 
 from vargfacenet.alignment import TEMPLATE
 from vargfacenet.data.synth import draw_faces
-from vargfacenet.pictures import decode_picture
+from vargfacenet.formats.images import decode_picture
 
 
 def drawn(identities, images):

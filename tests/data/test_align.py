@@ -12,7 +12,7 @@ from vargfacenet.data import RecordSet
 from vargfacenet.data.align import DetectedPoints, ListedPoints, align_folder
 from vargfacenet.errors import DataError
 from vargfacenet.eval import read_pairs
-from vargfacenet.pictures import NOT_ALIGNED, decode_picture, encode_jpeg, encode_png
+from vargfacenet.formats.images import NOT_ALIGNED, decode_picture, encode_jpeg, encode_png
 
 TURNS = ((25.0, 2.2), (-70.0, 1.4), (180.0, 3.1))
 

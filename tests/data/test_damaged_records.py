@@ -13,7 +13,7 @@ from tests.data.sets import offsets, overwrite, write_plain
 from vargfacenet.data import RecordSet
 from vargfacenet.data.check import check_records
 from vargfacenet.errors import DataError
-from vargfacenet.pictures import encode_jpeg, encode_png
+from vargfacenet.formats.images import encode_jpeg, encode_png
 
 
 def test_a_set_without_checksums_is_read_all_the_same(copy):

@@ -12,7 +12,7 @@ from vargfacenet.data.detector import Detection, FaceDetector, choose_face
 from vargfacenet.data.synth import draw_faces
 from vargfacenet.errors import DataError, SettingError, SetupError
 from vargfacenet.eval import read_pairs
-from vargfacenet.pictures import decode_picture
+from vargfacenet.formats.images import decode_picture
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from vargfacenet.data.index_record import divide
 from vargfacenet.data.iterator import FaceIterator
 from vargfacenet.data.layout import identities_by_key
 from vargfacenet.errors import DataError
-from vargfacenet.pictures import encode_jpeg
+from vargfacenet.formats.images import encode_jpeg
 
 
 def packed(folder, labels, properties="3,112,112", *, leave_out=(), header=None):

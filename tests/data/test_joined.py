@@ -7,7 +7,7 @@ from tests.conftest import picture
 from vargfacenet.data import FaceIterator, JoinedSets, RecordSet
 from vargfacenet.data.writer import write_records
 from vargfacenet.errors import DataError
-from vargfacenet.pictures import encode_jpeg
+from vargfacenet.formats.images import encode_jpeg
 
 
 @pytest.fixture

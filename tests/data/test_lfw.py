@@ -12,7 +12,7 @@ from vargfacenet.commands import main
 from vargfacenet.data.lfw import align_all, fetch_lfw
 from vargfacenet.errors import DataError
 from vargfacenet.eval import read_pairs
-from vargfacenet.pictures import decode_picture, encode_jpeg, encode_png
+from vargfacenet.formats.images import decode_picture, encode_jpeg, encode_png
 
 
 @pytest.fixture(scope="module")

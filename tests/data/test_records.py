@@ -12,7 +12,7 @@ from vargfacenet.data import RecordSet
 from vargfacenet.data.check import check_records
 from vargfacenet.data.writer import faces_of_folder, write_records
 from vargfacenet.errors import DataError
-from vargfacenet.pictures import encode_jpeg, encode_png
+from vargfacenet.formats.images import encode_jpeg, encode_png
 
 
 def test_a_written_set_reads_back(face_folder):

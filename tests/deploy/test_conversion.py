@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from tests.train.tiny import save_random_checkpoint
-from tests.vargfacenet.test_commands import refused
-from vargfacenet.checkpoint import load_checkpoint, save_checkpoint
+from tests.commands.test_commands import refused
+from vargfacenet.formats.checkpoint import load_checkpoint, save_checkpoint
 from vargfacenet.commands import main
 from vargfacenet.deploy.conversion import convert_checkpoint
 from vargfacenet.deploy.recognition import recognise

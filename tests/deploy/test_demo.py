@@ -15,10 +15,10 @@ from tests.conftest import picture
 from tests.deploy.test_conversion import SMALL
 from tests.deploy.test_faces import empty_png
 from tests.train.tiny import save_random_checkpoint
-from tests.vargfacenet.test_commands import refused
+from tests.commands.test_commands import refused
 from vargfacenet.deploy import demo, load_model
 from vargfacenet.deploy.faces import Comparison
-from vargfacenet.pictures import encode_jpeg, encode_png
+from vargfacenet.formats.images import encode_jpeg, encode_png
 
 
 @pytest.fixture(scope="module")

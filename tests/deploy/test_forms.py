@@ -5,7 +5,7 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from vargfacenet.checkpoint import Checkpoint
+from vargfacenet.formats.checkpoint import Checkpoint
 from vargfacenet.deploy.translate import translate
 from vargfacenet.errors import ExportError
 

@@ -23,7 +23,7 @@ for name in {imports!r}:
 import numpy as np
 from insightface.model_zoo import get_model
 
-from vargfacenet.checkpoint import load_checkpoint
+from vargfacenet.formats.checkpoint import load_checkpoint
 from vargfacenet.eval import Embedder
 
 file, prefix, images, out = sys.argv[1:]

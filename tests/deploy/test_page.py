@@ -13,7 +13,7 @@ from tests.deploy.test_conversion import SMALL
 from tests.train.tiny import save_random_checkpoint
 from vargfacenet.deploy import demo, export_onnx, load_model
 from vargfacenet.eval import read_pairs
-from vargfacenet.pictures import encode_jpeg, encode_png
+from vargfacenet.formats.images import encode_jpeg, encode_png
 
 ANSWERED = "return ['#result', '#error'].map(s => document.querySelector(s)).find(e => !e.hidden)?.id"
 

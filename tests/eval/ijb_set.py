@@ -7,7 +7,7 @@ import numpy as np
 
 from vargfacenet.alignment import TEMPLATE
 from vargfacenet.data.synth import draw_faces
-from vargfacenet.pictures import decode_picture, encode_png
+from vargfacenet.formats.images import decode_picture, encode_png
 
 PEOPLE = 12
 HEADER = "TEMPLATE_ID,SUBJECT_ID,FILENAME,SIGHTING_ID,FACE_X,FACE_Y,FACE_WIDTH,FACE_HEIGHT\n"

@@ -16,7 +16,7 @@ from vargfacenet.eval.challenge import score_features, write_list_features
 from vargfacenet.eval.features import read_features, write_features
 from vargfacenet.eval.image_list import read_image_list
 from vargfacenet.eval.protocols.all_pairs import NOBODY
-from vargfacenet.pictures import encode_png
+from vargfacenet.formats.images import encode_png
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import pytest
 
 from vargfacenet.errors import DataError
 from vargfacenet.eval import Embedder
-from vargfacenet.pictures import decode_picture, encode_png
+from vargfacenet.formats.images import decode_picture, encode_png
 from vargfacenet.symbols import get_symbol
 
 

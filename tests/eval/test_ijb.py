@@ -10,14 +10,14 @@ import pytest
 
 from tests.deploy.test_conversion import by_stock_calls
 from tests.eval.ijb_set import make_ijb_set
-from tests.vargfacenet.test_commands import refused
+from tests.commands.test_commands import refused
 from vargfacenet.alignment import align_face
 from vargfacenet.commands import main
 from vargfacenet.deploy import export_onnx
 from vargfacenet.errors import DataError
 from vargfacenet.eval.ijb import face_reader, find_unreadable, read_trials, score_templates
 from vargfacenet.eval.template_sets import read_template_set
-from vargfacenet.pictures import encode_jpeg
+from vargfacenet.formats.images import encode_jpeg
 
 FARS, RANKS, FPIRS = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6), (1, 5, 10), (0.1, 0.01, 0.001)
 
@@ -257,7 +257,7 @@ def test_lineage_checkpoint_tells_real_people_apart(real_faces, tmp_path):
     from vargfacenet.eval.embed import embed_images
     from vargfacenet.eval.protocols.identification import identification, search
     from vargfacenet.eval.protocols.templates import pair_scores, pool_templates, verify_templates
-    from vargfacenet.pictures import decode_picture
+    from vargfacenet.formats.images import decode_picture
 
     # 20 people, two templates each of three pictures: one for the gallery, one searched.
     records = RecordSet(real_faces / "train")

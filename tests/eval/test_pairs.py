@@ -10,7 +10,7 @@ import pytest
 from vargfacenet.errors import DataError
 from vargfacenet.eval import read_pairs, read_sets, write_pairs
 from vargfacenet.eval.pairs import check_pairs, pairs_from_folder
-from vargfacenet.pictures import decode_picture, encode_png
+from vargfacenet.formats.images import decode_picture, encode_png
 
 PICTURES = [bytes([value, 0xFF, 0xD8, 0, 10, 255]) for value in range(4)]
 TRUTH = [True, False]

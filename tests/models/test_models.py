@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tests.conftest import picture
-from vargfacenet.checkpoint import load_checkpoint, save_checkpoint
+from vargfacenet.formats.checkpoint import load_checkpoint, save_checkpoint
 from vargfacenet.commands import main
 from vargfacenet.deploy import load_model
 from vargfacenet.deploy.export import metadata

@@ -4,7 +4,7 @@ import mxnet as mx
 import numpy as np
 import pytest
 
-from vargfacenet.checkpoint import save_checkpoint
+from vargfacenet.formats.checkpoint import save_checkpoint
 from vargfacenet.errors import CheckpointError
 from vargfacenet.symbols import get_symbol, load_block
 

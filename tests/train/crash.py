@@ -102,7 +102,7 @@ def crash(out, data, bins, kills, *, seed=0, settings=None):
 
 def check(out):
     """Asserts that what a kill left can be gone on from, and that its checkpoints are whole; gives the updates lost."""
-    from vargfacenet.checkpoint import load_checkpoint
+    from vargfacenet.formats.checkpoint import load_checkpoint
     from vargfacenet.train.generation import read_log
     from vargfacenet.train.states import States
 
@@ -153,7 +153,7 @@ def main():
     from tests.conftest import picture
     from vargfacenet.data.writer import write_records
     from vargfacenet.eval import write_pairs
-    from vargfacenet.pictures import encode_jpeg
+    from vargfacenet.formats.images import encode_jpeg
 
     parser = argparse.ArgumentParser()
     parser.add_argument("--train", nargs=3)

@@ -12,7 +12,7 @@ from tests.train.tiny import save_random_checkpoint
 from vargfacenet.data import RecordSet
 from vargfacenet.data.writer import write_records
 from vargfacenet.errors import DataError
-from vargfacenet.pictures import encode_jpeg
+from vargfacenet.formats.images import encode_jpeg
 from vargfacenet.train.cache import open_embeddings, write_embeddings
 from vargfacenet.train.teacher import Teacher
 

@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 
-from vargfacenet.pictures import decode_picture
+from vargfacenet.formats.images import decode_picture
 from vargfacenet.train.curves import _series, draw_curves
 from vargfacenet.train.generation import Generation
 from vargfacenet.train.run import Result

@@ -8,7 +8,7 @@ import subprocess
 import pytest
 
 from tests.train.tiny import stopped_after, tiny
-from vargfacenet.checkpoint import load_checkpoint
+from vargfacenet.formats.checkpoint import load_checkpoint
 from vargfacenet.errors import DataError
 from vargfacenet.train.run import train
 from vargfacenet.train.states import States

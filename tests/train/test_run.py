@@ -8,11 +8,11 @@ import pytest
 
 from tests.conftest import picture
 from tests.train.tiny import parameters, stopped_after, tiny
-from vargfacenet.checkpoint import load_checkpoint
+from vargfacenet.formats.checkpoint import load_checkpoint
 from vargfacenet.data.writer import write_records
 from vargfacenet.errors import DataError, SettingError, SetupError, TrainingError
 from vargfacenet.eval import Embedder, read_pairs, verify_pairs, write_pairs
-from vargfacenet.pictures import encode_jpeg
+from vargfacenet.formats.images import encode_jpeg
 from vargfacenet.train.generation import read_log
 from vargfacenet.train.graph import training_graph
 from vargfacenet.train.run import train

@@ -11,11 +11,11 @@ import pytest
 
 from tests.conftest import picture
 from tests.train.tiny import parameters, stopped_after, tiny
-from vargfacenet.checkpoint import checkpoint_files, load_checkpoint, save_checkpoint
+from vargfacenet.formats.checkpoint import checkpoint_files, load_checkpoint, save_checkpoint
 from vargfacenet.data.writer import write_records
 from vargfacenet.errors import CheckpointError, DataError, SettingError
-from vargfacenet.files import alone_in, remove_leftovers
-from vargfacenet.pictures import encode_jpeg
+from vargfacenet.formats.files import alone_in, remove_leftovers
+from vargfacenet.formats.images import encode_jpeg
 from vargfacenet.symbols import get_symbol
 from vargfacenet.train.run import train
 from vargfacenet.train.states import States

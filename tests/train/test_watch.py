@@ -12,7 +12,7 @@ from tests.conftest import picture
 from tests.train.tiny import tiny
 from vargfacenet.data.writer import write_records
 from vargfacenet.errors import TrainingError
-from vargfacenet.pictures import encode_jpeg
+from vargfacenet.formats.images import encode_jpeg
 from vargfacenet.train.loop import fit
 from vargfacenet.train.run import train
 from vargfacenet.train.trainer import Trainer

@@ -6,7 +6,7 @@ import mxnet as mx
 import numpy as np
 import pytest
 
-from vargfacenet.checkpoint import save_checkpoint
+from vargfacenet.formats.checkpoint import save_checkpoint
 from vargfacenet.symbols import get_symbol
 from vargfacenet.train.config import resolve
 from vargfacenet.train.states import States

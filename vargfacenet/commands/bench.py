@@ -73,7 +73,7 @@ def add_parser(commands, common):
 
 def run(args):
     from vargfacenet.bench import contest_report, draw, machine, table, take_turns
-    from vargfacenet.files import write_text
+    from vargfacenet.formats.files import write_text
     from vargfacenet.symbols import get_symbol
 
     kinds = _kinds(args)

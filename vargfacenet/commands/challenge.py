@@ -60,7 +60,7 @@ def run_score(args):
     from vargfacenet.errors import SettingError
     from vargfacenet.eval.challenge import count_pairs, score_features
     from vargfacenet.eval.image_list import read_image_list
-    from vargfacenet.files import write_text
+    from vargfacenet.formats.files import write_text
     from vargfacenet.options import check_range
 
     check_range("--worst", args.worst, 0, 10_000)

@@ -22,7 +22,7 @@ def add_parser(commands, common):
 
 
 def run(args):
-    from vargfacenet.pictures import read_picture
+    from vargfacenet.formats.images import read_picture
 
     if args.threshold is not None:
         check_range("--threshold", args.threshold, -1, 1)

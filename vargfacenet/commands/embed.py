@@ -24,8 +24,8 @@ def run(args):
     import numpy as np
 
     from vargfacenet.deploy import face_of
-    from vargfacenet.files import atomic_path
-    from vargfacenet.pictures import read_picture
+    from vargfacenet.formats.files import atomic_path
+    from vargfacenet.formats.images import read_picture
 
     files = picture_files(args.images)
     options = face_options(args)

@@ -105,7 +105,7 @@ def _run_several(args, options):
     """A file for each precision, and one table of them: size, distance from MXNet, speed by runtime, accuracy by set."""
     import pathlib
 
-    from vargfacenet.checkpoint import checkpoint_files
+    from vargfacenet.formats.checkpoint import checkpoint_files
     from vargfacenet.deploy.export import export_onnx
     from vargfacenet.deploy.measure import milliseconds
 

@@ -33,7 +33,7 @@ def add_parser(commands, common):
 def run_add(args):
     from vargfacenet.deploy import Gallery, face_of
     from vargfacenet.deploy.gallery import digest
-    from vargfacenet.pictures import read_picture
+    from vargfacenet.formats.images import read_picture
 
     files, options = picture_files(args.images), face_options(args)
     gallery, model = Gallery(args.folder), model_of(args)
@@ -48,7 +48,7 @@ def run_add(args):
 
 def run_search(args):
     from vargfacenet.deploy import Gallery, face_of
-    from vargfacenet.pictures import read_picture
+    from vargfacenet.formats.images import read_picture
 
     check_range("--top", args.top, 1, 1000)
     options = face_options(args)

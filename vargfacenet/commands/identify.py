@@ -52,9 +52,9 @@ def run(args):
         search,
     )
     from vargfacenet.eval.protocols.templates import at_length_one
-    from vargfacenet.files import write_text
+    from vargfacenet.formats.files import write_text
     from vargfacenet.options import unknown
-    from vargfacenet.pictures import pictures_by_person
+    from vargfacenet.formats.images import pictures_by_person
 
     if args.gallery_by not in ENTRIES:
         raise unknown("kind of gallery", args.gallery_by, ENTRIES)
@@ -102,7 +102,7 @@ def _embedded(cache, model, people, name, options):
     """Embeddings of the pictures of people (dict of name to paths), picture and mirror added, and whose they are."""
     from vargfacenet.deploy import face_of
     from vargfacenet.eval.cache import file_fingerprint
-    from vargfacenet.pictures import read_picture
+    from vargfacenet.formats.images import read_picture
 
     paths = [path for files in people.values() for path in files]
     whose = [person for person, files in people.items() for _ in files]

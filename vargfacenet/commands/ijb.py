@@ -42,7 +42,7 @@ def add_parser(commands, common):
 def run(args):
     from vargfacenet.eval.ijb import face_reader, find_unreadable, read_trials, score_templates
     from vargfacenet.eval.template_sets import read_template_set
-    from vargfacenet.files import write_text
+    from vargfacenet.formats.files import write_text
 
     device = checked_device(args)
     template_set = read_template_set(args.folder, args.set, allow_missing=args.skip_unreadable)

@@ -82,7 +82,7 @@ def split_name(text, epoch):
     One of the two files of a checkpoint stands for it. SettingError where an image or a data set stands in the model's place.
     """
     from vargfacenet.errors import SettingError
-    from vargfacenet.pictures import SUFFIXES
+    from vargfacenet.formats.images import SUFFIXES
 
     path = pathlib.PurePath(str(text))
     if path.suffix.lower() in (*SUFFIXES, ".bin", ".rec"):
@@ -132,7 +132,7 @@ def cache_of(args):
     Where the user's own cache cannot be written, a warning says so and there is none. A folder that was named must do.
     """
     from vargfacenet.eval.cache import EmbeddingCache
-    from vargfacenet.files import write_fault
+    from vargfacenet.formats.files import write_fault
 
     if not args.no_cache:
         cache = EmbeddingCache(args.cache)
@@ -152,8 +152,8 @@ def cache_of(args):
 def picture_files(given):
     """Files, and those with a picture's ending in folders and below, in order; DataError where there is none."""
     from vargfacenet.errors import DataError
-    from vargfacenet.files import files_below
-    from vargfacenet.pictures import SUFFIXES
+    from vargfacenet.formats.files import files_below
+    from vargfacenet.formats.images import SUFFIXES
 
     found = []
     for path in map(pathlib.Path, given):

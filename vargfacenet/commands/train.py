@@ -158,7 +158,7 @@ def _builtin_faces():
 
 def _bins_beside(folders):
     """The .bin files in data folders, those that several have alike once."""
-    from vargfacenet.files import fingerprint
+    from vargfacenet.formats.files import fingerprint
 
     found = {}
     for path in (path for folder in folders if folder.is_dir() for path in sorted(folder.glob("*.bin"))):

@@ -58,7 +58,7 @@ def run(args):
     from vargfacenet.eval.report.table import markdown, rate_rows, summary_rows
     from vargfacenet.eval.report.write import as_json
     from vargfacenet.eval.sets import find_sets
-    from vargfacenet.files import write_text
+    from vargfacenet.formats.files import write_text
 
     device = checked_device(args)
     for far in args.far or ():
@@ -95,7 +95,7 @@ def _verify(cache, model, label, name, set_name, pairs, fars):
     from vargfacenet.eval.plausible import warn_near_chance
     from vargfacenet.eval.protocols.detail import verify_in_detail
     from vargfacenet.eval.report import Result
-    from vargfacenet.pictures import decode_picture
+    from vargfacenet.formats.images import decode_picture
 
     pictures = pairs.pictures
 

@@ -136,7 +136,7 @@ def test_embeddings_that_are_not_finite_are_refused():
 
 
 def test_lineage_checkpoint_on_real_faces(real_faces):
-    from vargfacenet.checkpoint import load_checkpoint
+    from vargfacenet.formats.checkpoint import load_checkpoint
 
     pairs = read_pairs(real_faces / "lfw.bin")
     assert (len(pairs.is_same), int(pairs.is_same.sum())) == (6000, 3000)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tests.train.tiny import newest_state, parameters, stopped_after, tiny
-from vargfacenet.checkpoint import load_checkpoint
+from vargfacenet.formats.checkpoint import load_checkpoint
 from vargfacenet.commands import main
 from vargfacenet.train.config import Config
 from vargfacenet.train.generation import make_trainer, read_log

@@ -36,7 +36,7 @@ def add_parser(actions, common):
 
 def run(args):
     from vargfacenet.data.align import DetectedPoints, ListedPoints, align_folder
-    from vargfacenet.pictures import NOT_ALIGNED
+    from vargfacenet.formats.images import NOT_ALIGNED
 
     points = ListedPoints(args.landmarks) if args.landmarks else DetectedPoints(threshold=args.threshold)
     done = align_folder(args.images, args.folder, points, progress=lambda names: progress(names, unit="picture"))

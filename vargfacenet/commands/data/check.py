@@ -54,7 +54,7 @@ def run(args):
 
 def _check_pairs(args):
     from vargfacenet.eval.pairs import check_pairs, read_pairs
-    from vargfacenet.pictures import decode_picture
+    from vargfacenet.formats.images import decode_picture
 
     pairs = read_pairs(args.path)
     print(

@@ -26,7 +26,7 @@ def run(args):
     from vargfacenet.data.align import DetectedPoints
     from vargfacenet.data.lfw import align_all, fetch_lfw
     from vargfacenet.eval.pairs import list_pairs, write_pairs
-    from vargfacenet.files import write_text
+    from vargfacenet.formats.files import write_text
 
     find_points = DetectedPoints()
     images, pairs_file = fetch_lfw(args.home, download=not args.offline)

@@ -30,9 +30,9 @@ def add_parser(actions, common):
 
 def run(args):
     from vargfacenet.data.synth import contact_sheet
-    from vargfacenet.files import atomic_path
+    from vargfacenet.formats.files import atomic_path
     from vargfacenet.options import check_range
-    from vargfacenet.pictures import encode_png
+    from vargfacenet.formats.images import encode_png
 
     check_range("--identities", args.identities, 1, 1_000_000)
     check_range("--images", args.images, 1, 10_000)

@@ -6,7 +6,7 @@ import threading
 import pytest
 
 from vargfacenet.errors import DataError
-from vargfacenet.files import files_below, parse_json, read_bytes, read_json, read_lines, write_text
+from vargfacenet.formats.files import files_below, parse_json, read_bytes, read_json, read_lines, write_text
 
 
 def test_a_file_larger_than_its_limit_is_not_read(tmp_path):

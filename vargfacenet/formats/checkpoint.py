@@ -15,10 +15,10 @@ import numpy as np
 
 from vargfacenet import IMAGE_SHAPE
 from vargfacenet.errors import CheckpointError
-from vargfacenet.files import atomic_path, read_bytes
-from vargfacenet.graphs import first_line, read_graph
+from vargfacenet.formats.files import atomic_path, read_bytes
+from vargfacenet.formats.graphs import first_line, read_graph
 from vargfacenet.models import find_model
-from vargfacenet.params import load_params, write_params
+from vargfacenet.formats.params import load_params, write_params
 
 _CASTS = ("Cast", "cast", "amp_cast")
 
@@ -36,7 +36,7 @@ def load_checkpoint(prefix, epoch, *, output=None):
     epoch : int
         As in ``PREFIX-0000.params``, 0 .. 9999.
     output : str, optional
-        The node whose output is the embedding, see `vargfacenet.graphs.read_graph`. What lies behind it, such as a classifier,
+        The node whose output is the embedding, see `vargfacenet.formats.graphs.read_graph`. What lies behind it, such as a classifier,
         is left out.
 
     Returns

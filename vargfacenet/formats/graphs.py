@@ -16,8 +16,8 @@ import mxnet as mx
 
 from vargfacenet import IMAGE_SHAPE
 from vargfacenet.errors import CheckpointError, DataError
-from vargfacenet.files import read_json
-from vargfacenet.graph_names import OUTPUT, name_apart
+from vargfacenet.formats.files import read_json
+from vargfacenet.formats.graph_names import OUTPUT, name_apart
 
 MOST_NODES, MOST_ATTRIBUTES, MOST_TEXT = 10_000, 64, 512
 log = logging.getLogger(__name__)

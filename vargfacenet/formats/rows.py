@@ -6,9 +6,9 @@ import shutil
 
 import numpy as np
 
-from vargfacenet.arrays import StoredRows
+from vargfacenet.formats.arrays import StoredRows
 from vargfacenet.errors import DataError
-from vargfacenet.files import atomic_path
+from vargfacenet.formats.files import atomic_path
 
 
 def write_rows(path, shape, dtype, make, *, progress=None):
@@ -60,7 +60,7 @@ def write_rows(path, shape, dtype, make, *, progress=None):
 
 
 def open_rows(path, shape, dtype, remedy):
-    """An array file as `vargfacenet.arrays.StoredRows`; DataError where it is damaged or of another shape or type, which says
+    """An array file as `vargfacenet.formats.arrays.StoredRows`; DataError where it is damaged or of another shape or type, which says
     `remedy`."""
     try:
         array = StoredRows(path)

@@ -9,7 +9,7 @@ from tests.train.tiny import save_random_checkpoint
 from vargfacenet.commands import main
 from vargfacenet.commands.model_options import split_name
 from vargfacenet.errors import SettingError
-from vargfacenet.pictures import encode_png
+from vargfacenet.formats.images import encode_png
 
 
 def said(capsys, *arguments):

@@ -6,7 +6,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from vargfacenet.arrays import StoredRows, read_npy, read_npz
+from vargfacenet.formats.arrays import StoredRows, read_npy, read_npz
 from vargfacenet.errors import DataError
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from vargfacenet.errors import CheckpointError
-from vargfacenet.params import load_params, read_params, write_params
+from vargfacenet.formats.params import load_params, read_params, write_params
 
 NUMBERS = np.arange(6).reshape(2, 3)
 

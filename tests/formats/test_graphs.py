@@ -7,7 +7,7 @@ import mxnet as mx
 import pytest
 
 from vargfacenet.errors import CheckpointError
-from vargfacenet.graphs import read_graph
+from vargfacenet.formats.graphs import read_graph
 from vargfacenet.symbols import get_symbol, list_networks
 
 

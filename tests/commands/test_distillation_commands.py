@@ -5,11 +5,11 @@ import pytest
 
 from tests.conftest import picture
 from tests.train.tiny import TINY, save_random_checkpoint
-from tests.vargfacenet.test_commands import refused
+from tests.commands.test_commands import refused
 from vargfacenet.commands import main
 from vargfacenet.commands import train as train_command
 from vargfacenet.data.writer import write_records
-from vargfacenet.pictures import encode_jpeg
+from vargfacenet.formats.images import encode_jpeg
 from vargfacenet.train.config import resolve
 from vargfacenet.train.generation import read_log
 

@@ -8,12 +8,12 @@ import pytest
 
 from tests.conftest import picture
 from tests.deploy.test_conversion import by_stock_calls
-from tests.vargfacenet.test_commands import refused
+from tests.commands.test_commands import refused
 from vargfacenet.commands import main
 from vargfacenet.commands.output import markdown_table
 from vargfacenet.errors import DataError, SettingError
 from vargfacenet.eval.protocols.identification import gallery_entries
-from vargfacenet.pictures import encode_png
+from vargfacenet.formats.images import encode_png
 
 GALLERY = {f"p{person}": [(person, number) for number in range(3)] for person in range(6)}
 PROBES = {f"p{person}": [(person, number) for number in range(10, 14)] for person in range(3, 9)}

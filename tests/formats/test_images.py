@@ -11,8 +11,8 @@ import PIL.ImageOps
 import pytest
 
 from vargfacenet.errors import DataError
-from vargfacenet.headers import picture_form
-from vargfacenet.pictures import as_face_jpeg, decode_picture, encode_jpeg, encode_png, is_cut
+from vargfacenet.formats.image_headers import picture_form
+from vargfacenet.formats.images import as_face_jpeg, decode_picture, encode_jpeg, encode_png, is_cut
 
 STRIPES = np.broadcast_to(np.arange(60, dtype=np.uint8)[:, None, None] * 4, (60, 40, 3))
 

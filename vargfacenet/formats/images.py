@@ -10,8 +10,8 @@ import numpy as np
 
 from vargfacenet import IMAGE_SHAPE
 from vargfacenet.errors import DataError
-from vargfacenet.files import read_bytes
-from vargfacenet.headers import is_whole_png, jpeg_end, picture_form, webp_orientation
+from vargfacenet.formats.files import read_bytes
+from vargfacenet.formats.image_headers import is_whole_png, jpeg_end, picture_form, webp_orientation
 
 NOT_ALIGNED = "not-aligned.txt"  # beside folders of pictures: which could not be aligned, and why
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")

@@ -9,7 +9,7 @@ import onnxruntime
 import pytest
 
 from tests.train.tiny import save_random_checkpoint
-from vargfacenet.checkpoint import load_checkpoint
+from vargfacenet.formats.checkpoint import load_checkpoint
 from vargfacenet.commands import main
 from vargfacenet.deploy.export import export_onnx
 from vargfacenet.errors import CheckpointError

@@ -12,12 +12,12 @@ import mxnet as mx
 import pytest
 
 from tests.conftest import picture
-from vargfacenet.checkpoint import save_checkpoint
+from vargfacenet.formats.checkpoint import save_checkpoint
 from vargfacenet.commands import main
 from vargfacenet.commands.train import _folder
 from vargfacenet.environment import explain_import_failure
 from vargfacenet.eval import write_pairs
-from vargfacenet.pictures import encode_jpeg
+from vargfacenet.formats.images import encode_jpeg
 from vargfacenet.symbols import get_symbol
 
 TINY = ["multiplier=0.25", "units=1,1,1", "use_se=false", "embedding_size=16", "batch_size=8", "max_updates=2"]

@@ -1,0 +1,1 @@
+"""Files and their formats: checkpoints, graphs, arrays and images, read without trusting what they say."""
