@@ -11,13 +11,13 @@ import numpy as np
 from vargfacenet import IMAGE_SHAPE
 from vargfacenet.bench.parameters import random_parameters
 from vargfacenet.bench.rounds import Contender
-from vargfacenet.formats.checkpoint import load_checkpoint, save_checkpoint
 from vargfacenet.deploy.export import VERSIONS, export_onnx
 from vargfacenet.deploy.probe import probe_pictures
 from vargfacenet.deploy.quantise import LAYERS, quantise, ranges
 from vargfacenet.deploy.translate import translate
 from vargfacenet.environment import usable_cores
 from vargfacenet.eval.features import write_features
+from vargfacenet.formats.checkpoint import load_checkpoint, save_checkpoint
 from vargfacenet.formats.files import atomic_path
 from vargfacenet.operators.tiers import VARIABLE
 from vargfacenet.symbols import get_symbol

@@ -9,8 +9,8 @@ import collections
 import cv2
 import numpy as np
 
-from vargfacenet.options import check_range
 from vargfacenet.formats.images import decode_picture, encode_jpeg
+from vargfacenet.options import check_range
 
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
 

@@ -4,12 +4,12 @@ import collections
 
 import mxnet as mx
 
-from vargfacenet.formats.checkpoint import Checkpoint, checkpoint_files, load_checkpoint, save_checkpoint
 from vargfacenet.deploy.nodes import read_operations
 from vargfacenet.deploy.probe import probe_pictures, relative_error
 from vargfacenet.deploy.recognition import network_like, recognise, same_function
 from vargfacenet.errors import CheckpointError, ExportError
 from vargfacenet.eval import Embedder
+from vargfacenet.formats.checkpoint import Checkpoint, checkpoint_files, load_checkpoint, save_checkpoint
 from vargfacenet.formats.params import load_params
 from vargfacenet.symbols import get_symbol
 

@@ -7,7 +7,6 @@ import json
 import numpy as np
 
 from vargfacenet import __version__
-from vargfacenet.formats.checkpoint import checkpoint_files, load_checkpoint
 from vargfacenet.deploy.precision import PRECISIONS, halve
 from vargfacenet.deploy.probe import cosines, probe_pictures, relative_error
 from vargfacenet.deploy.quantise import quantise_measured
@@ -19,6 +18,7 @@ from vargfacenet.errors import ExportError, SettingError
 from vargfacenet.eval import Embedder, verify_embeddings
 from vargfacenet.eval.protocols.roc import threshold_at_far
 from vargfacenet.eval.protocols.verification import pair_distances
+from vargfacenet.formats.checkpoint import checkpoint_files, load_checkpoint
 from vargfacenet.formats.files import atomic_path, fingerprint
 from vargfacenet.models import find_model
 from vargfacenet.options import unknown

@@ -14,8 +14,8 @@ import pathlib
 
 import numpy as np
 
-from vargfacenet.formats.arrays import read_npz
 from vargfacenet.errors import DataError
+from vargfacenet.formats.arrays import read_npz
 from vargfacenet.formats.files import atomic_path, read_bytes
 
 FILE = "gallery.npz"

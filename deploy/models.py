@@ -3,10 +3,10 @@
 import dataclasses
 import pathlib
 
-from vargfacenet.formats.checkpoint import checkpoint_files, load_checkpoint
 from vargfacenet.deploy.runtime import OnnxEmbedder
 from vargfacenet.deploy.signature import OWN_SCALING, Scaling
 from vargfacenet.eval import Embedder, PictureEmbedder
+from vargfacenet.formats.checkpoint import checkpoint_files, load_checkpoint
 from vargfacenet.formats.files import fingerprint
 from vargfacenet.models import find_model
 

@@ -8,8 +8,8 @@ import numpy as np
 
 from vargfacenet import IMAGE_SHAPE
 from vargfacenet.errors import DataError
-from vargfacenet.operators import runnable
 from vargfacenet.formats.images import decode_picture
+from vargfacenet.operators import runnable
 
 
 class PictureEmbedder:

@@ -9,8 +9,8 @@ import struct
 
 import numpy as np
 
-from vargfacenet.formats.arrays import FileRows
 from vargfacenet.errors import DataError
+from vargfacenet.formats.arrays import FileRows
 from vargfacenet.formats.files import atomic_path
 
 _HEADER, _FLOAT32 = struct.Struct("<4i"), 5

@@ -10,8 +10,8 @@ from tests.train.tiny import save_random_checkpoint
 from vargfacenet.data import RecordSet
 from vargfacenet.data.writer import write_records
 from vargfacenet.eval import write_pairs
-from vargfacenet.operators import missing_for_native
 from vargfacenet.formats.images import encode_jpeg
+from vargfacenet.operators import missing_for_native
 from vargfacenet.train.cache import write_embeddings
 from vargfacenet.train.teacher import Teacher
 

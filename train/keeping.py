@@ -6,8 +6,8 @@ import pathlib
 
 import numpy as np
 
-from vargfacenet.formats.checkpoint import fitting_parameters, save_checkpoint
 from vargfacenet.errors import CheckpointError, DataError
+from vargfacenet.formats.checkpoint import fitting_parameters, save_checkpoint
 from vargfacenet.formats.files import remove_leftovers, write_text
 from vargfacenet.train.callbacks import VERIFICATION, best_update
 from vargfacenet.train.states import States

@@ -10,10 +10,10 @@ import time
 import mxnet as mx
 
 from vargfacenet import IMAGE_SHAPE
-from vargfacenet.formats.checkpoint import load_checkpoint, save_checkpoint
 from vargfacenet.data import JoinedSets
 from vargfacenet.errors import DataError, SettingError
 from vargfacenet.eval import read_sets
+from vargfacenet.formats.checkpoint import load_checkpoint, save_checkpoint
 from vargfacenet.formats.files import alone_in, fingerprint
 from vargfacenet.train.cache import open_embeddings
 from vargfacenet.train.callbacks import mean_accuracy

@@ -10,9 +10,9 @@ import pathlib
 import mxnet as mx
 
 from vargfacenet import IMAGE_SHAPE
-from vargfacenet.formats.checkpoint import checkpoint_files, load_checkpoint
 from vargfacenet.errors import DataError, SettingError
 from vargfacenet.eval import Embedder, verify_pairs
+from vargfacenet.formats.checkpoint import checkpoint_files, load_checkpoint
 from vargfacenet.formats.files import fingerprint, read_json, write_text
 from vargfacenet.operators import runnable
 

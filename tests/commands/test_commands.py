@@ -12,11 +12,11 @@ import mxnet as mx
 import pytest
 
 from tests.conftest import picture
-from vargfacenet.formats.checkpoint import save_checkpoint
 from vargfacenet.commands import main
 from vargfacenet.commands.train import _folder
 from vargfacenet.environment import explain_import_failure
 from vargfacenet.eval import write_pairs
+from vargfacenet.formats.checkpoint import save_checkpoint
 from vargfacenet.formats.images import encode_jpeg
 from vargfacenet.symbols import get_symbol
 

@@ -3,9 +3,9 @@
 import mxnet as mx
 import pytest
 
+from tests.commands.test_commands import refused
 from tests.conftest import picture
 from tests.train.tiny import TINY, save_random_checkpoint
-from tests.commands.test_commands import refused
 from vargfacenet.commands import main
 from vargfacenet.commands import train as train_command
 from vargfacenet.data.writer import write_records

@@ -6,9 +6,9 @@ import re
 import numpy as np
 import pytest
 
+from tests.commands.test_commands import refused
 from tests.conftest import picture
 from tests.deploy.test_conversion import by_stock_calls
-from tests.commands.test_commands import refused
 from vargfacenet.commands import main
 from vargfacenet.commands.output import markdown_table
 from vargfacenet.errors import DataError, SettingError

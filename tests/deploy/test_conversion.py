@@ -6,14 +6,14 @@ import mxnet as mx
 import numpy as np
 import pytest
 
-from tests.train.tiny import save_random_checkpoint
 from tests.commands.test_commands import refused
-from vargfacenet.formats.checkpoint import load_checkpoint, save_checkpoint
+from tests.train.tiny import save_random_checkpoint
 from vargfacenet.commands import main
 from vargfacenet.deploy.conversion import convert_checkpoint
 from vargfacenet.deploy.recognition import recognise
 from vargfacenet.errors import CheckpointError
 from vargfacenet.eval import Embedder, Pairs, verify_pairs
+from vargfacenet.formats.checkpoint import load_checkpoint, save_checkpoint
 from vargfacenet.symbols import get_symbol, list_networks
 
 SMALL = {"multiplier": 0.25, "units": (1, 2, 1), "embedding_size": 16}

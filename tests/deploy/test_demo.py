@@ -11,11 +11,11 @@ import threading
 import numpy as np
 import pytest
 
+from tests.commands.test_commands import refused
 from tests.conftest import picture
 from tests.deploy.test_conversion import SMALL
 from tests.deploy.test_faces import empty_png
 from tests.train.tiny import save_random_checkpoint
-from tests.commands.test_commands import refused
 from vargfacenet.deploy import demo, load_model
 from vargfacenet.deploy.faces import Comparison
 from vargfacenet.formats.images import encode_jpeg, encode_png

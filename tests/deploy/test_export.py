@@ -8,10 +8,9 @@ import onnx
 import onnxruntime
 import pytest
 
+from tests.commands.test_commands import refused
 from tests.deploy.test_conversion import SMALL, by_stock_calls
 from tests.train.tiny import save_random_checkpoint
-from tests.commands.test_commands import refused
-from vargfacenet.formats.checkpoint import load_checkpoint
 from vargfacenet.commands import main
 from vargfacenet.deploy import export as export_module
 from vargfacenet.deploy.export import export_onnx
@@ -22,6 +21,7 @@ from vargfacenet.deploy.runtime import OnnxEmbedder
 from vargfacenet.deploy.targets import TARGETS, merge_groups, prelu_as_convolutions, rewrite_for
 from vargfacenet.deploy.translate import translate
 from vargfacenet.errors import DataError, ExportError, SettingError, SetupError
+from vargfacenet.formats.checkpoint import load_checkpoint
 from vargfacenet.formats.files import fingerprint
 from vargfacenet.symbols import list_networks
 

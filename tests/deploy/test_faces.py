@@ -6,12 +6,11 @@ import zlib
 import numpy as np
 import pytest
 
+from tests.commands.test_commands import refused
 from tests.conftest import picture
 from tests.deploy.test_conversion import SMALL, by_stock_calls
 from tests.train.tiny import save_random_checkpoint
-from tests.commands.test_commands import refused
 from vargfacenet.alignment import TEMPLATE
-from vargfacenet.formats.checkpoint import load_checkpoint
 from vargfacenet.commands import main
 from vargfacenet.data.detector import Detection, FaceDetector
 from vargfacenet.deploy import Gallery, export_onnx, face_of, load_model
@@ -19,6 +18,7 @@ from vargfacenet.deploy.gallery import digest
 from vargfacenet.deploy.translate import translate
 from vargfacenet.errors import DataError
 from vargfacenet.eval import read_pairs
+from vargfacenet.formats.checkpoint import load_checkpoint
 from vargfacenet.formats.images import decode_picture, encode_jpeg, encode_png
 
 

@@ -5,9 +5,9 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from vargfacenet.formats.checkpoint import Checkpoint
 from vargfacenet.deploy.translate import translate
 from vargfacenet.errors import ExportError
+from vargfacenet.formats.checkpoint import Checkpoint
 
 
 def small():

@@ -6,11 +6,10 @@ import numpy as np
 import onnx
 import pytest
 
+from tests.commands.test_commands import refused
 from tests.conftest import picture
 from tests.deploy.test_conversion import SMALL, by_stock_calls
 from tests.train.tiny import save_random_checkpoint
-from tests.commands.test_commands import refused
-from vargfacenet.formats.checkpoint import load_checkpoint
 from vargfacenet.commands import main
 from vargfacenet.deploy import quantise as quantise_module
 from vargfacenet.deploy.export import export_onnx
@@ -22,6 +21,7 @@ from vargfacenet.deploy.runtime import OnnxEmbedder
 from vargfacenet.deploy.samples import sample_pictures
 from vargfacenet.deploy.translate import translate
 from vargfacenet.errors import DataError, ExportError, SettingError
+from vargfacenet.formats.checkpoint import load_checkpoint
 from vargfacenet.formats.images import encode_jpeg
 
 

@@ -6,8 +6,8 @@ import zipfile
 import numpy as np
 import pytest
 
-from vargfacenet.formats.arrays import StoredRows, read_npy, read_npz
 from vargfacenet.errors import DataError
+from vargfacenet.formats.arrays import StoredRows, read_npy, read_npz
 
 
 def saved(array):

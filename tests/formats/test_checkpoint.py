@@ -4,8 +4,8 @@ import mxnet as mx
 import numpy as np
 import pytest
 
-from vargfacenet.formats.checkpoint import load_checkpoint, save_checkpoint
 from vargfacenet.errors import CheckpointError, DataError
+from vargfacenet.formats.checkpoint import load_checkpoint, save_checkpoint
 from vargfacenet.formats.files import atomic_path
 from vargfacenet.symbols import get_symbol
 

@@ -9,11 +9,11 @@ import onnxruntime
 import pytest
 
 from tests.train.tiny import save_random_checkpoint
-from vargfacenet.formats.checkpoint import load_checkpoint
 from vargfacenet.commands import main
 from vargfacenet.deploy.export import export_onnx
 from vargfacenet.errors import CheckpointError
 from vargfacenet.eval import Embedder
+from vargfacenet.formats.checkpoint import load_checkpoint
 from vargfacenet.operators import missing_for_native
 
 IMAGES = np.random.RandomState(0).randint(0, 256, (2, 3, 112, 112)).astype(np.float32)

@@ -13,7 +13,6 @@ import tempfile
 import mxnet as mx
 import numpy as np
 
-from vargfacenet.formats.arrays import read_npy, read_npz
 from vargfacenet.data.check import check_records
 from vargfacenet.data.landmarks import read_landmarks
 from vargfacenet.data.writer import write_records
@@ -23,10 +22,11 @@ from vargfacenet.eval.features import read_features, write_features
 from vargfacenet.eval.image_list import read_image_list
 from vargfacenet.eval.meta import read_blank_separated, read_csv
 from vargfacenet.eval.pairs import check_pairs, pairs_from_folder, read_pairs, write_pairs
+from vargfacenet.formats.arrays import read_npy, read_npz
 from vargfacenet.formats.files import parse_json
 from vargfacenet.formats.graphs import read_graph
-from vargfacenet.formats.params import read_params
 from vargfacenet.formats.images import decode_picture, encode_jpeg, encode_png
+from vargfacenet.formats.params import read_params
 
 Target = collections.namedtuple("Target", "seeds read")
 Target.__doc__ = "A function that gives whole files (list of bytes), and one that reads bytes, whatever they are."

@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 
 from tests.conftest import picture
-from vargfacenet.formats.checkpoint import load_checkpoint, save_checkpoint
 from vargfacenet.commands import main
 from vargfacenet.deploy import load_model
 from vargfacenet.deploy.export import metadata
 from vargfacenet.errors import CheckpointError
 from vargfacenet.eval import Embedder, read_pairs, verify_pairs
 from vargfacenet.eval.pairs import Pairs
+from vargfacenet.formats.checkpoint import load_checkpoint, save_checkpoint
 from vargfacenet.models import FOLDER, LICENCE, find_model, list_models
 from vargfacenet.symbols import get_symbol
 

@@ -4,8 +4,8 @@ import mxnet as mx
 import numpy as np
 import pytest
 
-from vargfacenet.formats.checkpoint import save_checkpoint
 from vargfacenet.errors import CheckpointError
+from vargfacenet.formats.checkpoint import save_checkpoint
 from vargfacenet.symbols import get_symbol, load_block
 
 

@@ -8,8 +8,8 @@ import subprocess
 import pytest
 
 from tests.train.tiny import stopped_after, tiny
-from vargfacenet.formats.checkpoint import load_checkpoint
 from vargfacenet.errors import DataError
+from vargfacenet.formats.checkpoint import load_checkpoint
 from vargfacenet.train.run import train
 from vargfacenet.train.states import States
 from vargfacenet.train.trainer import Trainer

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from tests.train.tiny import newest_state, parameters, stopped_after, tiny
-from vargfacenet.formats.checkpoint import load_checkpoint
 from vargfacenet.data.iterator import sample_order
 from vargfacenet.errors import SettingError
 from vargfacenet.eval import Embedder, read_pairs, verify_pairs
+from vargfacenet.formats.checkpoint import load_checkpoint
 from vargfacenet.train.generation import read_log
 from vargfacenet.train.run import best_generation, check_folder, train
 from vargfacenet.train.teacher import Teacher

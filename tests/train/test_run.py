@@ -8,10 +8,10 @@ import pytest
 
 from tests.conftest import picture
 from tests.train.tiny import parameters, stopped_after, tiny
-from vargfacenet.formats.checkpoint import load_checkpoint
 from vargfacenet.data.writer import write_records
 from vargfacenet.errors import DataError, SettingError, SetupError, TrainingError
 from vargfacenet.eval import Embedder, read_pairs, verify_pairs, write_pairs
+from vargfacenet.formats.checkpoint import load_checkpoint
 from vargfacenet.formats.images import encode_jpeg
 from vargfacenet.train.generation import read_log
 from vargfacenet.train.graph import training_graph

@@ -11,9 +11,9 @@ import pytest
 
 from tests.conftest import picture
 from tests.train.tiny import parameters, stopped_after, tiny
-from vargfacenet.formats.checkpoint import checkpoint_files, load_checkpoint, save_checkpoint
 from vargfacenet.data.writer import write_records
 from vargfacenet.errors import CheckpointError, DataError, SettingError
+from vargfacenet.formats.checkpoint import checkpoint_files, load_checkpoint, save_checkpoint
 from vargfacenet.formats.files import alone_in, remove_leftovers
 from vargfacenet.formats.images import encode_jpeg
 from vargfacenet.symbols import get_symbol

@@ -8,11 +8,11 @@ import pytest
 
 from tests.conftest import picture
 from tests.train.tiny import save_random_checkpoint, tiny
-from vargfacenet.formats.checkpoint import load_checkpoint
 from vargfacenet.data import Augmentation, FaceIterator, JoinedSets, RecordSet
 from vargfacenet.data.writer import write_records
 from vargfacenet.errors import CheckpointError, DataError, SettingError
 from vargfacenet.eval import Embedder, read_sets
+from vargfacenet.formats.checkpoint import load_checkpoint
 from vargfacenet.formats.files import fingerprint
 from vargfacenet.formats.images import encode_jpeg
 from vargfacenet.train.cache import open_embeddings, write_embeddings

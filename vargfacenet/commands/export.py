@@ -105,9 +105,9 @@ def _run_several(args, options):
     """A file for each precision, and one table of them: size, distance from MXNet, speed by runtime, accuracy by set."""
     import pathlib
 
-    from vargfacenet.formats.checkpoint import checkpoint_files
     from vargfacenet.deploy.export import export_onnx
     from vargfacenet.deploy.measure import milliseconds
+    from vargfacenet.formats.checkpoint import checkpoint_files
 
     sets, known, rows, scores = options["sets"], {}, [], []
     with _progress(sets, 1 + len(args.precision)) as bar:

@@ -53,8 +53,8 @@ def run(args):
     )
     from vargfacenet.eval.protocols.templates import at_length_one
     from vargfacenet.formats.files import write_text
-    from vargfacenet.options import unknown
     from vargfacenet.formats.images import pictures_by_person
+    from vargfacenet.options import unknown
 
     if args.gallery_by not in ENTRIES:
         raise unknown("kind of gallery", args.gallery_by, ENTRIES)

@@ -17,8 +17,8 @@ from vargfacenet import IMAGE_SHAPE
 from vargfacenet.errors import CheckpointError
 from vargfacenet.formats.files import atomic_path, read_bytes
 from vargfacenet.formats.graphs import first_line, read_graph
-from vargfacenet.models import find_model
 from vargfacenet.formats.params import load_params, write_params
+from vargfacenet.models import find_model
 
 _CASTS = ("Cast", "cast", "amp_cast")
 

@@ -6,8 +6,8 @@ import shutil
 
 import numpy as np
 
-from vargfacenet.formats.arrays import StoredRows
 from vargfacenet.errors import DataError
+from vargfacenet.formats.arrays import StoredRows
 from vargfacenet.formats.files import atomic_path
 
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from tests.train.tiny import newest_state, parameters, stopped_after, tiny
-from vargfacenet.formats.checkpoint import load_checkpoint
 from vargfacenet.commands import main
+from vargfacenet.formats.checkpoint import load_checkpoint
 from vargfacenet.train.config import Config
 from vargfacenet.train.generation import make_trainer, read_log
 from vargfacenet.train.run import train

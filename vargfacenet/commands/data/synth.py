@@ -31,8 +31,8 @@ def add_parser(actions, common):
 def run(args):
     from vargfacenet.data.synth import contact_sheet
     from vargfacenet.formats.files import atomic_path
-    from vargfacenet.options import check_range
     from vargfacenet.formats.images import encode_png
+    from vargfacenet.options import check_range
 
     check_range("--identities", args.identities, 1, 1_000_000)
     check_range("--images", args.images, 1, 10_000)
