@@ -3,6 +3,9 @@
 import json
 import os
 
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
 from vargfacenet.bench.measure import measure_classifier
 from vargfacenet.environment import processor_name
 from vargfacenet.formats.files import atomic_path, write_text
@@ -73,8 +76,6 @@ def draw_growth(report, path):
         A .png file.
     """
     # Not pyplot, which looks for a display.
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9, 3.6), constrained_layout=True)
     space, time = figure.subplots(1, 2)

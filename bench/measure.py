@@ -10,8 +10,21 @@ import subprocess
 import sys
 import time
 
+import mxnet as mx
+import numpy as np
+
+from vargfacenet import IMAGE_SHAPE
 from vargfacenet.environment import prepare_environment
 from vargfacenet.errors import TrainingError
+from vargfacenet.operators import choose_tier
+from vargfacenet.symbols.heads import margin_softmax
+from vargfacenet.symbols.objective import objective, open_objective
+from vargfacenet.train import generation  # noqa: F401 - what it imports is not to be counted
+from vargfacenet.train.classifier import Margin, ShardedClassifier, ShardedTrainer
+from vargfacenet.train.config import resolve
+from vargfacenet.train.generation import make_trainer
+from vargfacenet.train.graph import embedding_size_of
+from vargfacenet.train.trainer import Trainer
 
 
 def measure_classifier(head, identities, *, sample_rate=1.0, embedding_size=512, batch_size=64, updates=5):
@@ -60,11 +73,6 @@ def _in_process(task):
 
 
 def _measure(task):
-    import mxnet as mx
-
-    from vargfacenet.operators import choose_tier
-    from vargfacenet.train import generation  # noqa: F401 - what it imports is not to be counted
-
     choose_tier()
     mx.nd.dot(mx.nd.ones((64, 64)), mx.nd.ones((64, 64))).asnumpy()  # libraries are loaded by their first use
     before = _memory("VmRSS")
@@ -82,14 +90,6 @@ def _measure(task):
 
 
 def _classifier(task):
-    import mxnet as mx
-    import numpy as np
-
-    from vargfacenet.symbols.heads import margin_softmax
-    from vargfacenet.symbols.objective import objective, open_objective
-    from vargfacenet.train.classifier import Margin, ShardedClassifier, ShardedTrainer
-    from vargfacenet.train.trainer import Trainer
-
     size, count, identities = task["embedding_size"], task["batch_size"], task["identities"]
     random = np.random.RandomState(0)
     batch = mx.io.DataBatch(
@@ -114,14 +114,6 @@ def _classifier(task):
 
 
 def _training(task):
-    import mxnet as mx
-    import numpy as np
-
-    from vargfacenet import IMAGE_SHAPE
-    from vargfacenet.train.config import resolve
-    from vargfacenet.train.generation import make_trainer
-    from vargfacenet.train.graph import embedding_size_of
-
     config = resolve(task["recipe"], task["settings"])
     embedding, random, count = config.build_symbol(), np.random.RandomState(0), config.batch_size
     data = [mx.nd.random.uniform(0, 255, (count, *IMAGE_SHAPE))]

@@ -4,6 +4,9 @@ import os
 import platform
 import statistics
 
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
 from vargfacenet import __version__
 from vargfacenet.bench.contests import OURS
 from vargfacenet.bench.rounds import peak_memory, rate
@@ -108,8 +111,6 @@ def matrix_share(row):
 def draw(reports, path):
     """Draws contests of several, profiles left out, as bars, one panel each, into a PNG file."""
     # Not pyplot, which looks for a display.
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
 
     reports = [one for one in reports if len(one["rows"]) > 1 and "milliseconds" not in one["rows"][0]]
     heights = [1 + len(report["rows"]) for report in reports]

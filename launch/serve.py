@@ -1,11 +1,11 @@
 """``python -m vargfacenet.launch.serve``: the scheduler or a server of MXNet's parameter store, as ``DMLC_ROLE`` says."""
 
-from vargfacenet.launch.beats import Beats
+from vargfacenet.launch.beats import begin
 
 
 def main():
     """Serves until all workers have left."""
-    Beats().report("serving", waiting=True)
+    begin().report("serving", waiting=True)
     import mxnet  # noqa: F401 - which serves when it is imported in such a role, and then ends the process
 
 

@@ -11,7 +11,7 @@ import mxnet as mx
 import numpy as np
 
 from vargfacenet.errors import ClusterError, SettingError, TrainingError
-from vargfacenet.launch.beats import Beats
+from vargfacenet.launch.beats import begin
 from vargfacenet.launch.member import RANK, SIZE
 from vargfacenet.launch.roll import JOINING
 
@@ -224,10 +224,8 @@ class Store(mx.kv.KVStoreBase):
 ALONE = Cluster()
 
 
-def join(beats=None):
+def join():
     """The cluster that ``vargfacenet launch`` started this process in; `ALONE` where it was not.
-
-    `beats` are those of the process, where it has begun to give them.
 
     A process that has joined ends without `Cluster.leave` only by failing: it then ends at once at its exit, as the store
     would wait for the others.
@@ -243,7 +241,7 @@ def join(beats=None):
         )
     if RANK not in os.environ:
         return ALONE
-    beats = beats or Beats()
+    beats = begin()
     beats.report(JOINING, waiting=True)
     atexit.register(_end)
     store = Store()

@@ -2,6 +2,9 @@
 
 import pathlib
 
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
 from vargfacenet.formats.files import atomic_path
 from vargfacenet.train.generation import read_log
 
@@ -26,8 +29,6 @@ def draw_curves(result):
         The picture.
     """
     # Not pyplot, which looks for a display.
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
 
     figure = Figure(figsize=(12, 3.6), constrained_layout=True)
     *panels, verified = figure.subplots(1, len(_PANELS) + 1)

@@ -9,13 +9,13 @@ import re
 import mxnet as mx
 
 from vargfacenet import IMAGE_SHAPE
+from vargfacenet.devices import check_devices
 from vargfacenet.errors import SettingError
 from vargfacenet.operators import choose_tier, runnable
 from vargfacenet.symbols import get_symbol
 from vargfacenet.train import memory
 from vargfacenet.train.graph import embedding_size_of, training_graph
 from vargfacenet.train.precision import check_precision
-from vargfacenet.train.trainer import check_devices
 
 _PICTURES = 16  # for which graphs are bound; their memory is proportional to the batch
 WORKSPACE = 48 << 20  # bytes of graphs, threads and workspaces of operators on a CPU, as measured

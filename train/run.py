@@ -11,6 +11,7 @@ import mxnet as mx
 
 from vargfacenet import IMAGE_SHAPE
 from vargfacenet.data import JoinedSets
+from vargfacenet.devices import check_devices
 from vargfacenet.errors import DataError, SettingError
 from vargfacenet.eval import read_sets
 from vargfacenet.formats.checkpoint import load_checkpoint, save_checkpoint
@@ -24,7 +25,6 @@ from vargfacenet.train.keeping import restore
 from vargfacenet.train.precision import check_precision
 from vargfacenet.train.state import check_same_data, check_settings, check_unused, is_started, saved_update
 from vargfacenet.train.teacher import CachedTeacher, OnlineTeacher, check_embedding_size, teacher_scores
-from vargfacenet.train.trainer import check_devices
 
 log = logging.getLogger(__name__)
 

@@ -3,7 +3,7 @@
 import mxnet as mx
 import numpy as np
 
-from vargfacenet.errors import SettingError, SetupError
+from vargfacenet.errors import SettingError
 from vargfacenet.train.cluster import ALONE
 from vargfacenet.train.origin import NotFinite
 from vargfacenet.train.precision import not_finite
@@ -228,14 +228,6 @@ class Trainer:
         return {name: place * len(self.devices) for place, name in enumerate(names)}
 
 
-def check_devices(batch_size, devices, workers=1):
-    """SettingError where a batch does not divide among the devices of all workers."""
-    count = len(devices) * workers
-    if batch_size % count:
-        of = f", {len(devices)} in each of {workers} workers" if workers > 1 else ""
-        raise SettingError(f"batch_size={batch_size}: expected a multiple of the number of devices ({count}{of})")
-
-
 class _Quiet:
     """Module wants a logger for remarks about what is on purpose here."""
 
@@ -243,34 +235,3 @@ class _Quiet:
         pass
 
     info = warning
-
-
-def parse_names(text):
-    """``"cpu:0,cpu:1"`` as a list of (kind, number), there or not; SettingError for what is none."""
-    names = []
-    for item in text.split(","):
-        kind, _, number = item.strip().partition(":")
-        if kind not in ("cpu", "gpu") or not ((number or "0").isdecimal() and int(number or 0) < 256):
-            raise SettingError(f"device {item.strip()!r}: expected cpu:N or gpu:N, separated by commas")
-        names.append((kind, int(number or 0)))
-    if len(set(names)) < len(names):
-        raise SettingError(f"devices {text!r}: the same one is given twice")
-    return names
-
-
-def parse_devices(text):
-    """``"cpu:0,cpu:1"`` as a list of mx.Context; SettingError or SetupError for what is none or is not there."""
-    devices = [mx.Context(*name) for name in parse_names(text)]
-    gpus = mx.context.num_gpus()
-    for device in devices:
-        if device.device_type == "gpu" and device.device_id >= gpus:
-            raise SetupError(f"device {device}: MXNet sees {gpus} GPU(s) here; 'vargfacenet doctor' says more")
-    return devices
-
-
-def parse_device(text):
-    """``"gpu:0"`` as an mx.Context; errors as of `parse_devices`, and for more than one."""
-    device, *more = parse_devices(text)
-    if more:
-        raise SettingError(f"device {text!r}: expected one")
-    return device

@@ -3,6 +3,8 @@
 import io
 
 import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 
 # Okabe and Ito's palette, which colour-blind people tell apart.
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
@@ -96,15 +98,12 @@ def _colours():
 
 def _figure(width, height, rows=1, columns=1, **options):
     # Not pyplot, which looks for a display.
-    from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), constrained_layout=True)
     return figure, figure.subplots(rows, columns, **options)
 
 
 def _png(figure):
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-
     for axes in figure.axes:
         axes.spines[["top", "right"]].set_visible(False)
     content = io.BytesIO()

@@ -6,6 +6,7 @@ import json
 import pathlib
 
 import numpy as np
+import scipy.stats
 
 from vargfacenet import __version__
 from vargfacenet.eval.quality import sharpness
@@ -90,8 +91,6 @@ def as_json(results):
 
 
 def _gallery(detail, pairs, sharp):
-    import scipy.stats
-
     threshold = 1 - detail.verification.threshold / 2
     shown = []
     for is_same, direction in ((False, -1), (True, 1)):

@@ -15,6 +15,7 @@ import pytest
 
 from tests.launch.ports import free_ports
 from tests.train.tiny import TINY, newest_state, parameters, tiny
+from vargfacenet.devices import check_devices
 from vargfacenet.errors import ClusterError, SettingError
 from vargfacenet.launch.member import run_member
 from vargfacenet.operators import choose_tier
@@ -23,7 +24,6 @@ from vargfacenet.train.generation import read_log
 from vargfacenet.train.run import train
 from vargfacenet.train.state import is_started
 from vargfacenet.train.states import States
-from vargfacenet.train.trainer import check_devices
 
 BOTH = [mx.cpu(0), mx.cpu(1)]
 LONG = {"max_updates": 30, "save_every": 3, "verify_every": 1000}

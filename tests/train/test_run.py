@@ -9,6 +9,7 @@ import pytest
 from tests.conftest import picture
 from tests.train.tiny import parameters, stopped_after, tiny
 from vargfacenet.data.writer import write_records
+from vargfacenet.devices import parse_devices
 from vargfacenet.errors import DataError, SettingError, SetupError, TrainingError
 from vargfacenet.eval import Embedder, read_pairs, verify_pairs, write_pairs
 from vargfacenet.formats.checkpoint import load_checkpoint
@@ -17,7 +18,7 @@ from vargfacenet.train.generation import read_log
 from vargfacenet.train.graph import training_graph
 from vargfacenet.train.run import train
 from vargfacenet.train.state import seed_random
-from vargfacenet.train.trainer import Trainer, parse_devices
+from vargfacenet.train.trainer import Trainer
 
 LEARNING = {"max_updates": 60, "verify_every": 30, "save_every": 30, "warmup_updates": 4, "scale": 16, "m2": 0.1}
 

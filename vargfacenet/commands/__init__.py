@@ -2,37 +2,42 @@
 
 import argparse
 import difflib
+import functools
 import importlib
 import logging
 import os
 import re
 import sys
+from collections.abc import Sequence
+from typing import Any, Optional
 
 from vargfacenet import __version__
 from vargfacenet.environment import explain_import_failure
 from vargfacenet.errors import Stopped, VarGFaceNetError
+from vargfacenet.launch import beats
 
-COMMANDS = (
-    "models",
-    "summary",
-    "data",
-    "teach",
-    "plan",
-    "train",
-    "launch",
-    "verify",
-    "challenge",
-    "ijb",
-    "identify",
-    "convert",
-    "export",
-    "embed",
-    "compare",
-    "gallery",
-    "demo",
-    "bench",
-    "doctor",
-)
+# A command's module is imported when the command runs: what it needs may take seconds to load.
+COMMANDS = {
+    "models": "list the trained networks that come with the package",
+    "summary": "layers, parameters, FLOPs and size of a network",
+    "data": "make and check training and verification sets",
+    "teach": "store a teacher's embeddings of training sets",
+    "plan": "the memory and the updates that a run will take",
+    "train": "train a recipe; save and verify on the way",
+    "launch": "train with several workers, on one machine or on several",
+    "verify": "score checkpoints or ONNX files on verification sets (.bin), and write a report",
+    "challenge": "features of image lists, and TPR at FPR 1e-8 of all their pairs",
+    "ijb": "IJB-B and IJB-C: 1:1 and 1:N on templates",
+    "identify": "rank-k and open-set identification: a folder of probes against a folder of known people",
+    "convert": "write any checkpoint of the lineage as a plain embedding network",
+    "export": "write a checkpoint as an ONNX file that is proved equal",
+    "embed": "embeddings of images, into an .npz file",
+    "compare": "cosine of two faces, and a verdict",
+    "gallery": "keep known faces, and search among them",
+    "demo": "a local page that compares two images",
+    "bench": "measure how fast everything is here, next to its rivals",
+    "doctor": "versions, devices and threads, and what is wrong with them",
+}
 _CHOICE = re.compile(
     r"argument (?P<what>COMMAND|ACTION): invalid choice: '(?P<given>.*)' \(choose from (?P<known>.*)\)"
 )
@@ -50,17 +55,34 @@ class _Parser(argparse.ArgumentParser):
         self.exit(REFUSED, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
 
 
-def main(arguments=None):
-    """Runs a command and returns its exit status: 0 done, 1 something checked is bad, 2 it cannot be carried out, 128 + N
-    signal N has stopped it."""
+class _CommandParser(_Parser):
+    """The parser of a command or of its action: each takes ``--debug``."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        # Without a default of its own, so that an action does not undo the flag of its command.
+        self.add_argument(
+            "--debug", action="store_true", default=argparse.SUPPRESS, help="show where an error comes from"
+        )
+
+
+def main(arguments: Optional[Sequence[str]] = None) -> int:
+    """Run a command and return its exit status.
+
+    0: done; 1: something checked is bad; 2: the command cannot be carried out; 128 + N: signal N has stopped it.
+    """
     if hasattr(sys.stdout, "reconfigure"):
-        sys.stdout.reconfigure(errors="surrogateescape")  # names of files may be of any bytes
-    parser = _parser()
-    args, unknown = parser.parse_known_args(arguments)
-    if unknown:
-        parser.exit(REFUSED, f"vargfacenet {args.command}: error: {_about_unknown(args, unknown)}\n")
+        sys.stdout.reconfigure(errors="surrogateescape")  # file names may hold any bytes
+    beats.begin()  # before the command loads MXNet, which takes seconds
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr)
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    chosen = next((argument for argument in arguments if not argument.startswith("-")), None)
+    args = argparse.Namespace(command=chosen, debug="--debug" in arguments)
     try:
+        parser = _parser(chosen)
+        args, unknown = parser.parse_known_args(arguments, args)
+        if unknown:
+            parser.exit(REFUSED, f"vargfacenet {args.command}: error: {_about_unknown(args, unknown)}\n")
         return args.run(args)
     except Stopped as stop:
         print(f"vargfacenet {args.command}: {stop}", file=sys.stderr)
@@ -107,15 +129,15 @@ def _refuse(args, error, message, status=REFUSED):
     return status
 
 
-def _parser():
+def _parser(chosen: Optional[str]) -> argparse.ArgumentParser:
+    """Return the parser of the command line, complete for the command `chosen` and with a line for each other."""
     parser = _Parser(prog="vargfacenet", description="Lightweight face recognition on Apache MXNet.")
     parser.add_argument("--version", action="version", version=f"vargfacenet {__version__}")
-    common = argparse.ArgumentParser(add_help=False)
-    # Without a default of its own, so that a sub-command does not undo the flag of its command.
-    common.add_argument(
-        "--debug", action="store_true", default=argparse.SUPPRESS, help="show where an error comes from"
-    )
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=_Parser)
-    for name in COMMANDS:
-        importlib.import_module(f"vargfacenet.commands.{name}").add_parser(commands, common)
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=_CommandParser)
+    for name, summary in COMMANDS.items():
+        add = functools.partial(commands.add_parser, name, help=summary)
+        if name == chosen:
+            importlib.import_module(f"vargfacenet.commands.{name}").add_parser(add)
+        else:
+            add()
     return parser

@@ -1,12 +1,28 @@
 """``vargfacenet bench``: how fast everything is on this machine, beside its rivals."""
 
+import argparse
 import contextlib
 import json
 import pathlib
 import tempfile
+from collections.abc import Callable
 
+import mxnet as mx
+
+from vargfacenet import bench
+from vargfacenet.bench import contest_report, draw, machine, matrix_share, operator_table, table, take_turns
+from vargfacenet.bench.growth import draw_growth, measure_growth, write_growth
 from vargfacenet.commands.output import print_table, progress
-from vargfacenet.options import check_range, split_assignments
+from vargfacenet.data import RecordSet
+from vargfacenet.data.layout import pack
+from vargfacenet.data.synth import draw_faces
+from vargfacenet.data.writer import write_records
+from vargfacenet.errors import SettingError
+from vargfacenet.formats.files import write_text
+from vargfacenet.operators import TIERS, missing_for_native
+from vargfacenet.options import check_range, split_assignments, unknown
+from vargfacenet.symbols import get_symbol
+from vargfacenet.train.plan import memory_here
 
 KINDS = {
     "train": "training: images a second and memory, by tier of operators; how long it waits for data",
@@ -25,11 +41,8 @@ ALONE = {
 }
 
 
-def add_parser(commands, common):
-    parser = commands.add_parser(
-        "bench",
-        parents=[common],
-        help="how fast everything is here, beside its rivals",
+def add_parser(add: Callable[..., argparse.ArgumentParser]) -> None:
+    parser = add(
         description="Measures each contender in a process of its own, in rounds in which they take turns, so that what "
         "else the machine does touches all alike. Prints medians over the rounds, and how many times faster the first "
         "contender was in the same rounds.",
@@ -72,10 +85,6 @@ def add_parser(commands, common):
 
 
 def run(args):
-    from vargfacenet.bench import contest_report, draw, machine, table, take_turns
-    from vargfacenet.formats.files import write_text
-    from vargfacenet.symbols import get_symbol
-
     kinds = _kinds(args)
     if "classifier" in kinds:
         return _run_classifier(args)
@@ -104,9 +113,6 @@ def run(args):
 
 def _run_classifier(args):
     """Without rounds: each size is long enough for itself."""
-    from vargfacenet.bench.growth import draw_growth, measure_growth, write_growth
-    from vargfacenet.train.plan import memory_here
-
     for count in args.identities:
         check_range("--identities", count, 2, 1 << 24)
     limit = memory_here("cpu") // 2
@@ -128,9 +134,6 @@ def _run_classifier(args):
 
 
 def _kinds(args):
-    from vargfacenet.errors import SettingError
-    from vargfacenet.options import unknown
-
     for option in ("batch_size", "rounds", "updates"):
         check_range(f"--{option.replace('_', '-')}", getattr(args, option), 1, 100000)
     for kind in args.kinds:
@@ -143,8 +146,6 @@ def _kinds(args):
 
 def _contests(args, kinds, options, stack):
     """The contests of some kinds, one after another; what they need is made when its turn comes."""
-    from vargfacenet import bench
-
     tiers = _tiers()
     training = {"batch_size": args.batch_size, "updates": args.updates}
     network = (args.network, options)
@@ -179,8 +180,6 @@ def _contests(args, kinds, options, stack):
 
 
 def _tiers():
-    from vargfacenet.operators import TIERS, missing_for_native
-
     missing = missing_for_native()
     if missing:
         print(f"native operators are left out: {missing}")
@@ -188,20 +187,12 @@ def _tiers():
 
 
 def _draw_set(folder):
-    from vargfacenet.data.synth import draw_faces
-    from vargfacenet.data.writer import write_records
-
     write_records(folder, draw_faces(num_identities=20, images_per_identity=100))
     return folder
 
 
 def _plain_records(data, path):
     """The pictures of a training set as a record file of nothing else, for readers that take no index records."""
-    import mxnet as mx
-
-    from vargfacenet.data import RecordSet
-    from vargfacenet.data.layout import pack
-
     records, writer = RecordSet(data), mx.recordio.MXRecordIO(str(path), "w")
     with contextlib.closing(records), contextlib.closing(writer):
         for key in records.keys:
@@ -211,8 +202,6 @@ def _plain_records(data, path):
 
 
 def _print_more(report):
-    from vargfacenet.bench import matrix_share, operator_table
-
     for row in report["rows"]:
         if "milliseconds" in row:
             print(f"\n{row['name']}: {matrix_share(row):.0%} in convolutions and matrix products")

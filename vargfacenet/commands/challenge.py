@@ -1,23 +1,28 @@
 """``vargfacenet challenge``: the protocol of the Lightweight Face Recognition Challenge."""
 
+import argparse
+import json
 import pathlib
+from collections.abc import Callable
 
 from vargfacenet.commands.embedding import add_device_options, checked_device
 from vargfacenet.commands.model_options import add_cache_options, add_model_options, cache_of, open_named
 from vargfacenet.commands.output import print_table, progress
+from vargfacenet.errors import SettingError
+from vargfacenet.eval.challenge import count_pairs, score_features, write_list_features
+from vargfacenet.eval.image_list import read_image_list
+from vargfacenet.formats.files import write_text
+from vargfacenet.options import check_range
 
 
-def add_parser(commands, common):
-    parser = commands.add_parser(
-        "challenge",
-        parents=[common],
-        help="features of image lists, and TPR at FPR 1e-8 of all their pairs",
+def add_parser(add: Callable[..., argparse.ArgumentParser]) -> None:
+    parser = add(
         description="The protocol of the 2019 Lightweight Face Recognition Challenge (deepglint-light): writes feature files "
         "of image lists, and scores all pairs of a labelled list, or across two, exactly.",
     )
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
 
-    features = actions.add_parser("features", parents=[common], help="an image list -> a feature file")
+    features = actions.add_parser("features", help="an image list -> a feature file")
     add_model_options(features, pictures=False)
     features.add_argument("list", metavar="LIST", help="lines 'PATH' or 'PATH LABEL' of aligned 112x112 pictures")
     features.add_argument("out", metavar="OUT.bin", help="the feature file to write")
@@ -26,7 +31,7 @@ def add_parser(commands, common):
     add_cache_options(features)
     features.set_defaults(run=run_features)
 
-    score = actions.add_parser("score", parents=[common], help="feature files and labelled lists -> rates")
+    score = actions.add_parser("score", help="feature files and labelled lists -> rates")
     score.add_argument("features", metavar="FEATURES", help="a feature file")
     score.add_argument("list", metavar="LIST", help="its list, with labels; -1 for a face that is nobody's")
     score.add_argument("others", metavar="OTHERS", nargs="?", help="a second feature file: pairs are across the two")
@@ -42,8 +47,6 @@ def add_parser(commands, common):
 
 
 def run_features(args):
-    from vargfacenet.eval.challenge import write_list_features
-
     model = open_named(args, args.model, device=checked_device(args), batch_size=args.batch_size)
     root = pathlib.Path(args.root) if args.root else pathlib.Path(args.list).parent
     with cache_of(args) as cache, progress(unit="picture") as bar:
@@ -55,14 +58,6 @@ def run_features(args):
 
 
 def run_score(args):
-    import json
-
-    from vargfacenet.errors import SettingError
-    from vargfacenet.eval.challenge import count_pairs, score_features
-    from vargfacenet.eval.image_list import read_image_list
-    from vargfacenet.formats.files import write_text
-    from vargfacenet.options import check_range
-
     check_range("--worst", args.worst, 0, 10_000)
     if args.others and not args.other_list:
         raise SettingError(f"{args.others} has no list: give FEATURES LIST OTHERS OTHER_LIST")

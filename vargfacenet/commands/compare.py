@@ -1,14 +1,15 @@
 """``vargfacenet compare``: whether two pictures show one person."""
 
+import argparse
+from collections.abc import Callable
+
 from vargfacenet.commands.model_options import add_model_options, face_options, model_of
+from vargfacenet.formats.images import read_picture
 from vargfacenet.options import check_range
 
 
-def add_parser(commands, common):
-    parser = commands.add_parser(
-        "compare",
-        parents=[common],
-        help="cosine of two faces, and a verdict",
+def add_parser(add: Callable[..., argparse.ArgumentParser]) -> None:
+    parser = add(
         description="Compares two aligned faces of 112x112. The verdict takes the threshold that 'vargfacenet export "
         "--verify' left in an ONNX file, with the false accept rate it was measured at, or the one given.",
     )
@@ -22,8 +23,6 @@ def add_parser(commands, common):
 
 
 def run(args):
-    from vargfacenet.formats.images import read_picture
-
     if args.threshold is not None:
         check_range("--threshold", args.threshold, -1, 1)
     options = face_options(args)

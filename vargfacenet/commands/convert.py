@@ -1,14 +1,15 @@
 """``vargfacenet convert``: a checkpoint of the lineage as a plain one of this package."""
 
+import argparse
+from collections.abc import Callable
+
 from vargfacenet.commands.model_options import split_name
+from vargfacenet.deploy.conversion import convert_checkpoint
 from vargfacenet.options import check_range
 
 
-def add_parser(commands, common):
-    parser = commands.add_parser(
-        "convert",
-        parents=[common],
-        help="write any checkpoint of the lineage as a plain embedding",
+def add_parser(add: Callable[..., argparse.ArgumentParser]) -> None:
+    parser = add(
         description="Reads a checkpoint of whatever year, also in float16, with its classifier or with a training graph "
         "around it, and writes the embedding alone: float32, the names of this package. What was written embeds as what "
         "was read, or nothing is written.",
@@ -32,8 +33,6 @@ def add_parser(commands, common):
 
 
 def run(args):
-    from vargfacenet.deploy.conversion import convert_checkpoint
-
     check_range("--epoch", args.epoch, 0, 9999)
     args.prefix, args.epoch = split_name(args.prefix, args.epoch)
     check_range("--out-epoch", args.out_epoch, 0, 9999)

@@ -1,20 +1,21 @@
 """``vargfacenet demo``: a page on this machine that compares two pictures."""
 
+import argparse
 import contextlib
 import logging
 import pathlib
+from collections.abc import Callable
 
 from vargfacenet.commands.model_options import add_model_options, face_detector, model_of
+from vargfacenet.deploy.demo import make_server
+from vargfacenet.errors import SetupError
 from vargfacenet.options import check_range
 
 log = logging.getLogger(__name__)
 
 
-def add_parser(commands, common):
-    parser = commands.add_parser(
-        "demo",
-        parents=[common],
-        help="a local page that compares two pictures",
+def add_parser(add: Callable[..., argparse.ArgumentParser]) -> None:
+    parser = add(
         description="Serves a page on which two pictures are compared, to this machine alone unless --host says otherwise. "
         "Uploads are bounded and never stored. In pictures that are not 112x112 the face is found and aligned; without "
         "a detector they are cropped to their middle.",
@@ -39,9 +40,6 @@ def run(args):
 
 
 def _serve(args):
-    from vargfacenet.deploy.demo import make_server
-    from vargfacenet.errors import SetupError
-
     check_range("--port", args.port, 0, 65535)
     if args.threshold is not None:
         check_range("--threshold", args.threshold, -1, 1)

@@ -1,9 +1,11 @@
 """``vargfacenet doctor``: what this machine has, and what is wrong with it."""
 
+import argparse
 import importlib
 import os
 import platform
 import sys
+from collections.abc import Callable
 
 from vargfacenet import __version__
 from vargfacenet.environment import explain_import_failure, python_problem, usable_cores
@@ -24,11 +26,8 @@ PACKAGES = (
 )
 
 
-def add_parser(commands, common):
-    parser = commands.add_parser(
-        "doctor",
-        parents=[common],
-        help="versions, devices and threads, and what is wrong with them",
+def add_parser(add: Callable[..., argparse.ArgumentParser]) -> None:
+    parser = add(
         description="Prints versions, MXNet's features, devices and CPU threads; names what is wrong and how to mend it. "
         "Exit status 1 if anything is.",
     )

@@ -1,14 +1,20 @@
 """``vargfacenet embed``: embeddings of pictures, into a file."""
 
+import argparse
+import io
+from collections.abc import Callable
+
+import numpy as np
+
 from vargfacenet.commands.model_options import add_model_options, face_options, model_of, picture_files
 from vargfacenet.commands.output import progress
+from vargfacenet.deploy import face_of
+from vargfacenet.formats.files import atomic_path
+from vargfacenet.formats.images import read_picture
 
 
-def add_parser(commands, common):
-    parser = commands.add_parser(
-        "embed",
-        parents=[common],
-        help="embeddings of pictures, into an .npz",
+def add_parser(add: Callable[..., argparse.ArgumentParser]) -> None:
+    parser = add(
         description="Embeds aligned faces of 112x112, picture and mirror added as verification does, and writes an .npz "
         "with 'names' (as given) and 'embeddings' (float32, one row each, length 1: cosines are products).",
     )
@@ -19,14 +25,6 @@ def add_parser(commands, common):
 
 
 def run(args):
-    import io
-
-    import numpy as np
-
-    from vargfacenet.deploy import face_of
-    from vargfacenet.formats.files import atomic_path
-    from vargfacenet.formats.images import read_picture
-
     files = picture_files(args.images)
     options = face_options(args)
     model = model_of(args)

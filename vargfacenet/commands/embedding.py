@@ -1,5 +1,6 @@
 """Options of commands that embed pictures with a checkpoint."""
 
+from vargfacenet.devices import parse_device
 from vargfacenet.options import check_range
 
 
@@ -18,8 +19,6 @@ def add_device_options(parser):
 
 def checked_device(args):
     """The device (mx.Context) that these options name; SettingError or SetupError where one of them is out of range."""
-    from vargfacenet.train.trainer import parse_device
-
     check_range("--batch-size", args.batch_size, 1, 4096)
     check_range("--epoch", args.epoch, 0, 9999)
     return parse_device(args.device)

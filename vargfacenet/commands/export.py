@@ -1,9 +1,17 @@
 """``vargfacenet export``: a checkpoint as an ONNX file."""
 
+import argparse
 import pathlib
+from collections.abc import Callable
 
 from vargfacenet.commands.model_options import split_name
 from vargfacenet.commands.output import print_table, progress, verification_cells
+from vargfacenet.deploy.export import check_request, export_onnx
+from vargfacenet.deploy.measure import milliseconds
+from vargfacenet.deploy.samples import LEAST, sample_pictures
+from vargfacenet.errors import SettingError
+from vargfacenet.eval import read_sets
+from vargfacenet.formats.checkpoint import checkpoint_files
 from vargfacenet.options import check_range
 
 _OTHER_FORMATS = (
@@ -12,11 +20,8 @@ _OTHER_FORMATS = (
 )
 
 
-def add_parser(commands, common):
-    parser = commands.add_parser(
-        "export",
-        parents=[common],
-        help="write a checkpoint as an ONNX file that is proved equal",
+def add_parser(add: Callable[..., argparse.ArgumentParser]) -> None:
+    parser = add(
         description="Writes a checkpoint of this project or of the InsightFace lineage as an ONNX file: pictures RGB 0..255 "
         "in, any number at a time, embeddings out. The file is run in onnxruntime and must embed as MXNet does, or no file "
         "is left.",
@@ -50,11 +55,6 @@ def add_parser(commands, common):
 
 
 def run(args):
-    from vargfacenet.deploy.export import check_request
-    from vargfacenet.deploy.samples import LEAST, sample_pictures
-    from vargfacenet.errors import SettingError
-    from vargfacenet.eval import read_sets
-
     check_range("--epoch", args.epoch, 0, 9999)
     args.prefix, args.epoch = split_name(args.prefix, args.epoch)
     check_range("--calibration-pictures", args.calibration_pictures, LEAST, 10000)
@@ -74,9 +74,6 @@ def run(args):
 
 
 def _run_one(args, options):
-    from vargfacenet.deploy.export import export_onnx
-    from vargfacenet.deploy.measure import milliseconds
-
     with _progress(options["sets"], 2) as bar:
         done = export_onnx(
             args.prefix, args.epoch, args.out, precision=args.precision[0], **options, progress=bar.update
@@ -103,12 +100,6 @@ def _run_one(args, options):
 
 def _run_several(args, options):
     """A file for each precision, and one table of them: size, distance from MXNet, speed by runtime, accuracy by set."""
-    import pathlib
-
-    from vargfacenet.deploy.export import export_onnx
-    from vargfacenet.deploy.measure import milliseconds
-    from vargfacenet.formats.checkpoint import checkpoint_files
-
     sets, known, rows, scores = options["sets"], {}, [], []
     with _progress(sets, 1 + len(args.precision)) as bar:
         for precision in args.precision:

@@ -1,28 +1,32 @@
 """``vargfacenet gallery``: faces of known people in a folder, and who of them a picture shows."""
 
+import argparse
 import os
 import pathlib
+from collections.abc import Callable
 
 from vargfacenet.commands.model_options import add_model_options, face_options, model_of, picture_files
 from vargfacenet.commands.output import print_table
+from vargfacenet.deploy import Gallery, face_of
+from vargfacenet.deploy.gallery import digest
+from vargfacenet.formats.images import read_picture
 from vargfacenet.options import check_range
 
 
-def add_parser(commands, common):
-    parser = commands.add_parser(
-        "gallery",
-        parents=[common],
-        help="keep known faces, and search among them",
+def add_parser(add: Callable[..., argparse.ArgumentParser]) -> None:
+    parser = add(
         description="Keeps embeddings of known people's faces in a folder (the pictures are not kept) and searches it.",
     )
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
-    add = actions.add_parser("add", parents=[common], help="add faces")
-    add.add_argument("folder", metavar="GALLERY", help="folder of the gallery, made where it is missing")
-    add_model_options(add)
-    add.add_argument("images", metavar="IMAGES", nargs="+", help="pictures, or folders of them")
-    add.add_argument("--name", help="whose faces these are (default: the name of the folder that each picture is in)")
-    add.set_defaults(run=run_add)
-    search = actions.add_parser("search", parents=[common], help="the people nearest to a face")
+    adding = actions.add_parser("add", help="add faces")
+    adding.add_argument("folder", metavar="GALLERY", help="folder of the gallery, made where it is missing")
+    add_model_options(adding)
+    adding.add_argument("images", metavar="IMAGES", nargs="+", help="pictures, or folders of them")
+    adding.add_argument(
+        "--name", help="whose faces these are (default: the name of the folder that each picture is in)"
+    )
+    adding.set_defaults(run=run_add)
+    search = actions.add_parser("search", help="the people nearest to a face")
     search.add_argument("folder", metavar="GALLERY", help="folder of the gallery")
     add_model_options(search)
     search.add_argument("image", metavar="IMAGE", help="a picture")
@@ -31,10 +35,6 @@ def add_parser(commands, common):
 
 
 def run_add(args):
-    from vargfacenet.deploy import Gallery, face_of
-    from vargfacenet.deploy.gallery import digest
-    from vargfacenet.formats.images import read_picture
-
     files, options = picture_files(args.images), face_options(args)
     gallery, model = Gallery(args.folder), model_of(args)
     pictures = [read_picture(path) for path in files]
@@ -47,9 +47,6 @@ def run_add(args):
 
 
 def run_search(args):
-    from vargfacenet.deploy import Gallery, face_of
-    from vargfacenet.formats.images import read_picture
-
     check_range("--top", args.top, 1, 1000)
     options = face_options(args)
     gallery, model = Gallery(args.folder), model_of(args)

@@ -1,20 +1,33 @@
 """``vargfacenet identify``: who pictures show, among the people of a folder."""
 
+import argparse
+import dataclasses
 import json
+from collections.abc import Callable
 
 from vargfacenet.commands.embedding import add_device_options, checked_device
 from vargfacenet.commands.model_options import add_cache_options, add_model_options, cache_of, face_options, open_named
 from vargfacenet.commands.output import markdown_table, print_table, progress, rate_cell
-from vargfacenet.options import check_range
+from vargfacenet.deploy import face_of
+from vargfacenet.errors import SettingError
+from vargfacenet.eval.cache import file_fingerprint
+from vargfacenet.eval.protocols.identification import (
+    ENTRIES,
+    cumulative_matches,
+    gallery_entries,
+    identification,
+    search,
+)
+from vargfacenet.eval.protocols.templates import at_length_one
+from vargfacenet.formats.files import write_text
+from vargfacenet.formats.images import pictures_by_person, read_picture
+from vargfacenet.options import check_range, unknown
 
 _CMC_RANKS = 20
 
 
-def add_parser(commands, common):
-    parser = commands.add_parser(
-        "identify",
-        parents=[common],
-        help="rank-k and open-set identification: a folder of probes against a folder of known people",
+def add_parser(add: Callable[..., argparse.ArgumentParser]) -> None:
+    parser = add(
         description="Searches each probe among the people of a gallery. Both are folders with a folder of aligned pictures "
         "for each person, by whose name a probe's person is found in the gallery; probes of people who are not in it "
         "give the false positive identification rate. Embeddings of picture and mirror are added.",
@@ -41,21 +54,6 @@ def add_parser(commands, common):
 
 
 def run(args):
-    import dataclasses
-
-    from vargfacenet.errors import SettingError
-    from vargfacenet.eval.protocols.identification import (
-        ENTRIES,
-        cumulative_matches,
-        gallery_entries,
-        identification,
-        search,
-    )
-    from vargfacenet.eval.protocols.templates import at_length_one
-    from vargfacenet.formats.files import write_text
-    from vargfacenet.formats.images import pictures_by_person
-    from vargfacenet.options import unknown
-
     if args.gallery_by not in ENTRIES:
         raise unknown("kind of gallery", args.gallery_by, ENTRIES)
     for rank in args.ranks:
@@ -100,10 +98,6 @@ def run(args):
 
 def _embedded(cache, model, people, name, options):
     """Embeddings of the pictures of people (dict of name to paths), picture and mirror added, and whose they are."""
-    from vargfacenet.deploy import face_of
-    from vargfacenet.eval.cache import file_fingerprint
-    from vargfacenet.formats.images import read_picture
-
     paths = [path for files in people.values() for path in files]
     whose = [person for person, files in people.items() for _ in files]
 

@@ -1,19 +1,22 @@
 """``vargfacenet ijb``: the template protocols of IJB-B and IJB-C."""
 
+import argparse
 import json
+from collections.abc import Callable
 
 from vargfacenet.commands.embedding import add_device_options, checked_device
 from vargfacenet.commands.model_options import add_cache_options, add_model_options, cache_of, open_named
 from vargfacenet.commands.output import markdown_table, print_table, progress, rate_cell
+from vargfacenet.errors import DataError
+from vargfacenet.eval.ijb import face_fingerprint, face_reader, find_unreadable, read_trials, score_templates
+from vargfacenet.eval.template_sets import read_template_set
+from vargfacenet.formats.files import write_text
 
 _NAMED = 10  # of many pictures that cannot be read
 
 
-def add_parser(commands, common):
-    parser = commands.add_parser(
-        "ijb",
-        parents=[common],
-        help="IJB-B and IJB-C: 1:1 and 1:N on templates",
+def add_parser(add: Callable[..., argparse.ArgumentParser]) -> None:
+    parser = add(
         description="The template protocols of IJB-B and IJB-C on a folder in InsightFace's layout (meta/*.txt and *.csv, "
         "loose_crop/*.jpg): pictures are aligned by their five points and embedded, embeddings pooled over media and "
         "templates. Prints TAR at FAR (1:1), and rank-k and TPIR at FPIR (1:N).",
@@ -40,10 +43,6 @@ def add_parser(commands, common):
 
 
 def run(args):
-    from vargfacenet.eval.ijb import face_reader, find_unreadable, read_trials, score_templates
-    from vargfacenet.eval.template_sets import read_template_set
-    from vargfacenet.formats.files import write_text
-
     device = checked_device(args)
     template_set = read_template_set(args.folder, args.set, allow_missing=args.skip_unreadable)
     trials = read_trials(template_set, args.protocol)
@@ -83,9 +82,6 @@ def run(args):
 
 def _embedded(cache, model, template_set, unreadable):
     """Embeddings of a set's pictures and mirrors; where one cannot be read, an error that names all such."""
-    from vargfacenet.errors import DataError
-    from vargfacenet.eval.ijb import face_fingerprint, face_reader, find_unreadable
-
     count, read, failed = len(template_set.names), face_reader(template_set, unreadable=unreadable), []
 
     def noted(row):

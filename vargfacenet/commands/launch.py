@@ -6,20 +6,21 @@ import pathlib
 import shlex
 import signal
 import sys
+from collections.abc import Callable
 
 from vargfacenet.environment import usable_cores
 from vargfacenet.errors import ClusterError, SettingError, Stopped
+from vargfacenet.launch.group import local_commands, read_hosts, remote_commands, run_group
+from vargfacenet.launch.interrupts import Interrupts
+from vargfacenet.launch.member import run_member
 from vargfacenet.options import check_range
 
 PORT = 9091
 
 
-def add_parser(commands, common):
-    parser = commands.add_parser(
-        "launch",
-        parents=[common],
+def add_parser(add: Callable[..., argparse.ArgumentParser]) -> None:
+    parser = add(
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        help="train by several workers, on one machine or on several",
         description="Runs 'vargfacenet train' in several workers that take a part of each batch and sum their gradients on\n"
         "MXNet's parameter server. When one of them dies, all stop and say which. Three ways to start it:\n\n"
         "  vargfacenet launch --local 2 -- train RECIPE ...        two workers on this machine, to try it\n"
@@ -73,9 +74,6 @@ def add_parser(commands, common):
 
 
 def run(args):
-    from vargfacenet.launch.group import read_hosts
-    from vargfacenet.launch.interrupts import Interrupts
-
     command = args.trained[1:] if args.trained[:1] == ["--"] else args.trained
     if command[:1] != ["train"]:
         raise SettingError("expected what the workers run, such as: vargfacenet launch --local 2 -- train demo_teacher")
@@ -99,8 +97,6 @@ def run(args):
 
 
 def _be_member(args, command, size, limits, interrupts):
-    from vargfacenet.launch.member import run_member
-
     worker = [sys.executable, "-m", "vargfacenet", *command]
     if args.dry_run:
         print(_shown(worker))
@@ -110,8 +106,6 @@ def _be_member(args, command, size, limits, interrupts):
 
 
 def _be_all(args, command, size, hosts, limits, interrupts):
-    from vargfacenet.launch.group import local_commands, remote_commands, run_group
-
     options = [word for name, value in limits.items() for word in (f"--{name}", f"{value:g}")]
     options += [] if args.dry_run else ["--tied"]
     environment = {}

@@ -6,6 +6,14 @@ import pathlib
 import re
 import tempfile
 
+from vargfacenet.data.detector import FaceDetector
+from vargfacenet.deploy import load_model
+from vargfacenet.deploy.models import open_model
+from vargfacenet.deploy.signature import Scaling
+from vargfacenet.errors import DataError, SettingError
+from vargfacenet.eval.cache import EmbeddingCache
+from vargfacenet.formats.files import files_below, write_fault
+from vargfacenet.formats.images import SUFFIXES
 from vargfacenet.options import check_range
 
 log = logging.getLogger(__name__)
@@ -46,8 +54,6 @@ def add_scaling_options(parser):
 
 def scaling_given(args):
     """The `vargfacenet.deploy.signature.Scaling` that these options name."""
-    from vargfacenet.deploy.signature import Scaling
-
     if args.input_mean is not None:
         check_range("--input-mean", args.input_mean, -1000, 1000)
     if args.input_std is not None:
@@ -62,15 +68,11 @@ def face_options(args):
 
 def face_detector():
     """What finds faces in photographs; SetupError where its package is missing."""
-    from vargfacenet.data.detector import FaceDetector
-
     return FaceDetector()
 
 
 def model_of(args, **options):
     """The FaceModel that these options name."""
-    from vargfacenet.deploy import load_model
-
     check_range("--epoch", args.epoch, 0, 9999)
     model, epoch = split_name(args.model, args.epoch)
     return load_model(model, epoch=epoch, runtime=args.runtime, scaling=scaling_given(args), **options)
@@ -81,9 +83,6 @@ def split_name(text, epoch):
 
     One of the two files of a checkpoint stands for it. SettingError where an image or a data set stands in the model's place.
     """
-    from vargfacenet.errors import SettingError
-    from vargfacenet.formats.images import SUFFIXES
-
     path = pathlib.PurePath(str(text))
     if path.suffix.lower() in (*SUFFIXES, ".bin", ".rec"):
         kind = "an image" if path.suffix.lower() in SUFFIXES else "a data set"
@@ -110,8 +109,6 @@ def short_names(names):
 
 def open_named(args, text, *, batch_size=32, device=None):
     """The `vargfacenet.deploy.models.Model` of a name as `split_name` reads it, with ``--epoch`` and ``--runtime``."""
-    from vargfacenet.deploy.models import open_model
-
     check_range("--epoch", args.epoch, 0, 9999)
     model, epoch = split_name(text, args.epoch)
     options = {"batch_size": batch_size, "device": device, "scaling": scaling_given(args)}
@@ -131,9 +128,6 @@ def cache_of(args):
 
     Where the user's own cache cannot be written, a warning says so and there is none. A folder that was named must do.
     """
-    from vargfacenet.eval.cache import EmbeddingCache
-    from vargfacenet.formats.files import write_fault
-
     if not args.no_cache:
         cache = EmbeddingCache(args.cache)
         fault = None if args.cache else write_fault(cache.folder)
@@ -151,10 +145,6 @@ def cache_of(args):
 
 def picture_files(given):
     """Files, and those with a picture's ending in folders and below, in order; DataError where there is none."""
-    from vargfacenet.errors import DataError
-    from vargfacenet.formats.files import files_below
-    from vargfacenet.formats.images import SUFFIXES
-
     found = []
     for path in map(pathlib.Path, given):
         inside = [path]

@@ -1,21 +1,26 @@
 """``vargfacenet plan``: what a run will take, before it is begun."""
 
+import argparse
 import contextlib
 import json
+from collections.abc import Callable
 
+from vargfacenet.commands.data.synth import BUILTIN
 from vargfacenet.commands.output import print_table
+from vargfacenet.devices import parse_names
+from vargfacenet.errors import SettingError
 from vargfacenet.options import check_range, split_assignments
+from vargfacenet.train.config import is_demo, resolve
+from vargfacenet.train.plan import Place, fits, make_plan, memory_here, remedies
+from vargfacenet.train.run import open_sets
 
 # MS1M-RetinaFace, for recipes at the paper's scale.
 _PAPER = {"identities": 93_431, "images": 5_179_510}
 _GIB = 1 << 30
 
 
-def add_parser(commands, common):
-    parser = commands.add_parser(
-        "plan",
-        parents=[common],
-        help="the memory and the updates that a run will take",
+def add_parser(add: Callable[..., argparse.ArgumentParser]) -> None:
+    parser = add(
         description="Says, without training, what a recipe takes on each device: network, activations, classifier, "
         "optimizer, input; and how many updates a pass over the images has. Where it does not fit, says what would. "
         "Not counted is what MXNet takes by itself: about 0.3 GiB on a CPU; on a GPU the CUDA context and cuDNN's "
@@ -48,10 +53,6 @@ def add_parser(commands, common):
 
 
 def run(args):
-    from vargfacenet.errors import SettingError
-    from vargfacenet.train.config import resolve
-    from vargfacenet.train.plan import fits, make_plan, remedies
-
     config = resolve(args.recipe, split_assignments(args.set))
     place = _place(args)
     data = _sizes(args)
@@ -73,9 +74,6 @@ def run(args):
 
 
 def _place(args):
-    from vargfacenet.train.plan import Place, memory_here
-    from vargfacenet.train.trainer import parse_names
-
     if args.devices.strip().isdecimal():
         kind, count = "gpu", int(args.devices)
     else:
@@ -83,8 +81,6 @@ def _place(args):
         kinds = {kind for kind, _ in names}
         kind, count = kinds.pop(), len(names)
         if kinds:
-            from vargfacenet.errors import SettingError
-
             raise SettingError(f"--devices {args.devices}: expected CPUs or GPUs, not both")
     check_range("--devices", count, 1, 1024)
     check_range("--machines", args.machines, 1, 1024)
@@ -96,11 +92,6 @@ def _place(args):
 
 def _sizes(args):
     """Identities and images of the training set."""
-    from vargfacenet.commands.data.synth import BUILTIN
-    from vargfacenet.errors import SettingError
-    from vargfacenet.train.config import is_demo
-    from vargfacenet.train.run import open_sets
-
     given = {"identities": args.identities, "images": args.images}
     if args.data:
         if any(given.values()):

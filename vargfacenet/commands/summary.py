@@ -1,16 +1,17 @@
 """``vargfacenet summary``: what a network consists of and costs."""
 
+import argparse
 import json
+from collections.abc import Callable
 
 from vargfacenet.commands.output import print_table
 from vargfacenet.options import split_assignments
+from vargfacenet.symbols import get_symbol
+from vargfacenet.symbols.complexity import complexity
 
 
-def add_parser(commands, common):
-    parser = commands.add_parser(
-        "summary",
-        parents=[common],
-        help="layers, parameters, FLOPs and size of a network",
+def add_parser(add: Callable[..., argparse.ArgumentParser]) -> None:
+    parser = add(
         description="Prints a network's layers with their shapes, and its parameters, FLOPs (by the rule of the 2019 "
         "Lightweight Face Recognition Challenge), multiply-adds and size in float32.",
     )
@@ -28,9 +29,6 @@ def add_parser(commands, common):
 
 
 def run(args):
-    from vargfacenet.symbols import get_symbol
-    from vargfacenet.symbols.complexity import complexity
-
     cost = complexity(get_symbol(args.network, **split_assignments(args.set)))
     if args.json:
         totals = {name: getattr(cost, name) for name in ("parameters", "flops", "multiply_adds", "bytes")}

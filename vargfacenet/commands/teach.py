@@ -1,17 +1,19 @@
 """``vargfacenet teach``: a teacher's embeddings of training sets, computed once."""
 
+import argparse
 import contextlib
 import pathlib
+from collections.abc import Callable
 
 from vargfacenet.commands.embedding import add_embedding_options, checked_device
 from vargfacenet.commands.output import progress
+from vargfacenet.data import RecordSet
+from vargfacenet.train.cache import default_folder, write_embeddings
+from vargfacenet.train.teacher import Teacher
 
 
-def add_parser(commands, common):
-    parser = commands.add_parser(
-        "teach",
-        parents=[common],
-        help="store a teacher's embeddings of training sets",
+def add_parser(add: Callable[..., argparse.ArgumentParser]) -> None:
+    parser = add(
         description="Computes a teacher's embeddings of every picture of training sets and of its mirror, and stores them "
         "(float16) for 'vargfacenet train --teacher PREFIX --cached'. Sets that are stored already are left as they are.",
     )
@@ -22,10 +24,6 @@ def add_parser(commands, common):
 
 
 def run(args):
-    from vargfacenet.data import RecordSet
-    from vargfacenet.train.cache import default_folder, write_embeddings
-    from vargfacenet.train.teacher import Teacher
-
     device = checked_device(args)
     teacher = Teacher(args.prefix, args.epoch)
     out = pathlib.Path(args.out) if args.out else default_folder(teacher)

@@ -5,9 +5,22 @@ import contextlib
 import logging
 import pathlib
 import shutil
+from collections.abc import Callable
 
+from vargfacenet.commands.data.synth import BUILTIN, write_builtin_set
 from vargfacenet.commands.output import print_table, verification_cells
+from vargfacenet.devices import parse_devices
+from vargfacenet.errors import SettingError, Stopped
+from vargfacenet.formats.files import fingerprint
 from vargfacenet.options import check_range, split_assignments
+from vargfacenet.train.cache import default_folder
+from vargfacenet.train.cluster import join
+from vargfacenet.train.config import is_demo, list_recipes, recipe_summary, resolve
+from vargfacenet.train.curves import draw_curves
+from vargfacenet.train.run import check_folder, data_facts, open_sets, train
+from vargfacenet.train.state import check_same_data, is_finished, is_started
+from vargfacenet.train.stopping import Stopping
+from vargfacenet.train.teacher import Teacher
 
 RUNS, DATASETS = pathlib.Path("runs"), pathlib.Path("datasets")
 DEMO_TEACHER = "demo_teacher"
@@ -16,12 +29,9 @@ AUTOMATIC = "automatic"
 log = logging.getLogger(__name__)
 
 
-def add_parser(commands, common):
-    parser = commands.add_parser(
-        "train",
-        parents=[common],
+def add_parser(add: Callable[..., argparse.ArgumentParser]) -> None:
+    parser = add(
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        help="train a recipe, saving and verifying as it goes",
         description="Trains a recipe on InsightFace training sets and leaves checkpoints, log and settings in a folder.\n"
         "Recipes whose names begin with demo_ train on the built-in faces when no data is given, and train a teacher\n"
         "of their own where they need one. Recipes are listed by 'vargfacenet train --list'.\n\n"
@@ -67,19 +77,6 @@ def add_parser(commands, common):
 
 
 def run(args):
-    from vargfacenet.launch.beats import Beats
-
-    beats = Beats()  # before MXNet is loaded, which takes seconds
-
-    from vargfacenet.errors import SettingError, Stopped
-    from vargfacenet.train.cache import default_folder
-    from vargfacenet.train.cluster import join
-    from vargfacenet.train.config import is_demo, list_recipes, recipe_summary, resolve
-    from vargfacenet.train.run import check_folder, train
-    from vargfacenet.train.stopping import Stopping
-    from vargfacenet.train.teacher import Teacher
-    from vargfacenet.train.trainer import parse_devices
-
     if args.list:
         print_table(["recipe", ""], [[name, recipe_summary(name)] for name in list_recipes()])
         return 0
@@ -98,7 +95,7 @@ def run(args):
         raise SettingError(f"{args.recipe} needs --data DIR, a folder with train.rec, train.idx and property")
     if args.cached and not args.teacher:
         raise SettingError("--cached needs --teacher PREFIX, whose embeddings they are")
-    cluster = join(beats)
+    cluster = join()
     if not cluster.is_first:
         logging.getLogger("vargfacenet").setLevel(logging.WARNING)  # the first worker says it all
     out = pathlib.Path(cluster.share(args.out or str(_folder(args.recipe, args.resume))))
@@ -144,8 +141,6 @@ def _folder(recipe, resume):
 
 
 def _builtin_faces():
-    from vargfacenet.commands.data.synth import BUILTIN, write_builtin_set
-
     folder = DATASETS / "synth"
     if not folder.exists():
         # Drawn beside it and renamed, so that a stop leaves nothing that looks like a set.
@@ -158,8 +153,6 @@ def _builtin_faces():
 
 def _bins_beside(folders):
     """The .bin files in data folders, those that several have alike once."""
-    from vargfacenet.formats.files import fingerprint
-
     found = {}
     for path in (path for folder in folders if folder.is_dir() for path in sorted(folder.glob("*.bin"))):
         found.setdefault((path.name, fingerprint([path])), path)
@@ -168,11 +161,6 @@ def _bins_beside(folders):
 
 def _demo_teacher(student, out, data, bins, devices, stopping, cluster):
     """Trains the teacher of demo recipes into a folder, or what is left of it, and gives its checkpoint's prefix."""
-    from vargfacenet.errors import SettingError
-    from vargfacenet.train.config import resolve
-    from vargfacenet.train.run import data_facts, open_sets, train
-    from vargfacenet.train.state import check_same_data, is_finished, is_started
-
     config = resolve(DEMO_TEACHER)
     if student.embedding_size not in (None, config.embedding_size):
         raise SettingError(
@@ -200,8 +188,6 @@ def _demo_teacher(student, out, data, bins, devices, stopping, cluster):
 
 
 def _report(result):
-    from vargfacenet.train.curves import draw_curves
-
     print()
     names = sorted({name for one in result.generations for scores in one.verifications.values() for name in scores})
     if names:

@@ -1,5 +1,9 @@
 """``vargfacenet verify``: what verification sets say of networks."""
 
+import argparse
+import json
+from collections.abc import Callable
+
 from vargfacenet.commands.embedding import add_device_options, checked_device
 from vargfacenet.commands.model_options import (
     add_cache_options,
@@ -10,14 +14,22 @@ from vargfacenet.commands.model_options import (
     split_name,
 )
 from vargfacenet.commands.output import print_table, progress
+from vargfacenet.errors import SettingError
+from vargfacenet.eval import read_sets
+from vargfacenet.eval.cache import picture_fingerprint
+from vargfacenet.eval.plausible import warn_near_chance
+from vargfacenet.eval.protocols.detail import verify_in_detail
+from vargfacenet.eval.report import Result, write_report
+from vargfacenet.eval.report.table import markdown, rate_rows, summary_rows
+from vargfacenet.eval.report.write import as_json
+from vargfacenet.eval.sets import find_sets
+from vargfacenet.formats.files import write_text
+from vargfacenet.formats.images import decode_picture
 from vargfacenet.options import check_range
 
 
-def add_parser(commands, common):
-    parser = commands.add_parser(
-        "verify",
-        parents=[common],
-        help="verification of checkpoints or ONNX files on .bin sets, and a report",
+def add_parser(add: Callable[..., argparse.ArgumentParser]) -> None:
+    parser = add(
         description="Scores networks on verification sets such as lfw.bin: the lineage's protocol (ten folds, embeddings of "
         "picture and mirror added), exact rates over all pairs, and 95% intervals. Embeddings are kept: a second time on "
         "the same network and set costs nothing.",
@@ -51,15 +63,6 @@ def add_parser(commands, common):
 
 
 def run(args):
-    import json
-
-    from vargfacenet.eval import read_sets
-    from vargfacenet.eval.report import write_report
-    from vargfacenet.eval.report.table import markdown, rate_rows, summary_rows
-    from vargfacenet.eval.report.write import as_json
-    from vargfacenet.eval.sets import find_sets
-    from vargfacenet.formats.files import write_text
-
     device = checked_device(args)
     for far in args.far or ():
         check_range("--far", far, 1e-12, 0.5)
@@ -91,12 +94,6 @@ def run(args):
 
 
 def _verify(cache, model, label, name, set_name, pairs, fars):
-    from vargfacenet.eval.cache import picture_fingerprint
-    from vargfacenet.eval.plausible import warn_near_chance
-    from vargfacenet.eval.protocols.detail import verify_in_detail
-    from vargfacenet.eval.report import Result
-    from vargfacenet.formats.images import decode_picture
-
     pictures = pairs.pictures
 
     def read(place):
@@ -113,8 +110,6 @@ def _verify(cache, model, label, name, set_name, pairs, fars):
 
 
 def _check_names(models):
-    from vargfacenet.errors import SettingError
-
     twice = [name for name in models if models.count(name) > 1]
     if twice:
         raise SettingError(f"{twice[0]} is given twice: name each network once")

@@ -3,12 +3,13 @@
 import argparse
 
 from vargfacenet.commands.output import progress
+from vargfacenet.data.align import DetectedPoints, ListedPoints, align_folder
+from vargfacenet.formats.images import NOT_ALIGNED
 
 
-def add_parser(actions, common):
+def add_parser(actions: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     align = actions.add_parser(
         "align",
-        parents=[common],
         formatter_class=argparse.RawDescriptionHelpFormatter,
         help="photographs -> aligned 112x112 faces, by five points",
         description="Writes an aligned 112x112 JPEG of each photograph below IMAGES into the same sub-folders of DIR, by five\n"
@@ -35,9 +36,6 @@ def add_parser(actions, common):
 
 
 def run(args):
-    from vargfacenet.data.align import DetectedPoints, ListedPoints, align_folder
-    from vargfacenet.formats.images import NOT_ALIGNED
-
     points = ListedPoints(args.landmarks) if args.landmarks else DetectedPoints(threshold=args.threshold)
     done = align_folder(args.images, args.folder, points, progress=lambda names: progress(names, unit="picture"))
     kept = f", {done.kept} were there already" if done.kept else ""

@@ -5,12 +5,16 @@ import pathlib
 import statistics
 
 from vargfacenet.commands.output import progress
+from vargfacenet.data import RecordSet
+from vargfacenet.data.check import check_records
+from vargfacenet.data.places import check_places
+from vargfacenet.eval.pairs import check_pairs, read_pairs
+from vargfacenet.formats.images import decode_picture
 
 
-def add_parser(actions, common):
+def add_parser(actions: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     check = actions.add_parser(
         "check",
-        parents=[common],
         formatter_class=argparse.RawDescriptionHelpFormatter,
         help="what a .rec or .bin holds, and every bad record",
         description="Says what a training or verification set holds and lists every bad record with its number and what\n"
@@ -25,8 +29,6 @@ def add_parser(actions, common):
 def run(args):
     if pathlib.Path(args.path).suffix == ".bin":
         return _check_pairs(args)
-    from vargfacenet.data import RecordSet
-    from vargfacenet.data.check import check_records
 
     check = check_records(args.path, progress=lambda keys: progress(keys, unit="record"))
     print(f"{args.path}: {check.pictures} pictures, {check.shape[1]}x{check.shape[0]}, {check.identities} identities")
@@ -53,9 +55,6 @@ def run(args):
 
 
 def _check_pairs(args):
-    from vargfacenet.eval.pairs import check_pairs, read_pairs
-    from vargfacenet.formats.images import decode_picture
-
     pairs = read_pairs(args.path)
     print(
         f"{args.path}: {len(pairs.is_same)} pairs, {int(pairs.is_same.sum())} of one person, {len(pairs.pictures)} pictures"
@@ -74,8 +73,6 @@ def _spread(items):
 
 
 def _print_places(pictures):
-    from vargfacenet.data.places import check_places
-
     places = check_places(pictures)
     print(f"faces found: {places.found} of {places.looked_at} looked at")
     if places.found:

@@ -4,12 +4,15 @@ import argparse
 import pathlib
 
 from vargfacenet.commands.output import progress
+from vargfacenet.data.align import DetectedPoints
+from vargfacenet.data.lfw import align_all, fetch_lfw
+from vargfacenet.eval.pairs import list_pairs, write_pairs
+from vargfacenet.formats.files import write_text
 
 
-def add_parser(actions, common):
+def add_parser(actions: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     lfw = actions.add_parser(
         "lfw",
-        parents=[common],
         formatter_class=argparse.RawDescriptionHelpFormatter,
         help="download LFW, align it, and write its ten folds of pairs as .bin",
         description="Fetches Labeled Faces in the Wild through scikit-learn (some 200 MB, once), aligns it by a detector\n"
@@ -23,11 +26,6 @@ def add_parser(actions, common):
 
 
 def run(args):
-    from vargfacenet.data.align import DetectedPoints
-    from vargfacenet.data.lfw import align_all, fetch_lfw
-    from vargfacenet.eval.pairs import list_pairs, write_pairs
-    from vargfacenet.formats.files import write_text
-
     find_points = DetectedPoints()
     images, pairs_file = fetch_lfw(args.home, download=not args.offline)
     pairs = list_pairs(images, pairs_file)

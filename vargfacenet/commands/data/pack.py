@@ -1,10 +1,13 @@
 """``vargfacenet data pack``: a training set of aligned pictures."""
 
+import argparse
+
 from vargfacenet.commands.output import progress
+from vargfacenet.data.writer import faces_of_folder, write_records
 
 
-def add_parser(actions, common):
-    pack = actions.add_parser("pack", parents=[common], help="a folder for each identity -> train.rec, .idx, property")
+def add_parser(actions: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    pack = actions.add_parser("pack", help="a folder for each identity -> train.rec, .idx, property")
     pack.add_argument(
         "images", metavar="IMAGES", help="folder with one folder of aligned 112x112 pictures per identity"
     )
@@ -14,8 +17,6 @@ def add_parser(actions, common):
 
 
 def run(args):
-    from vargfacenet.data.writer import faces_of_folder, write_records
-
     faces = faces_of_folder(
         args.images, resize=args.resize, progress=lambda folders: progress(folders, unit="identity")
     )

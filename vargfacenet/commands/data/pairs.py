@@ -2,11 +2,12 @@
 
 import argparse
 
+from vargfacenet.eval.pairs import pairs_from_folder, write_pairs
 
-def add_parser(actions, common):
+
+def add_parser(actions: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     pairs = actions.add_parser(
         "pairs",
-        parents=[common],
         formatter_class=argparse.RawDescriptionHelpFormatter,
         help="a list of pairs -> .bin",
         description="Writes the pictures that a file lists in pairs as a verification set. Its lines read\n"
@@ -24,8 +25,6 @@ def add_parser(actions, common):
 
 
 def run(args):
-    from vargfacenet.eval.pairs import pairs_from_folder, write_pairs
-
     pairs = pairs_from_folder(args.images, args.pairs, resize=args.resize)
     write_pairs(args.out, *pairs)
     print(f"{args.out}: {len(pairs.is_same)} pairs, {int(pairs.is_same.sum())} of one person")

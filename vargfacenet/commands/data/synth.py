@@ -1,10 +1,17 @@
 """``vargfacenet data synth``: the built-in face set."""
 
+import argparse
 import logging
 import pathlib
 import time
 
 from vargfacenet.commands.output import progress
+from vargfacenet.data.synth import contact_sheet, draw_faces, draw_pairs
+from vargfacenet.data.writer import write_records
+from vargfacenet.eval import write_pairs
+from vargfacenet.formats.files import atomic_path
+from vargfacenet.formats.images import encode_png
+from vargfacenet.options import check_range
 
 log = logging.getLogger(__name__)
 
@@ -14,8 +21,8 @@ PAIRS = 600
 _VERIFIED_IDENTITIES, _VERIFIED_IMAGES = 100, 12
 
 
-def add_parser(actions, common):
-    synth = actions.add_parser("synth", parents=[common], help="draw the built-in face set")
+def add_parser(actions: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    synth = actions.add_parser("synth", help="draw the built-in face set")
     synth.add_argument("folder", metavar="DIR", help="where train.rec, train.idx, property and synth.bin go")
     synth.add_argument(
         "--identities", type=int, default=BUILTIN["identities"], metavar="N", help="people (default 200)"
@@ -29,11 +36,6 @@ def add_parser(actions, common):
 
 
 def run(args):
-    from vargfacenet.data.synth import contact_sheet
-    from vargfacenet.formats.files import atomic_path
-    from vargfacenet.formats.images import encode_png
-    from vargfacenet.options import check_range
-
     check_range("--identities", args.identities, 1, 1_000_000)
     check_range("--images", args.images, 1, 10_000)
     check_range("--seed", args.seed, 0, 2**32 - 1)
@@ -47,10 +49,6 @@ def run(args):
 
 def write_builtin_set(folder, *, identities, images, seed):
     """Draws ``train.rec`` and, of other identities, ``synth.bin`` into a folder."""
-    from vargfacenet.data.synth import draw_faces, draw_pairs
-    from vargfacenet.data.writer import write_records
-    from vargfacenet.eval import write_pairs
-
     begin, folder = time.time(), pathlib.Path(folder)
     log.info("drawing %d identities x %d pictures into %s", identities, images, folder)
     faces = draw_faces(num_identities=identities, images_per_identity=images, seed=seed)
