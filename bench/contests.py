@@ -12,14 +12,14 @@ from vargfacenet import IMAGE_SHAPE
 from vargfacenet.bench.parameters import random_parameters
 from vargfacenet.bench.rounds import Contender
 from vargfacenet.deploy.export import VERSIONS, export_onnx
-from vargfacenet.deploy.probe import probe_pictures
+from vargfacenet.deploy.probe import probe_images
 from vargfacenet.deploy.quantise import LAYERS, quantise, ranges
 from vargfacenet.deploy.translate import translate
 from vargfacenet.environment import usable_cores
 from vargfacenet.eval.features import write_features
 from vargfacenet.formats.checkpoint import load_checkpoint, save_checkpoint
 from vargfacenet.formats.files import atomic_path
-from vargfacenet.operators.tiers import VARIABLE
+from vargfacenet.operators.backends import VARIABLE
 from vargfacenet.symbols import get_symbol
 
 Contest = collections.namedtuple("Contest", "title unit contenders baselines", defaults=((),))
@@ -32,38 +32,38 @@ OURS = "ours"
 _MODULE = "MXNet's Module"
 
 
-def training(network, options, *, batch_size, updates, tiers, pytorch=None):
-    """Whole updates on random pictures, by tier of operators and, where its Python is named, by PyTorch."""
+def training(network, options, *, batch_size, updates, backends, pytorch=None):
+    """Whole updates on random images, by backend of operators and, where its Python is named, by PyTorch."""
     work = _work(network, options, batch_size, updates=updates)
-    contenders = [Contender(name, "train.py", work, {VARIABLE: tier}) for name, tier in _named(tiers)]
+    contenders = [Contender(name, "train.py", work, {VARIABLE: backend}) for name, backend in _named(backends)]
     if pytorch:
         contenders += _pytorch(network, options, batch_size, updates, pytorch)
     return Contest(f"training, {network}, batch {batch_size}", "images/s", contenders)
 
 
 def waiting(network, options, *, batch_size, updates, data):
-    """Training on the pictures of a set, decoded meanwhile."""
+    """Training on the images of a set, decoded meanwhile."""
     work = _work(network, options, batch_size, updates=updates, data=str(data))
     return Contest(
         f"training with its data, {network}, batch {batch_size}", "images/s", [Contender(OURS, "train.py", work)]
     )
 
 
-def profile(network, options, *, batch_size, updates, tiers):
+def profile(network, options, *, batch_size, updates, backends):
     """Where the time of an update goes."""
     work = _work(network, options, batch_size, updates=updates)
     alone = {"MXNET_EXEC_BULK_EXEC_TRAIN": "0"}
     contenders = [
-        Contender(name, "profile_training.py", work, {VARIABLE: tier, **alone}) for name, tier in _named(tiers)
+        Contender(name, "profile_training.py", work, {VARIABLE: backend, **alone}) for name, backend in _named(backends)
     ]
     return Contest(f"an update by operator, {network}, batch {batch_size}", "images/s", contenders)
 
 
-def embedding(network, options, *, batch_size, batches, tiers):
-    """Embeddings of whole batches, by tier, and by MXNet's Module on the published graph at each setting of threads."""
+def embedding(network, options, *, batch_size, batches, backends):
+    """Embeddings of whole batches, by backend, and by MXNet's Module on the published graph at each setting of threads."""
     work = _work(network, options, batch_size, batches=batches)
-    tiers = [tier for tier in tiers if tier != "stock"]
-    contenders = [Contender(name, "embed.py", work, {VARIABLE: tier}) for name, tier in _named(tiers)]
+    backends = [backend for backend in backends if backend != "stock"]
+    contenders = [Contender(name, "embed.py", work, {VARIABLE: backend}) for name, backend in _named(backends)]
     for threads in sorted({1, usable_cores()}, reverse=True):
         name = f"{_MODULE}, {threads} thread{'s' if threads > 1 else ''}"
         contenders.append(Contender(name, "embed.py", {**work, "module": True}, {"OMP_NUM_THREADS": str(threads)}))
@@ -71,11 +71,11 @@ def embedding(network, options, *, batch_size, batches, tiers):
 
 
 def deployed(network, options, *, folder, batches, openvino=None):
-    """One picture's embedding, out of MXNet: ONNX files in two forms by onnxruntime, by OpenVINO where its Python is named, and
+    """One image's embedding, out of MXNet: ONNX files in two forms by onnxruntime, by OpenVINO where its Python is named, and
     what MXNet itself does.
 
-    MXNet's Module has two settings for one picture: one thread, or all of them on a pair of which the other is padding (one
-    picture alone fails with several threads, "IsMKLDNNData"). The quicker is what all are compared with. A pair of which both
+    MXNet's Module has two settings for one image: one thread, or all of them on a pair of which the other is padding (one
+    image alone fails with several threads, "IsMKLDNNData"). The quicker is what all are compared with. A pair of which both
     are wanted takes part too; it answers another question.
     """
     checkpoint = folder / "random"
@@ -116,14 +116,14 @@ def deployed(network, options, *, folder, batches, openvino=None):
     contenders += [Contender("MXNet, native operators", "embed.py", inside), *modules]
     contenders.append(Contender(f"{_MODULE}, {threads}, each of a pair", "embed.py", pair, all_cores))
     names = tuple(one.name for one in modules)
-    return Contest(f"out of MXNet, {network}, one picture", "ms", contenders, names)
+    return Contest(f"out of MXNet, {network}, one image", "ms", contenders, names)
 
 
 def _write_int8(checkpoint, path):
-    """All layers on bytes, with ranges from random pictures: what a file in use computes, if not its numbers."""
+    """All layers on bytes, with ranges from random images: what a file in use computes, if not its numbers."""
     graph = translate(load_checkpoint(checkpoint, 0))
     layers = [node.name for node in graph.nodes if node.op in LAYERS]
-    quantised = quantise(graph, layers, ranges(graph, layers, probe_pictures(16), 1e-4))
+    quantised = quantise(graph, layers, ranges(graph, layers, probe_images(16), 1e-4))
     opset, ir_version = VERSIONS["int8"]
     model = quantised.to_onnx(opset=opset, ir_version=ir_version)
     with atomic_path(path) as temporary:
@@ -131,7 +131,7 @@ def _write_int8(checkpoint, path):
 
 
 def feeding(data, records, *, batch_size, batches):
-    """Batches ready for the device, from a training set's folder, and from a record file of the same pictures."""
+    """Batches ready for the device, from a training set's folder, and from a record file of the same images."""
     work = {"batch_size": batch_size, "batches": batches}
     theirs = {**work, "records": str(records), "threads": usable_cores()}
     slow = {**work, "batches": max(1, batches // 8), "data": str(data)}  # shorter turns for who is so much slower
@@ -140,7 +140,7 @@ def feeding(data, records, *, batch_size, batches):
         Contender("ImageRecordIter, shuffled", "feed_imagerecorditer.py", theirs),
         Contender("Python iterator like the lineage's", "feed_python.py", slow),
     ]
-    return Contest(f"batches of decoded pictures, batch {batch_size}", "images/s", contenders)
+    return Contest(f"batches of decoded images, batch {batch_size}", "images/s", contenders)
 
 
 def verifying(*, pairs, thresholds):
@@ -175,15 +175,15 @@ def pairing(*, rows, others, folder, size=512, identities=4000, far=1e-8):
     return Contest(f"all pairs of {rows:,} x {others:,}, {size} numbers, FAR {far:g}", "pairs/s", contenders)
 
 
-def pooling(*, pictures, templates, gallery, pairs, embedding_size=512):
+def pooling(*, images, templates, gallery, pairs, embedding_size=512):
     """The template protocols, 1:1 and 1:N, on random embeddings."""
-    sizes = {"pictures": pictures, "templates": templates, "gallery": gallery, "pairs": pairs}
+    sizes = {"images": images, "templates": templates, "gallery": gallery, "pairs": pairs}
     work = {**sizes, "embedding_size": embedding_size}
     contenders = [
         Contender(OURS, "templates.py", work),
         Contender("template by template, slices of pairs", "templates.py", {**work, "loop": True}),
     ]
-    return Contest(f"templates: {pictures:,} pictures in {templates:,}, {pairs:,} pairs", "ms", contenders)
+    return Contest(f"templates: {images:,} images in {templates:,}, {pairs:,} pairs", "ms", contenders)
 
 
 def starting():
@@ -200,8 +200,8 @@ def _work(network, options, batch_size, **more):
     return {"network": network, "network_options": options, "batch_size": batch_size, **more}
 
 
-def _named(tiers):
-    return [("stock MXNet operators" if tier == "stock" else f"{OURS}, {tier}", tier) for tier in tiers]
+def _named(backends):
+    return [("stock MXNet operators" if backend == "stock" else f"{OURS}, {backend}", backend) for backend in backends]
 
 
 def _pytorch(network, options, batch_size, updates, python):

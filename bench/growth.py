@@ -1,4 +1,4 @@
-"""How an update of the classifier grows with the identities: seconds and memory, measured, as figures and as a picture."""
+"""How an update of the classifier grows with the identities: seconds and memory, measured, as figures and as an image."""
 
 import json
 import os

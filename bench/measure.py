@@ -16,7 +16,7 @@ import numpy as np
 from vargfacenet import IMAGE_SHAPE
 from vargfacenet.environment import prepare_environment
 from vargfacenet.errors import TrainingError
-from vargfacenet.operators import choose_tier
+from vargfacenet.operators import choose_backend
 from vargfacenet.symbols.heads import margin_softmax
 from vargfacenet.symbols.objective import objective, open_objective
 from vargfacenet.train import generation  # noqa: F401 - what it imports is not to be counted
@@ -58,7 +58,7 @@ def measure_classifier(head, identities, *, sample_rate=1.0, embedding_size=512,
 
 
 def measure_training(recipe, settings, identities, *, devices=1, updates=3):
-    """Updates of a recipe (str) with settings (dict) on random pictures and CPU devices; result as `measure_classifier`."""
+    """Updates of a recipe (str) with settings (dict) on random images and CPU devices; result as `measure_classifier`."""
     task = {"kind": "training", "recipe": recipe, "settings": settings, "identities": identities, "devices": devices}
     return _in_process({**task, "updates": updates})
 
@@ -73,7 +73,7 @@ def _in_process(task):
 
 
 def _measure(task):
-    choose_tier()
+    choose_backend()
     mx.nd.dot(mx.nd.ones((64, 64)), mx.nd.ones((64, 64))).asnumpy()  # libraries are loaded by their first use
     before = _memory("VmRSS")
     pathlib.Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # begins the peak anew

@@ -1,4 +1,4 @@
-"""What was measured, as tables, JSON and a picture."""
+"""What was measured, as tables, JSON and an image."""
 
 import os
 import platform

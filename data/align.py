@@ -11,12 +11,12 @@ from vargfacenet.data.landmarks import read_landmarks
 from vargfacenet.environment import usable_cores
 from vargfacenet.errors import DataError
 from vargfacenet.formats.files import atomic_path, files_below, write_text
-from vargfacenet.formats.images import NOT_ALIGNED, SUFFIXES, decode_picture, encode_jpeg, read_picture
+from vargfacenet.formats.images import NOT_ALIGNED, SUFFIXES, decode_image, encode_jpeg, read_image
 
 _AT_ONCE = 64  # items that threads may be ahead
 
 Alignment = collections.namedtuple("Alignment", "written kept faults")
-Alignment.__doc__ = """What became of a folder: pictures written (int), pictures that were already there (int), and what
+Alignment.__doc__ = """What became of a folder: images written (int), images that were already there (int), and what
 could not be aligned (list of (path relative to the folder, reason))."""
 
 
@@ -28,10 +28,10 @@ class DetectedPoints:
         self._of_thread = threading.local()
         self._of_thread.detector = self._make()  # so that a missing package is known at once
 
-    def __call__(self, name, picture):
+    def __call__(self, name, image):
         if not hasattr(self._of_thread, "detector"):
             self._of_thread.detector = self._make()
-        face = self._of_thread.detector.detect_one(picture)
+        face = self._of_thread.detector.detect_one(image)
         if face is None:
             raise DataError("no face found")
         return face.points
@@ -44,7 +44,7 @@ class ListedPoints:
         self.path = pathlib.Path(path)
         self.lines = read_landmarks(path)
 
-    def __call__(self, name, picture):
+    def __call__(self, name, image):
         if name not in self.lines:
             raise DataError(f"no line in {self.path.name}")
         return self.lines[name][0]
@@ -53,7 +53,7 @@ class ListedPoints:
 def align_folder(images, folder, find_points, *, progress=None):
     """Writes an aligned 112x112 JPEG for each photograph of a folder, into the same sub-folders of another one.
 
-    A picture that is already there is kept as it is, so that a run that was stopped goes on. Files that could not be
+    An image that is already there is kept as it is, so that a run that was stopped goes on. Files that could not be
     aligned are listed with the reason in ``not-aligned.txt``, a tab between; without any, there is no such file. Names
     that start with a dot are passed over; links to folders are followed. Nothing in `images` is changed.
 
@@ -64,7 +64,7 @@ def align_folder(images, folder, find_points, *, progress=None):
     folder : str or path
         Where the faces go; made where it is missing.
     find_points : callable
-        Of a path relative to `images` (str) and a picture (uint8 RGB), turned as its EXIF data says; returns points
+        Of a path relative to `images` (str) and an image (uint8 RGB), turned as its EXIF data says; returns points
         (5, 2) or raises DataError. `DetectedPoints` or `ListedPoints`. Called from several threads.
     progress : callable, optional
         Wraps the list of files, as tqdm does.
@@ -89,11 +89,11 @@ def align_folder(images, folder, find_points, *, progress=None):
 
     def align(name):
         if name not in targets:
-            return f"no picture by its name: expected {', '.join(SUFFIXES)}"
+            return f"no image by its name: expected {', '.join(SUFFIXES)}"
         if targets[name].exists():
             return None
         try:
-            face = align_file(images / name, lambda picture: find_points(name, picture))
+            face = align_file(images / name, lambda image: find_points(name, image))
         except DataError as error:
             return str(error)
         with atomic_path(targets[name]) as temporary:
@@ -117,15 +117,15 @@ def align_folder(images, folder, find_points, *, progress=None):
 
 
 def align_file(path, find_points):
-    """The aligned face, uint8 (112, 112, 3), of a photograph's file; `find_points` is called with the picture.
+    """The aligned face, uint8 (112, 112, 3), of a photograph's file; `find_points` is called with the image.
 
     Raises
     ------
     DataError
         With the reason, which doesn't name the file.
     """
-    picture = decode_picture(read_picture(path), "the file", shape=None)
-    return align_face(picture, find_points(picture))
+    image = decode_image(read_image(path), "the file", shape=None)
+    return align_face(image, find_points(image))
 
 
 def in_threads(function, items):
@@ -156,7 +156,7 @@ def _files_of(images, *, leave_out):
 
 
 def _targets(names, folder):
-    """Where the face of each picture goes: dict of name to path."""
+    """Where the face of each image goes: dict of name to path."""
     targets, sources = {}, {}
     for name in names:
         if pathlib.PurePosixPath(name).suffix.lower() not in SUFFIXES:

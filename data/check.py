@@ -7,12 +7,12 @@ import numpy as np
 from vargfacenet.data.index_record import EXACT
 from vargfacenet.data.records import RecordSet
 from vargfacenet.errors import DataError
-from vargfacenet.formats.image_headers import picture_form
+from vargfacenet.formats.image_headers import image_form
 from vargfacenet.formats.images import DecoderRemarks
 
-Check = collections.namedtuple("Check", "pictures identities shape per_identity has_index is_sealed grey bad")
-Check.__doc__ = """What a set holds: pictures, identities announced, (height, width), pictures of each identity that has
-any (int array), whether it has identity records, whether records bear checksums, pictures that are grey, and its bad
+Check = collections.namedtuple("Check", "images identities shape per_identity has_index is_sealed grey bad")
+Check.__doc__ = """What a set holds: images, identities announced, (height, width), images of each identity that has
+any (int array), whether it has identity records, whether records bear checksums, images that are grey, and its bad
 records (list of (key, reason))."""
 
 
@@ -41,7 +41,7 @@ def check_records(path, *, progress=None):
         key = int(key)
         try:
             (_, identity), remark = hearing.listen(records.read_face, key)
-            grey += picture_form(records.read(key).picture).channels == 1
+            grey += image_form(records.read(key).image).channels == 1
         except DataError as error:
             bad.append((key, _reason(error, key)))
             continue
@@ -59,7 +59,7 @@ def check_records(path, *, progress=None):
             bad.append((key, reason))
     records.close()
     return Check(
-        pictures=len(records),
+        images=len(records),
         identities=records.num_identities,
         shape=(records.height, records.width),
         per_identity=np.array(sorted(counts.values())),
@@ -71,7 +71,7 @@ def check_records(path, *, progress=None):
 
 
 class _Claims:
-    """Which identity record has which pictures and labels: each belongs to one."""
+    """Which identity record has which images and labels: each belongs to one."""
 
     def __init__(self, keys, *, may_repeat):
         self._may_repeat = may_repeat
@@ -79,17 +79,17 @@ class _Claims:
         self._owners, self._labels = np.zeros(len(keys), np.int64), {}
 
     def fault(self, key, first, after, labels):
-        """What is wrong with the identity record `key` of pictures first..after - 1 (str); None where nothing is."""
+        """What is wrong with the identity record `key` of images first..after - 1 (str); None where nothing is."""
         if after > EXACT:
             return None  # rounded
         if not self._begin <= first < after <= self._end:
-            return f"an identity record of pictures {first}..{after - 1}, which the set does not have"
-        found = sorted({labels[picture] for picture in range(first, after) if picture in labels})
+            return f"an identity record of images {first}..{after - 1}, which the set does not have"
+        found = sorted({labels[image] for image in range(first, after) if image in labels})
         if len(found) > 1:
-            return f"an identity record whose pictures bear labels {found[:4]}"
+            return f"an identity record whose images bear labels {found[:4]}"
         owners = self._owners[first - self._begin : after - self._begin]
         if owners.any():
-            return f"an identity record of pictures that record {owners.max()} has too"
+            return f"an identity record of images that record {owners.max()} has too"
         owners[:] = key
         if self._may_repeat:
             return None

@@ -21,7 +21,7 @@ Detection.__doc__ = """A face: its box (left, top, right, bottom), float (4,), i
 # network's input changes from call to call, so each has a network of its own.
 _WIDE, _CLOSE = 640, 288
 _MARGIN = 1.1  # of the square around the whole photograph; the network misplaces points of boxes that touch its edge
-# What the network says lies this far to the right and below, in pixels of the square: across, as half of what a picture
+# What the network says lies this far to the right and below, in pixels of the square: across, as half of what an image
 # and its mirror differ by, over 100 faces of two sets; down, half a pixel for counting from the edge.
 _OFFSET = np.array([0.9, 0.5])
 _AROUND = 2.4  # of the square around a face for the second look, in longer sides of its box
@@ -51,12 +51,12 @@ class FaceDetector:
         self._networks, self._turn = {}, threading.Lock()
         _load_network_class()
 
-    def detect(self, picture):
+    def detect(self, image):
         """The faces of a photograph.
 
         Parameters
         ----------
-        picture : uint8 (height, width, 3)
+        image : uint8 (height, width, 3)
             RGB.
 
         Returns
@@ -67,35 +67,35 @@ class FaceDetector:
         Raises
         ------
         DataError
-            For another picture.
+            For another image.
         """
         with self._turn:
-            return [self._look_closely(picture, face) for face in self._look_widely(picture)]
+            return [self._look_closely(image, face) for face in self._look_widely(image)]
 
-    def detect_one(self, picture):
+    def detect_one(self, image):
         """The face a photograph is of, by `choose_face`: a Detection, or None. Quicker than `detect` where there are many."""
         with self._turn:
-            faces = self._look_widely(picture)
-            return self._look_closely(picture, choose_face(faces, picture.shape)) if faces else None
+            faces = self._look_widely(image)
+            return self._look_closely(image, choose_face(faces, image.shape)) if faces else None
 
-    def _look_widely(self, picture):
-        height, width = picture.shape[:2]
+    def _look_widely(self, image):
+        height, width = image.shape[:2]
         extent = _MARGIN * max(height, width)
         side = _CLOSE if extent <= _CLOSE else _WIDE
-        return self._look(picture, ((width - 1) / 2.0, (height - 1) / 2.0), max(extent, side), side)
+        return self._look(image, ((width - 1) / 2.0, (height - 1) / 2.0), max(extent, side), side)
 
-    def _look_closely(self, picture, face):
+    def _look_closely(self, image, face):
         centre = (face.box[:2] + face.box[2:]) / 2.0
         extent = (face.box[2:] - face.box[:2]).max() * _AROUND
-        closer = self._look(picture, centre, extent, _CLOSE)
+        closer = self._look(image, centre, extent, _CLOSE)
         same = [found for found in closer if _overlap(found.box, face.box) > 0.4]
         return max(same, key=lambda found: found.score)._replace(score=face.score) if same else face
 
-    def _look(self, picture, centre, extent, side):
+    def _look(self, image, centre, extent, side):
         """The faces in a square of the photograph, seen as `side` pixels wide."""
         scale = side / extent
         corner = (side - 1) / 2.0 - scale * np.asarray(centre)
-        seen = warp(picture, [[scale, 0.0, corner[0]], [0.0, scale, corner[1]]], side)
+        seen = warp(image, [[scale, 0.0, corner[0]], [0.0, scale, corner[1]]], side)
         if side not in self._networks:
             self._networks[side] = _load_network_class()(in_shape=(side, side), backend="opencv")
         boxes, points = self._networks[side](seen, threshold=self._threshold)

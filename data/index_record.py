@@ -52,7 +52,7 @@ def divide(keys: np.ndarray, begin: int, end: int, is_image, read_range, where) 
         if found is None:
             missing = "" if more else f"; {_names(keys, end)} are missing"
             raise DataError(
-                f"{where}: record 0 announces {begin - 1} pictures and {end - begin} identities, the index lists "
+                f"{where}: record 0 announces {begin - 1} images and {end - begin} identities, the index lists "
                 f"{len(listed)} and {len(listed_identities)}{f' and {more} more records' if more else ''}; the index is not "
                 f"of this file{missing}"
             )

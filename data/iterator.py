@@ -31,7 +31,7 @@ def sample_order(count, seed, epoch):
 class SampleRandom:
     """The generators of samples, each decided by seed and sample alone.
 
-    One generator that is set anew for each sample: making one costs a fifth of decoding a picture.
+    One generator that is set anew for each sample: making one costs a fifth of decoding an image.
     """
 
     def __init__(self, seed):
@@ -47,25 +47,25 @@ class SampleRandom:
 
 
 class FaceIterator(mx.io.DataIter):
-    """Endless shuffled batches of a training set: every picture once an epoch, none left over.
+    """Endless shuffled batches of a training set: every image once an epoch, none left over.
 
     Batches run on over the ends of epochs. Batch ``u`` is the same whatever was read before it, so that a run can be
     taken up at any update, and however many workers share it, each of whom reads its own part: of 2, the first one has the
-    first half of each batch's pictures.
+    first half of each batch's images.
 
     Parameters
     ----------
     records : RecordSet or JoinedSets
         The training set.
     batch_size : int
-        Pictures in a batch, all workers together.
+        Images in a batch, all workers together.
     seed : int
         Decides order and augmentation.
     augment : callable, optional
-        ``augment(picture, random)`` for a uint8 array (height, width, 3), RGB, gives the picture to use and whether
+        ``augment(image, random)`` for a uint8 array (height, width, 3), RGB, gives the image to use and whether
         it is mirrored; see `Augmentation`.
     mix : float
-        Share of the pictures, 0 .. 1, that are mixed with another of the batch, see `vargfacenet.data.mix`; their labels,
+        Share of the images, 0 .. 1, that are mixed with another of the batch, see `vargfacenet.data.mix`; their labels,
         ``index`` and ``mirrored`` then are of one of the two.
     first_update, last_update : int
         Batches ``first_update .. last_update - 1`` are given; no end without the latter.
@@ -76,22 +76,22 @@ class FaceIterator(mx.io.DataIter):
     rank, workers : int
         Which worker's part to give, 0 .. workers - 1, and how many share a batch.
     max_bad_share : float
-        Share of the set's pictures, 0 .. 1, that may turn out to be bad. In the place of a bad one comes another, which seed
+        Share of the set's images, 0 .. 1, that may turn out to be bad. In the place of a bad one comes another, which seed
         and sample alone decide: it is the same in a run that was taken up, and for any number of workers.
 
     Attributes
     ----------
     bad : dict of int to str
-        The bad pictures met so far, counted in the order of ``records.keys``, and what is wrong with each.
+        The bad images met so far, counted in the order of ``records.keys``, and what is wrong with each.
     waited : float
         Seconds the caller has waited for data so far.
 
     Notes
     -----
     With N = batch_size / workers, a batch has data float32 (N, 3, height, width), RGB, 0..255, and labels float32 (N,); its
-    ``index`` says which pictures they are, int64 (N,), counted in the order of ``records.keys``, and its
-    ``mirrored``, bool (N,), which of them are mirrored; where a bad picture was replaced, both are of the other one. A
-    DataError, of more bad pictures than may be, is raised by the `next` that would have given the batch.
+    ``index`` says which images they are, int64 (N,), counted in the order of ``records.keys``, and its
+    ``mirrored``, bool (N,), which of them are mirrored; where a bad image was replaced, both are of the other one. A
+    DataError, of more bad images than may be, is raised by the `next` that would have given the batch.
     """
 
     def __init__(
@@ -168,8 +168,8 @@ class FaceIterator(mx.io.DataIter):
         rows, plan = self._plan_mix(update) if self._mix else (self._rows, [])
         data = self._arrays.take()
         own = memory_of(data)
-        # Mixing may need pictures of the batch that are another worker's.
-        pictures = own if len(rows) == len(own) else np.empty((len(rows), *own.shape[1:]), np.float32)
+        # Mixing may need images of the batch that are another worker's.
+        images = own if len(rows) == len(own) else np.empty((len(rows), *own.shape[1:]), np.float32)
         labels = np.empty(len(rows), np.float32)
         index = np.empty(len(rows), np.int64)
         mirrored = np.zeros(len(rows), bool)
@@ -177,22 +177,22 @@ class FaceIterator(mx.io.DataIter):
         for at, row in enumerate(rows):
             sample = update * self.batch_size + row
             epoch, place = divmod(sample, len(self.records))
-            index[at], picture, labels[at] = self._face(int(self._order(epoch)[place]), sample)
+            index[at], image, labels[at] = self._face(int(self._order(epoch)[place]), sample)
             if self._augment is not None:
-                picture, mirrored[at] = self._augment(picture, random.of(sample))
+                image, mirrored[at] = self._augment(image, random.of(sample))
             # OpenCV keeps blue first, and is several times quicker than NumPy at taking channels apart.
-            pictures[at, 2], pictures[at, 1], pictures[at, 0] = cv2.split(picture[:, :, ::-1])
+            images[at, 2], images[at, 1], images[at, 0] = cv2.split(image[:, :, ::-1])
         if plan:
-            mix_faces(pictures, plan)
+            mix_faces(images, plan)
         count = len(own)
-        if pictures is not own:
-            own[:] = pictures[:count]
+        if images is not own:
+            own[:] = images[:count]
         batch = mx.io.DataBatch([data], [mx.nd.array(labels[:count])], pad=0, index=index[:count])
         batch.mirrored = mirrored[:count]
         return batch
 
     def _face(self, index, sample):
-        """The picture at an index, or where it is bad one that stands in for it: index, picture, label."""
+        """The image at an index, or where it is bad one that stands in for it: index, image, label."""
         random, reason = None, self.bad.get(index)
         for _ in range(_TRIES):
             if reason is None:
@@ -203,7 +203,7 @@ class FaceIterator(mx.io.DataIter):
             random = random or np.random.Generator(np.random.Philox(key=[self._seed, _REPLACEMENTS + sample]))
             index = int(random.integers(len(self.records)))
             reason = self.bad.get(index)
-        raise DataError(f"{self.records}: {_TRIES} pictures in a row are bad; run 'vargfacenet data check' for a list")
+        raise DataError(f"{self.records}: {_TRIES} images in a row are bad; run 'vargfacenet data check' for a list")
 
     def _count(self, index, reason):
         allowed, total = int(self._max_bad_share * len(self.records)), len(self.records)
@@ -212,12 +212,12 @@ class FaceIterator(mx.io.DataIter):
                 return
             if len(self.bad) >= allowed:
                 raise DataError(
-                    f"{reason}; with it {len(self.bad) + 1} of {total} pictures are bad, and max_bad_share="
+                    f"{reason}; with it {len(self.bad) + 1} of {total} images are bad, and max_bad_share="
                     f"{self._max_bad_share:g} allows {allowed}: 'vargfacenet data check' lists all; a larger max_bad_share "
                     "trains without them"
                 )
             self.bad[index] = reason
-        log.warning("%s; another picture takes its place (bad so far: %d, at most %d)", reason, len(self.bad), allowed)
+        log.warning("%s; another image takes its place (bad so far: %d, at most %d)", reason, len(self.bad), allowed)
 
     def _plan_mix(self, update):
         """The rows of the whole batch that are needed, this worker's first, and how to mix those, counted among these."""

@@ -22,14 +22,14 @@ class JoinedSets:
     sets : list of RecordSet
         The sets, in order.
     keys : int64 array
-        0 .. number of pictures - 1: those of the first set in its order, then those of the next.
+        0 .. number of images - 1: those of the first set in its order, then those of the next.
     num_identities, height, width : int
-        Identities of all sets together; size of the pictures.
+        Identities of all sets together; size of the images.
 
     Raises
     ------
     DataError
-        Where a set cannot be opened, is given twice, or has pictures of another size than the first.
+        Where a set cannot be opened, is given twice, or has images of another size than the first.
     """
 
     def __init__(self, paths):
@@ -59,14 +59,14 @@ class JoinedSets:
             records.close()
 
     def read_face(self, key):
-        """The picture, uint8 (height, width, 3), RGB, and the identity of a key; DataError as of `RecordSet.read_face`."""
+        """The image, uint8 (height, width, 3), RGB, and the identity of a key; DataError as of `RecordSet.read_face`."""
         place, row = self.locate(key)
         records = self.sets[place]
-        picture, identity = records.read_face(int(records.keys[row]))
-        return picture, self._first_identities[place] + identity
+        image, identity = records.read_face(int(records.keys[row]))
+        return image, self._first_identities[place] + identity
 
     def locate(self, keys):
-        """Which set keys are of, and which picture of it: ints, or arrays of them for an array."""
+        """Which set keys are of, and which image of it: ints, or arrays of them for an array."""
         places = np.searchsorted(self._first_keys, keys, side="right") - 1
         return places, keys - self._first_keys[places]
 
@@ -76,10 +76,10 @@ class JoinedSets:
         paths = [records.path.resolve() for records in self.sets]
         for records, path in zip(self.sets, paths):
             if paths.count(path) > 1:
-                raise DataError(f"{records.path} is given twice; its pictures would count double")
+                raise DataError(f"{records.path} is given twice; its images would count double")
             if (records.height, records.width) != (self.sets[0].height, self.sets[0].width):
                 raise DataError(
-                    f"{records.path} holds {records.height}x{records.width} pictures, {self.sets[0].path} "
+                    f"{records.path} holds {records.height}x{records.width} images, {self.sets[0].path} "
                     f"{self.sets[0].height}x{self.sets[0].width}; sets that train together must be of one size"
                 )
         if sum(records.num_identities for records in self.sets) > MOST_IDENTITIES:

@@ -16,10 +16,10 @@ _HEADER_LINES = 2
 def read_landmarks(path):
     """Reads a file of landmarks.
 
-    A line holds a picture's path, relative to the folder of pictures and with ``/`` between folders, and ten numbers:
+    A line holds an image's path, relative to the folder of images and with ``/`` between folders, and ten numbers:
     x and y of left eye, right eye, nose, left and right corner of the mouth, left as one sees it, in pixels. Blanks, tabs,
     commas or semicolons stand between them; a path may hold blanks, and may stand in quotes. Empty lines and lines that
-    start with ``#`` are passed over, and so are a header and a line with the number of pictures before the first picture,
+    start with ``#`` are passed over, and so are a header and a line with the number of images before the first image,
     as in CelebA's ``list_landmarks_celeba.txt``; that number is checked.
 
     Parameters
@@ -36,7 +36,7 @@ def read_landmarks(path):
     ------
     DataError
         Naming the line, for what is neither, a path outside the folder, or one that comes twice; where there are not as many
-        pictures as announced; and where most faces have left and right swapped, or their points in another order.
+        images as announced; and where most faces have left and right swapped, or their points in another order.
     """
     found, announced = {}, None
     for number, line in read_lines(path):
@@ -51,12 +51,12 @@ def read_landmarks(path):
                 continue
         name, points = _parsed(line, fields, where)
         if name in found:
-            raise DataError(f"{where}: {name} already has line {found[name][1]}; keep one face a picture")
+            raise DataError(f"{where}: {name} already has line {found[name][1]}; keep one face an image")
         found[name] = points, number
     if not found:
-        raise DataError(f"{path} lists no picture: expected lines 'PATH x1 y1 x2 y2 x3 y3 x4 y4 x5 y5'")
+        raise DataError(f"{path} lists no image: expected lines 'PATH x1 y1 x2 y2 x3 y3 x4 y4 x5 y5'")
     if announced not in (None, len(found)):
-        raise DataError(f"{path} announces {announced} pictures and lists {len(found)}: it may be cut")
+        raise DataError(f"{path} announces {announced} images and lists {len(found)}: it may be cut")
     check_point_order([points for points, _ in found.values()], path)
     return found
 
@@ -71,7 +71,7 @@ def _parsed(line, fields, where):
         )
     parts = pathlib.PurePosixPath(name).parts
     if name.startswith("/") or ".." in parts:
-        raise DataError(f"{where}: {name} leads out of the folder of pictures; give a path relative to it")
+        raise DataError(f"{where}: {name} leads out of the folder of images; give a path relative to it")
     return "/".join(parts), np.array(numbers).reshape(5, 2)
 
 

@@ -1,13 +1,13 @@
 """The layout of InsightFace's training sets, and the checks that its files themselves allow.
 
 ``train.rec`` holds records, ``train.idx`` a line ``key<TAB>offset`` for each, ``property`` the text
-``identities,height,width``. Where record 0 carries a label ``(a, b)`` and no picture, records 1..a-1 are pictures and
-records a..b-1 stand for one identity each, labelled ``(first, last + 1)`` of its pictures. Some sets lack all of
-that and hold pictures only.
+``identities,height,width``. Where record 0 carries a label ``(a, b)`` and no image, records 1..a-1 are images and
+records a..b-1 stand for one identity each, labelled ``(first, last + 1)`` of its images. Some sets lack all of
+that and hold images only.
 
 The header of a record ends in two ids, which the lineage's readers pass over. The writer here puts the record's key
 in the first and a checksum, under a mark, in the second: what was written so is known to be damaged when it is. In other
-sets, the identity records say once more which identity a picture is of, and mostly the first id is the key too.
+sets, the identity records say once more which identity an image is of, and mostly the first id is the key too.
 """
 
 import pathlib
@@ -123,14 +123,14 @@ def read_property(path):
 
 
 def identities_by_key(keys, ranges, read_label):
-    """Which identity each picture is of, as the identity records have it.
+    """Which identity each image is of, as the identity records have it.
 
     Parameters
     ----------
     keys : int64 array
-        Of the pictures, without gaps.
+        Of the images, without gaps.
     ranges : list of (int, int) or None
-        Of each identity record, in order, the first key of its pictures and that after the last; None for a damaged one.
+        Of each identity record, in order, the first key of its images and that after the last; None for a damaged one.
     read_label : callable
         The label that the record of a key bears; None where it cannot be read.
 

@@ -8,11 +8,11 @@ import numpy as np
 from vargfacenet.alignment import align_face
 from vargfacenet.data.align import align_file, in_threads
 from vargfacenet.errors import DataError
-from vargfacenet.formats.images import decode_picture, encode_jpeg, read_picture
+from vargfacenet.formats.images import decode_image, encode_jpeg, read_image
 
 
 def fetch_lfw(home=None, *, download=True):
-    """Where LFW's funneled pictures and its list of pairs are; downloaded (some 200 MB) where they are not there yet.
+    """Where LFW's funneled images and its list of pairs are; downloaded (some 200 MB) where they are not there yet.
 
     Parameters
     ----------
@@ -58,17 +58,17 @@ def fetch_lfw(home=None, *, download=True):
 
 
 def align_all(paths, find_points, *, progress=None):
-    """Aligned faces of pictures that are framed alike, each with a face.
+    """Aligned faces of images that are framed alike, each with a face.
 
     One whose points are not found is aligned by the median of those found in the others, each point in its share of the
-    picture's width and height: in LFW, faces stand in the middle.
+    image's width and height: in LFW, faces stand in the middle.
 
     Parameters
     ----------
     paths : list of path
         Distinct.
     find_points : callable
-        Of a path and a picture: points (5, 2), or raises DataError. Called from several threads.
+        Of a path and an image: points (5, 2), or raises DataError. Called from several threads.
     progress : callable, optional
         Wraps the list, as tqdm does.
 
@@ -82,27 +82,27 @@ def align_all(paths, find_points, *, progress=None):
     Raises
     ------
     DataError
-        For a file that is no picture, and where no face is found in any.
+        For a file that is no image, and where no face is found in any.
     """
     shares = {}
 
-    def find(path, picture):
-        points = find_points(path, picture)
-        shares[path] = points / picture.shape[1::-1]
+    def find(path, image):
+        points = find_points(path, image)
+        shares[path] = points / image.shape[1::-1]
         return points
 
     def align(path):
         try:
-            return encode_jpeg(align_file(path, lambda picture: find(path, picture)))
+            return encode_jpeg(align_file(path, lambda image: find(path, image)))
         except DataError as error:
             return str(error)
 
     outcomes = dict(zip(paths, in_threads(align, progress(paths) if progress else paths)))
     fallen_back = [(path, outcome) for path, outcome in outcomes.items() if isinstance(outcome, str)]
     if len(fallen_back) == len(paths):
-        raise DataError(f"none of {len(paths)} pictures can be aligned; {paths[0]}: {fallen_back[0][1]}")
+        raise DataError(f"none of {len(paths)} images can be aligned; {paths[0]}: {fallen_back[0][1]}")
     middle = np.median(np.array(list(shares.values())), axis=0)
     for path, _ in fallen_back:
-        picture = decode_picture(read_picture(path), str(path), shape=None)
-        outcomes[path] = encode_jpeg(align_face(picture, middle * picture.shape[1::-1]))
+        image = decode_image(read_image(path), str(path), shape=None)
+        outcomes[path] = encode_jpeg(align_face(image, middle * image.shape[1::-1]))
     return outcomes, fallen_back

@@ -11,8 +11,8 @@ _UNHELD = 2  # references to an array: the list's, and that of the call that cou
 
 
 class Arrays:
-    """Arrays of one shape, used again when nobody holds them: the system takes as long to give new memory for a picture
-    as the picture takes to be decoded."""
+    """Arrays of one shape, used again when nobody holds them: the system takes as long to give new memory for an image
+    as the image takes to be decoded."""
 
     def __init__(self, shape):
         self._shape = shape

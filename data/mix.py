@@ -1,45 +1,45 @@
-"""Two faces in one picture, for a teacher to say what it sees: breadth where faces are few.
+"""Two faces in one image, for a teacher to say what it sees: breadth where faces are few.
 
-A teacher and its student who see the same mixed picture need no label for it [Beyer et al., arXiv 2106.05237].
+A teacher and its student who see the same mixed image need no label for it [Beyer et al., arXiv 2106.05237].
 """
 
 import collections
 
 
-def mix_faces(pictures, plan):
-    """Mixes pictures, float32 array (N, channels, height, width), in place, by what `plan_mix` says of the first of them."""
-    originals = pictures.copy()
+def mix_faces(images, plan):
+    """Mixes images, float32 array (N, channels, height, width), in place, by what `plan_mix` says of the first of them."""
+    originals = images.copy()
     for row, recipe in enumerate(plan):
         if recipe is not None:
-            pictures[row] = recipe.mix(originals[row], originals[recipe.other])
+            images[row] = recipe.mix(originals[row], originals[recipe.other])
 
 
 class Blend(collections.namedtuple("Blend", "other weight")):
-    """A picture and, by a weight of 0 .. 0.5, that of row `other`."""
+    """An image and, by a weight of 0 .. 0.5, that of row `other`."""
 
     __slots__ = ()
 
-    def mix(self, picture, other):
-        """The mixed picture, from float32 arrays (channels, height, width)."""
-        return picture + self.weight * (other - picture)
+    def mix(self, image, other):
+        """The mixed image, from float32 arrays (channels, height, width)."""
+        return image + self.weight * (other - image)
 
 
 class Patch(collections.namedtuple("Patch", "other place")):
-    """A picture with a rectangle (`place`, slices of it) from that of row `other`."""
+    """An image with a rectangle (`place`, slices of it) from that of row `other`."""
 
     __slots__ = ()
 
-    def mix(self, picture, other):
+    def mix(self, image, other):
         """As of `Blend`."""
-        picture = picture.copy()
-        picture[self.place] = other[self.place]
-        return picture
+        image = image.copy()
+        image[self.place] = other[self.place]
+        return image
 
 
 def plan_mix(shape, share, random):
-    """Which pictures of a batch are mixed, with which others, and how: it needs no picture to say so.
+    """Which images of a batch are mixed, with which others, and how: it needs no image to say so.
 
-    Half of those mixed are blends [mixup, Zhang et al., arXiv 1710.09412], half get a rectangle of the other picture
+    Half of those mixed are blends [mixup, Zhang et al., arXiv 1710.09412], half get a rectangle of the other image
     [CutMix, Yun et al., arXiv 1905.04899]; as faces are aligned, that is one person's eyes over another's mouth.
 
     Parameters
@@ -47,14 +47,14 @@ def plan_mix(shape, share, random):
     shape : tuple of int
         (N, channels, height, width) of the batch.
     share : float
-        Probability, 0 .. 1, of each picture to be mixed.
+        Probability, 0 .. 1, of each image to be mixed.
     random : numpy.random.Generator
         Decides everything.
 
     Returns
     -------
     list of Blend, Patch or None
-        For each row; None where the picture stays as it is.
+        For each row; None where the image stays as it is.
     """
     count, _, height, width = shape
     plan = []

@@ -1,4 +1,4 @@
-"""Where the faces of aligned pictures lie."""
+"""Where the faces of aligned images lie."""
 
 import collections
 
@@ -7,22 +7,22 @@ import numpy as np
 from vargfacenet.alignment import TEMPLATE, similarity
 from vargfacenet.data.detector import FaceDetector
 
-_ROOM = 69  # pixels around a picture, since the detector was made for photographs
+_ROOM = 69  # pixels around an image, since the detector was made for photographs
 
 Places = collections.namedtuple("Places", "looked_at found offset scale")
-Places.__doc__ = """Where faces lie in aligned pictures: pictures looked at, faces found in them, how far to the right of and
+Places.__doc__ = """Where faces lie in aligned images: images looked at, faces found in them, how far to the right of and
 below the template they lie on average (float (2,), pixels), and how many times as large they are."""
 
 
-def check_places(pictures):
-    """Looks for the faces of aligned pictures, and where they lie beside the template.
+def check_places(images):
+    """Looks for the faces of aligned images, and where they lie beside the template.
 
     A whole set is easily beside it, aligned to other places or cut 96 pixels wide, and a network then sees what it never saw
     in training.
 
     Parameters
     ----------
-    pictures : iterable of uint8 (112, 112, 3)
+    images : iterable of uint8 (112, 112, 3)
         RGB; some 200 of a set tell within half a pixel.
 
     Returns
@@ -30,8 +30,8 @@ def check_places(pictures):
     Places
     """
     detector, points, looked_at = FaceDetector(), [], 0
-    for looked_at, picture in enumerate(pictures, start=1):  # noqa: B007 - the count is the result
-        face = detector.detect_one(np.pad(picture, ((_ROOM, _ROOM), (_ROOM, _ROOM), (0, 0)), constant_values=128))
+    for looked_at, image in enumerate(images, start=1):  # noqa: B007 - the count is the result
+        face = detector.detect_one(np.pad(image, ((_ROOM, _ROOM), (_ROOM, _ROOM), (0, 0)), constant_values=128))
         if face is not None:
             points.append(face.points - _ROOM)
     if not points:

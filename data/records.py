@@ -30,13 +30,13 @@ from vargfacenet.data.layout import (
 )
 from vargfacenet.errors import DataError
 from vargfacenet.formats.files import fingerprint
-from vargfacenet.formats.images import decode_picture
+from vargfacenet.formats.images import decode_image
 
 log = logging.getLogger(__name__)
 _CONTINUATIONS = {1: (2, 3), 2: (2, 3)}  # what may follow the first and a middle part of a split record
 
-Record = collections.namedtuple("Record", "labels picture")
-Record.__doc__ = "Labels (float32 array, at least one) and the encoded picture (bytes, empty where there is none)."
+Record = collections.namedtuple("Record", "labels image")
+Record.__doc__ = "Labels (float32 array, at least one) and the encoded image (bytes, empty where there is none)."
 
 
 class RecordSet:
@@ -52,7 +52,7 @@ class RecordSet:
     Attributes
     ----------
     keys : int64 array
-        Keys of the pictures, ascending.
+        Keys of the images, ascending.
     identity_keys : int64 array
         Keys of the records that stand for an identity; empty where the set has none.
     num_identities : int
@@ -124,10 +124,10 @@ class RecordSet:
         return fingerprint([self.path, self.path.with_suffix(".idx")])
 
     def check_size(self, height, width):
-        """DataError where the pictures are not of this size."""
+        """DataError where the images are not of this size."""
         if (self.height, self.width) != (height, width):
             raise DataError(
-                f"{self.path} holds {self.height}x{self.width} pictures, networks here take {height}x{width}: align and "
+                f"{self.path} holds {self.height}x{self.width} images, networks here take {height}x{width}: align and "
                 "pack them anew"
             )
 
@@ -157,17 +157,17 @@ class RecordSet:
         return Record(np.frombuffer(payload, np.float32, count, HEADER.size), payload[end:])
 
     def read_face(self, key):
-        """The picture and identity of a key.
+        """The image and identity of a key.
 
         Returns
         -------
-        picture : uint8 array (height, width, 3), RGB
+        image : uint8 array (height, width, 3), RGB
         identity : int, 0 .. num_identities - 1
 
         Raises
         ------
         DataError
-            Where the record is damaged, the picture is none or of another form, or the label is out of range or not the one
+            Where the record is damaged, the image is none or of another form, or the label is out of range or not the one
             that the identity records have.
         """
         record = self.read(key)
@@ -177,8 +177,8 @@ class RecordSet:
             raise DataError(f"{where}: label {label}, expected a whole number in 0..{self.num_identities - 1}")
         expected = -1 if self._expected is None else self._expected[key - int(self.keys[0])]
         if expected not in (-1, label):
-            raise DataError(f"{where}: label {label:g}, but it is among the pictures of identity {expected}")
-        return decode_picture(record.picture, where, shape=(self.height, self.width), plain=True), int(label)
+            raise DataError(f"{where}: label {label:g}, but it is among the images of identity {expected}")
+        return decode_image(record.image, where, shape=(self.height, self.width), plain=True), int(label)
 
     def read_range(self, key):
         """The two whole numbers of an index or identity record; DataError where it holds none."""
@@ -234,11 +234,11 @@ class RecordSet:
         except DataError:
             if not self._tolerant:
                 raise
-            return keys, keys[:0]  # a set whose first record is lost: all are looked at as pictures
+            return keys, keys[:0]  # a set whose first record is lost: all are looked at as images
         self.is_sealed = is_sealed(self._payload(int(keys[0]), self._offsets[int(keys[0])]))
-        if keys[0] != 0 or len(first.labels) < 2 or first.picture:
+        if keys[0] != 0 or len(first.labels) < 2 or first.image:
             return keys, keys[:0]
-        found = divide(keys, *self.read_range(0), lambda key: bool(self.read(key).picture), self.read_range, self.path)
+        found = divide(keys, *self.read_range(0), lambda key: bool(self.read(key).image), self.read_range, self.path)
         self._is_header_wrong = found.is_header_wrong
         return found.keys, found.identity_keys
 

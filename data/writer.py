@@ -9,7 +9,7 @@ from vargfacenet import IMAGE_SHAPE
 from vargfacenet.data.layout import FRAME, MOST_IDENTITIES, pack, seal
 from vargfacenet.errors import DataError
 from vargfacenet.formats.files import atomic_path
-from vargfacenet.formats.images import as_face_jpeg, pictures_by_person, read_picture
+from vargfacenet.formats.images import as_face_jpeg, images_by_person, read_image
 
 
 def write_records(folder, faces):
@@ -22,12 +22,12 @@ def write_records(folder, faces):
     folder : str or path
         Made where it is missing. DataError where it already holds a set.
     faces : iterable of (int, bytes)
-        Identity and encoded picture; the pictures of an identity follow one another, identities count from 0.
+        Identity and encoded image; the images of an identity follow one another, identities count from 0.
 
     Returns
     -------
     tuple of 2 int
-        Pictures and identities written.
+        Images and identities written.
     """
     folder = pathlib.Path(folder)
     targets = [folder / name for name in ("train.rec", "train.idx", "property")]
@@ -52,27 +52,27 @@ def write_records(folder, faces):
                 raise DataError(f"more than {MOST_IDENTITIES} records: the layout numbers them by float32")
         if not firsts:
             raise DataError(f"no face to write into {folder}")
-        end_of_pictures = key
-        for first, after in zip(firsts, [*firsts[1:], end_of_pictures]):
+        end_of_images = key
+        for first, after in zip(firsts, [*firsts[1:], end_of_images]):
             writer.write_idx(key, _packed((float(first), float(after)), key, b""))
             key += 1
         writer.close()
         with open(record_file, "r+b") as written:
             written.seek(FRAME.size)
-            written.write(_packed((float(end_of_pictures), float(key)), 0, b""))
+            written.write(_packed((float(end_of_images), float(key)), 0, b""))
         property_file.write_text("{},{},{}".format(len(firsts), *IMAGE_SHAPE[1:]))
-    return end_of_pictures - 1, len(firsts)
+    return end_of_images - 1, len(firsts)
 
 
-def faces_of_folder(images, *, resize=False, progress=None):
-    """The faces of a folder that holds one folder of pictures for each identity, in the order of `pictures_by_person`.
+def faces_of_folder(folder, *, resize=False, progress=None):
+    """The faces of a folder that holds one folder of images for each identity, in the order of `images_by_person`.
 
     Parameters
     ----------
-    images : str or path
+    folder : str or path
         The folder of folders.
     resize : bool
-        Scales pictures of another size to 112x112; without, they are an error.
+        Scales images of another size to 112x112; without, they are an error.
     progress : callable, optional
         Wraps the list of identities, as tqdm does.
 
@@ -84,12 +84,12 @@ def faces_of_folder(images, *, resize=False, progress=None):
     Raises
     ------
     DataError
-        For a folder that is missing, holds no identity, an identity without picture, or a file that is no picture.
+        For a folder that is missing, holds no identity, an identity without image, or a file that is no image.
     """
-    people = list(pictures_by_person(images))
-    for identity, (_, pictures) in enumerate(progress(people) if progress else people):
-        for path in pictures:
-            yield identity, as_face_jpeg(read_picture(path), str(path), resize=resize)
+    people = list(images_by_person(folder))
+    for identity, (_, images) in enumerate(progress(people) if progress else people):
+        for path in images:
+            yield identity, as_face_jpeg(read_image(path), str(path), resize=resize)
 
 
 def _packed(label, key, encoded):

@@ -7,10 +7,10 @@ from vargfacenet.errors import DataError
 
 MOST_BYTES = (1 << 31) - 1  # that protobuf reads
 MOST_NODES = 20_000
-MOST_NUMBERS = 1 << 24  # in what one node gives of one picture
+MOST_NUMBERS = 1 << 24  # in what one node gives of one image
 MOST_ATTRIBUTE = 1 << 24
 DOMAINS = ("", "ai.onnx")
-# Operators of networks that embed pictures. None makes more numbers than its inputs and weights account for, but for the
+# Operators of networks that embed images. None makes more numbers than its inputs and weights account for, but for the
 # few whose results are held against MOST_NUMBERS where their shapes are known.
 _NAMES = """
     Abs Add AveragePool BatchNormalization Cast Clip Concat Constant Conv DequantizeLinear Div Dropout Elu Erf Exp Flatten
@@ -96,7 +96,7 @@ _KEEPING = ("Cast", "DequantizeLinear", "Flatten", "Identity", "Reshape", "Squee
 
 
 def _check_shapes(model, where, shape):
-    """What nodes give of one picture, as far as it can be told beforehand."""
+    """What nodes give of one image, as far as it can be told beforehand."""
     import onnx
 
     one = onnx.ModelProto()

@@ -5,7 +5,7 @@ import collections
 import mxnet as mx
 
 from vargfacenet.deploy.nodes import read_operations
-from vargfacenet.deploy.probe import probe_pictures, relative_error
+from vargfacenet.deploy.probe import probe_images, relative_error
 from vargfacenet.deploy.recognition import network_like, recognise, same_function
 from vargfacenet.errors import CheckpointError, ExportError
 from vargfacenet.eval import Embedder
@@ -57,8 +57,8 @@ def convert_checkpoint(prefix, epoch, out, *, out_epoch=0, network=None, output=
     if network is not None:
         recognised = network_like(checkpoint.symbol, network)
     converted, renamed = _as_network(checkpoint, recognised, f"{prefix}-{epoch:04d}")
-    pictures = probe_pictures(4)
-    before, after = (Embedder(*one, batch_size=4).embed_batch(pictures) for one in (checkpoint, converted))
+    images = probe_images(4)
+    before, after = (Embedder(*one, batch_size=4).embed_batch(images) for one in (checkpoint, converted))
     error = relative_error(after, before)
     if not error <= TOLERANCE:
         raise CheckpointError(

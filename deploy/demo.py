@@ -1,4 +1,4 @@
-"""A page on this machine that compares two pictures. Uploads are bounded, live in memory and are never stored."""
+"""A page on this machine that compares two images. Uploads are bounded, live in memory and are never stored."""
 
 import base64
 import http.server
@@ -14,7 +14,7 @@ from vargfacenet.deploy.faces import face_of
 from vargfacenet.errors import SetupError, VarGFaceNetError
 from vargfacenet.formats.images import encode_png
 
-MOST_BYTES = 16 << 20  # of both pictures together
+MOST_BYTES = 16 << 20  # of both images together
 SECONDS = 20  # that a browser may keep silent
 PAGE = pathlib.Path(__file__).parent / "page"
 _FILES = {
@@ -63,7 +63,7 @@ def make_server(model, *, host="127.0.0.1", port=8000, name="", detector=None):
         "model": f"Model: {name or 'without a name'}, {model.fingerprint[:12]}.",
         "bytes": MOST_BYTES,
     }
-    # Decoded pictures are large: one comparison at a time, whoever asks.
+    # Decoded images are large: one comparison at a time, whoever asks.
     fixed = {"model": model, "detector": detector, "about": about, "turn": threading.Lock()}
     handler = type("Handler", (_Handler,), fixed)
     try:
@@ -72,7 +72,7 @@ def make_server(model, *, host="127.0.0.1", port=8000, name="", detector=None):
         raise SetupError(f"cannot listen on {host} port {port}: {getattr(error, 'strerror', None) or error}") from error
 
 
-_ALIGNED_ALREADY = "Pictures of 112x112 pixels are taken as aligned faces."
+_ALIGNED_ALREADY = "Images of 112x112 pixels are taken as aligned faces."
 _HOW = {
     "aligned": f"Give two photographs with one face each, which is found and aligned. {_ALIGNED_ALREADY}",
     "cropped": f"{_ALIGNED_ALREADY} Of others the middle square is taken, and the answer is only as good as the face's place "
@@ -119,12 +119,12 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         first = urllib.parse.parse_qs(address.query).get("first", [""])[0]
         numbers = all(text.isdecimal() and len(text) < 16 for text in (length, first))
         if not (numbers and int(first) <= int(length)):
-            self._answer(400, {"error": "two pictures are expected, and the size of the first"})
+            self._answer(400, {"error": "two images are expected, and the size of the first"})
             return
         if int(length) > MOST_BYTES:
             self._drain()
             size = f"{int(length) / 2**20:.1f} MiB together; at most {MOST_BYTES >> 20} are taken"
-            self._answer(413, {"error": f"the pictures are {size}: make them smaller first"})
+            self._answer(413, {"error": f"the images are {size}: make them smaller first"})
             return
         body = self.rfile.read(int(length))
         if len(body) == int(length):
@@ -134,7 +134,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         try:
             with self.turn:
                 options = {"crop": self.detector is None, "detector": self.detector}
-                faces = [face_of(one, "the first picture", **options), face_of(other, "the second picture", **options)]
+                faces = [face_of(one, "the first image", **options), face_of(other, "the second image", **options)]
                 result = self.model.compare_faces(*faces)
         except VarGFaceNetError as error:
             self._answer(422, {"error": str(error)})

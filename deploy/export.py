@@ -8,7 +8,7 @@ import numpy as np
 
 from vargfacenet import __version__
 from vargfacenet.deploy.precision import PRECISIONS, halve
-from vargfacenet.deploy.probe import cosines, probe_pictures, relative_error
+from vargfacenet.deploy.probe import cosines, probe_images, relative_error
 from vargfacenet.deploy.quantise import quantise_measured
 from vargfacenet.deploy.recognition import recognise
 from vargfacenet.deploy.runtime import OnnxEmbedder, import_package
@@ -27,7 +27,7 @@ from vargfacenet.options import unknown
 VERSIONS = {"float32": (11, 6), "fp16": (11, 6), "bf16": (13, 7), "int8": (13, 7)}  # of operators, of the format
 TOLERANCE = 1e-4  # of the relative error
 LEAST_COSINE = {"fp16": 0.999, "bf16": 0.999, "int8": 0.98}  # to MXNet's embeddings, mean
-BATCHES = (1, 5)  # pictures at a time in the proof
+BATCHES = (1, 5)  # images at a time in the proof
 FAR = 1e-3
 
 INPUT_RANGE = "RGB, float32 (N, 3, 112, 112), 0..255"
@@ -94,14 +94,14 @@ def export_onnx(
         compute in float32 unless told otherwise (OpenVINO is, by `OnnxEmbedder`, for ``bf16``); with ``int8`` they
         multiply bytes.
     calibration : float32 array (n, 3, 112, 112), optional
-        Aligned faces, RGB, 0..255, such as `vargfacenet.deploy.samples.sample_pictures` gives; ``int8`` needs them.
+        Aligned faces, RGB, 0..255, such as `vargfacenet.deploy.samples.sample_images` gives; ``int8`` needs them.
     sets : dict of str to Pairs, optional
         Verification sets to score both on: the checkpoint in MXNet, and the file in OpenVINO, where it is installed, for
         ``bf16`` and ``int8``, in onnxruntime otherwise.
     mxnet_scores : dict of str to dict, optional
         What MXNet scored before, by set (the Verification as a dict), which it then does not do again.
     progress : callable, optional
-        Called with the number of pictures embedded, by one or the other, since the last call.
+        Called with the number of images embedded, by one or the other, since the last call.
 
     Returns
     -------
@@ -114,7 +114,7 @@ def export_onnx(
     ExportError
         Where an operator has no form in ONNX, or the file's embeddings are not MXNet's.
     SettingError
-        For an unknown target or precision, or where ``int8`` has no pictures or a form that enlarges it.
+        For an unknown target or precision, or where ``int8`` has no images or a form that enlarges it.
     SetupError
         Where onnx or onnxruntime is missing.
     """
@@ -139,14 +139,14 @@ def export_onnx(
             model = graph.to_onnx(opset=opset, ir_version=ir_version, metadata=facts)
             temporary.write_bytes(model.SerializeToString())
             # The last ones: the ranges of an INT8 file are from the first.
-            pictures = None if calibration is None else calibration[-8 * BATCHES[-1] :]
-            error, cosine = prove(temporary, checkpoint, precision=precision, pictures=pictures)
+            images = None if calibration is None else calibration[-8 * BATCHES[-1] :]
+            error, cosine = prove(temporary, checkpoint, precision=precision, images=images)
         size = temporary.stat().st_size
     return Export(network, size, error, cosine, kept, scores, threshold, far)
 
 
-def prove(path, checkpoint, *, precision="float32", pictures=None):
-    """Runs an ONNX file in onnxruntime against MXNet, one picture at a time and several.
+def prove(path, checkpoint, *, precision="float32", images=None):
+    """Runs an ONNX file in onnxruntime against MXNet, one image at a time and several.
 
     MXNet runs the operators of `vargfacenet.operators.runnable`, which are right on the CPU.
 
@@ -159,8 +159,8 @@ def prove(path, checkpoint, *, precision="float32", pictures=None):
     precision : str
         Of the file: in ``float32`` the relative error must be within `TOLERANCE`, in others the mean cosine above
         `LEAST_COSINE`.
-    pictures : float32 array (n, 3, 112, 112), optional
-        RGB, 0..255, whole batches of five; `probe_pictures` by default.
+    images : float32 array (n, 3, 112, 112), optional
+        RGB, 0..255, whole batches of five; `probe_images` by default.
 
     Returns
     -------
@@ -173,11 +173,11 @@ def prove(path, checkpoint, *, precision="float32", pictures=None):
         Where the file is not equal, or an embedding is not finite.
     """
     onnx = OnnxEmbedder(path)
-    pictures = probe_pictures(max(BATCHES)) if pictures is None else pictures
+    images = probe_images(max(BATCHES)) if images is None else images
     error, cosine = 0.0, 1.0
     for batch in BATCHES:
         mxnet = Embedder(*checkpoint, batch_size=batch)
-        parts = np.split(pictures, range(batch, len(pictures), batch))
+        parts = np.split(images, range(batch, len(images), batch))
         found, expected = (np.concatenate([one.embed_batch(part) for part in parts]) for one in (onnx, mxnet))
         error = max(error, relative_error(found, expected))
         cosine = min(cosine, float(cosines(found, expected).mean()))
@@ -232,8 +232,8 @@ def _score(checkpoint, path, precision, sets, mxnet_scores, progress):
     scores, threshold, far = {}, None, None
     for name, pairs in sets.items():
         known = mxnet_scores.get(name)
-        scores[name] = {"mxnet": known or _verified(mxnet.embed(pairs.pictures, progress=progress), pairs)}
-        plain, mirrored = onnx.embed(pairs.pictures, progress=progress)
+        scores[name] = {"mxnet": known or _verified(mxnet.embed(pairs.images, progress=progress), pairs)}
+        plain, mirrored = onnx.embed(pairs.images, progress=progress)
         scores[name][runtime] = _verified((plain, mirrored), pairs)
         cosines_of_pairs = 1 - pair_distances(plain + mirrored) / 2
         thresholds = {far: threshold_at_far(cosines_of_pairs[~pairs.is_same], far) for far in (FAR, 1e-2, 1e-1)}

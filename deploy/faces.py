@@ -1,4 +1,4 @@
-"""From encoded pictures to unit embeddings and verdicts: the few functions that services need.
+"""From encoded images to unit embeddings and verdicts: the few functions that services need.
 
 >>> from vargfacenet.deploy import load_model
 >>> model = load_model("student.onnx")
@@ -17,7 +17,7 @@ from vargfacenet.alignment import align_face
 from vargfacenet.deploy.models import open_model
 from vargfacenet.errors import DataError
 from vargfacenet.eval.plausible import warn_without_spread
-from vargfacenet.formats.images import decode_picture
+from vargfacenet.formats.images import decode_image
 
 Comparison = collections.namedtuple("Comparison", "cosine same threshold far")
 Comparison.__doc__ = (
@@ -33,7 +33,7 @@ class FaceModel:
 
     Parameters
     ----------
-    embedder : PictureEmbedder
+    embedder : ImageEmbedder
         What runs the network.
     mark : str
         Fingerprint of the files it came from.
@@ -45,23 +45,23 @@ class FaceModel:
         self._embedder, self._turn = embedder, threading.Lock()
         self.fingerprint, self.threshold, self.far = mark, threshold, far
 
-    def embed(self, pictures, *, progress=None):
-        """Embeddings of faces as verification takes them: picture and mirror added, at length 1.
+    def embed(self, images, *, progress=None):
+        """Embeddings of faces as verification takes them: image and mirror added, at length 1.
 
         Parameters
         ----------
-        pictures : list of uint8 array (112, 112, 3)
+        images : list of uint8 array (112, 112, 3)
             Aligned faces, RGB, as of `face_of`.
         progress : callable, optional
-            Called with the number of pictures done since the last call.
+            Called with the number of images done since the last call.
 
         Returns
         -------
-        float32 array (len(pictures), embedding_size)
+        float32 array (len(images), embedding_size)
         """
         rows = []
         with self._turn:
-            for plain, mirrored in self._embedder.embed_batches(len(pictures), pictures.__getitem__):
+            for plain, mirrored in self._embedder.embed_batches(len(images), images.__getitem__):
                 both = plain + mirrored
                 lengths = np.linalg.norm(both, axis=1, keepdims=True)
                 rows.append(both / np.where(lengths == 0, 1, lengths))
@@ -74,10 +74,10 @@ class FaceModel:
         return found
 
     def compare(self, one, other, *, crop=False, detector=None):
-        """Whether two encoded pictures (bytes) show one person: a `Comparison`; options and errors of `face_of`."""
+        """Whether two encoded images (bytes) show one person: a `Comparison`; options and errors of `face_of`."""
         options = {"crop": crop, "detector": detector}
         return self.compare_faces(
-            face_of(one, "the first picture", **options), face_of(other, "the second picture", **options)
+            face_of(one, "the first image", **options), face_of(other, "the second image", **options)
         )
 
     def compare_faces(self, one, other):
@@ -116,20 +116,20 @@ def load_model(model, *, epoch=0, runtime="onnxruntime", device=None, threshold=
 
 
 def face_of(encoded, where, *, crop=False, detector=None):
-    """An encoded picture as an aligned face.
+    """An encoded image as an aligned face.
 
     Parameters
     ----------
     encoded : bytes
         JPEG, PNG, BMP or WebP.
     where : str
-        What the picture is, for errors.
+        What the image is, for errors.
     crop : bool
-        Whether of a picture of another size than 112x112 the middle square is taken, scaled. That is no alignment: a
+        Whether of an image of another size than 112x112 the middle square is taken, scaled. That is no alignment: a
         network is as good as the place of the eyes.
     detector : optional
-        What finds faces in a picture of another size, such as `vargfacenet.data.detector.FaceDetector`; the one face of the
-        picture is aligned. It goes before `crop`.
+        What finds faces in an image of another size, such as `vargfacenet.data.detector.FaceDetector`; the one face of the
+        image is aligned. It goes before `crop`.
 
     Returns
     -------
@@ -139,26 +139,26 @@ def face_of(encoded, where, *, crop=False, detector=None):
     Raises
     ------
     DataError
-        Where the bytes are no picture, a JPEG without its end, of more than 40 megapixels, of another size without `crop`
+        Where the bytes are no image, a JPEG without its end, of more than 40 megapixels, of another size without `crop`
         and `detector`, or where the detector finds no face or several of which none is by far the largest.
     """
     height, width = IMAGE_SHAPE[1:]
     if not crop and detector is None:
-        return decode_picture(encoded, where)
-    picture = decode_picture(encoded, where, shape=None)
-    if picture.shape[:2] == (height, width):
-        return picture
+        return decode_image(encoded, where)
+    image = decode_image(encoded, where, shape=None)
+    if image.shape[:2] == (height, width):
+        return image
     if detector is not None:
-        picture = np.ascontiguousarray(picture)
-        return align_face(picture, _face_in(detector.detect(picture), where).points)
-    side = min(picture.shape[:2])
-    top, left = (picture.shape[0] - side) // 2, (picture.shape[1] - side) // 2
-    square = np.ascontiguousarray(picture[top : top + side, left : left + side])
+        image = np.ascontiguousarray(image)
+        return align_face(image, _face_in(detector.detect(image), where).points)
+    side = min(image.shape[:2])
+    top, left = (image.shape[0] - side) // 2, (image.shape[1] - side) // 2
+    square = np.ascontiguousarray(image[top : top + side, left : left + side])
     return cv2.resize(square, (width, height), interpolation=cv2.INTER_AREA if side > width else cv2.INTER_CUBIC)
 
 
 def _face_in(found, where):
-    """The Detection of a picture's one face: bystanders that are less than half as large do not count."""
+    """The Detection of an image's one face: bystanders that are less than half as large do not count."""
     if not found:
         raise DataError(f"{where} shows no face that is found: give one that is larger, sharper or more from the front")
     sizes = [min(right - left, bottom - top) for left, top, right, bottom in (one.box for one in found)]

@@ -1,6 +1,6 @@
 """Faces of people who are known, in a folder, and an exact search among them.
 
-A folder holds ``gallery.npz``: unit embeddings (float32), names, and digests of the pictures, which are not kept
+A folder holds ``gallery.npz``: unit embeddings (float32), names, and digests of the images, which are not kept
 themselves. Search is one matrix product: 100,000 faces of 512 numbers are 200 MB, and a search takes some 30 ms on one core.
 Galleries that outgrow memory belong into a library of indexes, such as faiss, which takes ``Gallery.embeddings`` as they are.
 """
@@ -65,7 +65,7 @@ class Gallery:
         names : list of str
             One for each.
         digests : list of str
-            Of the pictures, as of `digest`; what is there already is left out.
+            Of the images, as of `digest`; what is there already is left out.
 
         Returns
         -------
@@ -157,5 +157,5 @@ class Gallery:
 
 
 def digest(encoded):
-    """By which a picture (bytes) is found to be there already (str)."""
+    """By which an image (bytes) is found to be there already (str)."""
     return hashlib.blake2b(encoded, digest_size=16).hexdigest()

@@ -93,7 +93,7 @@ class Graph:
         return Graph(nodes, self.constants, self.output, self.embedding_size)
 
     def to_onnx(self, *, opset, ir_version, metadata=None, extra_outputs=()):
-        """The graph as an ``onnx.ModelProto`` with any number of pictures in a batch.
+        """The graph as an ``onnx.ModelProto`` with any number of images in a batch.
 
         Parameters
         ----------

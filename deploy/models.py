@@ -1,11 +1,11 @@
-"""Whatever holds a network, a checkpoint or an ONNX file, as what embeds pictures."""
+"""Whatever holds a network, a checkpoint or an ONNX file, as what embeds images."""
 
 import dataclasses
 import pathlib
 
 from vargfacenet.deploy.runtime import OnnxEmbedder
 from vargfacenet.deploy.signature import OWN_SCALING, Scaling
-from vargfacenet.eval import Embedder, PictureEmbedder
+from vargfacenet.eval import Embedder, ImageEmbedder
 from vargfacenet.formats.checkpoint import checkpoint_files, load_checkpoint
 from vargfacenet.formats.files import fingerprint
 from vargfacenet.models import find_model
@@ -13,11 +13,11 @@ from vargfacenet.models import find_model
 
 @dataclasses.dataclass(frozen=True)
 class Model:
-    """A network ready to embed pictures.
+    """A network ready to embed images.
 
     Attributes
     ----------
-    embedder : PictureEmbedder
+    embedder : ImageEmbedder
         What embeds.
     fingerprint : str
         Of the files it came from, and of the scaling of images where that is not the network's own.
@@ -38,22 +38,22 @@ class Model:
         return f"{self.fingerprint} {self.runtime}"
 
 
-class ScaledEmbedder(PictureEmbedder):
+class ScaledEmbedder(ImageEmbedder):
     """An embedder whose network needs images scaled first.
 
     Parameters
     ----------
-    embedder : PictureEmbedder
+    embedder : ImageEmbedder
         What embeds.
     scaling : Scaling
         What images need before.
     """
 
-    def __init__(self, embedder: PictureEmbedder, scaling: Scaling):
+    def __init__(self, embedder: ImageEmbedder, scaling: Scaling):
         self._embedder, self.scaling, self.batch_size = embedder, scaling, embedder.batch_size
 
-    def embed_batch(self, pictures):
-        return self._embedder.embed_batch(self.scaling.apply(pictures))
+    def embed_batch(self, images):
+        return self._embedder.embed_batch(self.scaling.apply(images))
 
 
 def is_onnx(model):
@@ -62,7 +62,7 @@ def is_onnx(model):
 
 
 def open_model(model, *, epoch=0, runtime="onnxruntime", device=None, batch_size=32, scaling=None):
-    """A network ready to embed batches of pictures.
+    """A network ready to embed batches of images.
 
     Parameters
     ----------
@@ -75,7 +75,7 @@ def open_model(model, *, epoch=0, runtime="onnxruntime", device=None, batch_size
     device : mx.Context, optional
         For a checkpoint; the CPU by default.
     batch_size : int
-        Pictures at a time.
+        Images at a time.
     scaling : Scaling, optional
         What images need before the network takes them. By default an ONNX file's as
         `vargfacenet.deploy.signature.scaling_of` finds it, and none for a checkpoint.

@@ -9,7 +9,7 @@ _KEEPS_CHANNELS += ("Add", "Sub", "Mul", "Div", "Sum", "MaxPool", "AveragePool",
 
 
 def pad_channels(graph, *, block):
-    """Rounds the channels of every picture in a graph up to a multiple of `block`.
+    """Rounds the channels of every image in a graph up to a multiple of `block`.
 
     The weights that read new channels are zero, so that the result is the same. Runtimes that work on blocks of channels
     fall to slower code where the last block is not full, as it is not for 40 channels. A graph with an operator that is
@@ -71,7 +71,7 @@ def _norm(node, constants, channels, block):
 
 
 def _product(node, constants, channels, block):
-    """Of pictures flattened channel by channel: the columns of new channels come last."""
+    """Of images flattened channel by channel: the columns of new channels come last."""
     had, has = channels[node.inputs[0]]
     weight = constants[node.inputs[1]]
     constants[node.inputs[1]] = _pad(weight, 1, weight.shape[1] // had * has)

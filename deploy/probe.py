@@ -1,4 +1,4 @@
-"""Pictures to compare networks on, and how far apart embeddings are."""
+"""Images to compare networks on, and how far apart embeddings are."""
 
 import cv2
 import numpy as np
@@ -6,23 +6,23 @@ import numpy as np
 from vargfacenet import IMAGE_SHAPE
 
 
-def probe_pictures(count, *, seed=0):
-    """Pictures that use the whole range: float32 (count, 3, 112, 112), whole numbers 0..255.
+def probe_images(count, *, seed=0):
+    """Images that use the whole range: float32 (count, 3, 112, 112), whole numbers 0..255.
 
     They are soft like photographs, each of another contrast and with some noise, so that rectifiers of every layer meet
     both signs; the first is white and the second black.
     """
     random = np.random.RandomState(seed)
     channels, height, width = IMAGE_SHAPE
-    pictures = np.empty((count, height, width, channels), np.float32)
+    images = np.empty((count, height, width, channels), np.float32)
     for place in range(count):
         coarse = random.uniform(-1, 1, (random.randint(4, 15), random.randint(4, 15), channels)).astype(np.float32)
         soft = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
         noise = random.normal(0, random.uniform(0, 20), soft.shape)
-        pictures[place] = random.uniform(80, 176) + random.uniform(20, 200) * soft + noise
-    pictures = np.clip(np.rint(pictures), 0, 255)
-    pictures[:1], pictures[1:2] = 255, 0
-    return np.ascontiguousarray(pictures.transpose(0, 3, 1, 2))
+        images[place] = random.uniform(80, 176) + random.uniform(20, 200) * soft + noise
+    images = np.clip(np.rint(images), 0, 255)
+    images[:1], images[1:2] = 255, 0
+    return np.ascontiguousarray(images.transpose(0, 3, 1, 2))
 
 
 def relative_error(found, expected):

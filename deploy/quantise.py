@@ -13,10 +13,10 @@ TAILS = (1e-5, 1e-4, 1e-3)  # shares of values at either end that may be cut off
 GOAL, MOST_FLOAT = 0.99, 0.05
 
 
-def quantise_measured(graph, pictures):
+def quantise_measured(graph, images):
     """The graph on bytes, but for the layers that suffer most.
 
-    A third of the pictures gives the ranges; on the rest it is measured what the cosine to float32 is. Of `TAILS` that is
+    A third of the images gives the ranges; on the rest it is measured what the cosine to float32 is. Of `TAILS` that is
     taken which leaves the largest; then, one at a time, each layer alone is put on bytes, and as many of those that lose
     most by it stay in float32 as the cosine needs to reach `GOAL`, as long as they hold no more than `MOST_FLOAT` of all
     weights.
@@ -25,7 +25,7 @@ def quantise_measured(graph, pictures):
     ----------
     graph : Graph
         In float32; it is left alone.
-    pictures : float32 array (n, 3, 112, 112)
+    images : float32 array (n, 3, 112, 112)
         Aligned faces, RGB, 0..255.
 
     Returns
@@ -34,8 +34,8 @@ def quantise_measured(graph, pictures):
     kept : list of str
         Layers that stay in float32.
     """
-    part = -(-len(pictures) // 3)
-    seen, unseen = pictures[:part], pictures[part:]
+    part = -(-len(images) // 3)
+    seen, unseen = images[:part], images[part:]
     layers = [node.name for node in graph.nodes if node.op in LAYERS]
     expected = _embed(graph, unseen)
 
@@ -59,7 +59,7 @@ def quantise_measured(graph, pictures):
     return quantise(graph, [name for name in layers if name not in kept], found), kept
 
 
-def ranges(graph, layers, pictures, tail):
+def ranges(graph, layers, images, tail):
     """The range of what goes into each layer.
 
     Parameters
@@ -68,7 +68,7 @@ def ranges(graph, layers, pictures, tail):
         In float32.
     layers : list of str
         Names of layers.
-    pictures : float32 array (n, 3, 112, 112)
+    images : float32 array (n, 3, 112, 112)
         Faces to see it on.
     tail : float
         Share of the values at either end that may lie outside.
@@ -82,8 +82,8 @@ def ranges(graph, layers, pictures, tail):
     wanted = list(dict.fromkeys(nodes[name].inputs[0] for name in layers))
     inner = [name for name in wanted if name != INPUT]
     session, ends = _session(graph, inner), {name: [] for name in wanted}
-    for start in range(0, len(pictures), 8):
-        batch = pictures[start : start + 8]
+    for start in range(0, len(images), 8):
+        batch = images[start : start + 8]
         for name, value in zip([graph.output, *inner, INPUT], [*session.run(None, {INPUT: batch}), batch]):
             if name in ends:
                 rank = int(tail * value.size)
@@ -100,9 +100,9 @@ def _session(graph, extra_outputs=()):
     return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
 
 
-def _embed(graph, pictures):
+def _embed(graph, images):
     session = _session(graph)
-    return np.concatenate([session.run(None, {INPUT: pictures[at : at + 16]})[0] for at in range(0, len(pictures), 16)])
+    return np.concatenate([session.run(None, {INPUT: images[at : at + 16]})[0] for at in range(0, len(images), 16)])
 
 
 def quantise(graph, layers, found):

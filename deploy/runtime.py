@@ -9,17 +9,17 @@ from vargfacenet.deploy.admission import MOST_BYTES, check_onnx
 from vargfacenet.deploy.signature import LAYOUTS, Scaling, drop_weight_inputs, read_signature, scaling_of
 from vargfacenet.environment import usable_cores
 from vargfacenet.errors import DataError, SettingError, SetupError
-from vargfacenet.eval import PictureEmbedder
+from vargfacenet.eval import ImageEmbedder
 from vargfacenet.formats.files import read_bytes
 from vargfacenet.options import unknown
 
 log = logging.getLogger(__name__)
 RUNTIMES = ("onnxruntime", "openvino")
-FIXED = 2  # pictures up to which OpenVINO is told their number beforehand: it takes a tenth to a quarter less time then
+FIXED = 2  # images up to which OpenVINO is told their number beforehand: it takes a tenth to a quarter less time then
 
 
-class OnnxEmbedder(PictureEmbedder):
-    """An ONNX file ready to embed batches of pictures, on the CPU.
+class OnnxEmbedder(ImageEmbedder):
+    """An ONNX file ready to embed batches of images, on the CPU.
 
     A file whose number of images is fixed, or that fails with more than one, is run with that number at a time.
 
@@ -35,7 +35,7 @@ class OnnxEmbedder(PictureEmbedder):
     threads : int, optional
         One for each usable core by default.
     batch_size : int
-        Pictures at a time.
+        Images at a time.
     scaling : Scaling, optional
         What images need before the network takes them; what is not given is as `scaling_of` finds it.
 
@@ -86,8 +86,8 @@ class OnnxEmbedder(PictureEmbedder):
         else:
             self._run = _openvino(content, self._name, threads, precision, self._at_once or batch_size, signature)
 
-    def embed_batch(self, pictures):
-        images = self.scaling.apply(np.asarray(pictures, np.float32))
+    def embed_batch(self, images):
+        images = self.scaling.apply(np.asarray(images, np.float32))
         images = np.ascontiguousarray(images.transpose(0, 2, 3, 1) if self._channels_last else images, np.float32)
         if self._at_once is None and len(images) > 1:
             try:
@@ -180,7 +180,7 @@ def _openvino(content, name, threads, precision, batch_size, signature):
 
     @functools.cache
     def compiled(count):
-        """The network for `count` pictures; for any number with None."""
+        """The network for `count` images; for any number with None."""
         try:
             model = core.read_model(content, b"")
             if count:
@@ -189,9 +189,9 @@ def _openvino(content, name, threads, precision, batch_size, signature):
         except RuntimeError as error:
             raise DataError(f"OpenVINO does not take {name}: {_first_line(error)}") from error
 
-    def run(pictures):
+    def run(images):
         try:
-            return np.array(compiled(_fixed(len(pictures)))(pictures)[0])
+            return np.array(compiled(_fixed(len(images)))(images)[0])
         except (RuntimeError, DataError) as error:
             raise _RuntimeFault(_first_line(error)) from error
 

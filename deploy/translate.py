@@ -102,7 +102,7 @@ def fold_batch_norms(graph):
 def _convolution(one, shapes, constants):
     attrs = one.attrs
     if len(attrs["kernel"]) != 2:
-        raise ExportError(f"convolution {one.name!r} has kernel {attrs['kernel']}; those of pictures have two numbers")
+        raise ExportError(f"convolution {one.name!r} has kernel {attrs['kernel']}; those of images have two numbers")
     size = {"kernel_shape": attrs["kernel"], "strides": attrs["stride"], "dilations": attrs["dilate"]}
     pads = {"pads": [*attrs["pad"], *attrs["pad"]], "group": attrs["num_group"]}
     return [Node("Conv", one.name, list(one.inputs), {**{k: list(v) for k, v in size.items()}, **pads})]
@@ -135,7 +135,7 @@ def _leaky(one, shapes, constants):
     kind, x = one.attrs["act_type"], one.inputs[0]
     if kind == "prelu":
         slope = one.inputs[1]
-        # One slope a channel, which broadcasts from the right: (C, 1, 1) for pictures, (C,) for rows.
+        # One slope a channel, which broadcasts from the right: (C, 1, 1) for images, (C,) for rows.
         slopes = np.broadcast_to(constants[slope], shapes[x][1:2])
         constants[slope] = slopes.reshape(-1, *[1] * (len(shapes[x]) - 2))
         return [Node("PRelu", one.name, [x, slope])]

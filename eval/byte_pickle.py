@@ -2,7 +2,7 @@
 
 A pickle is a program for a stack machine, and Python's own machine runs whatever code it names. This one knows the
 instructions that such sets are made of, as Python 2 and 3 and NumPy wrote them, and stops at any other. Nothing that a
-pickle names is ever looked up; no more bytes are made than the file holds, and no more objects than pictures need.
+pickle names is ever looked up; no more bytes are made than the file holds, and no more objects than images need.
 """
 
 import codecs
@@ -117,7 +117,7 @@ class _Machine:
                 raise DataError(f"is no verification set: its pickle has the instruction {code!r}, which none needs")
             self.instructions -= 1
             if self.instructions < 0:
-                raise DataError("is no verification set: its pickle is of more pieces than pictures are")
+                raise DataError("is no verification set: its pickle is of more pieces than images are")
             instruction(self)
 
     def take(self, count):

@@ -1,4 +1,4 @@
-"""Embeddings kept on disk by the fingerprints of network and pictures, so that a second protocol on them costs nothing."""
+"""Embeddings kept on disk by the fingerprints of network and images, so that a second protocol on them costs nothing."""
 
 import contextlib
 import hashlib
@@ -14,11 +14,11 @@ from vargfacenet.formats.files import cache_folder
 from vargfacenet.formats.rows import is_being_written, open_rows, write_rows
 
 FLOAT32 = "<f4"
-_MAKING = 2  # to be raised with every change of how pictures are decoded, found, aligned or embedded
+_MAKING = 2  # to be raised with every change of how images are decoded, found, aligned or embedded
 
 
 class EmbeddingCache:
-    """A folder of embeddings, ``KEY.npy``: float32 (pictures, 2, embedding_size), of pictures and mirrors.
+    """A folder of embeddings, ``KEY.npy``: float32 (images, 2, embedding_size), of images and mirrors.
 
     Parameters
     ----------
@@ -32,21 +32,21 @@ class EmbeddingCache:
         self.folder = pathlib.Path(folder) if folder else cache_folder() / "embeddings"
         self._most_bytes = most_bytes
 
-    def embed(self, embedder, network, pictures, count, read, *, progress=None):
-        """Embeddings of pictures and of their mirrors, computed where they are not kept.
+    def embed(self, embedder, network, images, count, read, *, progress=None):
+        """Embeddings of images and of their mirrors, computed where they are not kept.
 
         Parameters
         ----------
-        embedder : PictureEmbedder
+        embedder : ImageEmbedder
             What embeds.
         network : str
             What tells the network and its runtime from others.
-        pictures : str
-            Fingerprint of the pictures, as of `picture_fingerprint` or `file_fingerprint`.
+        images : str
+            Fingerprint of the images, as of `image_fingerprint` or `file_fingerprint`.
         count, read : int, callable
-            As of `PictureEmbedder.embed_batches`.
+            As of `ImageEmbedder.embed_batches`.
         progress : callable, optional
-            Called with the number of pictures done since the last call.
+            Called with the number of images done since the last call.
 
         Returns
         -------
@@ -58,7 +58,7 @@ class EmbeddingCache:
         DataError
             What `read` raises, and where an embedding is not finite or the folder cannot be written.
         """
-        key = hashlib.blake2b(f"{_MAKING} {network} {pictures} {count}".encode(), digest_size=16).hexdigest()
+        key = hashlib.blake2b(f"{_MAKING} {network} {images} {count}".encode(), digest_size=16).hexdigest()
         path = self.folder / f"{key}.npy"
         size = embedder.embed_batch(np.zeros((1, *IMAGE_SHAPE), np.float32)).shape[1]
         shape = (count, 2, size)
@@ -104,17 +104,17 @@ class EmbeddingCache:
                     path.unlink()
 
 
-def picture_fingerprint(encoded):
-    """A digest (str) of encoded pictures (sequence of bytes), in their order."""
+def image_fingerprint(encoded):
+    """A digest (str) of encoded images (sequence of bytes), in their order."""
     digest = hashlib.blake2b(digest_size=16)
-    for picture in encoded:
-        digest.update(len(picture).to_bytes(8, "little"))
-        digest.update(picture)
+    for image in encoded:
+        digest.update(len(image).to_bytes(8, "little"))
+        digest.update(image)
     return digest.hexdigest()
 
 
 def file_fingerprint(paths):
-    """A digest (str) of picture files: their paths, sizes and times of change, not their bytes; DataError names one missing."""
+    """A digest (str) of image files: their paths, sizes and times of change, not their bytes; DataError names one missing."""
     digest = hashlib.blake2b(digest_size=16)
     for path in paths:
         try:

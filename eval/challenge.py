@@ -1,6 +1,6 @@
 """The protocol of the Lightweight Face Recognition Challenge of 2019: features of image lists, and what they say.
 
-Features are embeddings of picture and mirror added, at length 1; the score is the true positive rate at a false positive
+Features are embeddings of image and mirror added, at length 1; the score is the true positive rate at a false positive
 rate of 1e-8 over all pairs.
 """
 
@@ -11,28 +11,28 @@ from vargfacenet.eval.cache import file_fingerprint
 from vargfacenet.eval.features import read_features, write_features
 from vargfacenet.eval.image_list import read_image_list
 from vargfacenet.eval.protocols.all_pairs import CHALLENGE_FAR, NOBODY, score_all_pairs
-from vargfacenet.formats.images import decode_picture, read_picture
+from vargfacenet.formats.images import decode_image, read_image
 
 _BLOCK = 4096  # rows at a time
 
 
 def write_list_features(cache, embedder, network, image_list, root, out, *, progress=None):
-    """Embeds the pictures of a list and writes their features; a stop loses nothing that is embedded.
+    """Embeds the images of a list and writes their features; a stop loses nothing that is embedded.
 
     Parameters
     ----------
     cache : EmbeddingCache
         Keeps embeddings meanwhile, and for the next protocol.
-    embedder, network : PictureEmbedder, str
+    embedder, network : ImageEmbedder, str
         What embeds, and what its embeddings are kept under.
     image_list : str or path
-        As of `read_image_list`; labels are not looked at. Pictures are 112x112.
+        As of `read_image_list`; labels are not looked at. Images are 112x112.
     root : path
         The folder that paths in the list start from.
     out : str or path
         The feature file.
     progress : callable, optional
-        Called with the number of pictures done since the last call.
+        Called with the number of images done since the last call.
 
     Returns
     -------
@@ -42,15 +42,15 @@ def write_list_features(cache, embedder, network, image_list, root, out, *, prog
     Raises
     ------
     DataError
-        Naming the first picture that is missing, none, or of another size; or the file that cannot be written.
+        Naming the first image that is missing, none, or of another size; or the file that cannot be written.
     """
     paths = [root / path for path in read_image_list(image_list).paths]
 
     def read(place):
-        return decode_picture(read_picture(paths[place]), str(paths[place]))
+        return decode_image(read_image(paths[place]), str(paths[place]))
 
-    pictures = file_fingerprint(paths)
-    plain, mirrored = cache.embed(embedder, network, pictures, len(paths), read, progress=progress)
+    images = file_fingerprint(paths)
+    plain, mirrored = cache.embed(embedder, network, images, len(paths), read, progress=progress)
 
     def blocks():
         for begin in range(0, len(paths), _BLOCK):
@@ -95,6 +95,6 @@ def _labelled(features, image_list):
     rows, listed = read_features(features), read_image_list(image_list)
     if len(rows) != len(listed.paths):
         raise DataError(
-            f"{features} has {len(rows)} rows, {image_list} lists {len(listed.paths)} pictures; give its own list"
+            f"{features} has {len(rows)} rows, {image_list} lists {len(listed.paths)} images; give its own list"
         )
     return rows, listed.labels

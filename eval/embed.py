@@ -1,4 +1,4 @@
-"""Embeddings of pictures by a checkpoint."""
+"""Embeddings of images by a checkpoint."""
 
 import concurrent.futures
 import functools
@@ -8,28 +8,28 @@ import numpy as np
 
 from vargfacenet import IMAGE_SHAPE
 from vargfacenet.errors import DataError
-from vargfacenet.formats.images import decode_picture
+from vargfacenet.formats.images import decode_image
 from vargfacenet.operators import runnable
 
 
-class PictureEmbedder:
-    """What embeds pictures by a network, whatever runs it: a subclass has `batch_size` and `embed_batch`."""
+class ImageEmbedder:
+    """What embeds images by a network, whatever runs it: a subclass has `batch_size` and `embed_batch`."""
 
-    def embed_batch(self, pictures):
-        """Embeddings of up to `batch_size` pictures: float32 (n, 3, 112, 112), RGB, 0..255 -> (n, embedding_size)."""
+    def embed_batch(self, images):
+        """Embeddings of up to `batch_size` images: float32 (n, 3, 112, 112), RGB, 0..255 -> (n, embedding_size)."""
         raise NotImplementedError
 
     def embed(self, encoded, *, progress=None):
-        """Embeddings of encoded pictures and of their mirrors.
+        """Embeddings of encoded images and of their mirrors.
 
-        Pictures are decoded a batch at a time, ahead of the network; memory does not grow with their number.
+        Images are decoded a batch at a time, ahead of the network; memory does not grow with their number.
 
         Parameters
         ----------
         encoded : sequence of bytes
             JPEG or PNG, 112x112.
         progress : callable, optional
-            Called with the number of pictures done since the last call.
+            Called with the number of images done since the last call.
 
         Returns
         -------
@@ -39,37 +39,37 @@ class PictureEmbedder:
         Raises
         ------
         DataError
-            Naming the first picture that is none or of another size.
+            Naming the first image that is none or of another size.
         """
         return embed_images(self, len(encoded), functools.partial(_decode, encoded), progress=progress)
 
     def embed_batches(self, count, read):
-        """Embeddings of pictures and of their mirrors, a batch at a time; reading runs ahead in threads.
+        """Embeddings of images and of their mirrors, a batch at a time; reading runs ahead in threads.
 
         Parameters
         ----------
         count : int
-            Number of pictures.
+            Number of images.
         read : callable
-            Place (0 .. count - 1) to picture: uint8 (112, 112, 3), RGB. What it raises is raised here.
+            Place (0 .. count - 1) to image: uint8 (112, 112, 3), RGB. What it raises is raised here.
 
         Yields
         ------
         embeddings, mirrored : float32 arrays (up to batch_size, embedding_size)
         """
-        for pictures in _read_batches(count, read, self.batch_size):
-            mirrored = np.ascontiguousarray(pictures[:, :, :, ::-1])
-            both = self.embed_batch(pictures), self.embed_batch(mirrored)
-            if any(part.ndim != 2 or len(part) != len(pictures) for part in both):
+        for images in _read_batches(count, read, self.batch_size):
+            mirrored = np.ascontiguousarray(images[:, :, :, ::-1])
+            both = self.embed_batch(images), self.embed_batch(mirrored)
+            if any(part.ndim != 2 or len(part) != len(images) for part in both):
                 raise DataError(
-                    f"the network gives an output of shape {both[0].shape} for {len(pictures)} images, expected one row each: "
+                    f"the network gives an output of shape {both[0].shape} for {len(images)} images, expected one row each: "
                     "its graph joins the images of a batch"
                 )
             yield both
 
 
-class Embedder(PictureEmbedder):
-    """A network ready to embed batches of pictures, in MXNet.
+class Embedder(ImageEmbedder):
+    """A network ready to embed batches of images, in MXNet.
 
     Its parameters are those it was made with, for good: a bound inference module of MXNet 1.9.1 goes on with the old
     values of some after `set_params`. For other parameters make another.
@@ -83,7 +83,7 @@ class Embedder(PictureEmbedder):
     device : mx.Context, optional
         The CPU by default.
     batch_size : int
-        Pictures in a batch.
+        Images in a batch.
     """
 
     def __init__(self, symbol, args, auxs, *, device=None, batch_size=32):
@@ -92,26 +92,26 @@ class Embedder(PictureEmbedder):
         self._module.bind([("data", (batch_size, *IMAGE_SHAPE))], for_training=False)
         self._module.set_params(args, auxs)
 
-    def embed_batch(self, pictures):
-        """Embeddings of up to `batch_size` pictures: float32 (n, 3, 112, 112), RGB, 0..255 -> (n, embedding_size)."""
-        count = len(pictures)
+    def embed_batch(self, images):
+        """Embeddings of up to `batch_size` images: float32 (n, 3, 112, 112), RGB, 0..255 -> (n, embedding_size)."""
+        count = len(images)
         if count < self.batch_size:
-            pictures = np.concatenate([pictures, np.zeros((self.batch_size - count, *IMAGE_SHAPE), np.float32)])
-        self._module.forward(mx.io.DataBatch([mx.nd.array(pictures)]), is_train=False)
+            images = np.concatenate([images, np.zeros((self.batch_size - count, *IMAGE_SHAPE), np.float32)])
+        self._module.forward(mx.io.DataBatch([mx.nd.array(images)]), is_train=False)
         return self._module.get_outputs()[0].asnumpy()[:count]
 
 
 def embed_images(embedder, count, read, *, progress=None):
-    """Embeddings of pictures and of their mirrors, whole, in memory.
+    """Embeddings of images and of their mirrors, whole, in memory.
 
     Parameters
     ----------
-    embedder : PictureEmbedder
+    embedder : ImageEmbedder
         What embeds.
     count, read : int, callable
-        As of `PictureEmbedder.embed_batches`; at least one picture.
+        As of `ImageEmbedder.embed_batches`; at least one image.
     progress : callable, optional
-        Called with the number of pictures done since the last call.
+        Called with the number of images done since the last call.
 
     Returns
     -------
@@ -131,7 +131,7 @@ def embed_images(embedder, count, read, *, progress=None):
 
 
 def _decode(encoded, place):
-    return decode_picture(encoded[place], f"picture {place}")
+    return decode_image(encoded[place], f"image {place}")
 
 
 def _read_batches(count, read, batch_size):
@@ -139,15 +139,15 @@ def _read_batches(count, read, batch_size):
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
         ahead = [pool.submit(_read_batch, read, start, min(batch_size, count - start)) for start in starts[:2]]
         for start in starts:
-            pictures = ahead.pop(0).result()
+            images = ahead.pop(0).result()
             after = start + 2 * batch_size
             if after < count:
                 ahead.append(pool.submit(_read_batch, read, after, min(batch_size, count - after)))
-            yield pictures
+            yield images
 
 
 def _read_batch(read, start, count):
-    pictures = np.empty((count, *IMAGE_SHAPE), np.float32)
+    images = np.empty((count, *IMAGE_SHAPE), np.float32)
     for row in range(count):
-        pictures[row] = read(start + row).transpose(2, 0, 1)
-    return pictures
+        images[row] = read(start + row).transpose(2, 0, 1)
+    return images

@@ -1,4 +1,4 @@
-"""IJB-B and IJB-C: from pictures with five points to the rates of the 1:1 and the 1:N protocol."""
+"""IJB-B and IJB-C: from images with five points to the rates of the 1:1 and the 1:N protocol."""
 
 import collections
 import concurrent.futures
@@ -15,11 +15,11 @@ from vargfacenet.eval.cache import file_fingerprint
 from vargfacenet.eval.protocols.identification import FPIRS, RANKS, identification, mean_rates, search
 from vargfacenet.eval.protocols.roc import FARS
 from vargfacenet.eval.protocols.templates import pair_scores, pool_templates, verify_templates
-from vargfacenet.formats.images import decode_picture, read_picture
+from vargfacenet.formats.images import decode_image, read_image
 
 VERIFICATION, IDENTIFICATION = PROTOCOLS = ("1:1", "1:N")
 GALLERIES = (1, 2)
-_AHEAD = 4096  # pictures that threads are given at a time
+_AHEAD = 4096  # images that threads are given at a time
 
 Trials = collections.namedtuple("Trials", "pairs probes galleries")
 Trials.__doc__ = (
@@ -28,18 +28,18 @@ Trials.__doc__ = (
 
 
 def face_reader(template_set, *, unreadable=()):
-    """What gives a picture of a set by its row, aligned by its points, as embedding takes it.
+    """What gives an image of a set by its row, aligned by its points, as embedding takes it.
 
     Parameters
     ----------
     template_set : TemplateSet
     unreadable : collection of int
-        Rows of pictures in whose place a black one is given.
+        Rows of images in whose place a black one is given.
 
     Returns
     -------
     callable
-        Row to uint8 (112, 112, 3), RGB; DataError names a picture that is missing, none, cut, or far from its points.
+        Row to uint8 (112, 112, 3), RGB; DataError names an image that is missing, none, cut, or far from its points.
     """
     black = np.zeros((*IMAGE_SHAPE[1:], 3), np.uint8)
 
@@ -47,10 +47,10 @@ def face_reader(template_set, *, unreadable=()):
         if row in unreadable:
             return black
         path = template_set.path(row)
-        encoded = read_picture(path)
-        picture = decode_picture(encoded, str(path), shape=None)
+        encoded = read_image(path)
+        image = decode_image(encoded, str(path), shape=None)
         try:
-            return align_face(picture, template_set.points[row])
+            return align_face(image, template_set.points[row])
         except DataError as error:
             raise DataError(f"{path}: {error}") from error
 
@@ -58,7 +58,7 @@ def face_reader(template_set, *, unreadable=()):
 
 
 def face_fingerprint(template_set, *, unreadable=()):
-    """A digest (str) of what `face_reader` gives: picture files as `file_fingerprint` takes them, points, and rows left out."""
+    """A digest (str) of what `face_reader` gives: image files as `file_fingerprint` takes them, points, and rows left out."""
     rows = [row for row in range(len(template_set.names)) if row not in unreadable]
     digest = hashlib.blake2b(file_fingerprint(map(template_set.path, rows)).encode(), digest_size=16)
     digest.update(template_set.points.tobytes())
@@ -67,9 +67,9 @@ def face_fingerprint(template_set, *, unreadable=()):
 
 
 def find_unreadable(count, read, *, progress=None):
-    """Reads all pictures: dict of row (int) to why it cannot be read (str).
+    """Reads all images: dict of row (int) to why it cannot be read (str).
 
-    `progress` is called with the number of pictures done since the last call.
+    `progress` is called with the number of images done since the last call.
     """
 
     def reason(row):
@@ -139,13 +139,13 @@ def score_templates(
     template_set, trials : TemplateSet, Trials
         As of `read_template_set` and `read_trials`.
     embeddings : float array (n, d)
-        Of the set's pictures, not normalised.
+        Of the set's images, not normalised.
     mirrored : float array (n, d) or None
         Of their mirrors, which are added; None to leave them out.
     unit, detector_scores : bool
-        As `unit` of `pool_templates`; whether pictures are weighted by the detector's scores.
+        As `unit` of `pool_templates`; whether images are weighted by the detector's scores.
     unreadable : collection of int
-        Rows of pictures that are left out of their templates.
+        Rows of images that are left out of their templates.
     fars, ranks, fpirs : sequences
         Of `verify_templates` and `identification`.
 
@@ -158,7 +158,7 @@ def score_templates(
     Raises
     ------
     DataError
-        Where no picture of a template can be read, or an embedding is not finite.
+        Where no image of a template can be read, or an embedding is not finite.
     """
     pooled, found = _pool(template_set, embeddings, mirrored, unit, detector_scores, unreadable), {}
     if trials.pairs:
@@ -177,11 +177,11 @@ def score_templates(
 
 def _pool(template_set, embeddings, mirrored, unit, detector_scores, unreadable):
     """Embeddings of the set's templates: float32 (templates, d)."""
-    kept = ~np.isin(template_set.pictures, list(unreadable))
+    kept = ~np.isin(template_set.images, list(unreadable))
     templates = template_set.templates[kept]
     gone = np.setdiff1d(template_set.ids, templates)
     if len(gone):
-        raise DataError(f"{len(gone)} template(s) have no picture that can be read, such as template {gone[0]}")
+        raise DataError(f"{len(gone)} template(s) have no image that can be read, such as template {gone[0]}")
     scores = template_set.scores if detector_scores else None
-    columns = (template_set.pictures[kept], templates, template_set.media[kept])
+    columns = (template_set.images[kept], templates, template_set.media[kept])
     return pool_templates(embeddings, mirrored, *columns, unit=unit, scores=scores).embeddings

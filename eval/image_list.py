@@ -1,4 +1,4 @@
-"""Image lists: a picture's path a line, and whose face it is where that is known."""
+"""Image lists: an image's path a line, and whose face it is where that is known."""
 
 import collections
 
@@ -9,7 +9,7 @@ from vargfacenet.eval.protocols.most_alike import NOBODY
 from vargfacenet.formats.files import read_lines
 
 ImageList = collections.namedtuple("ImageList", "paths labels")
-ImageList.__doc__ = """Pictures (list of str) and whose they are (int64 array; `NOBODY` where no label is given, as of a
+ImageList.__doc__ = """Images (list of str) and whose they are (int64 array; `NOBODY` where no label is given, as of a
 distractor)."""
 
 
@@ -39,7 +39,7 @@ def read_image_list(path):
         line = line.strip()
         if not line:
             continue
-        picture, label = _parse(line, f"{path}: line {number}")
+        image, label = _parse(line, f"{path}: line {number}")
         if labelled is None:
             labelled = label is not None
         if labelled != (label is not None):
@@ -47,19 +47,19 @@ def read_image_list(path):
                 f"{path}: line {number} has {'a' if label is not None else 'no'} label, the lines before it have "
                 f"{'one' if labelled else 'none'}; give -1 for a face that is nobody's"
             )
-        paths.append(picture)
+        paths.append(image)
         labels.append(NOBODY if label is None else label)
     if not paths:
-        raise DataError(f"{path} lists no picture")
+        raise DataError(f"{path} lists no image")
     return ImageList(paths, np.array(labels, np.int64))
 
 
 def _parse(line, where):
-    picture, separator, label = line.rpartition("\t" if "\t" in line else " ")
+    image, separator, label = line.rpartition("\t" if "\t" in line else " ")
     if not separator:
         return line, None
     if label.lstrip("-").isdecimal() and len(label) < 19 and int(label) >= NOBODY:
-        return picture.strip(), int(label)
+        return image.strip(), int(label)
     if "\t" in line or label.lstrip("+-").replace(".", "", 1).isdigit():
         raise DataError(f"{where}: label {label[:40]!r}, expected a whole number from 0 on, or -1 for nobody's")
     return line, None  # a path with blanks in it

@@ -1,4 +1,4 @@
-"""Verification sets, ``NAME.bin``: a pickle of encoded pictures, two a pair, and of which pairs are the same person.
+"""Verification sets, ``NAME.bin``: a pickle of encoded images, two a pair, and of which pairs are the same person.
 
 A pickle can run any code; these are read by `vargfacenet.eval.byte_pickle`, which runs none. A bit flipped in the list of
 truths makes another good set of it: what is written here therefore ends in a checksum, after the pickle, where other
@@ -17,16 +17,14 @@ from vargfacenet.errors import DataError
 from vargfacenet.eval import byte_pickle
 from vargfacenet.eval.protocols.verification import FOLDS
 from vargfacenet.formats.files import atomic_path, read_bytes, read_lines
-from vargfacenet.formats.images import SUFFIXES, DecoderRemarks, as_face_jpeg, decode_picture, read_picture
+from vargfacenet.formats.images import SUFFIXES, DecoderRemarks, as_face_jpeg, decode_image, read_image
 
 MOST_BYTES = 4 << 30  # of a set
 CHECKSUM = b"\nvargfacenet crc32 "  # then eight hexadecimal digits, of all that stands before
 MOST_PAIRS = 1 << 24  # whose truth may be an array
 
-Pairs = collections.namedtuple("Pairs", "pictures is_same")
-Pairs.__doc__ = (
-    "Encoded pictures (list of bytes), 2i and 2i + 1 of pair i, and whether they are one person (bool array)."
-)
+Pairs = collections.namedtuple("Pairs", "images is_same")
+Pairs.__doc__ = "Encoded images (list of bytes), 2i and 2i + 1 of pair i, and whether they are one person (bool array)."
 
 
 def read_pairs(path):
@@ -58,16 +56,16 @@ def read_pairs(path):
         separator = " " if str(error).startswith("is ") else ": "
         raise DataError(f"{path}{separator}{error}") from None
     if not isinstance(content, (tuple, list)) or len(content) != 2:
-        raise DataError(f"{path} is no verification set: expected (pictures, is_same), found {_kind(content)}")
-    pictures, is_same = (_listed(part) for part in content)
-    if pictures is None or is_same is None:
+        raise DataError(f"{path} is no verification set: expected (images, is_same), found {_kind(content)}")
+    images, is_same = (_listed(part) for part in content)
+    if images is None or is_same is None:
         raise DataError(f"{path} is no verification set: expected two lists, found {' and '.join(map(_kind, content))}")
-    if len(pictures) != 2 * len(is_same) or not is_same:
-        raise DataError(f"{path} holds {len(pictures)} pictures for {len(is_same)} pairs, expected two a pair")
-    pictures = [_encoded(picture, index, path) for index, picture in enumerate(pictures)]
+    if len(images) != 2 * len(is_same) or not is_same:
+        raise DataError(f"{path} holds {len(images)} images for {len(is_same)} pairs, expected two a pair")
+    images = [_encoded(image, index, path) for index, image in enumerate(images)]
     if not all(isinstance(same, (int, float)) and same in (0, 1) for same in is_same):
         raise DataError(f"{path}: expected true or false, or 1 or 0, for each pair")
-    return Pairs(pictures, np.array(is_same, dtype=bool))
+    return Pairs(images, np.array(is_same, dtype=bool))
 
 
 def read_sets(paths):
@@ -88,31 +86,31 @@ def read_sets(paths):
     return sets
 
 
-def write_pairs(path, pictures, is_same):
+def write_pairs(path, images, is_same):
     """Writes a verification set as the lineage does; whole or not at all.
 
     Parameters
     ----------
     path : str or path
         The ``.bin`` file.
-    pictures : sequence of bytes
-        Encoded pictures, two a pair.
+    images : sequence of bytes
+        Encoded images, two a pair.
     is_same : sequence of bool
         The truth of each pair.
     """
-    content = ([bytes(picture) for picture in pictures], [bool(same) for same in is_same])
+    content = ([bytes(image) for image in images], [bool(same) for same in is_same])
     if len(content[0]) != 2 * len(content[1]):
-        raise DataError(f"{len(content[0])} pictures for {len(content[1])} pairs, expected two a pair")
+        raise DataError(f"{len(content[0])} images for {len(content[1])} pairs, expected two a pair")
     with atomic_path(path) as temporary:
         # Protocol 2 is the newest that Python 2 reads.
         pickled = pickle.dumps(content, protocol=2)
         temporary.write_bytes(pickled + _checksum(pickled))
 
 
-def pairs_from_folder(images, pairs_file, *, resize=False):
-    """A verification set of the pictures of a folder, in pairs that a file lists, see `list_pairs`.
+def pairs_from_folder(folder, pairs_file, *, resize=False):
+    """A verification set of the images of a folder, in pairs that a file lists, see `list_pairs`.
 
-    With `resize`, pictures of another size are scaled to 112x112.
+    With `resize`, images of another size are scaled to 112x112.
 
     Returns
     -------
@@ -121,35 +119,35 @@ def pairs_from_folder(images, pairs_file, *, resize=False):
     Raises
     ------
     DataError
-        Naming the line, for what is no pair, or a picture that is missing, none or of another size.
+        Naming the line, for what is no pair, or an image that is missing, none or of another size.
     """
-    encoded, pictures, listed = {}, [], list_pairs(images, pairs_file)
+    encoded, images, listed = {}, [], list_pairs(folder, pairs_file)
     for pair in listed:
         for path in pair.paths:
             if path not in encoded:
-                encoded[path] = as_face_jpeg(read_picture(path), f"{pair.where}: {path}", resize=resize)
-            pictures.append(encoded[path])
-    return Pairs(pictures, np.array([pair.is_same for pair in listed]))
+                encoded[path] = as_face_jpeg(read_image(path), f"{pair.where}: {path}", resize=resize)
+            images.append(encoded[path])
+    return Pairs(images, np.array([pair.is_same for pair in listed]))
 
 
 ListedPair = collections.namedtuple("ListedPair", "paths is_same where")
-ListedPair.__doc__ = "Two pictures (paths), whether they show one person, and the file and line that says so."
+ListedPair.__doc__ = "Two images (paths), whether they show one person, and the file and line that says so."
 
 
-def list_pairs(images, pairs_file):
-    """The pairs that a file lists of the pictures in a folder.
+def list_pairs(folder, pairs_file):
+    """The pairs that a file lists of the images in a folder.
 
     A line is one of, in any mixture, with blanks, tabs or commas between:
 
     - ``PATH1 PATH2 1`` for a pair of one person and ``PATH1 PATH2 0`` for one of two, paths below the folder; a first line
       that ends in ``label`` or ``same`` is a header;
-    - as in LFW's ``pairs.txt``, ``NAME i j`` for one person and ``NAME1 i NAME2 j`` for two, where picture i of NAME is
+    - as in LFW's ``pairs.txt``, ``NAME i j`` for one person and ``NAME1 i NAME2 j`` for two, where image i of NAME is
       ``NAME/NAME_%04d.jpg``, or ``.png``. Its first line holds the number of folds and of pairs a kind in each (or the latter
       alone), and must be right.
 
     Parameters
     ----------
-    images : str or path
+    folder : str or path
         The folder.
     pairs_file : str or path
         The list.
@@ -162,11 +160,11 @@ def list_pairs(images, pairs_file):
     Raises
     ------
     DataError
-        Naming the line, for what is no pair or a picture that is missing.
+        Naming the line, for what is no pair or an image that is missing.
     """
-    images = pathlib.Path(images)
-    if not images.is_dir():
-        raise DataError(f"no folder of images {images}")
+    folder = pathlib.Path(folder)
+    if not folder.is_dir():
+        raise DataError(f"no folder of images {folder}")
     pairs, announced = [], None
     for number, line in read_lines(pairs_file):
         where, fields = f"{pairs_file}: line {number}", _fields(line)
@@ -175,7 +173,7 @@ def list_pairs(images, pairs_file):
         if number == 1 and len(fields) <= 2 and all(field.isdecimal() for field in fields):
             announced = 2 * int(np.prod([int(field) for field in fields], dtype=object))
         elif number > 1 or fields[-1].lower() not in _HEADERS:
-            pairs.append(_listed_pair(images, fields, where, line.strip()[:60]))
+            pairs.append(_listed_pair(folder, fields, where, line.strip()[:60]))
     if not pairs:
         raise DataError(f"{pairs_file} lists no pair")
     if announced not in (None, len(pairs)):
@@ -194,23 +192,23 @@ def _fields(line):
     return line.split()
 
 
-def _listed_pair(images, fields, where, given):
+def _listed_pair(folder, fields, where, given):
     if len(fields) == 3 and fields[1].isdecimal():
         fields = [fields[0], fields[1], fields[0], fields[2]]
     elif len(fields) == 3 and fields[2] in ("0", "1"):
-        return ListedPair([_below(images, path, where) for path in fields[:2]], fields[2] == "1", where)
+        return ListedPair([_below(folder, path, where) for path in fields[:2]], fields[2] == "1", where)
     if len(fields) != 4:
         raise DataError(f"{where} reads {given!r}, expected PATH1 PATH2 0 or 1, NAME i j, or NAME1 i NAME2 j")
-    paths = [_person_picture(images, name, picture, where) for name, picture in (fields[:2], fields[2:])]
+    paths = [_person_image(folder, name, image, where) for name, image in (fields[:2], fields[2:])]
     return ListedPair(paths, fields[0] == fields[2], where)
 
 
-def _below(images, name, where):
-    path = images / name
+def _below(folder, name, where):
+    path = folder / name
     if pathlib.PurePosixPath(name).is_absolute() or ".." in pathlib.PurePosixPath(name).parts:
         raise DataError(f"{where}: {name} leads out of the folder of images; give a path relative to it")
     if not path.is_file():
-        raise DataError(f"{where}: no picture {path}")
+        raise DataError(f"{where}: no image {path}")
     return path
 
 
@@ -219,11 +217,11 @@ def _checksum(content):
 
 
 def check_pairs(pairs):
-    """The pictures of a set that cannot be used: list of (number of the picture, reason)."""
+    """The images of a set that cannot be used: list of (number of the image, reason)."""
     bad, hearing = [], DecoderRemarks()
-    for index, encoded in enumerate(pairs.pictures):
+    for index, encoded in enumerate(pairs.images):
         try:
-            _, remark = hearing.listen(decode_picture, encoded, "picture")
+            _, remark = hearing.listen(decode_image, encoded, "image")
         except DataError as error:
             remark = str(error)
         if remark:
@@ -231,15 +229,15 @@ def check_pairs(pairs):
     return bad
 
 
-def _person_picture(images, name, number, where):
+def _person_image(folder, name, number, where):
     if not (number.isdecimal() and len(number) < 10):
-        raise DataError(f"{where}: picture {number!r} of {name}, expected a whole number")
-    stem = str(images / name / f"{name}_{int(number):04d}")
+        raise DataError(f"{where}: image {number!r} of {name}, expected a whole number")
+    stem = str(folder / name / f"{name}_{int(number):04d}")
     for suffix in SUFFIXES:
         path = stem + suffix
         if os.path.isfile(path):  # also of names that no file can have
             return pathlib.Path(path)
-    raise DataError(f"{where}: no picture {stem}.jpg (or .png)")
+    raise DataError(f"{where}: no image {stem}.jpg (or .png)")
 
 
 def _listed(part):
@@ -249,17 +247,15 @@ def _listed(part):
     return list(part) if isinstance(part, (list, tuple)) else None
 
 
-def _encoded(picture, index, path):
-    if isinstance(picture, byte_pickle.ByteArray) and picture.values is not None:
-        if picture.values.dtype.itemsize == 1:
+def _encoded(image, index, path):
+    if isinstance(image, byte_pickle.ByteArray) and image.values is not None:
+        if image.values.dtype.itemsize == 1:
             # The bytes it was made of, shared by all that refer to them.
-            return picture.raw
-        raise DataError(
-            f"{path}: picture {index} is an array of {picture.values.dtype}, expected encoded bytes (uint8)"
-        )
-    if isinstance(picture, bytes):
-        return picture
-    raise DataError(f"{path}: picture {index} is {_kind(picture)}, expected bytes or an array of them")
+            return image.raw
+        raise DataError(f"{path}: image {index} is an array of {image.values.dtype}, expected encoded bytes (uint8)")
+    if isinstance(image, bytes):
+        return image
+    raise DataError(f"{path}: image {index} is {_kind(image)}, expected bytes or an array of them")
 
 
 def _kind(value):

@@ -1,12 +1,12 @@
 """Sets of templates in the layout in which InsightFace gives IJB-B and IJB-C out.
 
-``FOLDER/meta`` holds text files, SET being ijbb or ijbc, and ``FOLDER/loose_crop`` the pictures:
+``FOLDER/meta`` holds text files, SET being ijbb or ijbc, and ``FOLDER/loose_crop`` the images:
 
-- ``SET_name_5pts_score.txt``: a picture's name, x and y of its five points, and the face detector's score, a picture a line;
-- ``SET_face_tid_mid.txt``: a picture's name, the template it is in, the medium it is from;
+- ``SET_name_5pts_score.txt``: an image's name, x and y of its five points, and the face detector's score, an image a line;
+- ``SET_face_tid_mid.txt``: an image's name, the template it is in, the medium it is from;
 - ``SET_template_pair_label.txt``: two templates, and 1 where they show one person or 0 (1:1);
 - ``SET_1N_gallery_G1.csv`` and ``_G2.csv``, of IJB-B ``_S1`` and ``_S2``, and ``SET_1N_probe_mixed.csv``: a template and its
-  subject first, a picture a line, so that templates recur (1:N).
+  subject first, an image a line, so that templates recur (1:N).
 """
 
 import collections
@@ -22,7 +22,7 @@ from vargfacenet.options import unknown
 from vargfacenet.point_order import check_point_order
 
 SETS = ("ijbb", "ijbc")
-_NAMED = 5  # of many missing pictures
+_NAMED = 5  # of many missing images
 
 TemplatePairs = collections.namedtuple("TemplatePairs", "first second is_same")
 TemplatePairs.__doc__ = "Places of templates (int32 arrays (n,)), and whether they show one person (bool array (n,))."
@@ -33,20 +33,20 @@ Subjects.__doc__ = "Places of templates (int32 array (n,), each once), and the s
 
 @dataclasses.dataclass(frozen=True)
 class TemplateSet:
-    """Pictures and the templates they are in.
+    """Images and the templates they are in.
 
     Attributes
     ----------
     folder, name : path, str
         Where the set is, and ``ijbb`` or ``ijbc``.
     names : array of str (n,)
-        Of the pictures.
+        Of the images.
     points : float32 array (n, 5, 2)
         Left eye, right eye, nose, left and right corner of the mouth, in pixels.
     scores : float32 array (n,)
         Of a face detector, at least 0.
-    pictures, templates, media : int arrays (r,)
-        A picture's row above, the number of the template it is in, and of the medium it is from.
+    images, templates, media : int arrays (r,)
+        An image's row above, the number of the template it is in, and of the medium it is from.
     ids : int64 array (t,)
         Numbers of the templates, ascending; a template's place is its row here.
     """
@@ -56,14 +56,14 @@ class TemplateSet:
     names: np.ndarray
     points: np.ndarray
     scores: np.ndarray
-    pictures: np.ndarray
+    images: np.ndarray
     templates: np.ndarray
     media: np.ndarray
     ids: np.ndarray
 
-    def path(self, picture):
-        """The file of a picture."""
-        return _pictures_folder(self.folder) / self.names[picture]
+    def path(self, image):
+        """The file of an image."""
+        return _images_folder(self.folder) / self.names[image]
 
     def read_pairs(self):
         """The pairs of the 1:1 protocol: TemplatePairs.
@@ -129,7 +129,7 @@ class TemplateSet:
 
 
 def read_template_set(folder, name="auto", *, allow_missing=False):
-    """Reads which pictures are in which templates, and checks that they are there.
+    """Reads which images are in which templates, and checks that they are there.
 
     Parameters
     ----------
@@ -138,7 +138,7 @@ def read_template_set(folder, name="auto", *, allow_missing=False):
     name : str
         ``ijbb``, ``ijbc``, or ``auto``: the one whose files are there.
     allow_missing : bool
-        Whether pictures may be missing.
+        Whether images may be missing.
 
     Returns
     -------
@@ -147,7 +147,7 @@ def read_template_set(folder, name="auto", *, allow_missing=False):
     Raises
     ------
     DataError
-        Where a file is missing; or naming the line, where one is malformed, a picture comes twice, has no points, or is
+        Where a file is missing; or naming the line, where one is malformed, an image comes twice, has no points, or is
         missing.
     SettingError
         For a name of no set.
@@ -161,15 +161,15 @@ def read_template_set(folder, name="auto", *, allow_missing=False):
         _meta_file(folder, name, "face_tid_mid.txt"), [("NAME", str), ("TEMPLATE", int), ("MEDIUM", int)]
     )
     names, templates, media = faces.columns
-    pictures = index.get_indexer(names)
-    _refuse(faces, pictures < 0, lambda row: f"{names[row]} has no points in {points.path.name}")
-    again = pandas.DataFrame({"picture": pictures, "template": templates}).duplicated().to_numpy()
+    images = index.get_indexer(names)
+    _refuse(faces, images < 0, lambda row: f"{names[row]} has no points in {points.path.name}")
+    again = pandas.DataFrame({"image": images, "template": templates}).duplicated().to_numpy()
     _refuse(faces, again, lambda row: f"{names[row]} is in template {templates[row]} already")
-    _check_files(points, _pictures_folder(folder), allow_missing)
+    _check_files(points, _images_folder(folder), allow_missing)
     landmarks = np.stack(points.columns[1:11], axis=1).astype(np.float32).reshape(-1, 5, 2)
     check_point_order(landmarks, points.path)
     return TemplateSet(
-        folder, name, points.columns[0], landmarks, scores, pictures, templates, media, np.unique(templates)
+        folder, name, points.columns[0], landmarks, scores, images, templates, media, np.unique(templates)
     )
 
 
@@ -200,17 +200,17 @@ def _refuse(table, wrong, message):
         raise DataError(f"{table.where(rows[0])}: {message(rows[0])}")
 
 
-def _check_files(points, pictures, allow_missing):
-    if not pictures.is_dir():
-        raise DataError(f"no folder of pictures {pictures}")
-    there = set(os.listdir(pictures))
+def _check_files(points, images, allow_missing):
+    if not images.is_dir():
+        raise DataError(f"no folder of images {images}")
+    there = set(os.listdir(images))
     names = points.columns[0]
     missing = [row for row, name in enumerate(names) if name not in there]
     if missing and not allow_missing:
         listed = ", ".join(names[row] for row in missing[:_NAMED])
         raise DataError(
-            f"{points.where(missing[0])}: {names[missing[0]]} is not in {pictures}; {len(missing)} of {len(names)} "
-            f"pictures are missing: {listed}{', ...' if len(missing) > _NAMED else ''}"
+            f"{points.where(missing[0])}: {names[missing[0]]} is not in {images}; {len(missing)} of {len(names)} "
+            f"images are missing: {listed}{', ...' if len(missing) > _NAMED else ''}"
         )
 
 
@@ -231,5 +231,5 @@ def _meta_file(folder, name, rest):
     return folder / "meta" / f"{name}_{rest}"
 
 
-def _pictures_folder(folder):
+def _images_folder(folder):
     return folder / "loose_crop"

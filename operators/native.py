@@ -9,7 +9,7 @@ _NORM_DEFAULTS = {"eps": "0.001", "momentum": "0.9", "fix_gamma": "True"}  # MXN
 
 
 def convolution(copy, node):
-    """A square convolution without bias that keeps the size of the picture, or halves it."""
+    """A square convolution without bias that keeps the size of the image, or halves it."""
     if not _is_convolution(copy, node) or copy.shape(node, 1)[0] == _groups(node):
         return False  # MXNet's own gradients are quicker on single channels
     _place_convolution(copy, "vargfacenet_convolution", node, node["name"], [])
@@ -98,7 +98,7 @@ def join(copy, node):
 
 
 def scale(copy, node):
-    """The product of pictures' channels with one weight each."""
+    """The product of images' channels with one weight each."""
     if not _is_scale(copy, node):
         return False
     copy.place("vargfacenet_scale", node["name"], copy.inputs(node))

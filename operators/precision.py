@@ -15,7 +15,7 @@ def in_half_precision(symbol, *, data_shape, dtype="float16"):
     Parameters
     ----------
     symbol : mx.sym.Symbol
-        A graph with one input, ``data``, as `vargfacenet.operators.runnable` gives it on the basic tier.
+        A graph with one input, ``data``, as `vargfacenet.operators.runnable` gives it on the basic backend.
     data_shape : tuple of int
         A shape of ``data`` that it accepts.
     dtype : str

@@ -9,8 +9,8 @@ same names.
 
 from vargfacenet import IMAGE_SHAPE
 from vargfacenet.operators import basic, native
+from vargfacenet.operators.backends import choose_backend, log_backend
 from vargfacenet.operators.nodes import Copy
-from vargfacenet.operators.tiers import choose_tier, log_tier
 
 # A rule places what the old node whose turn it is becomes, or declines; the first that places it has it.
 _INFERENCE = {
@@ -41,7 +41,7 @@ _TRAINING = {
 }
 
 
-def runnable(symbol, *, for_training=False, data_shape=(2, *IMAGE_SHAPE), device=None, tier=None):
+def runnable(symbol, *, for_training=False, data_shape=(2, *IMAGE_SHAPE), device=None, backend=None):
     """The graph to run in the place of a published one.
 
     Parameters
@@ -49,16 +49,16 @@ def runnable(symbol, *, for_training=False, data_shape=(2, *IMAGE_SHAPE), device
     symbol : mx.sym.Symbol
         A graph whose input is ``data``; other inputs that are no parameters are let be.
     for_training : bool
-        Which of two forms to take. On the basic tier both are right for both uses. On the native one, that for
+        Which of two forms to take. On the basic backend both are right for both uses. On the native one, that for
         training normalises by the batch's statistics and moves the running ones at each forward pass, and that for
         inference has no gradient.
     data_shape : tuple of int
-        A shape of ``data`` that the graph accepts, of more than one picture. Shapes of parameters follow from it:
+        A shape of ``data`` that the graph accepts, of more than one image. Shapes of parameters follow from it:
         MXNet cannot infer them backwards through the rewritten form.
     device : mx.Context, optional
         Where the graph will run; the CPU by default.
-    tier : str, optional
-        One of `vargfacenet.operators.TIERS`; by default what `choose_tier` says for the device.
+    backend : str, optional
+        One of `vargfacenet.operators.BACKENDS`; by default what `choose_backend` says for the device.
 
     Returns
     -------
@@ -68,14 +68,14 @@ def runnable(symbol, *, for_training=False, data_shape=(2, *IMAGE_SHAPE), device
     Raises
     ------
     SettingError, SetupError
-        As `choose_tier`.
+        As `choose_backend`.
     """
-    if tier is None:
-        tier = choose_tier(device)
-        log_tier(tier)
-    if tier == "native":
+    if backend is None:
+        backend = choose_backend(device)
+        log_backend(backend)
+    if backend == "native":
         native.load_library()
-    rules = (_TRAINING if for_training else _INFERENCE)[tier]
+    rules = (_TRAINING if for_training else _INFERENCE)[backend]
     copy = Copy(symbol, data_shape)
     for node in copy.old:
         if not any(rule(copy, node) for rule in rules):

@@ -30,7 +30,7 @@ def load_block(prefix, epoch, *, ctx=None):
         Where the checkpoint is missing or does not fit its graph.
     """
     checkpoint = load_checkpoint(prefix, epoch)
-    block = mx.gluon.SymbolBlock(runnable(checkpoint.symbol, tier="basic"), mx.sym.var("data"))
+    block = mx.gluon.SymbolBlock(runnable(checkpoint.symbol, backend="basic"), mx.sym.var("data"))
     ctx = ctx or mx.current_context()
     for name, parameter in block.collect_params().items():
         value = checkpoint.args[name] if name in checkpoint.args else checkpoint.auxs[name]

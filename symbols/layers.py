@@ -54,7 +54,7 @@ def channel_shuffle(x: mx.sym.Symbol, name: str, *, groups: int) -> mx.sym.Symbo
 
 
 def squeeze_excitation(x, channels, name, *, ratio, kind, act_name):
-    """Squeeze and excitation [Hu et al., arXiv 1709.01507]: channels weighed by what the whole picture holds.
+    """Squeeze and excitation [Hu et al., arXiv 1709.01507]: channels weighed by what the whole image holds.
 
     Two biased 1x1 convolutions on the global average, activation between them and a sigmoid after; output is ``x``
     (N, channels, h, w) times one weight in 0..1 per channel.

@@ -16,8 +16,8 @@ from vargfacenet.train.cache import write_embeddings
 from vargfacenet.train.teacher import Teacher
 
 
-def picture(identity, number):
-    """A 112x112 picture of coloured stripes, whose direction and colour say the identity."""
+def image(identity, number):
+    """A 112x112 image of coloured stripes, whose direction and colour say the identity."""
     random = np.random.RandomState(identity * 1000 + number)
     y, x = np.mgrid[:112, :112] / 112
     angle = identity * 0.7
@@ -38,28 +38,28 @@ def own_embeddings(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def face_folder(tmp_path_factory):
-    """A training set of 4 identities x 6 pictures."""
+    """A training set of 4 identities x 6 images."""
     folder = tmp_path_factory.mktemp("faces")
-    faces = ((identity, encode_jpeg(picture(identity, n))) for identity in range(4) for n in range(6))
+    faces = ((identity, encode_jpeg(image(identity, n))) for identity in range(4) for n in range(6))
     write_records(folder, faces)
     return folder
 
 
 @pytest.fixture(scope="session")
 def pairs_set():
-    """40 pairs over 4 identities, half of them of one person: encoded pictures and truth."""
+    """40 pairs over 4 identities, half of them of one person: encoded images and truth."""
     random = np.random.RandomState(0)
-    pictures, is_same = [], []
+    images, is_same = [], []
     for index in range(40):
         same = index % 2 == 0
         first = random.randint(4)
         second = first if same else (first + 1 + random.randint(3)) % 4
-        pictures += [
-            encode_jpeg(picture(first, random.randint(50))),
-            encode_jpeg(picture(second, 50 + random.randint(50))),
+        images += [
+            encode_jpeg(image(first, random.randint(50))),
+            encode_jpeg(image(second, 50 + random.randint(50))),
         ]
         is_same.append(same)
-    return pictures, is_same
+    return images, is_same
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,7 @@
 """A teacher's embeddings of training sets, computed once and kept on disk.
 
 A folder belongs to one teacher (``teacher.json``). For each record file it holds ``KEY.npy``, float16
-(pictures, 2, embedding_size): the unit embeddings of each picture and of its mirror, in the order of the set's keys,
+(images, 2, embedding_size): the unit embeddings of each image and of its mirror, in the order of the set's keys,
 and ``KEY.json`` with the file it is of. KEY is the fingerprint of the record file and its index
 (`vargfacenet.data.RecordSet.fingerprint`), so that what was computed of other bytes is not taken.
 """
@@ -48,9 +48,9 @@ def write_embeddings(teacher, records, folder, *, device=None, batch_size=32, pr
     device : mx.Context, optional
         The CPU by default.
     batch_size : int
-        Pictures at a time. The last digits of an embedding may depend on it.
+        Images at a time. The last digits of an embedding may depend on it.
     progress : callable, optional
-        Called with the number of pictures done since the last call.
+        Called with the number of images done since the last call.
 
     Returns
     -------
@@ -60,7 +60,7 @@ def write_embeddings(teacher, records, folder, *, device=None, batch_size=32, pr
     Raises
     ------
     DataError
-        Where the folder belongs to another teacher, an array in it is damaged, pictures are of another size or more of
+        Where the folder belongs to another teacher, an array in it is damaged, images are of another size or more of
         them bad than training passes over by default, an embedding is not finite, another process writes the same, or the
         disk is full.
     """
@@ -83,7 +83,7 @@ def write_embeddings(teacher, records, folder, *, device=None, batch_size=32, pr
 
 
 def open_embeddings(teacher, records, folder):
-    """The stored embeddings of a set, a row a picture: `StoredRows`, float16 (pictures, 2, embedding_size).
+    """The stored embeddings of a set, a row an image: `StoredRows`, float16 (images, 2, embedding_size).
 
     Raises
     ------
@@ -109,7 +109,7 @@ def open_embeddings(teacher, records, folder):
 
 
 def _directions(teacher, records, done, device, batch_size):
-    """Unit embeddings of pictures and mirrors from a place in a set on, a batch at a time."""
+    """Unit embeddings of images and mirrors from a place in a set on, a batch at a time."""
     embedder = Embedder(*teacher.checkpoint, device=device, batch_size=batch_size)
     for both in embedder.embed_batches(len(records) - done, _reader(records, done)):
         plain, mirrored = (unit_float16(mx.nd.array(embeddings)).asnumpy() for embeddings in both)
@@ -119,7 +119,7 @@ def _directions(teacher, records, done, device, batch_size):
 
 
 def _reader(records, first):
-    """Pictures by place; in that of a bad one, up to the share that training passes over by default, an empty one."""
+    """Images by place; in that of a bad one, up to the share that training passes over by default, an empty one."""
     allowed, bad = int(Config.max_bad_share * len(records)), set()
 
     def read(place):
@@ -130,7 +130,7 @@ def _reader(records, first):
             bad.add(key)
             if len(bad) > allowed:
                 raise
-            log.warning("%s; training passes it over, what is kept for it is of an empty picture", error)
+            log.warning("%s; training passes it over, what is kept for it is of an empty image", error)
             return np.zeros((records.height, records.width, 3), np.uint8)
 
     return read

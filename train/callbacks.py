@@ -22,7 +22,7 @@ class Progress:
 
     Each line of ``log.jsonl`` holds ``update``, ``epoch`` (passes over the data), the outputs of
     `vargfacenet.symbols.objective.objective` (means since the last line), ``lr``, ``images_per_second`` and ``waiting``
-    (share of the time spent waiting for data); ``bad_pictures``, where there are any, is how many were met so far.
+    (share of the time spent waiting for data); ``bad_images``, where there are any, is how many were met so far.
     """
 
     def __init__(self, iterator, schedule, out, *, every, total, updates_before=0):
@@ -64,7 +64,7 @@ class Progress:
             "waiting": round((self._iterator.waited - self._waited) / seconds, 4),
         }
         if self._iterator.bad:
-            line["bad_pictures"] = len(self._iterator.bad)
+            line["bad_images"] = len(self._iterator.bad)
         try:
             self._file.write(json.dumps(line).encode() + b"\n")
         except OSError as error:

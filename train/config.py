@@ -61,7 +61,7 @@ class Config(_NetworkOptions):
     alpha : float
         Weight of the distillation loss beside the identity loss.
     teacher_mirror : bool
-        Whether the teacher's embeddings of picture and mirror are added, as verification does.
+        Whether the teacher's embeddings of image and mirror are added, as verification does.
     generations : int
         How often the whole schedule is run, each time from the student of the time before: recursive distillation.
     classifier : str
@@ -69,7 +69,7 @@ class Config(_NetworkOptions):
     generation_lr : float
         Multiplies the learning rate of all generations but the first.
     batch_size : int
-        Pictures in an update, all devices together.
+        Images in an update, all devices together.
     max_updates : int
         Updates of a generation.
     seed : int
@@ -95,9 +95,9 @@ class Config(_NetworkOptions):
     mirror, shift, color_jitter, cutoff, compress
         Augmentation, see `vargfacenet.data.Augmentation`.
     mix : float
-        Share of the pictures, 0 .. 1, mixed with another face; for distillation alone with an online teacher.
+        Share of the images, 0 .. 1, mixed with another face; for distillation alone with an online teacher.
     max_bad_share : float
-        Share of the pictures, 0 .. 1, that may be bad and are skipped; beyond it a run stops.
+        Share of the images, 0 .. 1, that may be bad and are skipped; beyond it a run stops.
     verify_every, save_every, log_every : int
         Updates between verifications, between saved states, and between lines of the log.
     keep : int
@@ -252,7 +252,7 @@ def resolve(recipe, settings=None):
         )
     if config.mix and config.loss != "none":
         raise SettingError(
-            f"mix={config.mix:g}: a picture of two faces has no one label; give --set loss=none, or mix=0"
+            f"mix={config.mix:g}: an image of two faces has no one label; give --set loss=none, or mix=0"
         )
     if config.warmup_updates >= config.max_updates:
         raise SettingError(

@@ -1,4 +1,4 @@
-"""A picture of a run: losses, cosine and accuracy by update, generations side by side."""
+"""An image of a run: losses, cosine and accuracy by update, generations side by side."""
 
 import pathlib
 
@@ -26,7 +26,7 @@ def draw_curves(result):
     Returns
     -------
     path
-        The picture.
+        The image.
     """
     # Not pyplot, which looks for a display.
 

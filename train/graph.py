@@ -9,7 +9,7 @@ from vargfacenet.symbols.heads import margin_softmax, softmax
 from vargfacenet.symbols.objective import objective, open_objective
 
 
-def training_graph(embedding, config, num_identities, device=None, *, tier=None):
+def training_graph(embedding, config, num_identities, device=None, *, backend=None):
     """The graph that is trained: the form of an embedding graph that runs on a device, with the losses that `config`
     asks for.
 
@@ -17,7 +17,7 @@ def training_graph(embedding, config, num_identities, device=None, *, tier=None)
     embeddings; its outputs are those of `vargfacenet.symbols.objective.objective`, or with the classifier in shards those
     of `open_objective`.
     """
-    student = runnable(embedding, for_training=True, device=device, tier=tier)
+    student = runnable(embedding, for_training=True, device=device, backend=backend)
     scaled = config.precision == "float16"
     if scaled:
         student = in_half_precision(student, data_shape=(2, *IMAGE_SHAPE))

@@ -27,7 +27,7 @@ def dense_classifier(num_identities, embedding_size, batch_size, *, bias=False, 
     num_identities, embedding_size : int
         Rows and columns.
     batch_size : int
-        Pictures of this device.
+        Images of this device.
     bias : bool
         Whether it is a plain softmax.
     momentum : bool
@@ -52,7 +52,7 @@ def sharded_classifier(
     num_identities, embedding_size, bias, momentum
         As in `dense_classifier`, all shards together.
     batch_size : int
-        Pictures of all devices of all workers.
+        Images of all devices of all workers.
     shards : int
         Devices of all workers.
     sample_rate : float
@@ -92,7 +92,7 @@ def network(parameter_count, activation_bytes, *, momentum=True):
 
 
 def input_bytes(batch_size, *image_shape):
-    """A batch of pictures and its labels."""
+    """A batch of images and its labels."""
     numbers = 1
     for size in image_shape:
         numbers *= size

@@ -11,15 +11,15 @@ import mxnet as mx
 from vargfacenet import IMAGE_SHAPE
 from vargfacenet.devices import check_devices
 from vargfacenet.errors import SettingError
-from vargfacenet.operators import choose_tier, runnable
+from vargfacenet.operators import choose_backend, runnable
 from vargfacenet.symbols import get_symbol
 from vargfacenet.train import memory
 from vargfacenet.train.graph import embedding_size_of, training_graph
 from vargfacenet.train.precision import check_precision
 
-_PICTURES = 16  # for which graphs are bound; their memory is proportional to the batch
+_IMAGES = 16  # for which graphs are bound; their memory is proportional to the batch
 WORKSPACE = 48 << 20  # bytes of graphs, threads and workspaces of operators on a CPU, as measured
-_BATCHES = 6  # of pictures on their way: decoded ahead, handed over, and in use
+_BATCHES = 6  # of images on their way: decoded ahead, handed over, and in use
 
 Plan = collections.namedtuple("Plan", "device host total limit updates_per_epoch epochs")
 Plan.__doc__ = """What one machine's part of a run takes: the bytes on the fullest device and those on the host, by what they
@@ -85,8 +85,8 @@ def make_plan(config, place, *, identities, images, teacher=None):
     share = config.batch_size // place.shards
     embedding = config.build_symbol()
     size = embedding_size_of(embedding)
-    tier = "basic" if place.kind == "gpu" else choose_tier()
-    body = training_graph(embedding, dataclasses.replace(config, head="sharded"), 0, tier=tier)
+    backend = "basic" if place.kind == "gpu" else choose_backend()
+    body = training_graph(embedding, dataclasses.replace(config, head="sharded"), 0, backend=backend)
     inputs = {"teacher": size} if config.distils else {}
     parameters, activations = graph_bytes(body, share, inputs)
     if config.precision == "float16":
@@ -105,7 +105,7 @@ def make_plan(config, place, *, identities, images, teacher=None):
             # All devices' gradients of one parameter are brought to one of them.
             sums += classifier.weights * place.devices if place.devices > 1 else 0
     if teacher:
-        device["teacher"] = sum(graph_bytes(runnable(get_symbol(teacher), tier=tier), share, for_training=False))
+        device["teacher"] = sum(graph_bytes(runnable(get_symbol(teacher), backend=backend), share, for_training=False))
     device["sums over devices"] = sums
     device["input"] = memory.input_bytes(share, *IMAGE_SHAPE)
     host = {"network": stored, "input": _BATCHES * memory.input_bytes(share * place.devices, *IMAGE_SHAPE)}
@@ -167,14 +167,14 @@ def graph_bytes(symbol, batch_size, inputs=None, *, for_training=True):
     """Numbers in a graph's parameters, and bytes of what it computes, at a batch size.
 
     MXNet is asked, which shares memory among what is not needed at the same time: the graph is bound on the CPU for a few
-    pictures, without being run.
+    images, without being run.
 
     Parameters
     ----------
     symbol : mx.sym.Symbol
         With the input ``data``.
     batch_size : int
-        Pictures.
+        Images.
     inputs : dict of str to int
         Columns of its other inputs.
     for_training : bool
@@ -185,14 +185,14 @@ def graph_bytes(symbol, batch_size, inputs=None, *, for_training=True):
     numbers, bytes : int
     """
     numbers, megabytes = _bound(symbol.tojson(), tuple((inputs or {}).items()), for_training)
-    return numbers, megabytes * 2**20 * batch_size // _PICTURES
+    return numbers, megabytes * 2**20 * batch_size // _IMAGES
 
 
 @functools.lru_cache(maxsize=16)
 def _bound(graph, inputs, for_training):
-    """Numbers in a graph's parameters, and megabytes of what it computes, for `_PICTURES`."""
+    """Numbers in a graph's parameters, and megabytes of what it computes, for `_IMAGES`."""
     symbol = mx.sym.load_json(graph)
-    shapes = {"data": (_PICTURES, *IMAGE_SHAPE), **{name: (_PICTURES, size) for name, size in inputs}}
+    shapes = {"data": (_IMAGES, *IMAGE_SHAPE), **{name: (_IMAGES, size) for name, size in inputs}}
     names = symbol.list_arguments()
     wanted = {name: "write" if for_training and name not in shapes else "null" for name in names}
     executor = symbol.simple_bind(mx.cpu(), grad_req=wanted, **shapes)

@@ -113,7 +113,7 @@ def train(
             facts["learned from"] = f"{teacher}, {f'embeddings in {cache}' if cache else 'online'}"
         guide = _guide(config, teacher, records, cache, devices, cluster)
         log.info(
-            "%s: %d pictures of %d identities, %d updates of %d (%.1f epochs) on %s%s; settings in %s",
+            "%s: %d images of %d identities, %d updates of %d (%.1f epochs) on %s%s; settings in %s",
             records,
             len(records),
             records.num_identities,
@@ -165,7 +165,7 @@ def train(
 
 
 def open_sets(data):
-    """The training sets in a folder or several, pictures of the size that networks here take: JoinedSets."""
+    """The training sets in a folder or several, images of the size that networks here take: JoinedSets."""
     records = JoinedSets([data] if isinstance(data, (str, pathlib.Path)) else list(data))
     try:
         for one in records.sets:
@@ -179,7 +179,7 @@ def open_sets(data):
 def data_facts(records, prints=None, teacher=None):
     """What a run depends on besides its settings: a dict of JSON values that must be equal for it to go on."""
     facts = {
-        "pictures": len(records),
+        "images": len(records),
         "identities": records.num_identities,
         "records": [one.fingerprint() for one in records.sets],
     }
@@ -257,7 +257,7 @@ def _guide(config, teacher, records, cache, devices, cluster):
     if teacher is None:
         return None
     if cache is not None and config.mix:
-        raise SettingError(f"mix={config.mix:g} needs a teacher that looks at each picture: leave --cached out, or mix")
+        raise SettingError(f"mix={config.mix:g} needs a teacher that looks at each image: leave --cached out, or mix")
     if cache is not None:
         arrays = [open_embeddings(teacher, one, cache) for one in records.sets]
         return CachedTeacher(arrays, records, mirror=config.teacher_mirror)

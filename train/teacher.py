@@ -62,11 +62,11 @@ class OnlineTeacher:
     teacher : Teacher
         Who teaches.
     batch_size : int
-        Pictures in a batch, all devices together.
+        Images in a batch, all devices together.
     devices : list of mx.Context
         Each takes an equal slice.
     mirror : bool
-        Whether the embedding of the picture's mirror is added, as verification does.
+        Whether the embedding of the image's mirror is added, as verification does.
     """
 
     def __init__(self, teacher, *, batch_size, devices, mirror=False):
@@ -78,29 +78,29 @@ class OnlineTeacher:
 
     def directions(self, batch):
         """The teacher's embeddings of a batch of `FaceIterator`: NDArray (N, embedding_size), not waited for."""
-        pictures = batch.data[0]
-        found = self._embed(pictures)
-        return found + self._embed(mx.nd.flip(pictures, axis=3)) if self._mirror else found
+        images = batch.data[0]
+        found = self._embed(images)
+        return found + self._embed(mx.nd.flip(images, axis=3)) if self._mirror else found
 
-    def _embed(self, pictures):
+    def _embed(self, images):
         # In inference mode: BN takes its running statistics, dropout does nothing.
-        self._module.forward(mx.io.DataBatch([pictures]), is_train=False)
+        self._module.forward(mx.io.DataBatch([images]), is_train=False)
         return unit_float16(self._module.get_outputs()[0]).astype("float32")
 
 
 class CachedTeacher:
     """Looks up the embeddings that `vargfacenet.train.cache.write_embeddings` stored; costs next to nothing.
 
-    They are of the plain picture, or of its mirror where the batch has that, without other augmentation.
+    They are of the plain image, or of its mirror where the batch has that, without other augmentation.
 
     Parameters
     ----------
-    arrays : list of float16 arrays (pictures, 2, embedding_size)
-        For each of the joined sets, of each picture and its mirror.
+    arrays : list of float16 arrays (images, 2, embedding_size)
+        For each of the joined sets, of each image and its mirror.
     records : JoinedSets
         The sets.
     mirror : bool
-        Whether the embedding of the picture's mirror is added.
+        Whether the embedding of the image's mirror is added.
     """
 
     def __init__(self, arrays, records, *, mirror=False):

@@ -14,7 +14,7 @@ UPDATES = 20  # for which both must last
 PAIRS, APART = 1000, 3.0  # pairs of one identity on which labels are judged, and the deviations that true ones come to
 DEVIATIONS = 4.0  # standard deviations from chance that count as something learned
 STUCK = 0.98  # share of the loss of a network that knows nothing
-VISITS, LEAST = 10, 100  # pictures an identity, and updates, on which the loss is judged, and at least an epoch
+VISITS, LEAST = 10, 100  # images an identity, and updates, on which the loss is judged, and at least an epoch
 
 Ignorance = collections.namedtuple("Ignorance", "identities loss")
 Ignorance.__doc__ = (
@@ -44,12 +44,12 @@ def ignorance(config, num_identities):
 class Watch:
     """Warns of what will come to nothing; looks at every update's embeddings, labels and means.
 
-    - *Embeddings collapse*: over 20 updates in a row, the mean cosine of two pictures of a batch is above 0.95, or the root
+    - *Embeddings collapse*: over 20 updates in a row, the mean cosine of two images of a batch is above 0.95, or the root
       mean square of the embeddings' numbers below 0.01.
-    - *Labels look shuffled*, where they are learned: after the warm-up, of 1,000 pairs of pictures of one identity, met in
+    - *Labels look shuffled*, where they are learned: after the warm-up, of 1,000 pairs of images of one identity, met in
       batches, the cosines are no larger than those of all pairs by more than 3 standard deviations of chance. True labels
       show in a network that has learned next to nothing.
-    - *Loss is stuck*: after the warm-up, over 100 updates, an epoch, or ten pictures an identity, whichever is most, the
+    - *Loss is stuck*: after the warm-up, over 100 updates, an epoch, or ten images an identity, whichever is most, the
       identity loss is no lower than 0.98 times that of a network that knows nothing, and the right identity nearest no more
       often than chance allows (4 standard deviations).
 
@@ -57,7 +57,7 @@ class Watch:
     ----------
     trainer : Trainer
         Whose ``embedding`` and ``labels`` to look at.
-    pictures, batch_size : int
+    images, batch_size : int
         Of an epoch, and of an update.
     ignorance : Ignorance or None
         What a network that knows nothing comes to; None without an identity loss.
@@ -65,12 +65,12 @@ class Watch:
         Updates before labels and loss are judged.
     """
 
-    def __init__(self, trainer, pictures, batch_size, ignorance, *, warmup_updates=0):
+    def __init__(self, trainer, images, batch_size, ignorance, *, warmup_updates=0):
         self._trainer, self._ignorance, self._warmup = trainer, ignorance, warmup_updates
         self._batch_size = batch_size
         self._cosines, self._sizes = (collections.deque(maxlen=UPDATES) for _ in range(2))
         self._excess, self._variance, self._pairs = 0.0, 0.0, 0
-        needed = max(pictures, VISITS * ignorance.identities) / batch_size if ignorance else 0
+        needed = max(images, VISITS * ignorance.identities) / batch_size if ignorance else 0
         self._window = max(LEAST, math.ceil(needed))
         self._losses, self._hits = [], 0.0
         self._warned = set()
@@ -84,7 +84,7 @@ class Watch:
             sizes = np.linalg.norm(embedding, axis=1, keepdims=True)
             directions = embedding / np.maximum(sizes, 1e-12)
             cosines = directions @ directions.T  # (N, N)
-            np.fill_diagonal(cosines, 0)  # those of a picture with itself
+            np.fill_diagonal(cosines, 0)  # those of an image with itself
             pairs = len(cosines) * (len(cosines) - 1)
             mean = float(cosines.sum()) / pairs
             self._check_collapse(update, mean, float(sizes.mean() / math.sqrt(embedding.shape[1])))
@@ -107,7 +107,7 @@ class Watch:
         if min(self._cosines) > COLLAPSED:
             self._warn(
                 "cosines",
-                f"update {update}: embeddings collapse: the mean cosine of two pictures of a batch was "
+                f"update {update}: embeddings collapse: the mean cosine of two images of a batch was "
                 f"{np.mean(self._cosines):.3f} over {UPDATES} updates, whoever is on them; a smaller lr may help",
             )
         if max(self._sizes) < SHORT:
@@ -130,7 +130,7 @@ class Watch:
         if deviations < APART:
             self._warn(
                 "labels",
-                f"update {update}: labels look shuffled: in {self._pairs} pairs of pictures of one identity the cosine is "
+                f"update {update}: labels look shuffled: in {self._pairs} pairs of images of one identity the cosine is "
                 f"larger than in other pairs by {self._excess / self._pairs:.4f}, {deviations:.1f} standard deviations of "
                 f"chance (true labels: above {APART:g}); 'vargfacenet data check' looks at the set",
             )
@@ -150,7 +150,7 @@ class Watch:
                 "loss",
                 f"update {update}: the loss is stuck: {mean:.3f} over {len(self._losses)} updates, where one that knows "
                 f"nothing comes to at least {least:.3f} (ln({count:.0f}) = {math.log(count):.3f}, and the margin), and the "
-                f"right identity is nearest for {self._hits / seen:.3%} of {seen} pictures, by chance for {chance:.3%}; look "
+                f"right identity is nearest for {self._hits / seen:.3%} of {seen} images, by chance for {chance:.3%}; look "
                 "at labels and learning rate",
             )
         self._losses, self._hits = [], 0.0

@@ -1,4 +1,4 @@
-"""Faces put where the lineage's networks expect them: five points onto five places of a 112x112 picture."""
+"""Faces put where the lineage's networks expect them: five points onto five places of a 112x112 image."""
 
 import cv2
 import numpy as np
@@ -8,7 +8,7 @@ from vargfacenet.errors import DataError
 
 SIDE = IMAGE_SHAPE[1]
 
-# x and y of left eye, right eye (as one sees them in the picture), tip of the nose, left and right corner of the mouth, in
+# x and y of left eye, right eye (as one sees them in the image), tip of the nose, left and right corner of the mouth, in
 # pixels whose centres are whole numbers: SphereFace's for 96x112, arXiv 1704.08063, moved 8 pixels to the right as
 # ArcFace's code does for 112x112, arXiv 1801.07698.
 TEMPLATE = np.array(
@@ -56,7 +56,7 @@ def similarity(points, template=TEMPLATE):
     return np.array([[a.real, -a.imag, b.real], [a.imag, a.real, b.imag]])
 
 
-def align_face(picture, points, *, size=SIDE):
+def align_face(image, points, *, size=SIDE):
     """Cuts a face out of a photograph, aligned by its five points.
 
     Faces less than twice as large as they will be are interpolated bilinearly, as the lineage does; larger ones are
@@ -64,11 +64,11 @@ def align_face(picture, points, *, size=SIDE):
 
     Parameters
     ----------
-    picture : uint8 (height, width, 3)
+    image : uint8 (height, width, 3)
         RGB, each side at most 32,766 pixels.
     points : float (5, 2)
         Left eye, right eye, nose, left and right corner of the mouth, as `TEMPLATE`; (0, 0) is the centre of the first
-        pixel. They may lie outside the picture, at most by its width or height.
+        pixel. They may lie outside the image, at most by its width or height.
     size : int
         Side of the result in pixels; `TEMPLATE` is scaled to it.
 
@@ -80,65 +80,65 @@ def align_face(picture, points, *, size=SIDE):
     Raises
     ------
     DataError
-        For another picture, or points that are not finite, coincide or lie farther outside.
+        For another image, or points that are not finite, coincide or lie farther outside.
     """
-    height, width = _checked(picture).shape[:2]
+    height, width = _checked(image).shape[:2]
     points = np.asarray(points, np.float64)
     matrix = similarity(points, scaled_template(size))
     if (points < (-width, -height)).any() or (points > (2 * width, 2 * height)).any():
-        raise DataError(f"points {_brief(points)} lie far outside the picture of {width}x{height} pixels")
+        raise DataError(f"points {_brief(points)} lie far outside the image of {width}x{height} pixels")
     if np.sqrt(points.var(axis=0).sum()) < _CLOSEST:
         raise DataError(f"points {_brief(points)} coincide: expected a face of more than a pixel")
-    return warp(picture, matrix, size)
+    return warp(image, matrix, size)
 
 
-def warp(picture, matrix, size):
-    """A picture moved by a similarity, without aliasing.
+def warp(image, matrix, size):
+    """An image moved by a similarity, without aliasing.
 
     Parts that are made smaller by a factor of two or more are first warped to a whole multiple of the size and then
     averaged, so that every pixel counts; others are interpolated bilinearly.
 
     Parameters
     ----------
-    picture : uint8 (height, width, 3)
+    image : uint8 (height, width, 3)
         Each side at most 32,766 pixels.
     matrix : float (2, 3)
-        Where a point of the picture goes, as from `similarity`.
+        Where a point of the image goes, as from `similarity`.
     size : int
         Side of the result in pixels.
 
     Returns
     -------
     uint8 array (size, size, 3)
-        Black where the picture ends.
+        Black where the image ends.
 
     Raises
     ------
     DataError
-        For another picture.
+        For another image.
     """
     matrix = np.array(matrix, np.float64)
     times = max(1, min(int(1.0 / np.hypot(*matrix[:, 0])), _LARGEST // size))
     matrix *= times
     matrix[:, 2] += (times - 1) / 2.0  # pixels have their centre at whole numbers, in both sizes
-    picture = np.ascontiguousarray(_checked(picture))
-    warped = cv2.warpAffine(picture, matrix, (size * times, size * times), flags=cv2.INTER_LINEAR)
+    image = np.ascontiguousarray(_checked(image))
+    warped = cv2.warpAffine(image, matrix, (size * times, size * times), flags=cv2.INTER_LINEAR)
     return warped if times == 1 else cv2.resize(warped, (size, size), interpolation=cv2.INTER_AREA)
 
 
 def scaled_template(size):
-    """`TEMPLATE` for pictures of another side: float32 (5, 2). The edges of the picture stay edges."""
+    """`TEMPLATE` for images of another side: float32 (5, 2). The edges of the image stay edges."""
     return TEMPLATE if size == SIDE else (TEMPLATE + np.float32(0.5)) * np.float32(size / SIDE) - np.float32(0.5)
 
 
-def _checked(picture):
-    picture = np.asarray(picture)
-    if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3 or not picture.size:
-        raise DataError(f"a picture of {picture.dtype} {picture.shape}, expected uint8 (height, width, 3)")
-    height, width = picture.shape[:2]
+def _checked(image):
+    image = np.asarray(image)
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
+        raise DataError(f"an image of {image.dtype} {image.shape}, expected uint8 (height, width, 3)")
+    height, width = image.shape[:2]
     if max(height, width) > _LARGEST:
-        raise DataError(f"a picture of {width}x{height} pixels, expected at most {_LARGEST} a side; scale it first")
-    return picture
+        raise DataError(f"an image of {width}x{height} pixels, expected at most {_LARGEST} a side; scale it first")
+    return image
 
 
 def _brief(points):

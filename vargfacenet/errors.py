@@ -10,7 +10,7 @@ class SettingError(VarGFaceNetError):
 
 
 class DataError(VarGFaceNetError):
-    """A data file or picture that is missing, damaged or not what it should be."""
+    """A data file or image that is missing, damaged or not what it should be."""
 
 
 class CheckpointError(VarGFaceNetError):

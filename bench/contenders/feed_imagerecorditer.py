@@ -1,4 +1,4 @@
-"""Batches of the same pictures by MXNet's `ImageRecordIter`, shuffled."""
+"""Batches of the same images by MXNet's `ImageRecordIter`, shuffled."""
 
 import mxnet as mx
 

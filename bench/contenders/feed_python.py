@@ -1,4 +1,4 @@
-"""Batches of the same pictures as the lineage's Python iterator makes them: one record after another, by MXNet."""
+"""Batches of the same images as the lineage's Python iterator makes them: one record after another, by MXNet."""
 
 import random
 
@@ -23,10 +23,10 @@ def prepare(*, data, batch_size, batches):
                     place = 0
                 header, encoded = mx.recordio.unpack(records.read_idx(keys[place]))
                 place += 1
-                picture = mx.image.imdecode(encoded)
+                image = mx.image.imdecode(encoded)
                 if random.random() < 0.5:
-                    picture = mx.nd.flip(data=picture, axis=1)
-                data[row][:] = mx.nd.transpose(picture, axes=(2, 0, 1))
+                    image = mx.nd.flip(data=image, axis=1)
+                data[row][:] = mx.nd.transpose(image, axes=(2, 0, 1))
                 labels[row][:] = header.label
             data.wait_to_read()
         return {"items": batches * batch_size}

@@ -9,15 +9,15 @@ from vargfacenet.eval.protocols.templates import pair_scores, pool_templates, ve
 _SLICE = 100_000  # pairs at a time in the lineage's scripts
 
 
-def prepare(*, pictures, templates, gallery, pairs, embedding_size, loop=False):
+def prepare(*, images, templates, gallery, pairs, embedding_size, loop=False):
     """The first `gallery` templates are searched for, half of them in each of two galleries; each pair has one of them."""
     random, generator = np.random.RandomState(0), np.random.default_rng(0)
-    embeddings = generator.standard_normal((2, pictures, embedding_size), np.float32)
-    template = np.sort(np.concatenate([np.arange(templates), random.randint(0, templates, pictures - templates)]))
-    medium = random.randint(0, 6, pictures)
+    embeddings = generator.standard_normal((2, images, embedding_size), np.float32)
+    template = np.sort(np.concatenate([np.arange(templates), random.randint(0, templates, images - templates)]))
+    medium = random.randint(0, 6, images)
     people = np.where(np.arange(templates) < gallery, np.arange(templates), random.randint(0, gallery, templates))
     centres = generator.standard_normal((gallery, embedding_size), np.float32) * np.float32(0.1)
-    for rows in np.array_split(np.arange(pictures), 64):
+    for rows in np.array_split(np.arange(images), 64):
         embeddings[:, rows] += centres[people[template[rows]]]
     first = np.sort(random.randint(0, gallery, pairs))
     second = random.randint(gallery, templates, pairs)

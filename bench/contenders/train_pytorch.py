@@ -18,20 +18,20 @@ def prepare(*, graph, shapes, batch_size, updates, channels_last, threads):
     torch.manual_seed(0)
     torch.set_num_threads(threads)
     network = Graph(graph, shapes)
-    pictures = torch.rand(batch_size, *shapes["data"][1:]) * 255
+    images = torch.rand(batch_size, *shapes["data"][1:]) * 255
     if channels_last:
         network = network.to(memory_format=torch.channels_last)
-        pictures = pictures.contiguous(memory_format=torch.channels_last)
+        images = images.contiguous(memory_format=torch.channels_last)
     labels = torch.randint(NUM_IDENTITIES, (batch_size,))
     with torch.no_grad():
-        size = network(pictures[:2]).shape[1]
+        size = network(images[:2]).shape[1]
     classifier = nn.Parameter(torch.randn(NUM_IDENTITIES, size) * 0.01)
     optimizer = torch.optim.SGD([*network.parameters(), classifier], lr=1e-3, momentum=0.9, weight_decay=5e-4)
 
     def turn():
         for _ in range(updates):
             optimizer.zero_grad(set_to_none=True)
-            loss = margin_loss(network(pictures), classifier, labels)
+            loss = margin_loss(network(images), classifier, labels)
             loss.backward()
             optimizer.step()
         return {"items": updates * batch_size, "loss": float(loss.detach())}

@@ -1,4 +1,4 @@
-"""One picture of one drawn face."""
+"""One image of one drawn face."""
 
 import cv2
 import numpy as np
@@ -13,7 +13,7 @@ from vargfacenet.data.synth.pose import CIRCLE, SIDE, SUPERSAMPLING, Canvas
 
 
 def draw_face(identity: Identity, condition: Condition, random: np.random.Generator) -> np.ndarray:
-    """Draws a face as a picture under a condition.
+    """Draws a face as an image under a condition.
 
     Parameters
     ----------
@@ -43,9 +43,9 @@ def draw_face(identity: Identity, condition: Condition, random: np.random.Genera
     draw_brows(canvas, identity, condition, palette)
     draw_front_hair(canvas, identity, condition, palette, random)
     _draw_eyewear(canvas, identity, condition, random)
-    picture = cv2.resize(canvas.picture, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
+    image = cv2.resize(canvas.image, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
     relief = cv2.GaussianBlur(canvas.relief, (0, 0), 1.7)
-    values = relight(picture, relief, condition)
+    values = relight(image, relief, condition)
     _draw_occluder(values, condition, random)
     return photograph(values, condition, random)
 
@@ -71,7 +71,7 @@ def _draw_eyewear(canvas, identity, condition, random):
 
 
 def _draw_occluder(values, condition, random):
-    """Covers part of a float picture in place."""
+    """Covers part of a float image in place."""
     if not condition.occluder:
         return
     colour = tuple(random.uniform(10.0, 240.0, 3))

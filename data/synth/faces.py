@@ -1,4 +1,4 @@
-"""Sets of drawn faces: pictures by identity, pairs for verification, and a sheet to look at."""
+"""Sets of drawn faces: images by identity, pairs for verification, and a sheet to look at."""
 
 from collections.abc import Iterator
 
@@ -20,14 +20,14 @@ def draw_faces(
 ) -> Iterator[tuple[int, bytes]]:
     """Draws a training set.
 
-    The picture of a seed, identity and image number is the same whatever else is drawn.
+    The image of a seed, identity and image number is the same whatever else is drawn.
 
     Parameters
     ----------
     num_identities : int
         People, at least 1.
     images_per_identity : int
-        Pictures of each, at least 1.
+        Images of each, at least 1.
     seed : int
         At least 0; another seed gives other people.
     first_identity : int
@@ -38,12 +38,12 @@ def draw_faces(
     Returns
     -------
     iterator of (int, bytes)
-        Number of the identity, from `first_identity`, and a picture of it as JPEG; identity after identity.
+        Number of the identity, from `first_identity`, and an image of it as JPEG; identity after identity.
 
     Raises
     ------
     SettingError
-        Where a number is out of range; at the call, not at the first picture.
+        Where a number is out of range; at the call, not at the first image.
     """
     check_range("num_identities", num_identities, 1)
     check_range("images_per_identity", images_per_identity, 1)
@@ -73,7 +73,7 @@ def draw_pairs(
     num_identities : int
         People to draw from, at least 2. From 20 on, no one appears in two folds.
     images_per_identity : int
-        Pictures of each, at least 2.
+        Images of each, at least 2.
     num_pairs : int
         A multiple of 20.
     seed : int
@@ -85,15 +85,15 @@ def draw_pairs(
 
     Returns
     -------
-    pictures : list of bytes
-        JPEG, twice `num_pairs`: pictures 2i and 2i + 1 are pair i.
+    images : list of bytes
+        JPEG, twice `num_pairs`: images 2i and 2i + 1 are pair i.
     is_same : list of bool
         Whether pair i shows one person.
 
     Raises
     ------
     SettingError
-        Where a number is out of range, or a fold has too few pictures for that many different pairs.
+        Where a number is out of range, or a fold has too few images for that many different pairs.
     """
     check_range("num_identities", num_identities, 2)
     check_range("images_per_identity", images_per_identity, 2)
@@ -106,7 +106,7 @@ def draw_pairs(
     people = np.arange(first_identity, first_identity + num_identities)
     disjoint = num_identities >= 2 * NUM_FOLDS
     random = _generator(seed, first_identity, num_identities, images_per_identity)
-    drawn, pictures, is_same = {}, [], []
+    drawn, images, is_same = {}, [], []
     for fold in range(NUM_FOLDS):
         members = people[fold::NUM_FOLDS] if disjoint else people
         half = num_pairs // (2 * NUM_FOLDS)
@@ -115,13 +115,13 @@ def draw_pairs(
                 for number, image in pair:
                     if (number, image) not in drawn:
                         drawn[number, image] = _encode(*_draw(seed, number, image), size)
-                    pictures.append(drawn[number, image])
+                    images.append(drawn[number, image])
                 is_same.append(same)
-    return pictures, is_same
+    return images, is_same
 
 
 def contact_sheet(rows: int = 8, columns: int = 8, seed: int = 0, first_identity: int = 0) -> np.ndarray:
-    """Pictures side by side, one identity a row: uint8 RGB (rows * 112, columns * 112, 3)."""
+    """Images side by side, one identity a row: uint8 RGB (rows * 112, columns * 112, 3)."""
     check_range("rows", rows, 1)
     check_range("columns", columns, 1)
     people = range(first_identity, first_identity + rows)
@@ -135,18 +135,18 @@ def _generator(seed, *key):
 
 
 def _draw(seed, number, image):
-    """A picture, uint8 (112, 112, 3) RGB, and the quality of its JPEG."""
+    """An image, uint8 (112, 112, 3) RGB, and the quality of its JPEG."""
     identity = sample_identity(_generator(seed, number))
     random = _generator(seed, number, image)
     condition = sample_condition(random)
     return draw_face(identity, condition, random), condition.quality
 
 
-def _encode(picture, quality, size):
+def _encode(image, quality, size):
     if size != SIDE:
         way = cv2.INTER_AREA if size < SIDE else cv2.INTER_LINEAR
-        picture = cv2.resize(picture, (size, size), interpolation=way)
-    _, encoded = cv2.imencode(".jpg", picture[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
+        image = cv2.resize(image, (size, size), interpolation=way)
+    _, encoded = cv2.imencode(".jpg", image[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
     return encoded.tobytes()
 
 
@@ -157,7 +157,7 @@ def _choose_pairs(members, images, count, same, random):
     if count > available:
         kind = "same" if same else "different"
         raise SettingError(
-            f"num_pairs={count * 2 * NUM_FOLDS}: a fold of {people} identities with {images} pictures each has only "
+            f"num_pairs={count * 2 * NUM_FOLDS}: a fold of {people} identities with {images} images each has only "
             f"{available} {kind} pairs, {count} are needed; raise num_identities or images_per_identity"
         )
     chosen = {}

@@ -23,7 +23,7 @@ def draw_back_hair(canvas: Canvas, identity: Identity, condition: Condition, pal
 def draw_front_hair(
     canvas: Canvas, identity: Identity, condition: Condition, palette: Palette, random: np.random.Generator
 ) -> None:
-    """Hair between the hairline and an outer curve around the skull, with strands that differ by picture."""
+    """Hair between the hairline and an outer curve around the skull, with strands that differ by image."""
     if identity.hair_style == "bald":
         return
     line = _hairline(identity, condition)
@@ -68,7 +68,7 @@ def _hairline(identity, condition):
 def draw_beard(
     canvas: Canvas, outline: np.ndarray, identity: Identity, palette: Palette, random: np.random.Generator
 ) -> None:
-    """Beard and moustache: a tint of the skin, for the beard with hairs that differ by picture.
+    """Beard and moustache: a tint of the skin, for the beard with hairs that differ by image.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""What makes a drawn person: the parameters of a face that every picture of it shares, and how they are drawn.
+"""What makes a drawn person: the parameters of a face that every image of it shares, and how they are drawn.
 
 Lengths are pixels of the aligned 112 x 112 crop. The origin of a face lies between eyes and mouth, at (56, 68) of the
 crop; x grows to the right, y downwards, z towards the viewer.

@@ -1,4 +1,4 @@
-"""What differs between two pictures of one person: pose, expression, light, what is worn, and the camera."""
+"""What differs between two images of one person: pose, expression, light, what is worn, and the camera."""
 
 import collections
 
@@ -10,7 +10,7 @@ _FIELDS = (
     "temperature tint eyewear occluder hair_change blur noise quality"
 )
 Condition = collections.namedtuple("Condition", _FIELDS.split())
-Condition.__doc__ = """What a picture was taken under.
+Condition.__doc__ = """What an image was taken under.
 
 Angles are radians, `shift` two pixels, `light_direction` a unit vector towards the light, `temperature` and `tint` logs
 of colour gains, `eyewear` one of "", "glasses", "sunglasses", `occluder` one of "", "patch", "hand", `blur` a sigma in
@@ -19,7 +19,7 @@ pixels, `noise` a sigma in grey levels, `quality` that of the JPEG.
 
 
 def sample_condition(random: np.random.Generator) -> Condition:
-    """Draws what one picture is taken under."""
+    """Draws what one image is taken under."""
     light = random.normal(0.0, 1.0, 3) * (0.9, 0.6, 0.3) + (0.0, -0.25, 0.75)
     closed = random.random()
     return Condition(
@@ -49,7 +49,7 @@ def sample_condition(random: np.random.Generator) -> Condition:
 
 
 def _choose(random, **shares):
-    """One of the names, each with its share of the pictures, else an empty text."""
+    """One of the names, each with its share of the images, else an empty text."""
     draw = random.random()
     for name, share in shares.items():
         if draw < share:
@@ -68,12 +68,12 @@ def draw_background(random: np.random.Generator, side: int) -> np.ndarray:
     return cv2.resize(coarse, (side, side), interpolation=way)
 
 
-def relight(picture: np.ndarray, relief: np.ndarray, condition: Condition) -> np.ndarray:
-    """Puts a picture under a condition's light.
+def relight(image: np.ndarray, relief: np.ndarray, condition: Condition) -> np.ndarray:
+    """Puts an image under a condition's light.
 
     Parameters
     ----------
-    picture : uint8 (n, n, 3)
+    image : uint8 (n, n, 3)
         RGB, evenly lit.
     relief : uint8 (n, n)
         Local brightness that the shape of the face makes; 128 is neutral.
@@ -85,7 +85,7 @@ def relight(picture: np.ndarray, relief: np.ndarray, condition: Condition) -> np
     float32 (n, n, 3)
         Grey levels, not yet clipped.
     """
-    side = len(picture)
+    side = len(image)
     grid = (np.arange(28, dtype=np.float32) - 13.5) / 14.0
     x, y = grid[None, :] / 0.95, grid[:, None] / 1.1
     z = np.sqrt(np.maximum(1.0 - x * x - y * y, 0.03))
@@ -97,12 +97,12 @@ def relight(picture: np.ndarray, relief: np.ndarray, condition: Condition) -> np
     light *= relief * np.float32(condition.gain / 128.0)
     colour = np.exp(np.array([condition.temperature, condition.tint, -condition.temperature]))
     table = 255.0 * (np.arange(256) / 255.0) ** condition.gamma
-    values = cv2.LUT(picture, np.outer(table, colour).astype(np.float32)[None])
+    values = cv2.LUT(image, np.outer(table, colour).astype(np.float32)[None])
     return values * light[:, :, None]
 
 
 def photograph(values: np.ndarray, condition: Condition, random: np.random.Generator) -> np.ndarray:
-    """Blur and noise of a camera: float32 (n, n, 3) grey levels as a uint8 picture."""
+    """Blur and noise of a camera: float32 (n, n, 3) grey levels as a uint8 image."""
     if condition.blur:
         values = cv2.GaussianBlur(values, (0, 0), condition.blur)
     if condition.noise:

@@ -1,4 +1,4 @@
-"""Where the points of a face land in the picture: a 2.5-dimensional head, turned and then aligned by five landmarks."""
+"""Where the points of a face land in the image: a 2.5-dimensional head, turned and then aligned by five landmarks."""
 
 import cv2
 import numpy as np
@@ -38,12 +38,12 @@ def smooth(points: np.ndarray, *, closed: bool, steps: int = 6) -> np.ndarray:
 
 
 class Canvas:
-    """A picture being drawn at twice its size, and the pose that puts face points into it.
+    """An image being drawn at twice its size, and the pose that puts face points into it.
 
     Parameters
     ----------
     identity : Identity
-        Its landmarks are what the picture is aligned by.
+        Its landmarks are what the image is aligned by.
     condition : Condition
         Its pose is used.
     background : uint8 (224, 224, 3)
@@ -51,19 +51,19 @@ class Canvas:
 
     Attributes
     ----------
-    picture : uint8 (224, 224, 3)
+    image : uint8 (224, 224, 3)
         What was drawn so far.
     relief : uint8 (112, 112)
         Brightness made by the shape of the face, 128 where neutral.
     """
 
     def __init__(self, identity: Identity, condition: Condition, background: np.ndarray):
-        self.picture = background
+        self.image = background
         self.relief = np.full((SIDE, SIDE), 128, np.uint8)
         sin_yaw, cos_yaw, sin_pitch, cos_pitch = (
             f(angle) for angle in (condition.yaw, condition.pitch) for f in (np.sin, np.cos)
         )
-        # Rows are x, y and z of the face, columns x and y of the picture.
+        # Rows are x, y and z of the face, columns x and y of the image.
         turn = np.array([[cos_yaw, sin_yaw * sin_pitch], [0.0, cos_pitch], [sin_yaw, -cos_yaw * sin_pitch]])
         landmarks = np.array(
             [
@@ -98,18 +98,18 @@ class Canvas:
 
     def fill(self, placed: np.ndarray, colour) -> None:
         """Fills a polygon of crop coordinates (n, 2)."""
-        cv2.fillPoly(self.picture, [_fixed(placed, SUPERSAMPLING)], _bytes(colour), cv2.LINE_8, _FIXED_POINT_BITS)
+        cv2.fillPoly(self.image, [_fixed(placed, SUPERSAMPLING)], _bytes(colour), cv2.LINE_8, _FIXED_POINT_BITS)
 
     def line(self, placed: np.ndarray, colour, *, width: float = 1.0) -> None:
         """Draws a line through crop coordinates (n, 2); the width is in pixels of the crop."""
         thickness = max(1, round(width * SUPERSAMPLING * self._scale))
         fixed = [_fixed(placed, SUPERSAMPLING)]
-        cv2.polylines(self.picture, fixed, False, _bytes(colour), thickness, cv2.LINE_8, _FIXED_POINT_BITS)
+        cv2.polylines(self.image, fixed, False, _bytes(colour), thickness, cv2.LINE_8, _FIXED_POINT_BITS)
 
     def strokes(self, starts: np.ndarray, ends: np.ndarray, colour) -> None:
         """Draws thin hairs from crop coordinates (n, 2) to others."""
         fixed = _fixed(np.stack([starts, ends], axis=1), SUPERSAMPLING)
-        cv2.polylines(self.picture, fixed, False, _bytes(colour), 1, cv2.LINE_8, _FIXED_POINT_BITS)
+        cv2.polylines(self.image, fixed, False, _bytes(colour), 1, cv2.LINE_8, _FIXED_POINT_BITS)
 
     def shade(self, placed: np.ndarray, level: float) -> None:
         """Sets the relief inside a polygon of crop coordinates (n, 2); below 128 is darker."""

@@ -1,1 +1,1 @@
-"""Protocols: what scores say of a network. NumPy in, NumPy out; nothing here knows a picture or a network."""
+"""Protocols: what scores say of a network. NumPy in, NumPy out; nothing here knows an image or a network."""

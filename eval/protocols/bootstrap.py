@@ -1,6 +1,6 @@
 """How far figures of verification would move with other pairs: percentile intervals by the bootstrap (Efron, 1979).
 
-Pairs are taken as independent. They are not quite, as a picture may be in several: true intervals are somewhat wider.
+Pairs are taken as independent. They are not quite, as an image may be in several: true intervals are somewhat wider.
 """
 
 import numpy as np

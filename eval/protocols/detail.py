@@ -42,11 +42,11 @@ class Detail:
     curve : Curve or None
         The receiver operating characteristic.
     scores : float array (pairs,)
-        Cosines, picture and mirror added.
+        Cosines, image and mirror added.
     is_same : bool array (pairs,)
         The truth.
     norms : float array (2 * pairs,)
-        Length of each picture's embedding as the network gives it, mirror left out.
+        Length of each image's embedding as the network gives it, mirror left out.
     """
 
     verification: Verification

@@ -51,17 +51,17 @@ class Identification:
 
 
 def gallery_entries(embeddings, people, by=MEAN):
-    """What a gallery holds of people with several pictures each.
+    """What a gallery holds of people with several images each.
 
     Parameters
     ----------
     embeddings : float array (n, d)
-        Of pictures, picture and mirror added.
+        Of images, image and mirror added.
     people : array (n,)
         Whose they are: numbers or texts.
     by : str
-        ``mean``: one entry a person, the mean of their pictures' embeddings at length 1, itself at length 1. ``nearest``: each
-        picture is an entry, of which in a search the nearest counts.
+        ``mean``: one entry a person, the mean of their images' embeddings at length 1, itself at length 1. ``nearest``: each
+        image is an entry, of which in a search the nearest counts.
 
     Returns
     -------

@@ -47,7 +47,7 @@ class Side:
 
 
 def exact_cosines(first, rows, second, columns):
-    """Cosines of rows of two lists (Side, int array each), float64, to twelve decimals: what equals on paper, as of pictures
+    """Cosines of rows of two lists (Side, int array each), float64, to twelve decimals: what equals on paper, as of images
     that come twice, is equal."""
     cosines = np.empty(len(rows))
     for begin in range(0, len(rows), _EXACT):
@@ -129,7 +129,7 @@ class MostAlike:
         if self._held > 2 * self.count + (1 << 19):
             raise DataError(
                 f"{self._held:,} pairs of different people lie within {self.margin:.0e} of each other at the threshold: "
-                "the embeddings have collapsed, or the lists hold one picture many times"
+                "the embeddings have collapsed, or the lists hold one image many times"
             )
 
     def _joined(self):

@@ -1,6 +1,6 @@
-"""Templates: sets of pictures of one person, from several media, compared as one face [IJB-B, IJB-C].
+"""Templates: sets of images of one person, from several media, compared as one face [IJB-B, IJB-C].
 
-The embedding of a template is the mean over its media of the mean over each medium's pictures, at length 1: a video of many
+The embedding of a template is the mean over its media of the mean over each medium's images, at length 1: a video of many
 frames weighs as much as one photograph (Whitelam et al., "IARPA Janus Benchmark-B", CVPR workshops 2017; pooled as
 InsightFace's evaluation does, whose sum over media has the same direction).
 """
@@ -13,12 +13,12 @@ import numpy as np
 from vargfacenet.errors import DataError
 from vargfacenet.eval.protocols.roc import FARS, threshold_at_far
 
-_ROWS = 8192  # pictures pooled at a time
+_ROWS = 8192  # images pooled at a time
 _TEMPLATES = 256  # whose pairs are scored at a time
 
 Templates = collections.namedtuple("Templates", "ids embeddings")
 Templates.__doc__ = """Numbers of templates (int array (t,), ascending), and their embeddings: float32 array
-(t, embedding_size), of length 1; 0 where pictures cancel each other out."""
+(t, embedding_size), of length 1; 0 where images cancel each other out."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,22 +40,22 @@ class TemplateVerification:
     threshold: dict
 
 
-def pool_templates(embeddings, mirrored, pictures, templates, media, *, unit=False, scores=None):
-    """Embeddings of templates from those of their pictures.
+def pool_templates(embeddings, mirrored, images, templates, media, *, unit=False, scores=None):
+    """Embeddings of templates from those of their images.
 
     Parameters
     ----------
     embeddings : float array (n, d)
-        Of pictures, not normalised; a memory map will do.
+        Of images, not normalised; a memory map will do.
     mirrored : float array (n, d) or None
         Of their mirrors, which are added; None to leave them out.
-    pictures, templates, media : int arrays (r,)
-        A picture's row, the template it is in, and the medium it is from: a number within the template.
+    images, templates, media : int arrays (r,)
+        An image's row, the template it is in, and the medium it is from: a number within the template.
     unit : bool
-        Whether each picture's embedding is brought to length 1 first. Without, a picture of longer embedding weighs more,
+        Whether each image's embedding is brought to length 1 first. Without, an image of longer embedding weighs more,
         which by and large is one of better quality.
     scores : float array (n,), optional
-        Weights of the pictures, such as a face detector's scores, at least 0.
+        Weights of the images, such as a face detector's scores, at least 0.
 
     Returns
     -------
@@ -67,21 +67,21 @@ def pool_templates(embeddings, mirrored, pictures, templates, media, *, unit=Fal
         Where an embedding is not finite.
     """
     order = np.lexsort((media, templates))
-    pictures, templates, media = (np.asarray(column)[order] for column in (pictures, templates, media))
+    images, templates, media = (np.asarray(column)[order] for column in (images, templates, media))
     new_template = _changes(templates)
     medium_starts = np.flatnonzero(new_template | _changes(media))
     sizes = np.diff(np.append(medium_starts, len(templates)))
-    # A mean of means is one sum in which a picture weighs as little as its medium has many.
+    # A mean of means is one sum in which an image weighs as little as its medium has many.
     weights = np.repeat(1.0 / sizes, sizes)
     if scores is not None:
-        weights *= np.asarray(scores)[pictures]
+        weights *= np.asarray(scores)[images]
     place = np.cumsum(new_template) - 1
     pooled = np.zeros((place[-1] + 1, embeddings.shape[1]))
-    for begin in range(0, len(pictures), _ROWS):
+    for begin in range(0, len(images), _ROWS):
         part = slice(begin, begin + _ROWS)
-        rows = embeddings[pictures[part]].astype(np.float64)
+        rows = embeddings[images[part]].astype(np.float64)
         if mirrored is not None:
-            rows += mirrored[pictures[part]]
+            rows += mirrored[images[part]]
         if not np.isfinite(rows).all():
             raise DataError("the embeddings hold NaN or infinity: the network is damaged")
         if unit:

@@ -23,7 +23,7 @@ class Verification:
     Attributes
     ----------
     accuracy, std : float
-        Mean and standard deviation over the folds, embeddings of picture and mirror added.
+        Mean and standard deviation over the folds, embeddings of image and mirror added.
     accuracy_no_flip, std_no_flip : float
         The same without the mirror.
     threshold : float
@@ -58,7 +58,7 @@ def verify_embeddings(embeddings, mirrored, is_same):
     Parameters
     ----------
     embeddings, mirrored : float array (2 * pairs, embedding_size)
-        Of the pictures and of their mirrors, not normalised; rows 2i and 2i + 1 are pair i.
+        Of the images and of their mirrors, not normalised; rows 2i and 2i + 1 are pair i.
     is_same : bool array (pairs,)
         Whether a pair shows one person.
 

@@ -1,4 +1,4 @@
-"""A report of verification that people look at: one page, its pictures, and the figures as JSON and as a table."""
+"""A report of verification that people look at: one page, its images, and the figures as JSON and as a table."""
 
 from vargfacenet.eval.report.write import Result, write_report
 

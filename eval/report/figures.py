@@ -75,12 +75,12 @@ def draw_folds(details):
 
 
 def draw_norms(details, sharpness):
-    """Length of embeddings by sharpness of pictures, a network a panel.
+    """Length of embeddings by sharpness of images, a network a panel.
 
     Parameters
     ----------
     details : dict of str to Detail
-    sharpness : float array (pictures,)
+    sharpness : float array (images,)
         As of `vargfacenet.eval.quality.sharpness`.
     """
     figure, panels = _figure(6.4, 3.4, 1, len(details), sharex=True)

@@ -11,7 +11,7 @@ _TITLES = {
     "roc": "Receiver operating characteristic; bars are 95% intervals",
     "scores": "Cosines of pairs; the line is the mean threshold of the folds",
     "folds": "Accuracy of each fold; lines are means",
-    "norms": "Length of embeddings by sharpness of pictures (variance of the Laplacian)",
+    "norms": "Length of embeddings by sharpness of images (variance of the Laplacian)",
 }
 
 
@@ -61,7 +61,7 @@ def _section(section):
         yield "<h4>One person, least alike</h4>"
         yield _pairs(gallery.rejects)
         yield "<h4>Shortest embeddings</h4>"
-        yield _pictures(gallery.shortest)
+        yield _images(gallery.shortest)
 
 
 def _facts(detail, gallery):
@@ -76,23 +76,23 @@ def _pairs(shown):
     items = []
     for pair in shown:
         word = '<span class="wrong">wrong</span>' if pair.is_wrong else '<span class="right">right</span>'
-        pictures = "".join(_picture(picture, f"pair {pair.number}") for picture in pair.pictures)
+        images = "".join(_image(image, f"pair {pair.number}") for image in pair.images)
         items.append(
-            f"<li><figure>{pictures}<figcaption>{pair.score:.3f} {word}, pair {pair.number}</figcaption></figure></li>"
+            f"<li><figure>{images}<figcaption>{pair.score:.3f} {word}, pair {pair.number}</figcaption></figure></li>"
         )
     return f'<ul class="pairs">{"".join(items)}</ul>'
 
 
-def _pictures(shown):
+def _images(shown):
     items = (
-        f"<li><figure>{_picture(one.picture, f'picture {one.number}')}<figcaption>length {one.norm:.2f}, sharpness "
+        f"<li><figure>{_image(one.image, f'image {one.number}')}<figcaption>length {one.norm:.2f}, sharpness "
         f"{one.sharpness:.0f}</figcaption></figure></li>"
         for one in shown
     )
     return f'<ul class="pairs">{"".join(items)}</ul>'
 
 
-def _picture(encoded, what):
+def _image(encoded, what):
     kind = "png" if encoded.startswith(b"\x89PNG") else "jpeg"
     return f'<img alt="{what}" src="{_data_uri(encoded, kind)}">'
 
@@ -111,7 +111,7 @@ def _data_uri(content, kind):
     return f"data:image/{kind};base64,{base64.b64encode(content).decode('ascii')}"
 
 
-_HOW = """<p class="quiet">Accuracy by the lineage's protocol: embeddings of picture and mirror added, ten folds in order, the
+_HOW = """<p class="quiet">Accuracy by the lineage's protocol: embeddings of image and mirror added, ten folds in order, the
 threshold that is best on the other nine; mean and standard deviation over the folds. 95% intervals by the bootstrap over
 pairs. TAR at FAR is over all pairs at once.</p>"""
 

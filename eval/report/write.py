@@ -14,9 +14,9 @@ from vargfacenet.eval.report.figures import draw_folds, draw_norms, draw_roc, dr
 from vargfacenet.eval.report.page import page
 from vargfacenet.eval.report.table import markdown
 from vargfacenet.formats.files import atomic_path, write_text
-from vargfacenet.formats.images import decode_picture
+from vargfacenet.formats.images import decode_image
 
-SHOWN = 8  # pairs of each kind, and pictures
+SHOWN = 8  # pairs of each kind, and images
 
 Result = collections.namedtuple("Result", "network about set detail")
 Result.__doc__ = "A network's name, more about it, the name of a set of pairs, and the network's `Detail` on that set."
@@ -25,11 +25,11 @@ Section = collections.namedtuple("Section", "name details figures galleries")
 Section.__doc__ = "A set of pairs in a report: its name; Detail and Gallery by network, figures (PNG bytes) by name."
 
 Gallery = collections.namedtuple("Gallery", "accepts rejects shortest correlation")
-Gallery.__doc__ = """Pairs of different people that are most alike, pairs of one that are least, pictures with the shortest
+Gallery.__doc__ = """Pairs of different people that are most alike, pairs of one that are least, images with the shortest
 embeddings, and the rank correlation (Spearman's) of length and sharpness."""
 
-ShownPair = collections.namedtuple("ShownPair", "number pictures score is_wrong")
-ShownPicture = collections.namedtuple("ShownPicture", "number picture norm sharpness")
+ShownPair = collections.namedtuple("ShownPair", "number images score is_wrong")
+ShownImage = collections.namedtuple("ShownImage", "number image norm sharpness")
 
 
 def write_report(folder, results, sets, *, progress=None):
@@ -54,14 +54,12 @@ def write_report(folder, results, sets, *, progress=None):
     Raises
     ------
     DataError
-        Where a file cannot be written, or a picture not read.
+        Where a file cannot be written, or an image not read.
     """
     folder, sections = pathlib.Path(folder), []
     for name, pairs in sets.items():
         details = {result.network: result.detail for result in results if result.set == name}
-        sharp = np.array(
-            [sharpness(decode_picture(one, f"{name}: picture {at}")) for at, one in enumerate(pairs.pictures)]
-        )
+        sharp = np.array([sharpness(decode_image(one, f"{name}: image {at}")) for at, one in enumerate(pairs.images)])
         figures = {
             "roc": draw_roc(details),
             "scores": draw_scores(details),
@@ -100,16 +98,16 @@ def _gallery(detail, pairs, sharp):
             [
                 ShownPair(
                     number=int(number),
-                    pictures=(pairs.pictures[2 * number], pairs.pictures[2 * number + 1]),
+                    images=(pairs.images[2 * number], pairs.images[2 * number + 1]),
                     score=float(detail.scores[number]),
                     is_wrong=bool((detail.scores[number] > threshold) != is_same),
                 )
                 for number in numbers
             ]
         )
-    once = {pairs.pictures[at]: at for at in reversed(range(len(pairs.pictures)))}  # some stand in several pairs
+    once = {pairs.images[at]: at for at in reversed(range(len(pairs.images)))}  # some stand in several pairs
     shortest = [
-        ShownPicture(at, pairs.pictures[at], float(detail.norms[at]), float(sharp[at]))
+        ShownImage(at, pairs.images[at], float(detail.norms[at]), float(sharp[at]))
         for at in sorted(once.values(), key=lambda at: detail.norms[at])[:SHOWN]
     ]
     constant = np.ptp(sharp) == 0 or np.ptp(detail.norms) == 0

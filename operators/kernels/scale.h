@@ -1,4 +1,4 @@
-// A picture's channels by one weight each, and what belongs to it in squeeze and excitation.
+// An image's channels by one weight each, and what belongs to it in squeeze and excitation.
 #pragma once
 
 #include "planes.h"

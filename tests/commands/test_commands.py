@@ -11,7 +11,7 @@ import sys
 import mxnet as mx
 import pytest
 
-from tests.conftest import picture
+from tests.conftest import image
 from vargfacenet.commands import main
 from vargfacenet.commands.train import _folder
 from vargfacenet.environment import explain_import_failure
@@ -107,25 +107,25 @@ def test_runs_are_numbered_and_never_overwritten(tmp_path, monkeypatch):
 def test_pack_and_check(capsys, tmp_path):
     for identity in range(2):
         (tmp_path / "images" / str(identity)).mkdir(parents=True)
-        (tmp_path / "images" / str(identity) / "a.jpg").write_bytes(encode_jpeg(picture(identity, 0)))
+        (tmp_path / "images" / str(identity) / "a.jpg").write_bytes(encode_jpeg(image(identity, 0)))
     assert main(["data", "pack", str(tmp_path / "images"), str(tmp_path / "set")]) == 0
     assert main(["data", "check", str(tmp_path / "set")]) == 0
     out = capsys.readouterr().out
-    assert "2 pictures of 2 identities" in out
+    assert "2 images of 2 identities" in out
     assert "bad records: 0" in out
 
 
 def test_check_of_a_bad_set_exits_with_one(capsys, tmp_path, pairs_set):
-    pictures, is_same = pairs_set
-    write_pairs(tmp_path / "set.bin", [b"hello", *pictures[1:]], is_same)
+    images, is_same = pairs_set
+    write_pairs(tmp_path / "set.bin", [b"hello", *images[1:]], is_same)
     assert main(["data", "check", str(tmp_path / "set.bin")]) == 1
-    assert "picture 0: picture: 5 bytes that are no picture" in capsys.readouterr().out
+    assert "image 0: image: 5 bytes that are no image" in capsys.readouterr().out
 
 
 def test_pairs_makes_a_set_that_check_takes(capsys, tmp_path):
     (tmp_path / "people" / "Bo").mkdir(parents=True)
     for number in (1, 2):
-        (tmp_path / "people" / "Bo" / f"Bo_{number:04d}.jpg").write_bytes(encode_jpeg(picture(0, number)))
+        (tmp_path / "people" / "Bo" / f"Bo_{number:04d}.jpg").write_bytes(encode_jpeg(image(0, number)))
     (tmp_path / "pairs.txt").write_text("Bo 1 2\n")
     assert main(["data", "pairs", *(str(tmp_path / name) for name in ("people", "pairs.txt", "out.bin"))]) == 0
     assert main(["data", "check", str(tmp_path / "out.bin")]) == 0
@@ -244,7 +244,7 @@ def test_an_unforeseen_error_is_one_line_and_debug_shows_where(capsys, monkeypat
     def fail(*_, **__):
         raise RuntimeError("boom\nboom")
 
-    monkeypatch.setattr("vargfacenet.symbols.get_symbol", fail)
+    monkeypatch.setattr("vargfacenet.commands.summary.get_symbol", fail)
     assert "unexpected RuntimeError: boom (--debug shows where)" in refused(capsys, "summary", "vargfacenet")
     assert main(["summary", "vargfacenet", "--debug"]) == 2
     assert "Traceback" in caplog.text

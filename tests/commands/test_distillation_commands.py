@@ -4,7 +4,7 @@ import mxnet as mx
 import pytest
 
 from tests.commands.test_commands import refused
-from tests.conftest import picture
+from tests.conftest import image
 from tests.train.tiny import TINY, save_random_checkpoint
 from vargfacenet.commands import main
 from vargfacenet.commands import train as train_command
@@ -31,7 +31,7 @@ def run(*arguments):
 def test_teach_then_train_from_the_cache(capsys, tmp_path, monkeypatch, teacher_prefix, face_folder, pairs_file):
     monkeypatch.chdir(tmp_path)
     assert run("teach", teacher_prefix, face_folder) == 0
-    assert "16 numbers of 24 pictures and mirrors" in capsys.readouterr().out
+    assert "16 numbers of 24 images and mirrors" in capsys.readouterr().out
     taught = ["train", "demo_student", "--data", face_folder, "--bins", pairs_file, "--teacher", teacher_prefix]
     assert run(*taught, "--cached", *settings("log_every=1", "lr=0"), "--out", "cached") == 0
     table = capsys.readouterr().out.splitlines()
@@ -75,7 +75,7 @@ def test_the_teacher_of_other_faces_is_not_taken(capsys, tmp_path, monkeypatch, 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("vargfacenet.train.recipes.demo_teacher.recipe", SMALL_TEACHER)
     monkeypatch.setattr(train_command, "_builtin_faces", lambda: face_folder)
-    write_records(tmp_path / "mine", ((n, encode_jpeg(picture(n, 0))) for n in range(4)))
+    write_records(tmp_path / "mine", ((n, encode_jpeg(image(n, 0))) for n in range(4)))
     given = settings("generations=1", "batch_size=4")
     assert run("train", "demo_student", "--data", tmp_path / "mine", *given) == 0
     assert (tmp_path / "runs" / "demo_student" / "teacher" / "latest-0000.params").is_file()

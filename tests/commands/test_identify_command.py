@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tests.commands.test_commands import refused
-from tests.conftest import picture
+from tests.conftest import image
 from tests.deploy.test_conversion import by_stock_calls
 from vargfacenet.commands import main
 from vargfacenet.commands.output import markdown_table
@@ -20,16 +20,16 @@ PROBES = {f"p{person}": [(person, number) for number in range(10, 14)] for perso
 
 
 def write(folder, people):
-    for name, pictures in people.items():
+    for name, images in people.items():
         (folder / name).mkdir(parents=True)
-        for person, number in pictures:
+        for person, number in images:
             (folder / name / f"{number}.png").write_bytes(encode_png(blurred(person, number)))
     return folder
 
 
 def blurred(person, number):
     """A person's stripes with half of a neighbour's over them, so that not all are told apart."""
-    mixed = 0.6 * picture(person, number) + 0.4 * picture(person + 1 + number % 3, number + 50)
+    mixed = 0.6 * image(person, number) + 0.4 * image(person + 1 + number % 3, number + 50)
     return mixed.astype(np.uint8)
 
 
@@ -41,10 +41,10 @@ def folders(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def unit(teacher_prefix):
-    """Unit embeddings of picture and mirror added, by (person, number)."""
-    keys = [key for people in (GALLERY, PROBES) for pictures in people.values() for key in pictures]
-    pictures = np.stack([blurred(*key) for key in keys]).transpose(0, 3, 1, 2).astype(np.float32)
-    both = by_stock_calls(teacher_prefix, 0, pictures) + by_stock_calls(teacher_prefix, 0, pictures[:, :, :, ::-1])
+    """Unit embeddings of image and mirror added, by (person, number)."""
+    keys = [key for people in (GALLERY, PROBES) for images in people.values() for key in images]
+    images = np.stack([blurred(*key) for key in keys]).transpose(0, 3, 1, 2).astype(np.float32)
+    both = by_stock_calls(teacher_prefix, 0, images) + by_stock_calls(teacher_prefix, 0, images[:, :, :, ::-1])
     return {key: one / np.linalg.norm(one) for key, one in zip(keys, both.astype(np.float64))}
 
 
@@ -56,8 +56,8 @@ def directly(unit, by):
         return probe @ mean / np.linalg.norm(mean)
 
     ranks, firsts, alarms = [], [], []
-    for name, pictures in PROBES.items():
-        for key in pictures:
+    for name, images in PROBES.items():
+        for key in images:
             scores = {person: score(unit[key], person) for person in GALLERY}
             if name not in GALLERY:
                 alarms.append(max(scores.values()))
@@ -90,7 +90,7 @@ def test_rates_are_those_of_a_direct_computation(folders, teacher_prefix, unit, 
     assert table.read_text().splitlines()[-1] == f"| {' | '.join(row)} |"
 
 
-def test_entries_of_a_gallery_are_means_of_unit_embeddings_or_all_pictures():
+def test_entries_of_a_gallery_are_means_of_unit_embeddings_or_all_images():
     embeddings = np.array([[2.0, 0], [0, 8], [0, 3]])
     entries, people = gallery_entries(embeddings, ["b", "b", "a"])
     assert people.tolist() == ["a", "b"]
@@ -113,7 +113,7 @@ def test_what_cannot_be_carried_out_is_one_line(folders, teacher_prefix, capsys,
     assert "--fpir=1.0: expected between" in refused(capsys, *given, probes, "--fpir", "1")
     wrong = write(tmp_path / "wrong", {"p0": [(0, 0)]})
     (wrong / "p0" / "9.png").write_bytes(b"hello")
-    assert re.search(r"p0/9\.png: 5 bytes that are no picture", refused(capsys, *given, wrong))
+    assert re.search(r"p0/9\.png: 5 bytes that are no image", refused(capsys, *given, wrong))
     (wrong / "p0" / "9.png").write_bytes(encode_png(np.zeros((50, 60, 3), np.uint8)))
     assert "9.png is 60x50 pixels, expected an aligned face" in refused(capsys, *given, wrong)
     assert main([*map(str, given), str(wrong), "--crop"]) == 0
@@ -123,6 +123,6 @@ def test_bars_in_cells_do_not_break_a_markdown_table():
     assert markdown_table(["a|b", "c"], [["x|y", 1]]) == "| a\\|b | c |\n| --- | --- |\n| x\\|y | 1 |\n"
 
 
-def test_a_picture_that_is_in_both_folders_is_refused(folders, teacher_prefix, capsys):
+def test_a_image_that_is_in_both_folders_is_refused(folders, teacher_prefix, capsys):
     assert main(["identify", str(teacher_prefix), "--gallery", str(folders[0]), "--probes", str(folders[0])]) == 2
     assert "is in the gallery and among the probes" in capsys.readouterr().err

@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 
-from tests.conftest import picture
+from tests.conftest import image
 from tests.train.tiny import save_random_checkpoint
 from vargfacenet.commands import main
 from vargfacenet.commands.model_options import split_name
@@ -68,7 +68,7 @@ def test_a_set_in_the_place_of_a_model_is_told_before_anything_is_read(capsys, p
 
 def test_an_image_that_is_not_aligned_names_the_option(capsys, model, tmp_path):
     for name in ("a.png", "b.png"):
-        (tmp_path / name).write_bytes(encode_png(picture(0, 0).repeat(2, axis=0).repeat(2, axis=1)))
+        (tmp_path / name).write_bytes(encode_png(image(0, 0).repeat(2, axis=0).repeat(2, axis=1)))
     line = said(capsys, "compare", model, tmp_path / "a.png", tmp_path / "b.png")
     assert "224x224 pixels, expected an aligned face of 112x112: align it first (--align, or" in line
 

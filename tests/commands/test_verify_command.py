@@ -65,8 +65,8 @@ def test_an_onnx_file_gives_the_table_of_its_checkpoint(prefix, pairs_file, tmp_
 def test_the_teacher_and_its_onnx_file_give_one_table(real_faces, tmp_path, cache):
     pairs, teacher = read_pairs(real_faces / "lfw.bin"), str(real_faces / "teacher" / "model")
     chosen = range(0, 6000, 60)
-    pictures = [pairs.pictures[2 * pair + side] for pair in chosen for side in (0, 1)]
-    write_pairs(tmp_path / "some.bin", pictures, pairs.is_same[list(chosen)])
+    images = [pairs.images[2 * pair + side] for pair in chosen for side in (0, 1)]
+    write_pairs(tmp_path / "some.bin", images, pairs.is_same[list(chosen)])
     export_onnx(teacher, 0, tmp_path / "teacher.onnx")
     models, result = [teacher, str(tmp_path / "teacher.onnx")], tmp_path / "out.json"
     assert main(["verify", *models, "--bins", str(tmp_path / "some.bin"), "--json", str(result), *cache]) == 0
@@ -87,7 +87,7 @@ def test_the_page_holds_all_it_shows(report):
     page = (report / "index.html").read_text()
     assert not re.findall(r'(?:src|href)="(?!data:)', page)
     assert page.count("data:image/png") == 4
-    assert page.count("data:image/jpeg") == 2 * (2 * 2 * 8 + 8)  # networks; kinds, pictures and pairs; single pictures
+    assert page.count("data:image/jpeg") == 2 * (2 * 2 * 8 + 8)  # networks; kinds, images and pairs; single images
     assert {path.name for path in report.iterdir()} == {
         "index.html",
         "verification.json",
@@ -111,9 +111,9 @@ def test_the_page_opens_in_a_browser(report):
         browser.open((report / "index.html").as_uri())
         assert browser.run("return document.title") == "Verification"
         loaded = "return [...document.images].map(one => one.complete && one.naturalWidth > 0)"
-        pictures = browser.run(loaded)
-        assert len(pictures) == 84
-        assert all(pictures)
+        images = browser.run(loaded)
+        assert len(images) == 84
+        assert all(images)
         assert browser.run("return document.querySelectorAll('table').length") == 2
         assert browser.run("return document.documentElement.scrollWidth <= window.innerWidth")
         assert browser.console_errors() == []

@@ -1,22 +1,22 @@
-"""Drawn faces put turned and scaled onto larger pictures, so that where their points lie is known."""
+"""Drawn faces put turned and scaled onto larger images, so that where their points lie is known."""
 
 import cv2
 import numpy as np
 
 from vargfacenet.alignment import TEMPLATE
 from vargfacenet.data.synth import draw_faces
-from vargfacenet.formats.images import decode_picture
+from vargfacenet.formats.images import decode_image
 
 
-def drawn(identities, images):
+def drawn(identities, count):
     """Drawn faces, a list of uint8 (112, 112, 3) for each identity."""
-    faces = draw_faces(num_identities=identities, images_per_identity=images)
-    pictures = [decode_picture(encoded, "face") for _, encoded in faces]
-    return [pictures[start : start + images] for start in range(0, len(pictures), images)]
+    faces = draw_faces(num_identities=identities, images_per_identity=count)
+    images = [decode_image(encoded, "face") for _, encoded in faces]
+    return [images[start : start + count] for start in range(0, len(images), count)]
 
 
 def photograph(face, *, degrees=0.0, factor=1.0, shift=(0.0, 0.0), width=640, height=480):
-    """A face in the middle of a grey picture, turned, scaled and shifted: the picture, and its five points."""
+    """A face in the middle of a grey image, turned, scaled and shifted: the image, and its five points."""
     angle = np.deg2rad(degrees)
     turn = factor * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     middle = np.array([width - 1, height - 1]) / 2 + shift - turn @ (55.5, 55.5)

@@ -1,4 +1,4 @@
-"""Bad pictures in training: counted, passed over alike wherever a run began and whoever shares it, up to a share."""
+"""Bad images in training: counted, passed over alike wherever a run began and whoever shares it, up to a share."""
 
 import logging
 
@@ -15,7 +15,7 @@ OPTIONS = {"batch_size": 8, "seed": 3, "augment": Augmentation(color_jitter=0.2)
 
 @pytest.fixture
 def damaged(sealed):
-    """A set of 24 pictures of which two are bad."""
+    """A set of 24 images of which two are bad."""
     for key in BAD:
         overwrite(sealed, offsets(sealed)[key] + 100, b"damage")
     return RecordSet(sealed)
@@ -28,7 +28,7 @@ def batches(records, **options):
     return found, iterator
 
 
-def test_another_picture_takes_the_place_and_the_others_stay_as_they_are(damaged, face_folder):
+def test_another_image_takes_the_place_and_the_others_stay_as_they_are(damaged, face_folder):
     found, iterator = batches(damaged)
     whole, _ = batches(RecordSet(face_folder))
     rows = {key - 1 for key in BAD}
@@ -74,14 +74,14 @@ def test_each_is_logged_once_with_its_number_and_reason(damaged, caplog):
     lines = [record.getMessage() for record in caplog.records]
     assert len(lines) == 2
     for key in BAD:
-        assert any(f"record {key} at byte" in line and "another picture takes its place" in line for line in lines)
+        assert any(f"record {key} at byte" in line and "another image takes its place" in line for line in lines)
     assert "bad so far: 2, at most 2" in lines[-1]
 
 
 def test_more_than_the_share_stop_the_run_and_go_on_doing_so(damaged):
     iterator = FaceIterator(damaged, **OPTIONS, max_bad_share=0.05)
     message = (
-        r"train.rec: record \d+ at byte \d+ is damaged.*; with it 2 of 24 pictures are bad, and max_bad_share=0.05 allows 1: "
+        r"train.rec: record \d+ at byte \d+ is damaged.*; with it 2 of 24 images are bad, and max_bad_share=0.05 allows 1: "
         "'vargfacenet data check' lists all; a larger max_bad_share trains without them"
     )
     for _ in range(2):
@@ -91,18 +91,18 @@ def test_more_than_the_share_stop_the_run_and_go_on_doing_so(damaged):
 
 
 def test_without_a_share_the_first_stops_the_run(damaged):
-    with pytest.raises(DataError, match="with it 1 of 24 pictures are bad, and max_bad_share=0 allows 0"):
+    with pytest.raises(DataError, match="with it 1 of 24 images are bad, and max_bad_share=0 allows 0"):
         batches(damaged, max_bad_share=0)
 
 
-def test_bad_pictures_of_joined_sets_are_counted_by_their_place_among_all(damaged, face_folder):
+def test_bad_images_of_joined_sets_are_counted_by_their_place_among_all(damaged, face_folder):
     joined = JoinedSets([face_folder, damaged.path])
     _, iterator = batches(joined)
     assert set(iterator.bad) == {24 + key - 1 for key in BAD}
 
 
-def test_a_set_of_bad_pictures_alone_does_not_hang(sealed):
+def test_a_set_of_bad_images_alone_does_not_hang(sealed):
     for key in range(1, 25):
         overwrite(sealed, offsets(sealed)[key] + 100, b"damage")
-    with pytest.raises(DataError, match="100 pictures in a row are bad; run 'vargfacenet data check'"):
+    with pytest.raises(DataError, match="100 images in a row are bad; run 'vargfacenet data check'"):
         batches(RecordSet(sealed), max_bad_share=1)

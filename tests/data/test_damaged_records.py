@@ -8,7 +8,7 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from tests.conftest import picture
+from tests.conftest import image
 from tests.data.sets import offsets, overwrite, write_plain
 from vargfacenet.data import RecordSet
 from vargfacenet.data.check import check_records
@@ -43,13 +43,13 @@ def test_an_index_that_exchanges_two_records_is_found_in_a_sealed_set(sealed):
 
 def test_a_label_that_its_identity_record_contradicts_is_refused(copy):
     overwrite(copy, offsets(copy)[9] + 12, struct.pack("<f", 3))
-    with pytest.raises(DataError, match="record 9: label 3, but it is among the pictures of identity 1"):
+    with pytest.raises(DataError, match="record 9: label 3, but it is among the images of identity 1"):
         RecordSet(copy).read_face(9)
     assert [key for key, _ in check_records(copy).bad] == [9]
 
 
 def test_a_damaged_identity_record_leaves_what_it_says_open_and_no_more(copy):
-    overwrite(copy, offsets(copy)[26] + 32, struct.pack("<ff", 3, 400))  # of identity 1, whose pictures are 7..12
+    overwrite(copy, offsets(copy)[26] + 32, struct.pack("<ff", 3, 400))  # of identity 1, whose images are 7..12
     overwrite(copy, offsets(copy)[20] + 12, struct.pack("<f", 2))  # of identity 3
     records = RecordSet(copy)
     for key in set(range(1, 25)) - {20}:
@@ -59,20 +59,20 @@ def test_a_damaged_identity_record_leaves_what_it_says_open_and_no_more(copy):
 
 
 def test_identity_records_in_another_order_than_labels_are_no_fault(tmp_path):
-    pictures = {key: (float(2 - (key - 1) // 2), encode_jpeg(picture(2 - (key - 1) // 2, key))) for key in range(1, 7)}
+    images = {key: (float(2 - (key - 1) // 2), encode_jpeg(image(2 - (key - 1) // 2, key))) for key in range(1, 7)}
     identities = {7: ((1.0, 3.0), b""), 8: ((3.0, 5.0), b""), 9: ((5.0, 7.0), b"")}
-    folder = write_plain(tmp_path / "set", {0: ((7.0, 10.0), b""), **pictures, **identities}, "3,112,112")
+    folder = write_plain(tmp_path / "set", {0: ((7.0, 10.0), b""), **images, **identities}, "3,112,112")
     assert [RecordSet(folder).read_face(key)[1] for key in range(1, 7)] == [2, 2, 1, 1, 0, 0]
     assert check_records(folder).bad == []
 
 
-def test_identities_that_share_pictures_or_a_label_are_listed(copy):
+def test_identities_that_share_images_or_a_label_are_listed(copy):
     place = offsets(copy)
-    overwrite(copy, place[26] + 32, struct.pack("<ff", 1, 7))  # the pictures of identity 0
+    overwrite(copy, place[26] + 32, struct.pack("<ff", 1, 7))  # the images of identity 0
     for key in range(19, 25):  # so many that labels are taken to be in another order than identities
         overwrite(copy, place[key] + 12, struct.pack("<f", 2))
     bad = dict(check_records(copy).bad)
-    assert "pictures that record 25 has too" in bad[26]
+    assert "images that record 25 has too" in bad[26]
     assert "of label 2, which record 27 has too" in bad[28]
 
 
@@ -104,8 +104,8 @@ def png(width, height, bits=8, colour=2):
     return encode_png(np.zeros((1, 1, 3), np.uint8))[:16] + struct.pack(">IIBB", width, height, bits, colour) + bytes(3)
 
 
-def test_a_picture_that_announces_gigapixels_is_refused_by_its_header(tmp_path):
-    jpeg = bytearray(encode_jpeg(picture(0, 0)))
+def test_a_image_that_announces_gigapixels_is_refused_by_its_header(tmp_path):
+    jpeg = bytearray(encode_jpeg(image(0, 0)))
     frame = jpeg.index(b"\xff\xc0")
     jpeg[frame + 5 : frame + 9] = struct.pack(">HH", 60000, 60000)
     records = RecordSet(write_plain(tmp_path / "set", {0: (0.0, png(60000, 60000)), 1: (0.0, bytes(jpeg))}))
@@ -121,13 +121,13 @@ def test_a_picture_that_announces_gigapixels_is_refused_by_its_header(tmp_path):
         (cv2.imencode(".png", np.zeros((112, 112, 3), np.uint16))[1].tobytes(), "PNG of 3 channels of 16 bits"),
     ],
 )
-def test_a_picture_that_loses_something_on_the_way_to_rgb_is_refused(tmp_path, content, message):
+def test_a_image_that_loses_something_on_the_way_to_rgb_is_refused(tmp_path, content, message):
     records = RecordSet(write_plain(tmp_path / "set", {0: (0.0, content)}))
     with pytest.raises(DataError, match=f"{message}, expected RGB of 8 bits"):
         records.read_face(0)
 
 
-def test_a_cmyk_picture_is_refused(tmp_path):
+def test_a_cmyk_image_is_refused(tmp_path):
     content = io.BytesIO()
     PIL.Image.new("CMYK", (112, 112)).save(content, "JPEG")
     records = RecordSet(write_plain(tmp_path / "set", {0: (0.0, content.getvalue())}))
@@ -135,9 +135,9 @@ def test_a_cmyk_picture_is_refused(tmp_path):
         records.read_face(0)
 
 
-def test_a_grey_picture_is_read_as_three_equal_channels_and_counted(tmp_path):
+def test_a_grey_image_is_read_as_three_equal_channels_and_counted(tmp_path):
     grey = cv2.imencode(".jpg", np.full((112, 112), 90, np.uint8))[1].tobytes()
-    folder = write_plain(tmp_path / "set", {0: (0.0, grey), 1: (1.0, encode_jpeg(picture(1, 0)))})
+    folder = write_plain(tmp_path / "set", {0: (0.0, grey), 1: (1.0, encode_jpeg(image(1, 0)))})
     assert np.unique(RecordSet(folder).read_face(0)[0]).tolist() == [90]
     check = check_records(folder)
     assert (check.grey, check.bad) == (1, [])

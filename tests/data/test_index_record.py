@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tests.conftest import picture
+from tests.conftest import image
 from tests.data.sets import write_plain
 from vargfacenet.data import RecordSet
 from vargfacenet.data.check import check_records
@@ -23,7 +23,7 @@ def packed(folder, labels, properties="3,112,112", *, leave_out=(), header=None)
         runs[-1][1] = key + 1
     end = len(labels) + 1
     records = {0: (tuple(map(float, header or (end, end + len(runs)))), b"")}
-    faces = {key: ((float(label), 1.0), encode_jpeg(picture(label, key))) for key, label in enumerate(labels, 1)}
+    faces = {key: ((float(label), 1.0), encode_jpeg(image(label, key))) for key, label in enumerate(labels, 1)}
     records.update({key: face for key, face in faces.items() if key not in leave_out})
     records.update({end + place: ((float(a), float(b)), b"") for place, (a, b) in enumerate(runs)})
     return write_plain(folder, records, properties)
@@ -74,9 +74,7 @@ def test_a_wrong_record_0_is_refused_where_the_others_do_not_fit(tmp_path):
     folder = packed(tmp_path / "set", SORTED, header=(17091658, 17451890))
     lines = (folder / "train.idx").read_text().splitlines(keepends=True)
     (folder / "train.idx").write_text("".join(lines[:-1]))
-    with pytest.raises(
-        DataError, match="announces 17091657 pictures and 360232 identities, the index lists 27|lists 26"
-    ):
+    with pytest.raises(DataError, match="announces 17091657 images and 360232 identities, the index lists 27|lists 26"):
         RecordSet(folder)
 
 

@@ -24,23 +24,23 @@ def records(face_folder):
     return RecordSet(face_folder)
 
 
-def test_every_picture_comes_once_an_epoch(records):
+def test_every_image_comes_once_an_epoch(records):
     found = batches(records, batch_size=8, last_update=6)
     for epoch in (found[:3], found[3:]):
-        pictures = np.concatenate([data for data, _ in epoch])
-        assert len({picture.tobytes() for picture in pictures}) == 24
+        images = np.concatenate([data for data, _ in epoch])
+        assert len({image.tobytes() for image in images}) == 24
         assert np.bincount(np.concatenate([labels for _, labels in epoch]).astype(int)).tolist() == [6, 6, 6, 6]
     assert not np.array_equal(found[0][0], found[3][0])  # another order
 
 
 def test_none_is_left_over_where_batches_do_not_divide_the_set(records):
     found = batches(records, batch_size=10, last_update=12)  # 120 samples: 5 epochs
-    pictures = np.concatenate([data for data, _ in found]).reshape(5, 24, -1)
-    for epoch in pictures:
-        assert len({picture.tobytes() for picture in epoch}) == 24
+    images = np.concatenate([data for data, _ in found]).reshape(5, 24, -1)
+    for epoch in images:
+        assert len({image.tobytes() for image in epoch}) == 24
 
 
-def test_pictures_keep_their_labels_channels_and_range(records):
+def test_images_keep_their_labels_channels_and_range(records):
     data, labels = batches(records, batch_size=24, last_update=1)[0]
     assert data.dtype == np.float32
     assert data.shape == (24, 3, 112, 112)
@@ -49,8 +49,8 @@ def test_pictures_keep_their_labels_channels_and_range(records):
         tuple(records.read_face(int(key))[0].transpose(2, 0, 1).ravel()[:500]): records.read_face(int(key))[1]
         for key in records.keys
     }
-    for picture, label in zip(data, labels):
-        assert known[tuple(picture.ravel()[:500].astype(np.uint8))] == label
+    for image, label in zip(data, labels):
+        assert known[tuple(image.ravel()[:500].astype(np.uint8))] == label
 
 
 @pytest.mark.parametrize("threads", [1, 3])
@@ -105,12 +105,12 @@ def test_a_sample_draws_what_a_generator_of_its_own_would(records):
         assert [ours.random(), *ours.integers(0, 9, 3)] == [own.random(), *own.integers(0, 9, 3)]
 
 
-def test_batches_that_are_held_keep_their_pictures(records):
+def test_batches_that_are_held_keep_their_images(records):
     iterator = FaceIterator(records, batch_size=4, last_update=30, prefetch=2)
     held = [batch.data[0] for batch in iterator]
     copies = batches(records, batch_size=4, last_update=30)
-    for array, (pictures, *_) in zip(held, copies):
-        np.testing.assert_array_equal(array.asnumpy(), pictures)
+    for array, (images, *_) in zip(held, copies):
+        np.testing.assert_array_equal(array.asnumpy(), images)
 
 
 def test_memory_of_batches_that_nobody_holds_is_used_again(records):
@@ -137,22 +137,22 @@ def photo():
     return np.random.RandomState(0).randint(0, 256, (112, 112, 3)).astype(np.uint8)
 
 
-def test_half_of_the_pictures_are_mirrored(photo):
+def test_half_of_the_images_are_mirrored(photo):
     augment = Augmentation()
     random = np.random.default_rng(0)
     changed = [augment(photo, random) for _ in range(400)]
     assert 160 < sum(mirrored for _, mirrored in changed) < 240
-    for picture, mirrored in changed:
-        np.testing.assert_array_equal(picture, photo[:, ::-1] if mirrored else photo)
+    for image, mirrored in changed:
+        np.testing.assert_array_equal(image, photo[:, ::-1] if mirrored else photo)
 
 
 def test_no_augmentation_changes_nothing(photo):
-    picture, mirrored = Augmentation(mirror=False)(photo, np.random.default_rng(0))
-    assert picture is photo
+    image, mirrored = Augmentation(mirror=False)(photo, np.random.default_rng(0))
+    assert image is photo
     assert not mirrored
 
 
-def test_a_moved_picture_repeats_its_border(photo):
+def test_a_moved_image_repeats_its_border(photo):
     moved = move(photo, 3, -5)
     np.testing.assert_array_equal(moved[3:, :-5], photo[:-3, 5:])
     np.testing.assert_array_equal(moved[:3, :-5], np.repeat(photo[:1, 5:], 3, axis=0))
@@ -160,13 +160,13 @@ def test_a_moved_picture_repeats_its_border(photo):
     assert move(photo, 0, 0).tobytes() == photo.tobytes()
 
 
-def test_pictures_move_no_further_than_asked_and_in_every_direction():
+def test_images_move_no_further_than_asked_and_in_every_direction():
     dot = np.zeros((112, 112, 3), np.uint8)
     dot[56, 56] = 255
     augment, places = Augmentation(mirror=False, shift=4), []
     for seed in range(300):
-        picture, _ = augment(dot, np.random.default_rng(seed))
-        ((row, column),) = np.argwhere(picture[:, :, 0])
+        image, _ = augment(dot, np.random.default_rng(seed))
+        ((row, column),) = np.argwhere(image[:, :, 0])
         places.append((row - 56, column - 56))
     assert {down for down, _ in places} == {right for _, right in places} == set(range(-4, 5))
 
@@ -207,7 +207,7 @@ def test_workers_share_each_batch_and_read_it_as_one_would(records, workers):
         np.testing.assert_array_equal(np.concatenate([part for _, part in shared]), labels)
 
 
-def test_each_picture_goes_to_one_worker_once_an_epoch(records):
+def test_each_image_goes_to_one_worker_once_an_epoch(records):
     seen = []
     for rank in range(2):
         iterator = FaceIterator(records, batch_size=8, last_update=6, rank=rank, workers=2)

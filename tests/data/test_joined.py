@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tests.conftest import picture
+from tests.conftest import image
 from vargfacenet.data import FaceIterator, JoinedSets, RecordSet
 from vargfacenet.data.writer import write_records
 from vargfacenet.errors import DataError
@@ -12,10 +12,10 @@ from vargfacenet.formats.images import encode_jpeg
 
 @pytest.fixture
 def other_folder(tmp_path):
-    """3 identities x 2 pictures, none of them in `face_folder`."""
+    """3 identities x 2 images, none of them in `face_folder`."""
     write_records(
         tmp_path / "other",
-        ((identity, encode_jpeg(picture(identity + 10, n))) for identity in range(3) for n in range(2)),
+        ((identity, encode_jpeg(image(identity + 10, n))) for identity in range(3) for n in range(2)),
     )
     return tmp_path / "other"
 
@@ -32,7 +32,7 @@ def test_identities_stand_side_by_side(face_folder, other_folder):
         assert label == offset + identity
 
 
-def test_an_epoch_has_every_picture_of_every_set_once(face_folder, other_folder):
+def test_an_epoch_has_every_image_of_every_set_once(face_folder, other_folder):
     with_labels = FaceIterator(JoinedSets([face_folder, other_folder]), batch_size=10, last_update=3)
     batches = [with_labels.next() for _ in range(3)]
     with_labels.close()
@@ -61,7 +61,7 @@ def test_no_set_is_refused():
 
 def test_sets_of_other_sizes_are_refused(face_folder, other_folder):
     (other_folder / "property").write_text("3,96,112")
-    with pytest.raises(DataError, match="holds 96x112 pictures, .* 112x112; sets that train together"):
+    with pytest.raises(DataError, match="holds 96x112 images, .* 112x112; sets that train together"):
         JoinedSets([face_folder, other_folder])
 
 

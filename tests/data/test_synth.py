@@ -28,10 +28,10 @@ def train_set():
 
 @pytest.fixture(scope="module")
 def pairs():
-    pictures, is_same = draw_pairs(
+    images, is_same = draw_pairs(
         num_identities=60, images_per_identity=4, num_pairs=400, first_identity=TRAIN_IDENTITIES
     )
-    return pictures, np.array(is_same)
+    return images, np.array(is_same)
 
 
 def best_accuracy(features, is_same):
@@ -41,18 +41,16 @@ def best_accuracy(features, is_same):
     return max(np.mean((similarity >= threshold) == is_same) for threshold in [*similarity, np.inf])
 
 
-def raw_accuracy(pictures, is_same, *, standardised):
-    pixels = np.stack([decode(picture).ravel() for picture in pictures]).astype(np.float32)
+def raw_accuracy(images, is_same, *, standardised):
+    pixels = np.stack([decode(image).ravel() for image in images]).astype(np.float32)
     if standardised:
         pixels = (pixels - pixels.mean(axis=1, keepdims=True)) / pixels.std(axis=1, keepdims=True)
     return best_accuracy(pixels - pixels.mean(axis=0), is_same)
 
 
-def hog(pictures):
+def hog(images):
     """Histograms of oriented gradients [Dalal and Triggs, CVPR 2005] of cells, each block of 2x2 cells at length one."""
-    return np.stack(
-        [hog_of(cv2.cvtColor(decode(picture), cv2.COLOR_BGR2GRAY).astype(np.float32)) for picture in pictures]
-    )
+    return np.stack([hog_of(cv2.cvtColor(decode(image), cv2.COLOR_BGR2GRAY).astype(np.float32)) for image in images])
 
 
 def hog_of(grey):
@@ -73,7 +71,7 @@ def test_drawing_again_gives_the_same_bytes():
     assert first == list(draw_faces(num_identities=2, images_per_identity=2, seed=3))
 
 
-def test_a_picture_does_not_depend_on_what_else_is_drawn(train_set):
+def test_a_image_does_not_depend_on_what_else_is_drawn(train_set):
     alone = list(draw_faces(num_identities=1, images_per_identity=3, first_identity=7))
     assert alone == [item for item in train_set if item[0] == 7][:3]
 
@@ -83,49 +81,49 @@ def test_identities_count_from_the_first_and_come_in_order():
     assert numbers == [40, 40, 41, 41, 42, 42]
 
 
-def test_another_seed_gives_other_pictures(train_set):
+def test_another_seed_gives_other_images(train_set):
     other = next(draw_faces(num_identities=1, images_per_identity=1, seed=1))
-    assert other[1] not in {picture for _, picture in train_set}
+    assert other[1] not in {image for _, image in train_set}
 
 
-def test_no_two_pictures_are_alike(train_set):
-    assert len({picture for _, picture in train_set}) == len(train_set)
+def test_no_two_images_are_alike(train_set):
+    assert len({image for _, image in train_set}) == len(train_set)
 
 
 @pytest.mark.parametrize("size", [112, 64, 128])
-def test_pictures_decode_to_the_size_asked_for(size):
-    _, picture = next(draw_faces(num_identities=1, images_per_identity=1, size=size))
-    assert decode(picture).shape == (size, size, 3)
+def test_images_decode_to_the_size_asked_for(size):
+    _, image = next(draw_faces(num_identities=1, images_per_identity=1, size=size))
+    assert decode(image).shape == (size, size, 3)
 
 
 def test_contact_sheet_shows_an_identity_a_row(train_set):
     sheet = contact_sheet(rows=2, columns=3)
     assert sheet.dtype == np.uint8
     assert sheet.shape == (2 * 112, 3 * 112, 3)
-    second = decode([picture for number, picture in train_set if number == 1][2])[:, :, ::-1]
+    second = decode([image for number, image in train_set if number == 1][2])[:, :, ::-1]
     shown = sheet[112:, 224:].astype(float)
-    assert np.abs(shown - second).mean() < 12  # what JPEG changes; another picture of the sheet is above 30
+    assert np.abs(shown - second).mean() < 12  # what JPEG changes; another image of the sheet is above 30
 
 
 def test_pairs_come_in_ten_balanced_folds(pairs):
-    pictures, is_same = pairs
-    assert len(pictures) == 2 * len(is_same) == 800
+    images, is_same = pairs
+    assert len(images) == 2 * len(is_same) == 800
     assert (is_same.reshape(10, 40).sum(axis=1) == 20).all()
 
 
 def test_pairs_keep_off_the_training_identities_and_say_who_is_who(pairs):
-    pictures, is_same = pairs
+    images, is_same = pairs
     people = draw_faces(num_identities=60, images_per_identity=4, first_identity=TRAIN_IDENTITIES)
-    owner = {picture: number for number, picture in people}
-    numbers = np.array([owner[picture] for picture in pictures])  # a KeyError: a picture of someone else
+    owner = {image: number for number, image in people}
+    numbers = np.array([owner[image] for image in images])  # a KeyError: an image of someone else
     assert ((numbers[::2] == numbers[1::2]) == is_same).all()
     folds = [set(fold) for fold in numbers.reshape(10, 80).tolist()]
     assert not any(one & other for one, other in itertools.combinations(folds, 2))
 
 
-def test_no_pair_comes_twice_or_holds_one_picture_twice(pairs):
-    pictures, _ = pairs
-    couples = {frozenset(couple) for couple in zip(pictures[::2], pictures[1::2])}
+def test_no_pair_comes_twice_or_holds_one_image_twice(pairs):
+    images, _ = pairs
+    couples = {frozenset(couple) for couple in zip(images[::2], images[1::2])}
     assert len(couples) == 400
     assert all(len(couple) == 2 for couple in couples)
 
@@ -136,20 +134,20 @@ def test_raw_pixels_do_not_tell_people_apart(pairs, standardised):
 
 
 def test_a_weak_learner_recognises_unseen_people_far_better_than_raw_pixels(train_set, pairs):
-    numbers, train_pictures = zip(*train_set)
-    pictures, is_same = pairs
-    seen = hog(train_pictures)
+    numbers, train_images = zip(*train_set)
+    images, is_same = pairs
+    seen = hog(train_images)
     with threadpool_limits(1):  # on a busy machine BLAS threads wait for one another far longer than one thread works
         reduction = PCA(150, svd_solver="randomized", random_state=0).fit(seen)
         learner = LinearDiscriminantAnalysis(solver="eigen", shrinkage=0.1, n_components=40)
         learner.fit(reduction.transform(seen), numbers)
-        embedded = learner.transform(reduction.transform(hog(pictures)))
+        embedded = learner.transform(reduction.transform(hog(images)))
     learnt = best_accuracy(embedded, is_same)
     assert learnt > 0.85
-    assert learnt > raw_accuracy(pictures, is_same, standardised=True) + 0.12
+    assert learnt > raw_accuracy(images, is_same, standardised=True) + 0.12
 
 
-def test_a_picture_is_drawn_in_milliseconds():
+def test_a_image_is_drawn_in_milliseconds():
     start = time.process_time()
     count = len(list(draw_faces(num_identities=5, images_per_identity=10)))
     assert (time.process_time() - start) / count < 0.04  # four to six milliseconds on one core; slow machines pass
@@ -176,7 +174,7 @@ def test_numbers_out_of_range_are_refused_at_the_call(changed, message):
         ({"num_pairs": 30}, "num_pairs=30: expected a multiple of 20"),
         ({"num_identities": 1}, "num_identities=1: expected at least 2"),
         ({"images_per_identity": 1}, "images_per_identity=1: expected at least 2"),
-        ({"num_pairs": 200}, "num_pairs=200: a fold of 2 identities with 2 pictures each has only 2 same pairs"),
+        ({"num_pairs": 200}, "num_pairs=200: a fold of 2 identities with 2 images each has only 2 same pairs"),
     ],
 )
 def test_pairs_that_cannot_be_had_are_refused(changed, message):

@@ -69,12 +69,12 @@ def test_fewer_rows_than_images_are_an_error_and_not_noise(view):
 
 
 def test_an_embedder_of_any_kind_with_fewer_rows_than_images_is_an_error():
-    from vargfacenet.eval import PictureEmbedder
+    from vargfacenet.eval import ImageEmbedder
 
-    class Joining(PictureEmbedder):
+    class Joining(ImageEmbedder):
         batch_size = 2
 
-        def embed_batch(self, pictures):
+        def embed_batch(self, images):
             return np.zeros((1, 8), np.float32)
 
     with pytest.raises(DataError, match=r"output of shape \(1, 8\) for 2 images"):

@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 
-from tests.conftest import picture
+from tests.conftest import image
 from tests.deploy.test_conversion import SMALL, by_stock_calls
 from tests.train.tiny import save_random_checkpoint
 from vargfacenet.deploy import export_onnx
@@ -52,7 +52,7 @@ pytestmark = pytest.mark.skipif("insightface" not in OTHERS, reason="pip install
 def test_the_package_embeds_as_mxnet_one_image_and_a_list(tmp_path, network, options, target, imports):
     prefix = save_random_checkpoint(tmp_path / "model", network, **options)
     export_onnx(prefix, 0, tmp_path / "model.onnx", target=target)
-    faces = np.stack([picture(identity, 0) for identity in range(3)])
+    faces = np.stack([image(identity, 0) for identity in range(3)])
     np.save(tmp_path / "faces.npy", faces)
     files = [str(tmp_path / "model.onnx"), str(prefix), str(tmp_path / "faces.npy"), str(tmp_path / "out.npz")]
     code = _SCRIPT.format(imports=imports)

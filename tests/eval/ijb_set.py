@@ -7,7 +7,7 @@ import numpy as np
 
 from vargfacenet.alignment import TEMPLATE
 from vargfacenet.data.synth import draw_faces
-from vargfacenet.formats.images import decode_picture, encode_png
+from vargfacenet.formats.images import decode_image, encode_png
 
 PEOPLE = 12
 HEADER = "TEMPLATE_ID,SUBJECT_ID,FILENAME,SIGHTING_ID,FACE_X,FACE_Y,FACE_WIDTH,FACE_HEIGHT\n"
@@ -16,14 +16,14 @@ Row = collections.namedtuple("Row", "name template subject medium frame")
 
 
 def make_ijb_set(folder, name="ijbc", galleries=("G1", "G2")):
-    """Writes the set and gives its faces as drawn, uint8 (112, 112, 3), by the pictures' names.
+    """Writes the set and gives its faces as drawn, uint8 (112, 112, 3), by the images' names.
 
     Each person has a gallery template, of a photograph and a video of two frames, and two probe templates, of two
     photographs and of a video of two frames. The first half of the people is in the first gallery. Media recur in the
     templates of a person, and template numbers are neither dense nor in order.
     """
     random = np.random.RandomState(0)
-    drawn = [decode_picture(encoded, "a drawn face") for _, encoded in _faces(7 * PEOPLE)]
+    drawn = [decode_image(encoded, "a drawn face") for _, encoded in _faces(7 * PEOPLE)]
     rows = []
     for person in range(PEOPLE):
         for kind, media in enumerate(((0, 1, 1), (2, 3), (1, 1))):
@@ -32,13 +32,13 @@ def make_ijb_set(folder, name="ijbc", galleries=("G1", "G2")):
                 Row(f"{len(rows) + n + 1}.png", template, 50 + person, 400 + 4 * person + medium, n)
                 for n, medium in enumerate(media)
             ]
-    meta, pictures = folder / "meta", folder / "loose_crop"
+    meta, images = folder / "meta", folder / "loose_crop"
     meta.mkdir(parents=True)
-    pictures.mkdir()
+    images.mkdir()
     points = {}
     for row, face in zip(rows, drawn):
         canvas, points[row.name] = _placed(face, random)
-        (pictures / row.name).write_bytes(encode_png(canvas))
+        (images / row.name).write_bytes(encode_png(canvas))
     scores = random.uniform(0.3, 1, len(rows)).round(3)
     lines = [
         " ".join([row.name, *(f"{value:.3f}" for value in points[row.name].ravel()), f"{score:.3f}"])

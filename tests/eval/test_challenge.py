@@ -1,4 +1,4 @@
-"""The challenge's files and its protocol, from pictures to the rate."""
+"""The challenge's files and its protocol, from images to the rate."""
 
 import itertools
 import struct
@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-from tests.conftest import picture
+from tests.conftest import image
 from tests.eval.test_cache import Counting
 from vargfacenet.commands import main
 from vargfacenet.errors import DataError
@@ -21,12 +21,12 @@ from vargfacenet.formats.images import encode_png
 
 @pytest.fixture
 def listed(tmp_path):
-    """Twelve pictures of four people with their list, labels included."""
+    """Twelve images of four people with their list, labels included."""
     lines = []
     for identity, number in itertools.product(range(4), range(3)):
         name = f"{identity}/{number}.png"
         (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_bytes(encode_png(picture(identity, number)))
+        (tmp_path / name).write_bytes(encode_png(image(identity, number)))
         lines.append(f"{name} {identity if identity else NOBODY}\n")
     (tmp_path / "list.txt").write_text("".join(lines))
     return tmp_path / "list.txt"
@@ -81,8 +81,8 @@ def test_a_list_has_paths_and_perhaps_labels(tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "lists no picture"),
-        (b"\n \n", "lists no picture"),
+        (b"", "lists no image"),
+        (b"\n \n", "lists no image"),
         (b"a.jpg 1\nb\xff.jpg 2\n", "line 2 is no text in UTF-8"),
         (b"a.jpg 1\nb.jpg\n", "line 2 has no label, the lines before it have one"),
         (b"a.jpg\nb.jpg 1\n", "line 2 has a label, the lines before it have none"),
@@ -98,13 +98,13 @@ def test_a_bad_list_is_named_with_its_line(tmp_path, content, message):
         read_image_list(tmp_path / "l.txt")
 
 
-def test_from_pictures_to_the_rate(tmp_path, listed):
+def test_from_images_to_the_rate(tmp_path, listed):
     cache, embedder = EmbeddingCache(tmp_path / "cache"), Counting()
     out = tmp_path / "f.bin"
     assert write_list_features(cache, embedder, "network", listed, tmp_path, out) == (12, 6)
     expected = []
     for identity, number in itertools.product(range(4), range(3)):
-        face = picture(identity, number).astype(np.float64)
+        face = image(identity, number).astype(np.float64)
         both = (face[0, :2] + face[0, :-3:-1]).T.ravel()
         expected.append(both / np.linalg.norm(both))
     np.testing.assert_allclose(read_features(out)[:], expected, atol=1e-6)
@@ -119,7 +119,7 @@ def test_from_pictures_to_the_rate(tmp_path, listed):
 
 def test_features_of_another_list_are_refused(tmp_path, listed):
     write_features(tmp_path / "f.bin", [np.ones((3, 2), np.float32)], 3)
-    with pytest.raises(DataError, match="has 3 rows, .* lists 12 pictures"):
+    with pytest.raises(DataError, match="has 3 rows, .* lists 12 images"):
         score_features(tmp_path / "f.bin", listed)
 
 
@@ -127,7 +127,7 @@ def test_the_command_goes_from_checkpoint_to_rate(tmp_path, capsys, teacher_pref
     out, result = str(tmp_path / "f.bin"), tmp_path / "r.json"
     options = ["--cache", str(tmp_path / "cache")]
     assert main(["challenge", "features", f"{teacher_prefix},0", str(listed), out, *options]) == 0
-    assert "16 numbers of each of 12 pictures" in capsys.readouterr().out
+    assert "16 numbers of each of 12 images" in capsys.readouterr().out
     arguments = [out, str(listed), out, str(listed), "--far", "0.1", "1e-8", "--worst", "3", "--json", str(result)]
     assert main(["challenge", "score", *arguments]) == 0
     printed = capsys.readouterr().out
@@ -138,7 +138,7 @@ def test_the_command_goes_from_checkpoint_to_rate(tmp_path, capsys, teacher_pref
 
 
 def test_mistakes_are_one_line(tmp_path, capsys, teacher_prefix, listed):
-    (tmp_path / "2/1.png").write_bytes(b"no picture")
+    (tmp_path / "2/1.png").write_bytes(b"no image")
     for arguments, message in (
         (
             ["features", str(teacher_prefix), str(listed), str(tmp_path / "f.bin"), "--no-cache"],

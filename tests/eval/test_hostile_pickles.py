@@ -148,5 +148,5 @@ def test_pythons_own_reader_takes_a_set_with_a_checksum(tmp_path, pairs_set):
     path = tmp_path / "set.bin"
     write_pairs(path, *pairs_set)
     with open(path, "rb") as file:
-        pictures, is_same = pickle.load(file, encoding="bytes")
-    assert (pictures, is_same) == ([bytes(picture) for picture in pairs_set[0]], pairs_set[1])
+        images, is_same = pickle.load(file, encoding="bytes")
+    assert (images, is_same) == ([bytes(image) for image in pairs_set[0]], pairs_set[1])

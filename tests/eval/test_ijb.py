@@ -40,15 +40,15 @@ def own_folder(folder, tmp_path):
 
 @pytest.fixture(scope="module")
 def embedded(folder, teacher_prefix):
-    """Embeddings of pictures and of mirrors by stock calls, and detector scores: dicts by the pictures' names."""
+    """Embeddings of images and of mirrors by stock calls, and detector scores: dicts by the images' names."""
     faces, scores = {}, {}
     for line in (folder / "meta" / "ijbc_name_5pts_score.txt").read_text().splitlines():
         name, *points, score = line.split()
-        picture = cv2.imread(str(folder / "loose_crop" / name))[:, :, ::-1]
-        faces[name] = align_face(picture, np.reshape([float(point) for point in points], (5, 2)))
+        image = cv2.imread(str(folder / "loose_crop" / name))[:, :, ::-1]
+        faces[name] = align_face(image, np.reshape([float(point) for point in points], (5, 2)))
         scores[name] = float(score)
-    pictures = np.stack(list(faces.values())).transpose(0, 3, 1, 2).astype(np.float32)
-    both = [by_stock_calls(teacher_prefix, 0, given) for given in (pictures, pictures[:, :, :, ::-1])]
+    images = np.stack(list(faces.values())).transpose(0, 3, 1, 2).astype(np.float32)
+    both = [by_stock_calls(teacher_prefix, 0, given) for given in (images, images[:, :, :, ::-1])]
     return [dict(zip(faces, found.astype(np.float64))) for found in both], scores
 
 
@@ -64,7 +64,7 @@ def directly(folder, embedded, flip, unit, weighted):
         media.setdefault(template, {}).setdefault(medium, []).append(one)
     templates = {}
     for template, inside in media.items():
-        pooled = sum(np.mean(pictures, axis=0) for pictures in inside.values())
+        pooled = sum(np.mean(images, axis=0) for images in inside.values())
         templates[template] = pooled / np.linalg.norm(pooled)
     same, different = [], []
     for line in (folder / "meta" / "ijbc_template_pair_label.txt").read_text().splitlines():
@@ -119,9 +119,9 @@ def test_the_command_gives_the_rates_of_a_direct_computation(
     assert main(["ijb", str(teacher_prefix), str(folder), "--json", str(result), *options]) == 0
     tar, searched = directly(folder, embedded, flip, unit, weighted)
     found = json.loads(result.read_text())
-    assert {key: found[key] for key in ("set", "pictures", "templates", "flip", "unit", "detector_scores")} == {
+    assert {key: found[key] for key in ("set", "images", "templates", "flip", "unit", "detector_scores")} == {
         "set": "ijbc",
-        "pictures": 84,
+        "images": 84,
         "templates": 36,
         "flip": flip,
         "unit": unit,
@@ -143,7 +143,7 @@ def test_the_command_gives_the_rates_of_a_direct_computation(
         mean = None if None in expected else np.mean(expected)
         assert found["1:N"]["mean"][kind][key] == pytest.approx(mean)
     out = capsys.readouterr().out
-    assert "ijbc: 84 pictures in 36 templates\n" in out
+    assert "ijbc: 84 images in 36 templates\n" in out
     assert re.search(rf"^ +0\.1 +{tar['0.1']:.4f} ", out, re.M)
     assert re.search(r"^ *1e-05 +- +-$", out, re.M)
 
@@ -173,28 +173,28 @@ def test_one_protocol_needs_only_its_files(own_folder, teacher_prefix, capsys, t
     assert "ijbc_1N_probe_mixed.csv" in refused(capsys, *given[:3])
 
 
-def test_pictures_that_cannot_be_read_are_all_named_and_left_out_only_when_asked(
+def test_images_that_cannot_be_read_are_all_named_and_left_out_only_when_asked(
     own_folder, teacher_prefix, capsys, tmp_path
 ):
-    pictures = own_folder / "loose_crop"
-    (pictures / "3.png").write_bytes(b"hello")
-    (pictures / "20.png").write_bytes(encode_jpeg(np.full((260, 280, 3), 9, np.uint8))[:-30])
+    images = own_folder / "loose_crop"
+    (images / "3.png").write_bytes(b"hello")
+    (images / "20.png").write_bytes(encode_jpeg(np.full((260, 280, 3), 9, np.uint8))[:-30])
     given = ["ijb", str(teacher_prefix), str(own_folder)]
     message = refused(capsys, *given)
-    assert "2 of 84 pictures cannot be read: " in message
-    assert "3.png: 5 bytes that are no picture" in message
+    assert "2 of 84 images cannot be read: " in message
+    assert "3.png: 5 bytes that are no image" in message
     assert "20.png is a JPEG that is cut" in message
     assert message.endswith("--skip-unreadable leaves them out")
-    (pictures / "30.png").unlink()
+    (images / "30.png").unlink()
     result = tmp_path / "result.json"
     assert main([*given, "--skip-unreadable", "--json", str(result)]) == 0
     out = capsys.readouterr().out
-    assert "ijbc: 81 pictures in 36 templates\n" in out
+    assert "ijbc: 81 images in 36 templates\n" in out
     assert out.count("left out: ") == 3
     assert list(json.loads(result.read_text())["unreadable"]) == ["3.png", "20.png", "30.png"]
 
 
-def test_a_picture_that_is_left_out_weighs_nothing(folder, embedded):
+def test_a_image_that_is_left_out_weighs_nothing(folder, embedded):
     template_set = read_template_set(folder)
     trials = read_trials(template_set)
     (plain, _), _ = embedded
@@ -210,14 +210,14 @@ def test_a_picture_that_is_left_out_weighs_nothing(folder, embedded):
     assert score_templates(template_set, trials, spoilt, None) != expected
 
 
-def test_a_template_without_any_picture_left_is_named(folder):
+def test_a_template_without_any_image_left_is_named(folder):
     template_set = read_template_set(folder)
     gone = set(np.flatnonzero(np.isin(template_set.names, ["1.png", "2.png", "3.png"])))
-    with pytest.raises(DataError, match=r"1 template\(s\) have no picture that can be read, such as template 1000"):
+    with pytest.raises(DataError, match=r"1 template\(s\) have no image that can be read, such as template 1000"):
         score_templates(template_set, read_trials(template_set), np.ones((84, 4)), None, unreadable=gone)
 
 
-def test_points_far_from_their_picture_are_a_reason_not_to_read_it(own_folder):
+def test_points_far_from_their_image_are_a_reason_not_to_read_it(own_folder):
     path = own_folder / "meta" / "ijbc_name_5pts_score.txt"
     lines = path.read_text().splitlines()
     lines[1] = "2.png 9000 9000 9040 9000 9020 9020 9000 9040 9040 9040 0.5"
@@ -257,18 +257,18 @@ def test_lineage_checkpoint_tells_real_people_apart(real_faces, tmp_path):
     from vargfacenet.eval.embed import embed_images
     from vargfacenet.eval.protocols.identification import identification, search
     from vargfacenet.eval.protocols.templates import pair_scores, pool_templates, verify_templates
-    from vargfacenet.formats.images import decode_picture
+    from vargfacenet.formats.images import decode_image
 
-    # 20 people, two templates each of three pictures: one for the gallery, one searched.
+    # 20 people, two templates each of three images: one for the gallery, one searched.
     records = RecordSet(real_faces / "train")
     labels = {}
     for key in records.keys[:2000]:
         record = records.read(int(key))
-        labels.setdefault(float(record.labels[0]), []).append(record.picture)
-    chosen = [pictures[:6] for pictures in labels.values() if len(pictures) >= 6][:20]
-    encoded = [picture for pictures in chosen for picture in pictures]
+        labels.setdefault(float(record.labels[0]), []).append(record.image)
+    chosen = [images[:6] for images in labels.values() if len(images) >= 6][:20]
+    encoded = [image for images in chosen for image in images]
     embedder = open_model(real_faces / "teacher" / "model").embedder
-    plain, mirrored = embed_images(embedder, len(encoded), lambda place: decode_picture(encoded[place], "a face"))
+    plain, mirrored = embed_images(embedder, len(encoded), lambda place: decode_image(encoded[place], "a face"))
     places = np.arange(len(encoded))
     pooled = pool_templates(plain, mirrored, places, places // 3, places).embeddings
     people = len(chosen)

@@ -30,7 +30,7 @@ def test_rows_templates_and_trials_are_those_of_the_files(sound):
     found = read_template_set(sound)
     lines = [line.split() for line in (sound / "meta" / f"ijbc_{FACES}").read_text().splitlines()]
     assert found.name == "ijbc"
-    assert [found.names[row] for row in found.pictures] == [line[0] for line in lines]
+    assert [found.names[row] for row in found.images] == [line[0] for line in lines]
     assert found.templates.tolist() == [int(line[1]) for line in lines]
     assert found.media.tolist() == [int(line[2]) for line in lines]
     assert found.ids.tolist() == sorted({int(line[1]) for line in lines})
@@ -99,7 +99,7 @@ def test_a_malformed_line_is_named(folder, file, line, text, message):
         read_trials(read_template_set(folder))
 
 
-def test_a_picture_twice_in_a_template_is_named(folder):
+def test_a_image_twice_in_a_template_is_named(folder):
     path = folder / "meta" / f"ijbc_{FACES}"
     lines = path.read_text().splitlines()
     changed(folder, FACES, 9, " ".join([*lines[3].split()[:2], "8"]))
@@ -107,10 +107,10 @@ def test_a_picture_twice_in_a_template_is_named(folder):
         read_template_set(folder)
 
 
-def test_a_picture_may_be_in_two_templates(folder):
+def test_a_image_may_be_in_two_templates(folder):
     path = folder / "meta" / f"ijbc_{FACES}"
     path.write_text(path.read_text() + "1.png 987 7\n")
-    assert read_template_set(folder).names[read_template_set(folder).pictures[-1]] == "1.png"
+    assert read_template_set(folder).names[read_template_set(folder).images[-1]] == "1.png"
 
 
 @pytest.mark.parametrize("file", [FACES, POINTS, PAIRS, GALLERY, PROBES])
@@ -123,16 +123,16 @@ def test_an_empty_or_missing_file_is_named(folder, file):
         read_trials(read_template_set(folder))
 
 
-def test_missing_pictures_are_named_with_the_first_line_and_counted(folder):
+def test_missing_images_are_named_with_the_first_line_and_counted(folder):
     for number in (4, 9):
         (folder / "loose_crop" / f"{number}.png").unlink()
     with pytest.raises(
-        DataError, match=rf"{POINTS}: line 4: 4.png is not in .*; 2 of 84 pictures are missing: 4.png, 9.png"
+        DataError, match=rf"{POINTS}: line 4: 4.png is not in .*; 2 of 84 images are missing: 4.png, 9.png"
     ):
         read_template_set(folder)
     assert len(read_template_set(folder, allow_missing=True).names) == 84
     shutil.rmtree(folder / "loose_crop")
-    with pytest.raises(DataError, match="no folder of pictures"):
+    with pytest.raises(DataError, match="no folder of images"):
         read_template_set(folder, allow_missing=True)
 
 

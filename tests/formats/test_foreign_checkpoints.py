@@ -56,11 +56,11 @@ def test_the_export_has_shared_names_and_another_output(exported):
     assert slope.shape == (1,)
 
 
-@pytest.mark.parametrize("tier", ["native", "basic"])
-def test_a_gluon_network_embeds_as_in_gluon(exported, tier, monkeypatch, caplog):
-    if tier == "native" and missing_for_native():
+@pytest.mark.parametrize("backend", ["native", "basic"])
+def test_a_gluon_network_embeds_as_in_gluon(exported, backend, monkeypatch, caplog):
+    if backend == "native" and missing_for_native():
         pytest.skip("the native operators cannot be compiled here")
-    monkeypatch.setenv("VARGFACENET_OPERATORS", tier)
+    monkeypatch.setenv("VARGFACENET_OPERATORS", backend)
     prefix, expected = exported
     with caplog.at_level(logging.INFO):
         checkpoint = load_checkpoint(prefix, 0)

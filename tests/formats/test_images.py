@@ -1,4 +1,4 @@
-"""What is looked at in an encoded picture before a decoder sees it."""
+"""What is looked at in an encoded image before a decoder sees it."""
 
 import io
 import struct
@@ -11,8 +11,8 @@ import PIL.ImageOps
 import pytest
 
 from vargfacenet.errors import DataError
-from vargfacenet.formats.image_headers import picture_form
-from vargfacenet.formats.images import as_face_jpeg, decode_picture, encode_jpeg, encode_png, is_cut
+from vargfacenet.formats.image_headers import image_form
+from vargfacenet.formats.images import as_face_jpeg, decode_image, encode_jpeg, encode_png, is_cut
 
 STRIPES = np.broadcast_to(np.arange(60, dtype=np.uint8)[:, None, None] * 4, (60, 40, 3))
 
@@ -44,21 +44,21 @@ def chunk(kind, content):
         (saved("WebP", "RGBA", lossless=True), None),
     ],
 )
-def test_a_header_says_what_the_picture_is(encoded, form):
-    assert form is None or picture_form(encoded) == form
-    assert decode_picture(encoded, "it", shape=None).shape == (60, 40, 3)
+def test_a_header_says_what_the_image_is(encoded, form):
+    assert form is None or image_form(encoded) == form
+    assert decode_image(encoded, "it", shape=None).shape == (60, 40, 3)
 
 
 @pytest.mark.parametrize("kind", ["TIFF", "GIF", "PPM", "ICO"])
 def test_other_kinds_never_reach_a_decoder(kind):
-    with pytest.raises(DataError, match="no picture: no JPEG, PNG, BMP or WebP"):
-        decode_picture(saved(kind), "it", shape=None)
+    with pytest.raises(DataError, match="no image: no JPEG, PNG, BMP or WebP"):
+        decode_image(saved(kind), "it", shape=None)
 
 
-def test_every_prefix_of_a_picture_is_refused_or_has_its_form():
+def test_every_prefix_of_a_image_is_refused_or_has_its_form():
     for whole in (saved("JPEG"), saved("PNG"), saved("BMP"), saved("WebP")):
         for length in range(min(len(whole), 700)):
-            assert picture_form(whole[:length]) in (None, picture_form(whole))
+            assert image_form(whole[:length]) in (None, image_form(whole))
 
 
 def test_a_png_chunk_that_announces_gigabytes_is_never_made_room_for(monkeypatch):
@@ -66,22 +66,22 @@ def test_a_png_chunk_that_announces_gigabytes_is_never_made_room_for(monkeypatch
     place = png.index(b"IDAT")
     png[place - 4 : place] = struct.pack(">I", 0x70000000)
     monkeypatch.setattr(cv2, "imdecode", None)
-    with pytest.raises(DataError, match="no picture: a PNG that is cut, damaged or animated"):
-        decode_picture(bytes(png), "it", shape=None)
+    with pytest.raises(DataError, match="no image: a PNG that is cut, damaged or animated"):
+        decode_image(bytes(png), "it", shape=None)
 
 
 def test_a_png_of_two_headers_or_frames_is_refused():
     png = saved("PNG")
     for more in (chunk(b"IHDR", struct.pack(">IIBBBBB", 9000, 9000, 8, 2, 0, 0, 0)), chunk(b"acTL", bytes(8))):
         with pytest.raises(DataError, match="cut, damaged or animated"):
-            decode_picture(png[:33] + more + png[33:], "it", shape=None)
+            decode_image(png[:33] + more + png[33:], "it", shape=None)
 
 
 def test_a_png_with_a_flipped_bit_is_refused():
     png = bytearray(saved("PNG"))
     png[-20] ^= 1
     with pytest.raises(DataError, match="cut, damaged or animated"):
-        decode_picture(bytes(png), "it", shape=None)
+        decode_image(bytes(png), "it", shape=None)
 
 
 def test_a_jpeg_of_hundreds_of_scans_is_refused(monkeypatch):
@@ -89,7 +89,7 @@ def test_a_jpeg_of_hundreds_of_scans_is_refused(monkeypatch):
     scan = jpeg.rindex(b"\xff\xda")
     monkeypatch.setattr(cv2, "imdecode", None)
     with pytest.raises(DataError, match="more than 64 scans"):
-        decode_picture(jpeg[:-2] + jpeg[scan:-2] * 80 + jpeg[-2:], "it", shape=None)
+        decode_image(jpeg[:-2] + jpeg[scan:-2] * 80 + jpeg[-2:], "it", shape=None)
 
 
 def test_a_cut_jpeg_with_a_small_copy_of_itself_in_its_header_is_cut():
@@ -98,19 +98,19 @@ def test_a_cut_jpeg_with_a_small_copy_of_itself_in_its_header_is_cut():
     with_copy = whole[:2] + b"\xff\xe1" + struct.pack(">H", len(small) + 2) + small + whole[2:]
     assert not is_cut(with_copy)
     assert is_cut(with_copy[:-30])
-    assert decode_picture(with_copy, "it", shape=None).shape == (60, 40, 3)
+    assert decode_image(with_copy, "it", shape=None).shape == (60, 40, 3)
 
 
 def test_a_cmyk_jpeg_is_packed_as_rgb():
     content = io.BytesIO()
     PIL.Image.new("CMYK", (112, 112)).save(content, "JPEG")
-    assert picture_form(as_face_jpeg(content.getvalue(), "it")).channels == 3
+    assert image_form(as_face_jpeg(content.getvalue(), "it")).channels == 3
     face = encode_jpeg(np.zeros((112, 112, 3), np.uint8))
     assert as_face_jpeg(face, "it") is face
 
 
 def test_a_png_written_here_is_whole():
-    np.testing.assert_array_equal(decode_picture(encode_png(STRIPES), "it", shape=None), STRIPES)
+    np.testing.assert_array_equal(decode_image(encode_png(STRIPES), "it", shape=None), STRIPES)
 
 
 def video(size, seed=0):
@@ -125,7 +125,7 @@ def test_what_follows_the_end_of_a_jpeg_does_not_count(progressive):
     for behind in (video(1 << 16), b"\0" * 500, b"\r\n", saved("JPEG"), whole[:-40]):
         assert not is_cut(whole + behind)
         np.testing.assert_array_equal(
-            decode_picture(whole + behind, "it", shape=None), decode_picture(whole, "it", shape=None)
+            decode_image(whole + behind, "it", shape=None), decode_image(whole, "it", shape=None)
         )
 
 
@@ -145,7 +145,7 @@ def test_images_of_every_kind_are_turned_as_their_exif_data_say(kind, orientatio
     options = {"lossless": True} if kind == "WebP" else {"quality": 95} if kind == "JPEG" else {}
     PIL.Image.fromarray(steps).save(content, kind, exif=exif, **options)
     upright = np.asarray(PIL.ImageOps.exif_transpose(PIL.Image.open(io.BytesIO(content.getvalue()))).convert("RGB"))
-    np.testing.assert_allclose(decode_picture(content.getvalue(), "it", shape=None), upright, atol=12)
+    np.testing.assert_allclose(decode_image(content.getvalue(), "it", shape=None), upright, atol=12)
 
 
 @pytest.mark.parametrize(
@@ -161,4 +161,4 @@ def test_images_of_every_kind_are_turned_as_their_exif_data_say(kind, orientatio
 def test_damaged_exif_data_of_a_webp_turn_nothing(exif):
     content = io.BytesIO()
     PIL.Image.fromarray(np.ascontiguousarray(STRIPES)).save(content, "WebP", lossless=True, exif=exif or b"x")
-    assert decode_picture(content.getvalue(), "it", shape=None).shape == (60, 40, 3)
+    assert decode_image(content.getvalue(), "it", shape=None).shape == (60, 40, 3)

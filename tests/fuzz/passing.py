@@ -25,7 +25,7 @@ def damage_records(count, *, sealed, seed=0):
     Returns
     -------
     dict of str to int
-        How many were ``reported`` by `check_records`, ``harmless`` (all that is read is as it was), ``decodes`` (a picture is
+        How many were ``reported`` by `check_records`, ``harmless`` (all that is read is as it was), ``decodes`` (an image is
         another one and was not reported) and ``wrong`` (anything else that is not as it was and was not reported).
     """
     folder, outcomes = pathlib.Path(tempfile.mkdtemp(prefix="vargfacenet-damage-")), collections.Counter()
@@ -71,7 +71,7 @@ def _outcome(folder, truth):
         reported = True
     found = _faces(folder)
     if reported:
-        # What was reported may be skipped; what is read all the same must be as it was, up to pictures that decode.
+        # What was reported may be skipped; what is read all the same must be as it was, up to images that decode.
         labels_right = found is None or all(truth.get(key, (None,))[0] == label for key, (label, _) in found.items())
         return "reported" if labels_right else "wrong"
     if found is None or found.keys() != truth.keys() or any(truth[key][0] != found[key][0] for key in truth):
@@ -80,7 +80,7 @@ def _outcome(folder, truth):
 
 
 def _faces(folder):
-    """Identity and picture of each key that training would be given; None where the set is refused."""
+    """Identity and image of each key that training would be given; None where the set is refused."""
     try:
         records = RecordSet(folder)
     except DataError:
@@ -88,10 +88,10 @@ def _faces(folder):
     found = {}
     for key in records.keys.tolist():
         try:
-            picture, identity = records.read_face(key)
+            image, identity = records.read_face(key)
         except DataError:
             continue
-        found[key] = identity, picture
+        found[key] = identity, image
     records.close()
     return found
 
@@ -103,9 +103,9 @@ def _pairs_outcome(path, truth):
             return "reported"
     except DataError:
         return "reported"
-    if pairs.is_same.tolist() != truth.is_same.tolist() or len(pairs.pictures) != len(truth.pictures):
+    if pairs.is_same.tolist() != truth.is_same.tolist() or len(pairs.images) != len(truth.images):
         return "wrong"
-    return "harmless" if pairs.pictures == truth.pictures else "decodes"
+    return "harmless" if pairs.images == truth.images else "decodes"
 
 
 def _take_checksums(folder):

@@ -25,7 +25,7 @@ from vargfacenet.eval.pairs import check_pairs, pairs_from_folder, read_pairs, w
 from vargfacenet.formats.arrays import read_npy, read_npz
 from vargfacenet.formats.files import parse_json
 from vargfacenet.formats.graphs import read_graph
-from vargfacenet.formats.images import decode_picture, encode_jpeg, encode_png
+from vargfacenet.formats.images import decode_image, encode_jpeg, encode_png
 from vargfacenet.formats.params import read_params
 
 Target = collections.namedtuple("Target", "seeds read")
@@ -95,11 +95,11 @@ def _set_target(name):
 
 
 def _bins():
-    pictures, truth = [encode_png(_face(value)) for value in range(4)], [True, False]
-    write_pairs(FOLDER / "seed.bin", pictures, truth)
-    arrays = [np.frombuffer(picture, np.uint8) for picture in pictures]
+    images, truth = [encode_png(_face(value)) for value in range(4)], [True, False]
+    write_pairs(FOLDER / "seed.bin", images, truth)
+    arrays = [np.frombuffer(image, np.uint8) for image in images]
     return [(FOLDER / "seed.bin").read_bytes()] + [
-        pickle.dumps((form, truth), protocol) for form in (pictures, arrays) for protocol in (0, 2, 4)
+        pickle.dumps((form, truth), protocol) for form in (images, arrays) for protocol in (0, 2, 4)
     ]
 
 
@@ -138,7 +138,7 @@ def _features():
     return [(FOLDER / "seed-features.bin").read_bytes()]
 
 
-def _pictures():
+def _images():
     import cv2
 
     return [encode_jpeg(_face(1)), encode_png(_face(2, 8))] + [
@@ -171,7 +171,7 @@ TARGETS = {
     "meta": Target(lambda: [b"a.jpg 1 2\nb.jpg 1 3\n"], of_file(_read_meta, "faces.txt")),
     "csv": Target(lambda: [b"TEMPLATE_ID,SUBJECT_ID,FILENAME\n1,2,a.jpg\n"], of_file(_read_subjects, "probe.csv")),
     "features": Target(_features, of_file(read_features, "f.bin")),
-    "picture": Target(_pictures, lambda content: decode_picture(content, "it", shape=None)),
+    "image": Target(_images, lambda content: decode_image(content, "it", shape=None)),
     "npy": Target(lambda: [_saved(np.save, np.ones((2, 3), np.float16))], lambda content: read_npy(content, "x.npy")),
     "npz": Target(
         lambda: [_saved(np.savez, a=np.ones(3), b=np.array(["x"]))], lambda content: read_npz(content, "x.npz")

@@ -150,7 +150,7 @@ def _is_done(out, settings):
 
 
 def main():
-    from tests.conftest import picture
+    from tests.conftest import image
     from vargfacenet.data.writer import write_records
     from vargfacenet.eval import write_pairs
     from vargfacenet.formats.images import encode_jpeg
@@ -169,9 +169,9 @@ def main():
         return
     with tempfile.TemporaryDirectory() as folder:
         folder, begin = pathlib.Path(folder), time.monotonic()
-        write_records(folder / "faces", ((i, encode_jpeg(picture(i, n))) for i in range(4) for n in range(6)))
-        pictures = [encode_jpeg(picture(index % 4, 50 + index)) for index in range(80)]
-        write_pairs(folder / "pairs.bin", pictures, [index % 2 == 0 for index in range(40)])
+        write_records(folder / "faces", ((i, encode_jpeg(image(i, n))) for i in range(4) for n in range(6)))
+        images = [encode_jpeg(image(index % 4, 50 + index)) for index in range(80)]
+        write_pairs(folder / "pairs.bin", images, [index % 2 == 0 for index in range(40)])
         data, bins = folder / "faces", folder / "pairs.bin"
         unbroken(folder / "whole", data, bins)
         result = crash(folder, data, bins, args.kills, seed=args.seed)

@@ -1,4 +1,4 @@
-"""A run over a damaged set: it ends, says how many pictures were bad, and is taken up to the same parameters."""
+"""A run over a damaged set: it ends, says how many images were bad, and is taken up to the same parameters."""
 
 import shutil
 
@@ -21,11 +21,11 @@ def damaged(face_folder, tmp_path):
     return folder
 
 
-def test_a_run_over_a_bad_picture_ends_says_so_and_is_taken_up_alike(damaged, tmp_path):
+def test_a_run_over_a_bad_image_ends_says_so_and_is_taken_up_alike(damaged, tmp_path):
     config = tiny(max_bad_share=0.1)
     train(config, data=damaged, out=tmp_path / "whole")
     lines = read_log(tmp_path / "whole")
-    assert lines[-1]["bad_pictures"] == 1
+    assert lines[-1]["bad_images"] == 1
     with stopped_after(5):
         train(config, data=damaged, out=tmp_path / "stopped")
     # The share may change: no batch depends on it.
@@ -36,7 +36,7 @@ def test_a_run_over_a_bad_picture_ends_says_so_and_is_taken_up_alike(damaged, tm
 
 
 def test_a_run_stops_at_the_default_share(damaged, tmp_path):
-    with pytest.raises(DataError, match="1 of 24 pictures are bad, and max_bad_share=0.001 allows 0"):
+    with pytest.raises(DataError, match="1 of 24 images are bad, and max_bad_share=0.001 allows 0"):
         train(tiny(), data=damaged, out=tmp_path / "out")
 
 
@@ -50,5 +50,5 @@ def test_a_teacher_passes_over_what_training_will(damaged, tmp_path, teacher, mo
     path = write_embeddings(teacher, RecordSet(damaged), tmp_path / "cache")
     rows = np.load(path).astype(float)
     np.testing.assert_allclose(np.linalg.norm(rows, axis=2), 1, atol=1e-3)
-    np.testing.assert_array_equal(rows[4][0], rows[4][1])  # of a picture that is its own mirror: an empty one
+    np.testing.assert_array_equal(rows[4][0], rows[4][1])  # of an image that is its own mirror: an empty one
     assert np.abs(rows[3][0] - rows[3][1]).max() > 0

@@ -18,7 +18,7 @@ from tests.train.tiny import TINY, newest_state, parameters, tiny
 from vargfacenet.devices import check_devices
 from vargfacenet.errors import ClusterError, SettingError
 from vargfacenet.launch.member import run_member
-from vargfacenet.operators import choose_tier
+from vargfacenet.operators import choose_backend
 from vargfacenet.train.cluster import ALONE, join
 from vargfacenet.train.generation import read_log
 from vargfacenet.train.run import train
@@ -80,7 +80,7 @@ def test_a_number_is_summed_over_all_workers(exchanged):
     assert ALONE.total(0.5) == 0.5
 
 
-def test_means_are_over_the_pictures_of_all_workers(exchanged):
+def test_means_are_over_the_images_of_all_workers(exchanged):
     for arrays, _ in exchanged:
         np.testing.assert_array_equal(arrays["mean"], [1.0])  # of 0, 1 and 1, 2
 
@@ -160,7 +160,7 @@ def worker_pid(rank, port):
 
 def sums_are_alike():
     """False with basic operators: oneDNN's sums depend on the number of threads, of which each of two workers has half."""
-    return choose_tier() == "native"
+    return choose_backend() == "native"
 
 
 def assert_alike(first, second):

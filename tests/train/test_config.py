@@ -118,6 +118,6 @@ def test_without_warm_up_the_rate_begins_at_its_height():
     assert learning_rate_schedule(lr=0.2, max_updates=100)(0) == pytest.approx(0.2)
 
 
-def test_a_mixed_picture_has_no_label():
-    with pytest.raises(SettingError, match="mix=0.5: a picture of two faces has no one label; give --set loss=none"):
+def test_a_mixed_image_has_no_label():
+    with pytest.raises(SettingError, match="mix=0.5: an image of two faces has no one label; give --set loss=none"):
         resolve("demo_student", {"mix": 0.5})

@@ -104,7 +104,7 @@ def test_half_precision_halves_the_activations_and_nothing_else():
     assert single.device == half.device
 
 
-def test_a_teacher_that_looks_at_each_picture_is_counted():
+def test_a_teacher_that_looks_at_each_image_is_counted():
     config, place = resolve("student"), Place("gpu", 8)
     without, beside = (make_plan(config, place, teacher=teacher, **PAPER) for teacher in (None, "resnet18"))
     assert beside.device["teacher"] > 0

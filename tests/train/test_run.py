@@ -6,7 +6,7 @@ import mxnet as mx
 import numpy as np
 import pytest
 
-from tests.conftest import picture
+from tests.conftest import image
 from tests.train.tiny import parameters, stopped_after, tiny
 from vargfacenet.data.writer import write_records
 from vargfacenet.devices import parse_devices
@@ -187,8 +187,8 @@ def half_done(face_folder, out, bins=()):
 
 def test_resuming_on_other_data_says_so(face_folder, pairs_file, pairs_set, tmp_path):
     resume = half_done(face_folder, tmp_path / "out", [pairs_file])
-    write_records(tmp_path / "others", ((n, encode_jpeg(picture(n, 0))) for n in range(3)))
-    with pytest.raises(SettingError, match="pictures: 24 then, 3 now; identities: 4 then, 3 now"):
+    write_records(tmp_path / "others", ((n, encode_jpeg(image(n, 0))) for n in range(3)))
+    with pytest.raises(SettingError, match="images: 24 then, 3 now; identities: 4 then, 3 now"):
         train(data=tmp_path / "others", bins=[pairs_file], **resume)
     with pytest.raises(SettingError, match="verification: .'stripes': .* then, {} now"):
         train(data=face_folder, **resume)
@@ -198,7 +198,7 @@ def test_resuming_on_other_data_says_so(face_folder, pairs_file, pairs_set, tmp_
 
 
 def test_resuming_with_folders_in_another_order_is_refused(face_folder, tmp_path):
-    write_records(tmp_path / "others", ((n, encode_jpeg(picture(n, 0))) for n in range(3)))
+    write_records(tmp_path / "others", ((n, encode_jpeg(image(n, 0))) for n in range(3)))
     folders = [face_folder, tmp_path / "others"]
     resume = half_done(folders, tmp_path / "out")
     with pytest.raises(SettingError, match="records: .* then, .* now"):
@@ -218,11 +218,11 @@ def test_a_resumed_run_with_dropout_ends_as_the_unbroken_one(face_folder, tmp_pa
         np.testing.assert_array_equal(whole[name], broken[name], err_msg=name)
 
 
-def test_pictures_of_another_size_are_refused(face_folder, tmp_path):
+def test_images_of_another_size_are_refused(face_folder, tmp_path):
     for name in ("train.rec", "train.idx"):
         (tmp_path / name).write_bytes((face_folder / name).read_bytes())
     (tmp_path / "property").write_text("4,96,112")
-    with pytest.raises(DataError, match="holds 96x112 pictures, networks here take 112x112"):
+    with pytest.raises(DataError, match="holds 96x112 images, networks here take 112x112"):
         train(tiny(), data=tmp_path, out=tmp_path / "out")
 
 

@@ -9,7 +9,7 @@ import mxnet as mx
 import numpy as np
 import pytest
 
-from tests.conftest import picture
+from tests.conftest import image
 from tests.train.tiny import parameters, stopped_after, tiny
 from vargfacenet.data.writer import write_records
 from vargfacenet.errors import CheckpointError, DataError, SettingError
@@ -265,7 +265,7 @@ def test_force_ends_where_arrays_do_not_fit(face_folder, tmp_path, teacher):
         train(tiny(embedding_size=8), **given)
     with pytest.raises(CheckpointError, match=r"the state in .* lacks .* vargface_stage_2_unit_2"):
         train(tiny(units=(2, 1, 1)), **given)
-    write_records(tmp_path / "others", ((n, encode_jpeg(picture(n, 0))) for n in range(3)))
+    write_records(tmp_path / "others", ((n, encode_jpeg(image(n, 0))) for n in range(3)))
     with pytest.raises(
         CheckpointError, match=r"another network.*: fc7_weight has shape \(4, 16\) in it, expected \(3, 16"
     ):

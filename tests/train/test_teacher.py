@@ -6,7 +6,7 @@ import mxnet as mx
 import numpy as np
 import pytest
 
-from tests.conftest import picture
+from tests.conftest import image
 from tests.train.tiny import save_random_checkpoint, tiny
 from vargfacenet.data import Augmentation, FaceIterator, JoinedSets, RecordSet
 from vargfacenet.data.writer import write_records
@@ -38,11 +38,11 @@ def test_online_and_cached_give_the_embeddings_of_the_checkpoint(teacher, cache,
     records = JoinedSets([face_folder])
     batch = first_batch(records)
     assert 0 < batch.mirrored.sum() < 12
-    pictures = batch.data[0].asnumpy()
+    images = batch.data[0].asnumpy()
     embedder = Embedder(*teacher.checkpoint, batch_size=12)
-    expected = embedder.embed_batch(pictures)
+    expected = embedder.embed_batch(images)
     if mirror:
-        other = embedder.embed_batch(np.ascontiguousarray(pictures[:, :, :, ::-1]))
+        other = embedder.embed_batch(np.ascontiguousarray(images[:, :, :, ::-1]))
         expected = expected / np.linalg.norm(expected, axis=1)[:, None] + other / np.linalg.norm(other, axis=1)[:, None]
     online = OnlineTeacher(teacher, batch_size=12, devices=[mx.cpu()], mirror=mirror)
     arrays = [open_embeddings(teacher, records.sets[0], cache)]
@@ -57,10 +57,10 @@ def test_the_teacher_is_in_inference_mode_and_stays_as_it_is(teacher, face_folde
     """Dropout and batch statistics would make an embedding depend on chance and on the rest of the batch."""
     assert "Dropout" in teacher.checkpoint.symbol.tojson()
     online = OnlineTeacher(teacher, batch_size=4, devices=[mx.cpu()])
-    pictures = first_batch(JoinedSets([face_folder])).data[0]
+    images = first_batch(JoinedSets([face_folder])).data[0]
     with mx.autograd.record():  # which puts MXNet into training mode
-        found = [online.directions(mx.io.DataBatch([rows])).asnumpy() for rows in (pictures[:4], pictures[:4])]
-        others = online.directions(mx.io.DataBatch([mx.nd.concat(pictures[:1], pictures[6:9], dim=0)])).asnumpy()
+        found = [online.directions(mx.io.DataBatch([rows])).asnumpy() for rows in (images[:4], images[:4])]
+        others = online.directions(mx.io.DataBatch([mx.nd.concat(images[:1], images[6:9], dim=0)])).asnumpy()
     np.testing.assert_array_equal(found[0], found[1])
     np.testing.assert_allclose(others[0], found[0][0], atol=1e-3)
     for now, before in zip(online._module.get_params(), teacher.checkpoint[1:]):
@@ -111,7 +111,7 @@ def test_another_batch_size_of_the_teacher_leaves_the_losses_of_the_same_paramet
 
 
 def test_two_sets_are_cached_side_by_side(tmp_path, teacher, face_folder):
-    write_records(tmp_path / "more", ((n, encode_jpeg(picture(n + 20, 0))) for n in range(3)))
+    write_records(tmp_path / "more", ((n, encode_jpeg(image(n + 20, 0))) for n in range(3)))
     for folder in (face_folder, tmp_path / "more"):
         write_embeddings(teacher, RecordSet(folder), tmp_path / "cache")
     joined = JoinedSets([tmp_path / "more", face_folder])
@@ -180,5 +180,5 @@ def test_the_real_teacher_teaches(tmp_path, real_faces):
 def test_mixed_faces_need_a_teacher_that_looks_at_them(tmp_path, teacher, cache, face_folder):
     config = tiny("small_student", embedding_size=None, mix=0.5, max_updates=2)
     assert train(config, data=face_folder, out=tmp_path / "online", teacher=teacher).updates == 2
-    with pytest.raises(SettingError, match="mix=0.5 needs a teacher that looks at each picture"):
+    with pytest.raises(SettingError, match="mix=0.5 needs a teacher that looks at each image"):
         train(config, data=face_folder, out=tmp_path / "cached", teacher=teacher, cache=cache)

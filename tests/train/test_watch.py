@@ -8,7 +8,7 @@ import mxnet as mx
 import numpy as np
 import pytest
 
-from tests.conftest import picture
+from tests.conftest import image
 from tests.train.tiny import tiny
 from vargfacenet.data.writer import write_records
 from vargfacenet.errors import TrainingError
@@ -47,7 +47,7 @@ def test_a_sound_run_is_left_alone(caplog):
 def test_collapsed_embeddings_are_told_once_with_their_cosine(caplog):
     said = watched(caplog, 60, lambda true, random: 1 + 0.1 * random.normal(size=(len(true), SIZE)))
     assert len(said) == 1
-    assert said[0].startswith("update 20: embeddings collapse: the mean cosine of two pictures of a batch was 0.9")
+    assert said[0].startswith("update 20: embeddings collapse: the mean cosine of two images of a batch was 0.9")
 
 
 def test_vanishing_embeddings_are_told(caplog):
@@ -67,7 +67,7 @@ def test_a_loss_that_is_stuck_is_told_with_what_ignorance_comes_to(caplog):
     assert len(said) == 1
     assert said[0].startswith("update 105: the loss is stuck: 3.900 over 100 updates")
     assert "comes to at least 3.912 (ln(50) = 3.912, and the margin)" in said[0]
-    assert "nearest for 2.000% of 3200 pictures, by chance for 2.000%" in said[0]
+    assert "nearest for 2.000% of 3200 images, by chance for 2.000%" in said[0]
     assert watched(caplog, 99, faces, loss=3.9, accuracy=0.02) == said  # and none before it is time
 
 
@@ -91,8 +91,8 @@ def test_a_run_with_shuffled_labels_says_so_and_the_same_run_with_true_ones_does
     random = np.random.RandomState(0)
     labels = np.repeat(np.arange(40), 5)
     for name, given in (("true", labels), ("shuffled", random.permutation(labels))):
-        pictures = (encode_jpeg(picture(identity, number)) for number, identity in enumerate(labels))
-        write_records(tmp_path / name, sorted(zip(given.tolist(), pictures)))
+        images = (encode_jpeg(image(identity, number)) for number, identity in enumerate(labels))
+        write_records(tmp_path / name, sorted(zip(given.tolist(), images)))
         caplog.clear()
         config = tiny(batch_size=40, max_updates=60, save_every=60, color_jitter=0)
         with caplog.at_level(logging.WARNING):

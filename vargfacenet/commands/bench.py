@@ -19,16 +19,16 @@ from vargfacenet.data.synth import draw_faces
 from vargfacenet.data.writer import write_records
 from vargfacenet.errors import SettingError
 from vargfacenet.formats.files import write_text
-from vargfacenet.operators import TIERS, missing_for_native
+from vargfacenet.operators import BACKENDS, missing_for_native
 from vargfacenet.options import check_range, split_assignments, unknown
 from vargfacenet.symbols import get_symbol
 from vargfacenet.train.plan import memory_here
 
 KINDS = {
-    "train": "training: images a second and memory, by tier of operators; how long it waits for data",
+    "train": "training: images a second and memory, by backend of operators; how long it waits for data",
     "profile": "where the time of an update goes, operator by operator",
     "infer": "embedding: ms an image, in batches and one at a time",
-    "deploy": "one picture out of MXNet: onnxruntime and OpenVINO",
+    "deploy": "one image out of MXNet: onnxruntime and OpenVINO",
     "input": "images a second from record file to decoded, shuffled batch",
     "verify": "the ten-fold protocol",
     "pairs": "all pairs of 20,000 x 20,000 features",
@@ -60,7 +60,7 @@ def add_parser(add: Callable[..., argparse.ArgumentParser]) -> None:
     parser.add_argument(
         "--set", nargs="+", action="extend", default=[], metavar="OPTION=VALUE", help="such as multiplier=0.5"
     )
-    parser.add_argument("--batch-size", type=int, default=32, metavar="N", help="pictures (default: %(default)s)")
+    parser.add_argument("--batch-size", type=int, default=32, metavar="N", help="images (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=5, metavar="N", help="turns of each (default: %(default)s)")
     parser.add_argument(
         "--updates", type=int, default=2, metavar="N", help="updates of a turn in training (default: %(default)s)"
@@ -146,7 +146,7 @@ def _kinds(args):
 
 def _contests(args, kinds, options, stack):
     """The contests of some kinds, one after another; what they need is made when its turn comes."""
-    tiers = _tiers()
+    backends = _backends()
     training = {"batch_size": args.batch_size, "updates": args.updates}
     network = (args.network, options)
     folder = pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory()))
@@ -154,13 +154,13 @@ def _contests(args, kinds, options, stack):
         data = pathlib.Path(args.data) if args.data else _draw_set(folder / "set")
     if "train" in kinds:
         pytorch = bench.rival_python("pytorch") if args.rivals else None
-        yield bench.training(*network, **training, tiers=tiers, pytorch=pytorch)
+        yield bench.training(*network, **training, backends=backends, pytorch=pytorch)
         yield bench.waiting(*network, **training, data=data)
     if "profile" in kinds:
-        yield bench.profile(*network, **training, tiers=[tiers[0], "stock"])
+        yield bench.profile(*network, **training, backends=[backends[0], "stock"])
     if "infer" in kinds:
         for batch_size, batches in ((args.batch_size, 4), (1, 20)):
-            yield bench.embedding(*network, batch_size=batch_size, batches=batches, tiers=tiers)
+            yield bench.embedding(*network, batch_size=batch_size, batches=batches, backends=backends)
     if "deploy" in kinds:
         openvino = bench.rival_python("openvino") if args.rivals else None
         yield bench.deployed(*network, folder=folder, batches=20, openvino=openvino)
@@ -176,14 +176,14 @@ def _contests(args, kinds, options, stack):
     if "start" in kinds:
         yield bench.starting()
     if "templates" in kinds:
-        yield bench.pooling(pictures=469_375, templates=23_124, gallery=3_531, pairs=15_658_489)
+        yield bench.pooling(images=469_375, templates=23_124, gallery=3_531, pairs=15_658_489)
 
 
-def _tiers():
+def _backends():
     missing = missing_for_native()
     if missing:
         print(f"native operators are left out: {missing}")
-    return [tier for tier in TIERS if tier != "native" or not missing]
+    return [backend for backend in BACKENDS if backend != "native" or not missing]
 
 
 def _draw_set(folder):
@@ -192,12 +192,12 @@ def _draw_set(folder):
 
 
 def _plain_records(data, path):
-    """The pictures of a training set as a record file of nothing else, for readers that take no index records."""
+    """The images of a training set as a record file of nothing else, for readers that take no index records."""
     records, writer = RecordSet(data), mx.recordio.MXRecordIO(str(path), "w")
     with contextlib.closing(records), contextlib.closing(writer):
         for key in records.keys:
             record = records.read(int(key))
-            writer.write(pack(float(record.labels[0]), int(key), record.picture))
+            writer.write(pack(float(record.labels[0]), int(key), record.image))
     return path
 
 

@@ -23,8 +23,8 @@ def add_parser(add: Callable[..., argparse.ArgumentParser]) -> None:
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
 
     features = actions.add_parser("features", help="an image list -> a feature file")
-    add_model_options(features, pictures=False)
-    features.add_argument("list", metavar="LIST", help="lines 'PATH' or 'PATH LABEL' of aligned 112x112 pictures")
+    add_model_options(features, images=False)
+    features.add_argument("list", metavar="LIST", help="lines 'PATH' or 'PATH LABEL' of aligned 112x112 images")
     features.add_argument("out", metavar="OUT.bin", help="the feature file to write")
     features.add_argument("--root", metavar="DIR", help="where paths start from (default: the list's folder)")
     add_device_options(features)
@@ -49,11 +49,11 @@ def add_parser(add: Callable[..., argparse.ArgumentParser]) -> None:
 def run_features(args):
     model = open_named(args, args.model, device=checked_device(args), batch_size=args.batch_size)
     root = pathlib.Path(args.root) if args.root else pathlib.Path(args.list).parent
-    with cache_of(args) as cache, progress(unit="picture") as bar:
+    with cache_of(args) as cache, progress(unit="image") as bar:
         rows, columns = write_list_features(
             cache, model.embedder, model.mark, args.list, root, args.out, progress=bar.update
         )
-    print(f"{args.out}: {columns} numbers of each of {rows} pictures, picture and mirror added, at length 1")
+    print(f"{args.out}: {columns} numbers of each of {rows} images, image and mirror added, at length 1")
     return 0
 
 
@@ -75,7 +75,7 @@ def run_score(args):
     print_table(["FPR", "TPR", "cosine above", "accepted of one person", "of different"], rows)
     if found.worst:
         here, there = (read_image_list(name).paths for name in (args.list, args.other_list or args.list))
-        print_table(["cosine", "picture", "and"], [[f"{score:.4f}", here[i], there[j]] for score, i, j in found.worst])
+        print_table(["cosine", "image", "and"], [[f"{score:.4f}", here[i], there[j]] for score, i, j in found.worst])
     if args.json:
         rates = [rate._asdict() for rate in found.rates]
         content = {"same": found.same, "different": found.different, "rates": rates, "worst": found.worst}

@@ -1,10 +1,10 @@
-"""``vargfacenet compare``: whether two pictures show one person."""
+"""``vargfacenet compare``: whether two images show one person."""
 
 import argparse
 from collections.abc import Callable
 
 from vargfacenet.commands.model_options import add_model_options, face_options, model_of
-from vargfacenet.formats.images import read_picture
+from vargfacenet.formats.images import read_image
 from vargfacenet.options import check_range
 
 
@@ -14,7 +14,7 @@ def add_parser(add: Callable[..., argparse.ArgumentParser]) -> None:
         "--verify' left in an ONNX file, with the false accept rate it was measured at, or the one given.",
     )
     add_model_options(parser)
-    parser.add_argument("first", metavar="A", help="a picture")
+    parser.add_argument("first", metavar="A", help="an image")
     parser.add_argument("second", metavar="B", help="another")
     parser.add_argument(
         "--threshold", type=float, metavar="COSINE", help="above which two faces are one person, -1 .. 1"
@@ -26,8 +26,8 @@ def run(args):
     if args.threshold is not None:
         check_range("--threshold", args.threshold, -1, 1)
     options = face_options(args)
-    pictures = [read_picture(path) for path in (args.first, args.second)]
-    result = model_of(args, threshold=args.threshold, batch_size=2).compare(*pictures, **options)
+    images = [read_image(path) for path in (args.first, args.second)]
+    result = model_of(args, threshold=args.threshold, batch_size=2).compare(*images, **options)
     print(f"cosine   {result.cosine:.4f}")
     print(f"verdict  {verdict(result)}")
     return 0

@@ -1,4 +1,4 @@
-"""``vargfacenet demo``: a page on this machine that compares two pictures."""
+"""``vargfacenet demo``: a page on this machine that compares two images."""
 
 import argparse
 import contextlib
@@ -16,11 +16,11 @@ log = logging.getLogger(__name__)
 
 def add_parser(add: Callable[..., argparse.ArgumentParser]) -> None:
     parser = add(
-        description="Serves a page on which two pictures are compared, to this machine alone unless --host says otherwise. "
-        "Uploads are bounded and never stored. In pictures that are not 112x112 the face is found and aligned; without "
+        description="Serves a page on which two images are compared, to this machine alone unless --host says otherwise. "
+        "Uploads are bounded and never stored. In images that are not 112x112 the face is found and aligned; without "
         "a detector they are cropped to their middle.",
     )
-    add_model_options(parser, pictures=False)
+    add_model_options(parser, images=False)
     parser.add_argument(
         "--threshold", type=float, metavar="COSINE", help="above which two faces are one person, -1 .. 1"
     )
@@ -43,7 +43,7 @@ def _serve(args):
     check_range("--port", args.port, 0, 65535)
     if args.threshold is not None:
         check_range("--threshold", args.threshold, -1, 1)
-    # Two pictures are a batch: no more are ever embedded at once.
+    # Two images are a batch: no more are ever embedded at once.
     model = model_of(args, threshold=args.threshold, batch_size=2)
     try:
         detector = face_detector()

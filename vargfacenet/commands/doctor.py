@@ -60,14 +60,14 @@ def run(args):
 
 def _look_at_operators():
     from vargfacenet.errors import VarGFaceNetError
-    from vargfacenet.operators import choose_tier, missing_for_native
+    from vargfacenet.operators import choose_backend, missing_for_native
 
     try:
-        tier = choose_tier()
+        backend = choose_backend()
     except VarGFaceNetError as error:
         return [str(error)]
-    reason = missing_for_native() if tier == "basic" else None
-    print(f"operators    {tier}{f'; native ones would be faster: {reason}' if reason else ''}")
+    reason = missing_for_native() if backend == "basic" else None
+    print(f"operators    {backend}{f'; native ones would be faster: {reason}' if reason else ''}")
     return []
 
 

@@ -1,4 +1,4 @@
-"""Options of commands that embed pictures with a checkpoint."""
+"""Options of commands that embed images with a checkpoint."""
 
 from vargfacenet.devices import parse_device
 from vargfacenet.options import check_range
@@ -14,7 +14,7 @@ def add_embedding_options(parser):
 def add_device_options(parser):
     """Adds ``--device --batch-size``."""
     parser.add_argument("--device", default="cpu:0", help="cpu:0 (default) or gpu:N")
-    parser.add_argument("--batch-size", type=int, default=32, metavar="N", help="pictures at a time (default 32)")
+    parser.add_argument("--batch-size", type=int, default=32, metavar="N", help="images at a time (default 32)")
 
 
 def checked_device(args):

@@ -8,7 +8,7 @@ from vargfacenet.commands.model_options import split_name
 from vargfacenet.commands.output import print_table, progress, verification_cells
 from vargfacenet.deploy.export import check_request, export_onnx
 from vargfacenet.deploy.measure import milliseconds
-from vargfacenet.deploy.samples import LEAST, sample_pictures
+from vargfacenet.deploy.samples import LEAST, sample_images
 from vargfacenet.errors import SettingError
 from vargfacenet.eval import read_sets
 from vargfacenet.formats.checkpoint import checkpoint_files
@@ -22,7 +22,7 @@ _OTHER_FORMATS = (
 
 def add_parser(add: Callable[..., argparse.ArgumentParser]) -> None:
     parser = add(
-        description="Writes a checkpoint of this project or of the InsightFace lineage as an ONNX file: pictures RGB 0..255 "
+        description="Writes a checkpoint of this project or of the InsightFace lineage as an ONNX file: images RGB 0..255 "
         "in, any number at a time, embeddings out. The file is run in onnxruntime and must embed as MXNet does, or no file "
         "is left.",
     )
@@ -42,11 +42,9 @@ def add_parser(add: Callable[..., argparse.ArgumentParser]) -> None:
         help="what weights are kept in: float32 (default), fp16 or bf16 (half the size), int8 (a quarter); several make "
         "several files, compared in a table",
     )
+    parser.add_argument("--calibrate", metavar="PATH", help="faces for int8: a folder of aligned images or a .rec file")
     parser.add_argument(
-        "--calibrate", metavar="PATH", help="faces for int8: a folder of aligned pictures or a .rec file"
-    )
-    parser.add_argument(
-        "--calibration-pictures", type=int, default=96, metavar="N", help="how many of them (default: %(default)s)"
+        "--calibration-images", type=int, default=96, metavar="N", help="how many of them (default: %(default)s)"
     )
     parser.add_argument(
         "--verify", nargs="+", metavar="SET.bin", help="verification sets on which to score both MXNet and the file"
@@ -57,7 +55,7 @@ def add_parser(add: Callable[..., argparse.ArgumentParser]) -> None:
 def run(args):
     check_range("--epoch", args.epoch, 0, 9999)
     args.prefix, args.epoch = split_name(args.prefix, args.epoch)
-    check_range("--calibration-pictures", args.calibration_pictures, LEAST, 10000)
+    check_range("--calibration-images", args.calibration_images, LEAST, 10000)
     suffix = pathlib.PurePath(args.out).suffix.lower()
     if suffix in _OTHER_FORMATS:
         name = pathlib.PurePath(args.out).with_suffix(".onnx")
@@ -66,7 +64,7 @@ def run(args):
             "turn into other formats"
         )
     sets = read_sets(args.verify) if args.verify else {}
-    faces = sample_pictures(args.calibrate, args.calibration_pictures) if args.calibrate else None
+    faces = sample_images(args.calibrate, args.calibration_images) if args.calibrate else None
     for precision in args.precision:
         check_request(args.target, precision, faces)
     options = {"target": args.target, "calibration": faces, "sets": sets}
@@ -83,7 +81,7 @@ def _run_one(args, options):
     if done.kept:
         print(f"kept in float32: {', '.join(done.kept)}")
     for runtime, (one, many) in milliseconds(args.out).items():
-        print(f"{runtime}: {one:.2f} ms for a picture, {many:.2f} ms each of 32")
+        print(f"{runtime}: {one:.2f} ms for an image, {many:.2f} ms each of 32")
     rows = [
         [name, runtime, *verification_cells(score)]
         for name, both in done.scores.items()
@@ -126,4 +124,4 @@ def _run_several(args, options):
 
 
 def _progress(sets, times):
-    return progress(total=times * sum(len(pairs.pictures) for pairs in sets.values()), unit="picture")
+    return progress(total=times * sum(len(pairs.images) for pairs in sets.values()), unit="image")

@@ -1,4 +1,4 @@
-"""``vargfacenet identify``: who pictures show, among the people of a folder."""
+"""``vargfacenet identify``: who images show, among the people of a folder."""
 
 import argparse
 import dataclasses
@@ -20,7 +20,7 @@ from vargfacenet.eval.protocols.identification import (
 )
 from vargfacenet.eval.protocols.templates import at_length_one
 from vargfacenet.formats.files import write_text
-from vargfacenet.formats.images import pictures_by_person, read_picture
+from vargfacenet.formats.images import images_by_person, read_image
 from vargfacenet.options import check_range, unknown
 
 _CMC_RANKS = 20
@@ -28,9 +28,9 @@ _CMC_RANKS = 20
 
 def add_parser(add: Callable[..., argparse.ArgumentParser]) -> None:
     parser = add(
-        description="Searches each probe among the people of a gallery. Both are folders with a folder of aligned pictures "
+        description="Searches each probe among the people of a gallery. Both are folders with a folder of aligned images "
         "for each person, by whose name a probe's person is found in the gallery; probes of people who are not in it "
-        "give the false positive identification rate. Embeddings of picture and mirror are added.",
+        "give the false positive identification rate. Embeddings of image and mirror are added.",
     )
     add_model_options(parser)
     add_device_options(parser)
@@ -40,8 +40,8 @@ def add_parser(add: Callable[..., argparse.ArgumentParser]) -> None:
         "--gallery-by",
         default="mean",
         metavar="HOW",
-        help="a person in the gallery is the mean of their pictures' unit embeddings (mean, the default), or all of their "
-        "pictures, of which the nearest counts (nearest)",
+        help="a person in the gallery is the mean of their images' unit embeddings (mean, the default), or all of their "
+        "images, of which the nearest counts (nearest)",
     )
     parser.add_argument("--ranks", type=int, nargs="+", default=[1, 5, 10], metavar="K", help="(default: 1 5 10)")
     parser.add_argument(
@@ -60,12 +60,12 @@ def run(args):
         check_range("--ranks", rank, 1, 1_000_000)
     for fpir in args.fpir:
         check_range("--fpir", fpir, 1e-9, 1 - 1e-9)
-    folders = {name: dict(pictures_by_person(getattr(args, name))) for name in ("gallery", "probes")}
+    folders = {name: dict(images_by_person(getattr(args, name))) for name in ("gallery", "probes")}
     shared = {path.resolve() for files in folders["gallery"].values() for path in files}
     both = next((path for files in folders["probes"].values() for path in files if path.resolve() in shared), None)
     if both is not None:
         raise SettingError(
-            f"{both} is in the gallery and among the probes: it would be found at once; give other pictures"
+            f"{both} is in the gallery and among the probes: it would be found at once; give other images"
         )
     options = face_options(args)
     model = open_named(args, args.model, device=checked_device(args), batch_size=args.batch_size)
@@ -97,14 +97,14 @@ def run(args):
 
 
 def _embedded(cache, model, people, name, options):
-    """Embeddings of the pictures of people (dict of name to paths), picture and mirror added, and whose they are."""
+    """Embeddings of the images of people (dict of name to paths), image and mirror added, and whose they are."""
     paths = [path for files in people.values() for path in files]
     whose = [person for person, files in people.items() for _ in files]
 
     def read(place):
-        return face_of(read_picture(paths[place]), str(paths[place]), **options)
+        return face_of(read_image(paths[place]), str(paths[place]), **options)
 
-    with progress(total=len(paths), unit="picture", desc=name) as bar:
-        pictures = f"{file_fingerprint(paths)} crop {options['crop']} align {options['detector'] is not None}"
-        plain, mirrored = cache.embed(model.embedder, model.mark, pictures, len(paths), read, progress=bar.update)
+    with progress(total=len(paths), unit="image", desc=name) as bar:
+        images = f"{file_fingerprint(paths)} crop {options['crop']} align {options['detector'] is not None}"
+        plain, mirrored = cache.embed(model.embedder, model.mark, images, len(paths), read, progress=bar.update)
         return plain + mirrored, whose

@@ -12,29 +12,29 @@ from vargfacenet.eval.ijb import face_fingerprint, face_reader, find_unreadable,
 from vargfacenet.eval.template_sets import read_template_set
 from vargfacenet.formats.files import write_text
 
-_NAMED = 10  # of many pictures that cannot be read
+_NAMED = 10  # of many images that cannot be read
 
 
 def add_parser(add: Callable[..., argparse.ArgumentParser]) -> None:
     parser = add(
         description="The template protocols of IJB-B and IJB-C on a folder in InsightFace's layout (meta/*.txt and *.csv, "
-        "loose_crop/*.jpg): pictures are aligned by their five points and embedded, embeddings pooled over media and "
+        "loose_crop/*.jpg): images are aligned by their five points and embedded, embeddings pooled over media and "
         "templates. Prints TAR at FAR (1:1), and rank-k and TPIR at FPIR (1:N).",
     )
-    add_model_options(parser, pictures=False)
+    add_model_options(parser, images=False)
     parser.add_argument("folder", metavar="FOLDER", help="with meta and loose_crop in it")
     add_device_options(parser)
     parser.add_argument("--set", default="auto", metavar="SET", help="ijbb or ijbc (default: the one that is there)")
     parser.add_argument(
         "--protocol", nargs="+", default=["1:1", "1:N"], metavar="P", help="1:1, 1:N or both (default: both)"
     )
-    parser.add_argument("--no-flip", action="store_true", help="leave the mirrored pictures' embeddings out")
+    parser.add_argument("--no-flip", action="store_true", help="leave the mirrored images' embeddings out")
     parser.add_argument(
-        "--unit", action="store_true", help="bring each picture's embedding to length 1 before it is pooled"
+        "--unit", action="store_true", help="bring each image's embedding to length 1 before it is pooled"
     )
-    parser.add_argument("--detector-score", action="store_true", help="weight pictures by the face detector's scores")
+    parser.add_argument("--detector-score", action="store_true", help="weight images by the face detector's scores")
     parser.add_argument(
-        "--skip-unreadable", action="store_true", help="leave out pictures that cannot be read, and list them"
+        "--skip-unreadable", action="store_true", help="leave out images that cannot be read, and list them"
     )
     parser.add_argument("--json", metavar="FILE", help="write the results here too")
     parser.add_argument("--markdown", metavar="FILE", help="write the tables here too, in Markdown")
@@ -49,7 +49,7 @@ def run(args):
     model = open_named(args, args.model, device=device, batch_size=args.batch_size)
     count, unreadable = len(template_set.names), {}
     if args.skip_unreadable:
-        with progress(total=count, unit="picture", desc="reading") as bar:
+        with progress(total=count, unit="image", desc="reading") as bar:
             unreadable = find_unreadable(count, face_reader(template_set), progress=bar.update)
     options = {"unit": args.unit, "detector_scores": args.detector_score}
     with cache_of(args) as cache:
@@ -59,13 +59,13 @@ def run(args):
         )
     about = {
         "set": template_set.name,
-        "pictures": count,
+        "images": count,
         "templates": len(template_set.ids),
         "flip": not args.no_flip,
         **options,
         "unreadable": {str(template_set.names[row]): reason for row, reason in unreadable.items()},
     }
-    print(f"{template_set.name}: {count - len(unreadable):,} pictures in {len(template_set.ids):,} templates")
+    print(f"{template_set.name}: {count - len(unreadable):,} images in {len(template_set.ids):,} templates")
     for name, reason in about["unreadable"].items():
         print(f"left out: {name}: {reason}")
     tables = list(_tables(found))
@@ -81,7 +81,7 @@ def run(args):
 
 
 def _embedded(cache, model, template_set, unreadable):
-    """Embeddings of a set's pictures and mirrors; where one cannot be read, an error that names all such."""
+    """Embeddings of a set's images and mirrors; where one cannot be read, an error that names all such."""
     count, read, failed = len(template_set.names), face_reader(template_set, unreadable=unreadable), []
 
     def noted(row):
@@ -92,17 +92,17 @@ def _embedded(cache, model, template_set, unreadable):
             raise
 
     try:
-        with progress(total=count, unit="picture", desc="embedding") as bar:
-            pictures = face_fingerprint(template_set, unreadable=unreadable)
-            return cache.embed(model.embedder, model.mark, pictures, count, noted, progress=bar.update)
+        with progress(total=count, unit="image", desc="embedding") as bar:
+            images = face_fingerprint(template_set, unreadable=unreadable)
+            return cache.embed(model.embedder, model.mark, images, count, noted, progress=bar.update)
     except DataError:
         if not failed:
             raise
-        with progress(total=count, unit="picture", desc="reading the rest") as bar:
+        with progress(total=count, unit="image", desc="reading the rest") as bar:
             reasons = list(find_unreadable(count, read, progress=bar.update).values())
         more = f"; and {len(reasons) - _NAMED} more" if len(reasons) > _NAMED else ""
         raise DataError(
-            f"{len(reasons)} of {count} pictures cannot be read: {'; '.join(reasons[:_NAMED])}{more}; "
+            f"{len(reasons)} of {count} images cannot be read: {'; '.join(reasons[:_NAMED])}{more}; "
             "--skip-unreadable leaves them out"
         ) from None
 

@@ -1,4 +1,4 @@
-"""Options and inputs of commands that embed pictures with a checkpoint or an ONNX file."""
+"""Options and inputs of commands that embed images with a checkpoint or an ONNX file."""
 
 import contextlib
 import logging
@@ -19,8 +19,8 @@ from vargfacenet.options import check_range
 log = logging.getLogger(__name__)
 
 
-def add_model_options(parser, *, pictures=True):
-    """Adds ``MODEL --epoch --runtime``, and ``--align`` and ``--crop`` for `pictures`."""
+def add_model_options(parser, *, images=True):
+    """Adds ``MODEL --epoch --runtime``, and ``--align`` and ``--crop`` for `images`."""
     parser.add_argument(
         "model", metavar="MODEL", help="an ONNX file, or PREFIX or PREFIX,EPOCH as in PREFIX-symbol.json"
     )
@@ -29,17 +29,17 @@ def add_model_options(parser, *, pictures=True):
         "--runtime", default="onnxruntime", help="what runs an ONNX file: onnxruntime (default) or openvino"
     )
     add_scaling_options(parser)
-    if pictures:
+    if images:
         others = parser.add_mutually_exclusive_group()
         others.add_argument(
             "--align",
             action="store_true",
-            help="find the face in pictures that are not 112x112, and align it, instead of refusing them",
+            help="find the face in images that are not 112x112, and align it, instead of refusing them",
         )
         others.add_argument(
             "--crop",
             action="store_true",
-            help="take the middle square of pictures that are not 112x112, scaled, instead of refusing them; without "
+            help="take the middle square of images that are not 112x112, scaled, instead of refusing them; without "
             "alignment networks do worse",
         )
 
@@ -143,14 +143,14 @@ def cache_of(args):
         yield EmbeddingCache(folder)
 
 
-def picture_files(given):
-    """Files, and those with a picture's ending in folders and below, in order; DataError where there is none."""
+def image_files(given):
+    """Files, and those with an image's ending in folders and below, in order; DataError where there is none."""
     found = []
     for path in map(pathlib.Path, given):
         inside = [path]
         if path.is_dir():
             inside = [file for file in files_below(path) if file.suffix.lower() in SUFFIXES]
         if not inside:
-            raise DataError(f"{path} holds no pictures ({', '.join(SUFFIXES)})")
+            raise DataError(f"{path} holds no images ({', '.join(SUFFIXES)})")
         found += inside
     return found

@@ -14,7 +14,7 @@ from vargfacenet.train.teacher import Teacher
 
 def add_parser(add: Callable[..., argparse.ArgumentParser]) -> None:
     parser = add(
-        description="Computes a teacher's embeddings of every picture of training sets and of its mirror, and stores them "
+        description="Computes a teacher's embeddings of every image of training sets and of its mirror, and stores them "
         "(float16) for 'vargfacenet train --teacher PREFIX --cached'. Sets that are stored already are left as they are.",
     )
     add_embedding_options(parser)
@@ -29,9 +29,9 @@ def run(args):
     out = pathlib.Path(args.out) if args.out else default_folder(teacher)
     for folder in args.folders:
         with contextlib.closing(RecordSet(folder)) as records:
-            with progress(total=len(records), unit="picture", desc=str(records.path)) as bar:
+            with progress(total=len(records), unit="image", desc=str(records.path)) as bar:
                 path = write_embeddings(
                     teacher, records, out, device=device, batch_size=args.batch_size, progress=bar.update
                 )
-            print(f"{path}: {teacher.embedding_size} numbers of {len(records)} pictures and mirrors, {records.path}")
+            print(f"{path}: {teacher.embedding_size} numbers of {len(records)} images and mirrors, {records.path}")
     return 0

@@ -16,7 +16,7 @@ from vargfacenet.commands.model_options import (
 from vargfacenet.commands.output import print_table, progress
 from vargfacenet.errors import SettingError
 from vargfacenet.eval import read_sets
-from vargfacenet.eval.cache import picture_fingerprint
+from vargfacenet.eval.cache import image_fingerprint
 from vargfacenet.eval.plausible import warn_near_chance
 from vargfacenet.eval.protocols.detail import verify_in_detail
 from vargfacenet.eval.report import Result, write_report
@@ -24,14 +24,14 @@ from vargfacenet.eval.report.table import markdown, rate_rows, summary_rows
 from vargfacenet.eval.report.write import as_json
 from vargfacenet.eval.sets import find_sets
 from vargfacenet.formats.files import write_text
-from vargfacenet.formats.images import decode_picture
+from vargfacenet.formats.images import decode_image
 from vargfacenet.options import check_range
 
 
 def add_parser(add: Callable[..., argparse.ArgumentParser]) -> None:
     parser = add(
         description="Scores networks on verification sets such as lfw.bin: the lineage's protocol (ten folds, embeddings of "
-        "picture and mirror added), exact rates over all pairs, and 95% intervals. Embeddings are kept: a second time on "
+        "image and mirror added), exact rates over all pairs, and 95% intervals. Embeddings are kept: a second time on "
         "the same network and set costs nothing.",
     )
     parser.add_argument(
@@ -94,14 +94,14 @@ def run(args):
 
 
 def _verify(cache, model, label, name, set_name, pairs, fars):
-    pictures = pairs.pictures
+    images = pairs.images
 
     def read(place):
-        return decode_picture(pictures[place], f"{set_name}: picture {place}")
+        return decode_image(images[place], f"{set_name}: image {place}")
 
-    with progress(total=len(pictures), unit="picture", desc=f"{label}, {set_name}") as bar:
-        fingerprint = picture_fingerprint(pictures)
-        both = cache.embed(model.embedder, model.mark, fingerprint, len(pictures), read, progress=bar.update)
+    with progress(total=len(images), unit="image", desc=f"{label}, {set_name}") as bar:
+        fingerprint = image_fingerprint(images)
+        both = cache.embed(model.embedder, model.mark, fingerprint, len(images), read, progress=bar.update)
     options = {"fars": sorted({*fars, 1e-3}, reverse=True)} if fars else {}  # which the first table shows
     about = f"{name}, by {model.runtime}, fingerprint {model.fingerprint[:12]}"
     detail = verify_in_detail(*both, pairs.is_same, **options)

@@ -36,8 +36,8 @@ def load_checkpoint(prefix, epoch, *, output=None):
     epoch : int
         As in ``PREFIX-0000.params``, 0 .. 9999.
     output : str, optional
-        The node whose output is the embedding, see `vargfacenet.formats.graphs.read_graph`. What lies behind it, such as a classifier,
-        is left out.
+        The node whose output is the embedding, see `vargfacenet.formats.graphs.read_graph`. What follows it, such as a
+        classifier, is left out.
 
     Returns
     -------

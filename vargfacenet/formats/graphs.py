@@ -21,7 +21,7 @@ from vargfacenet.formats.graph_names import OUTPUT, name_apart
 
 MOST_NODES, MOST_ATTRIBUTES, MOST_TEXT = 10_000, 64, 512
 log = logging.getLogger(__name__)
-MOST_NUMBERS = 1 << 24  # in what one node gives of one picture; the largest layers of known networks give a million
+MOST_NUMBERS = 1 << 24  # in what one node gives of one image; the largest layers of known networks give a million
 MOST_NUMBERS_TOGETHER = 1 << 30
 
 _MANY = 1024

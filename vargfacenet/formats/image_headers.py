@@ -1,4 +1,4 @@
-"""What an encoded picture says of itself in its first bytes: read before a decoder makes anything of that size.
+"""What an encoded image says of itself in its first bytes: read before a decoder makes anything of that size.
 
 JPEG, PNG, BMP and WebP are known; what is none of these is never given to a decoder.
 """
@@ -25,8 +25,8 @@ _PNG_START, _ANIMATED = b"\x89PNG\r\n\x1a\n", (b"acTL", b"fcTL", b"fdAT")
 _PNG_CHANNELS = {0: 1, 2: 3, 3: 3, 4: 2, 6: 4}
 
 
-def picture_form(encoded):
-    """The `Form` of an encoded picture (bytes); None where it is of no known kind, or its header is damaged."""
+def image_form(encoded):
+    """The `Form` of an encoded image (bytes); None where it is of no known kind, or its header is damaged."""
     for start, read in _KINDS:
         if encoded.startswith(start):
             try:
@@ -38,7 +38,7 @@ def picture_form(encoded):
 
 
 def is_whole_png(encoded):
-    """Whether the chunks of a PNG are all there, as they were written, and of one picture.
+    """Whether the chunks of a PNG are all there, as they were written, and of one image.
 
     OpenCV 4.11 makes room for whatever length a chunk announces, and takes a second header for a new size.
     """

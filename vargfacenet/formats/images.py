@@ -1,4 +1,4 @@
-"""Encoded pictures in and out, the same way everywhere."""
+"""Encoded images in and out, the same way everywhere."""
 
 import os
 import pathlib
@@ -11,31 +11,31 @@ import numpy as np
 from vargfacenet import IMAGE_SHAPE
 from vargfacenet.errors import DataError
 from vargfacenet.formats.files import read_bytes
-from vargfacenet.formats.image_headers import is_whole_png, jpeg_end, picture_form, webp_orientation
+from vargfacenet.formats.image_headers import image_form, is_whole_png, jpeg_end, webp_orientation
 
-NOT_ALIGNED = "not-aligned.txt"  # beside folders of pictures: which could not be aligned, and why
+NOT_ALIGNED = "not-aligned.txt"  # beside folders of images: which could not be aligned, and why
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 JPEG_QUALITY = 95
 MOST_PIXELS = 40_000_000
-MOST_BYTES = 64 << 20  # of a picture's file
-MOST_SCANS = 64  # of a progressive JPEG; encoders make about ten, and each is a pass over the whole picture
+MOST_BYTES = 64 << 20  # of an image's file
+MOST_SCANS = 64  # of a progressive JPEG; encoders make about ten, and each is a pass over the whole image
 _JPEG_START, _JPEG_SCAN, _JPEG_END = b"\xff\xd8", b"\xff\xda", b"\xff\xd9"
 
 
-def read_picture(path):
-    """The bytes of a picture's file; DataError where it cannot be read, or has more than `MOST_BYTES`."""
+def read_image(path):
+    """The bytes of an image's file; DataError where it cannot be read, or has more than `MOST_BYTES`."""
     return read_bytes(path, limit=MOST_BYTES)
 
 
-def decode_picture(encoded, where, *, shape=IMAGE_SHAPE[1:], plain=False):
-    """Decodes a picture, whose header is looked at first: nothing is made of a size that is not wanted.
+def decode_image(encoded, where, *, shape=IMAGE_SHAPE[1:], plain=False):
+    """Decodes an image, whose header is looked at first: nothing is made of a size that is not wanted.
 
     Parameters
     ----------
     encoded : bytes
         JPEG, PNG, BMP or WebP.
     where : str
-        What the picture is, for the error.
+        What the image is, for the error.
     shape : tuple of 2 int, optional
         Height and width it must have; None for any of up to `MOST_PIXELS`.
     plain : bool
@@ -44,22 +44,22 @@ def decode_picture(encoded, where, *, shape=IMAGE_SHAPE[1:], plain=False):
     Returns
     -------
     uint8 array (height, width, 3)
-        RGB; of a grey picture, three equal channels. It is turned as its EXIF data say.
+        RGB; of a grey image, three equal channels. It is turned as its EXIF data say.
 
     Raises
     ------
     DataError
-        Where the bytes are no picture, a JPEG without its end, or a picture of another form.
+        Where the bytes are no image, a JPEG without its end, or an image of another form.
     """
-    form = picture_form(encoded)
+    form = image_form(encoded)
     if form is None:
-        raise DataError(f"{where}: {len(encoded)} bytes that are no picture: no JPEG, PNG, BMP or WebP")
+        raise DataError(f"{where}: {len(encoded)} bytes that are no image: no JPEG, PNG, BMP or WebP")
     if form.height * form.width > MOST_PIXELS:
         raise DataError(
             f"{where} is {form.width}x{form.height}, {form.height * form.width / 1e6:.1f} megapixels; at most "
             f"{MOST_PIXELS // 10**6} are taken: make it smaller first"
         )
-    # A camera may have left word to turn the picture.
+    # A camera may have left word to turn the image.
     if shape is not None and (form.height, form.width) not in (tuple(shape), tuple(shape)[::-1]):
         raise _wrong_size(where, (form.height, form.width), shape)
     if plain and (form.channels not in (1, 3) or form.bits > 8):
@@ -71,24 +71,24 @@ def decode_picture(encoded, where, *, shape=IMAGE_SHAPE[1:], plain=False):
     if is_cut(encoded):
         raise DataError(f"{where} is a JPEG that is cut before its end")
     if form.kind == "PNG" and not is_whole_png(encoded):
-        raise DataError(f"{where}: {len(encoded)} bytes that are no picture: a PNG that is cut, damaged or animated")
-    # Of a small picture in a small file, scans cannot be enough to matter.
+        raise DataError(f"{where}: {len(encoded)} bytes that are no image: a PNG that is cut, damaged or animated")
+    # Of a small image in a small file, scans cannot be enough to matter.
     is_large = shape is None or len(encoded) > 1 << 16
     if form.kind == "JPEG" and is_large and encoded.count(_JPEG_SCAN) > MOST_SCANS:
         raise DataError(f"{where} is a JPEG of more than {MOST_SCANS} scans, which would take very long to decode")
     # OpenCV turns JPEG and PNG, and WebP only in some versions.
     turns = cv2.IMREAD_IGNORE_ORIENTATION if form.kind == "WebP" else 0
     try:
-        picture = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_COLOR | turns)
+        image = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_COLOR | turns)
     except cv2.error:
-        picture = None
-    if picture is None:
-        raise DataError(f"{where}: {len(encoded)} bytes that are no picture OpenCV can read")
+        image = None
+    if image is None:
+        raise DataError(f"{where}: {len(encoded)} bytes that are no image OpenCV can read")
     if form.kind == "WebP":
-        picture = _TURNS[webp_orientation(encoded)](picture)
-    if shape is not None and picture.shape[:2] != tuple(shape):
-        raise _wrong_size(where, picture.shape, shape)
-    return picture[:, :, ::-1]
+        image = _TURNS[webp_orientation(encoded)](image)
+    if shape is not None and image.shape[:2] != tuple(shape):
+        raise _wrong_size(where, image.shape, shape)
+    return image[:, :, ::-1]
 
 
 # What brings an image of each EXIF orientation upright.
@@ -138,7 +138,7 @@ class DecoderRemarks:
 
 
 def is_cut(encoded):
-    """Whether a JPEG lacks its end, which OpenCV decodes to a half-grey picture without a word.
+    """Whether a JPEG lacks its end, which OpenCV decodes to a half-grey image without a word.
 
     Bytes behind the end, such as a phone's video, do not count. Damage between beginning and end cannot be told from content.
     """
@@ -146,47 +146,47 @@ def is_cut(encoded):
         return False
     if jpeg_end(encoded) is not None:
         return False
-    # The last scan: a camera's small copy of the picture, in the header, has a beginning and an end of its own.
+    # The last scan: a camera's small copy of the image, in the header, has a beginning and an end of its own.
     return encoded.find(_JPEG_END, encoded.rfind(_JPEG_SCAN)) < 0
 
 
-def encode_jpeg(picture, *, quality=JPEG_QUALITY):
+def encode_jpeg(image, *, quality=JPEG_QUALITY):
     """A uint8 array (height, width, 3), RGB, as JPEG bytes."""
-    done, encoded = cv2.imencode(".jpg", np.ascontiguousarray(picture[:, :, ::-1]), [cv2.IMWRITE_JPEG_QUALITY, quality])
+    done, encoded = cv2.imencode(".jpg", np.ascontiguousarray(image[:, :, ::-1]), [cv2.IMWRITE_JPEG_QUALITY, quality])
     if not done:
-        raise DataError(f"a picture of shape {picture.shape} cannot be encoded")
+        raise DataError(f"an image of shape {image.shape} cannot be encoded")
     return encoded.tobytes()
 
 
 def as_face_jpeg(encoded, where, *, resize=False):
-    """A picture file's bytes as a 112x112 JPEG; one that already is, is not encoded again.
+    """An image file's bytes as a 112x112 JPEG; one that already is, is not encoded again.
 
     Raises
     ------
     DataError
-        Where it is no picture, is cut, or has another size and `resize` is not set.
+        Where it is no image, is cut, or has another size and `resize` is not set.
     """
     height, width = IMAGE_SHAPE[1:]
-    picture = decode_picture(encoded, where, shape=None)
-    if picture.shape[:2] != (height, width):
+    image = decode_image(encoded, where, shape=None)
+    if image.shape[:2] != (height, width):
         if not resize:
             raise DataError(
-                f"{where} is {picture.shape[1]}x{picture.shape[0]} pixels, expected an aligned face of {width}x{height}; "
+                f"{where} is {image.shape[1]}x{image.shape[0]} pixels, expected an aligned face of {width}x{height}; "
                 "align it first (vargfacenet data align), or give --resize to scale it as it is"
             )
-        return encode_jpeg(cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA))
-    is_plain = encoded.startswith(_JPEG_START) and picture_form(encoded).channels != 4
-    return encoded[: jpeg_end(encoded)] if is_plain else encode_jpeg(picture)
+        return encode_jpeg(cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA))
+    is_plain = encoded.startswith(_JPEG_START) and image_form(encoded).channels != 4
+    return encoded[: jpeg_end(encoded)] if is_plain else encode_jpeg(image)
 
 
-def encode_png(picture):
+def encode_png(image):
     """A uint8 array (height, width, 3), RGB, as PNG bytes."""
-    _, encoded = cv2.imencode(".png", np.ascontiguousarray(picture[:, :, ::-1]))
+    _, encoded = cv2.imencode(".png", np.ascontiguousarray(image[:, :, ::-1]))
     return encoded.tobytes()
 
 
-def pictures_by_person(folder):
-    """The picture files of a folder that holds one folder for each person.
+def images_by_person(folder):
+    """The image files of a folder that holds one folder for each person.
 
     Folders are taken in the order of their names; names that start with a dot are passed over, and so is the list that
     `vargfacenet data align` leaves beside them.
@@ -199,12 +199,12 @@ def pictures_by_person(folder):
     Yields
     ------
     str, list of path
-        The name of a person's folder, and the pictures in it, in the order of their names.
+        The name of a person's folder, and the images in it, in the order of their names.
 
     Raises
     ------
     DataError
-        For a folder that is missing or holds no person, a person without picture, or a file that is no picture.
+        For a folder that is missing or holds no person, a person without image, or a file that is no image.
     """
     folder = pathlib.Path(folder)
     if not folder.is_dir():
@@ -213,12 +213,12 @@ def pictures_by_person(folder):
     stray = next((path for path in entries if not path.is_dir()), None)
     if stray is not None or not entries:
         found = f"the file {stray.name}" if stray is not None else "nothing"
-        raise DataError(f"{folder} must hold one folder of pictures for each identity; it holds {found}")
+        raise DataError(f"{folder} must hold one folder of images for each identity; it holds {found}")
     for person in entries:
-        pictures = sorted(path for path in person.iterdir() if not path.name.startswith("."))
-        if not pictures:
-            raise DataError(f"{person} holds no picture: an identity needs at least one; remove the folder or fill it")
-        wrong = next((path for path in pictures if path.suffix.lower() not in SUFFIXES), None)
+        images = sorted(path for path in person.iterdir() if not path.name.startswith("."))
+        if not images:
+            raise DataError(f"{person} holds no image: an identity needs at least one; remove the folder or fill it")
+        wrong = next((path for path in images if path.suffix.lower() not in SUFFIXES), None)
         if wrong is not None:
-            raise DataError(f"{wrong} is no picture: expected {', '.join(SUFFIXES)}; move it elsewhere")
-        yield person.name, pictures
+            raise DataError(f"{wrong} is no image: expected {', '.join(SUFFIXES)}; move it elsewhere")
+        yield person.name, images

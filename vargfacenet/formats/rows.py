@@ -60,8 +60,10 @@ def write_rows(path, shape, dtype, make, *, progress=None):
 
 
 def open_rows(path, shape, dtype, remedy):
-    """An array file as `vargfacenet.formats.arrays.StoredRows`; DataError where it is damaged or of another shape or type, which says
-    `remedy`."""
+    """Return an array file as `vargfacenet.formats.arrays.StoredRows`.
+
+    DataError, which ends in `remedy`, where the file is damaged or of another shape or type.
+    """
     try:
         array = StoredRows(path)
     except DataError as error:

@@ -106,7 +106,7 @@ def test_ties_at_the_floor_are_all_looked_at(seed):
     assert [(i, j) for _, i, j in found.worst] == [first[at] for at in order]
 
 
-def test_many_pictures_of_one_person_take_little_memory():
+def test_many_images_of_one_person_take_little_memory():
     features, labels = np.ones((3000, 8), np.float32), np.zeros(3000, np.int64)
     features[0], labels[0] = np.arange(8), 1
     tracemalloc.start()

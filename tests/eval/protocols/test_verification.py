@@ -101,7 +101,7 @@ def test_zero_embeddings_are_no_error():
     assert verify_embeddings(np.zeros((200, 8)), np.zeros((200, 8)), is_same).embedding_norm == 0
 
 
-def test_norm_is_that_of_pictures_and_mirrors():
+def test_norm_is_that_of_images_and_mirrors():
     embeddings, is_same = np.ones((40, 4)), np.arange(20) % 2 == 0
     assert verify_embeddings(embeddings, 3 * embeddings, is_same).embedding_norm == pytest.approx(4)
 
@@ -142,8 +142,8 @@ def test_lineage_checkpoint_on_real_faces(real_faces):
     assert (len(pairs.is_same), int(pairs.is_same.sum())) == (6000, 3000)
     # Every thirtieth pair, in order: the whole set is for 'make verify'.
     chosen = range(0, 6000, 30)
-    pictures = [pairs.pictures[2 * pair + side] for pair in chosen for side in (0, 1)]
+    images = [pairs.images[2 * pair + side] for pair in chosen for side in (0, 1)]
     embedder = Embedder(*load_checkpoint(real_faces / "teacher" / "model", 0))
-    found = verify_pairs(embedder, Pairs(pictures, pairs.is_same[::30]))
+    found = verify_pairs(embedder, Pairs(images, pairs.is_same[::30]))
     assert found.accuracy == pytest.approx(0.991, abs=0.009)
     assert found.embedding_norm == pytest.approx(11.045, abs=0.1)  # as stock MXNet alone gives on these pairs

@@ -37,7 +37,7 @@ def add_parser(actions: "argparse._SubParsersAction[argparse.ArgumentParser]") -
 
 def run(args):
     points = ListedPoints(args.landmarks) if args.landmarks else DetectedPoints(threshold=args.threshold)
-    done = align_folder(args.images, args.folder, points, progress=lambda names: progress(names, unit="picture"))
+    done = align_folder(args.images, args.folder, points, progress=lambda names: progress(names, unit="image"))
     kept = f", {done.kept} were there already" if done.kept else ""
     print(f"{args.folder}: {done.written} faces aligned{kept}")
     if done.faults:

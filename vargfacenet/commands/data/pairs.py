@@ -1,4 +1,4 @@
-"""``vargfacenet data pairs``: a verification set of aligned pictures."""
+"""``vargfacenet data pairs``: a verification set of aligned images."""
 
 import argparse
 
@@ -10,17 +10,17 @@ def add_parser(actions: "argparse._SubParsersAction[argparse.ArgumentParser]") -
         "pairs",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         help="a list of pairs -> .bin",
-        description="Writes the pictures that a file lists in pairs as a verification set. Its lines read\n"
+        description="Writes the images that a file lists in pairs as a verification set. Its lines read\n"
         "  PATH1 PATH2 1          one person (0: two), paths below IMAGES\n"
         "or, as in LFW's pairs.txt,\n"
         "  NAME i j               NAME/NAME_000i.jpg and NAME/NAME_000j.jpg, one person\n"
         "  NAME1 i NAME2 j        two persons\n"
         "with blanks, tabs or commas between. The protocol takes ten folds of them in this order.",
     )
-    pairs.add_argument("images", metavar="IMAGES", help="folder of aligned 112x112 pictures")
+    pairs.add_argument("images", metavar="IMAGES", help="folder of aligned 112x112 images")
     pairs.add_argument("pairs", metavar="PAIRS.txt", help="the list")
     pairs.add_argument("out", metavar="OUT.bin", help="the verification set to write")
-    pairs.add_argument("--resize", action="store_true", help="scale pictures of another size instead of refusing them")
+    pairs.add_argument("--resize", action="store_true", help="scale images of another size instead of refusing them")
     pairs.set_defaults(run=run)
 
 

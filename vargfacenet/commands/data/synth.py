@@ -27,11 +27,9 @@ def add_parser(actions: "argparse._SubParsersAction[argparse.ArgumentParser]") -
     synth.add_argument(
         "--identities", type=int, default=BUILTIN["identities"], metavar="N", help="people (default 200)"
     )
-    synth.add_argument(
-        "--images", type=int, default=BUILTIN["images"], metavar="M", help="pictures of each (default 20)"
-    )
+    synth.add_argument("--images", type=int, default=BUILTIN["images"], metavar="M", help="images of each (default 20)")
     synth.add_argument("--seed", type=int, default=BUILTIN["seed"], help="another seed draws other people (default 0)")
-    synth.add_argument("--contact-sheet", metavar="F.png", help="also draw a picture of some of the faces")
+    synth.add_argument("--contact-sheet", metavar="F.png", help="also draw an image of some of the faces")
     synth.set_defaults(run=run)
 
 
@@ -50,15 +48,15 @@ def run(args):
 def write_builtin_set(folder, *, identities, images, seed):
     """Draws ``train.rec`` and, of other identities, ``synth.bin`` into a folder."""
     begin, folder = time.time(), pathlib.Path(folder)
-    log.info("drawing %d identities x %d pictures into %s", identities, images, folder)
+    log.info("drawing %d identities x %d images into %s", identities, images, folder)
     faces = draw_faces(num_identities=identities, images_per_identity=images, seed=seed)
-    write_records(folder, progress(faces, total=identities * images, unit="picture"))
-    pictures, is_same = draw_pairs(
+    write_records(folder, progress(faces, total=identities * images, unit="image"))
+    images, is_same = draw_pairs(
         num_identities=_VERIFIED_IDENTITIES,
         images_per_identity=_VERIFIED_IMAGES,
         num_pairs=PAIRS,
         seed=seed,
         first_identity=identities,
     )
-    write_pairs(folder / "synth.bin", pictures, is_same)
+    write_pairs(folder / "synth.bin", images, is_same)
     log.info("%s and %d pairs of unseen identities, in %.0f s", folder / "train.rec", PAIRS, time.time() - begin)

@@ -11,14 +11,14 @@ import os
 from vargfacenet.errors import SettingError, SetupError
 from vargfacenet.operators.library import load_library, missing_for_native
 
-TIERS = ("native", "basic", "stock")
+BACKENDS = ("native", "basic", "stock")
 VARIABLE = "VARGFACENET_OPERATORS"
 
 log = logging.getLogger(__name__)
 
 
-def choose_tier(device=None):
-    """The tier for a device.
+def choose_backend(device=None):
+    """The backend for a device.
 
     Parameters
     ----------
@@ -34,11 +34,11 @@ def choose_tier(device=None):
     Raises
     ------
     SettingError, SetupError
-        Where the variable names no tier, or ``native`` and that cannot be had.
+        Where the variable names no backend, or ``native`` and that cannot be had.
     """
     wanted = os.environ.get(VARIABLE, "")
-    if wanted not in ("", *TIERS):
-        raise SettingError(f"{VARIABLE}={wanted}: expected one of {', '.join(TIERS)}")
+    if wanted not in ("", *BACKENDS):
+        raise SettingError(f"{VARIABLE}={wanted}: expected one of {', '.join(BACKENDS)}")
     on_gpu = device is not None and device.device_type == "gpu"
     if on_gpu and wanted == "native":
         raise SettingError(f"{VARIABLE}=native is for CPUs, the device is {device}: unset it")
@@ -56,7 +56,7 @@ def choose_tier(device=None):
 
 
 @functools.cache
-def log_tier(tier):
+def log_backend(backend):
     """Says once what graphs run on, and why it is not the fastest."""
-    reason = missing_for_native() if tier == "basic" and not os.environ.get(VARIABLE) else None
-    log.info("operators: %s%s", tier, f", slower than native ones: {reason}" if reason else "")
+    reason = missing_for_native() if backend == "basic" and not os.environ.get(VARIABLE) else None
+    log.info("operators: %s%s", backend, f", slower than native ones: {reason}" if reason else "")

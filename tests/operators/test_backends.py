@@ -10,17 +10,17 @@ import pytest
 
 from vargfacenet.commands import main
 from vargfacenet.errors import SettingError, SetupError
-from vargfacenet.operators import choose_tier, library, runnable, tiers
+from vargfacenet.operators import backends, choose_backend, library, runnable
 from vargfacenet.symbols import get_symbol
 
-SHOW_TIER = """
-from vargfacenet.operators import choose_tier, library
+SHOW_BACKEND = """
+from vargfacenet.operators import choose_backend, library
 library.FLAGS = [flag.replace("-O3", "-O0") for flag in library.FLAGS]  # quicker to compile
-print(choose_tier())
+print(choose_backend())
 """
 
 
-def start(cache, code=SHOW_TIER, **environment):
+def start(cache, code=SHOW_BACKEND, **environment):
     environment = {**os.environ, "XDG_CACHE_HOME": str(cache), **environment}
     return subprocess.Popen(
         [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment, text=True
@@ -38,7 +38,7 @@ def no_compiler(monkeypatch, tmp_path):
     library._load_once.cache_clear()
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("CXX", raising=False)
-    monkeypatch.delenv(tiers.VARIABLE, raising=False)
+    monkeypatch.delenv(backends.VARIABLE, raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     yield
     library._load_once.cache_clear()
@@ -46,34 +46,34 @@ def no_compiler(monkeypatch, tmp_path):
 
 @pytest.mark.usefixtures("native")
 def test_native_operators_are_chosen_where_they_can_be_had(monkeypatch):
-    monkeypatch.delenv(tiers.VARIABLE, raising=False)
-    assert choose_tier() == "native"
-    assert choose_tier(mx.cpu(1)) == "native"
+    monkeypatch.delenv(backends.VARIABLE, raising=False)
+    assert choose_backend() == "native"
+    assert choose_backend(mx.cpu(1)) == "native"
     found = operators(runnable(get_symbol("vargfacenet"), for_training=True))
     assert {"vargfacenet_norm_prelu", "vargfacenet_convolution", "vargfacenet_join_scaled", "vargfacenet_join"} <= found
     assert "LeakyReLU" not in found
 
 
 def test_gpus_take_basic_operators(monkeypatch):
-    monkeypatch.delenv(tiers.VARIABLE, raising=False)
-    assert choose_tier(mx.gpu(0)) == "basic"
-    monkeypatch.setenv(tiers.VARIABLE, "native")
+    monkeypatch.delenv(backends.VARIABLE, raising=False)
+    assert choose_backend(mx.gpu(0)) == "basic"
+    monkeypatch.setenv(backends.VARIABLE, "native")
     with pytest.raises(SettingError, match=r"native is for CPUs, the device is gpu\(0\)"):
-        choose_tier(mx.gpu(0))
+        choose_backend(mx.gpu(0))
 
 
 def test_the_environment_chooses(monkeypatch):
-    for tier in ("basic", "stock"):
-        monkeypatch.setenv(tiers.VARIABLE, tier)
-        assert choose_tier() == tier
-    monkeypatch.setenv(tiers.VARIABLE, "fast")
+    for backend in ("basic", "stock"):
+        monkeypatch.setenv(backends.VARIABLE, backend)
+        assert choose_backend() == backend
+    monkeypatch.setenv(backends.VARIABLE, "fast")
     with pytest.raises(SettingError, match="VARGFACENET_OPERATORS=fast: expected one of native, basic, stock"):
-        choose_tier()
+        choose_backend()
 
 
 @pytest.mark.usefixtures("no_compiler")
 def test_without_a_compiler_the_basic_operators_are_taken(capsys):
-    assert choose_tier() == "basic"
+    assert choose_backend() == "basic"
     found = operators(runnable(get_symbol("vargfacenet"), for_training=True))
     assert not [name for name in found if name.startswith("vargfacenet")]
     assert "LeakyReLU" not in found
@@ -86,9 +86,9 @@ def test_without_a_compiler_the_basic_operators_are_taken(capsys):
 
 @pytest.mark.usefixtures("no_compiler")
 def test_native_operators_that_cannot_be_had_are_an_error_where_asked_for(monkeypatch, capsys):
-    monkeypatch.setenv(tiers.VARIABLE, "native")
+    monkeypatch.setenv(backends.VARIABLE, "native")
     with pytest.raises(SetupError, match="VARGFACENET_OPERATORS=native: no C.. compiler is found: install g.."):
-        choose_tier()
+        choose_backend()
     assert main(["doctor"]) == 1
     assert "PROBLEM      VARGFACENET_OPERATORS=native: no C++ compiler" in capsys.readouterr().out
 
@@ -108,7 +108,7 @@ def test_a_cache_that_cannot_be_written_is_no_error(monkeypatch, tmp_path):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("CXX", sys.executable)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    assert choose_tier() == "basic"
+    assert choose_backend() == "basic"
     assert "set XDG_CACHE_HOME" in library.missing_for_native()
 
 
