@@ -15,8 +15,9 @@ from vargfacenet.formats.files import fingerprint
 from vargfacenet.options import check_range, split_assignments
 from vargfacenet.train.cache import default_folder
 from vargfacenet.train.cluster import join
-from vargfacenet.train.config import is_demo, list_recipes, recipe_summary, resolve
+from vargfacenet.train.config import resolve
 from vargfacenet.train.curves import draw_curves
+from vargfacenet.train.recipes import is_demo, list_recipes, recipe_name, recipe_summary
 from vargfacenet.train.run import check_folder, data_facts, open_sets, train
 from vargfacenet.train.state import check_same_data, is_finished, is_started
 from vargfacenet.train.stopping import Stopping
@@ -98,7 +99,7 @@ def run(args):
     cluster = join()
     if not cluster.is_first:
         logging.getLogger("vargfacenet").setLevel(logging.WARNING)  # the first worker says it all
-    out = pathlib.Path(cluster.share(args.out or str(_folder(args.recipe, args.resume))))
+    out = pathlib.Path(cluster.share(args.out or str(_folder(recipe_name(args.recipe), args.resume))))
     data = [pathlib.Path(folder) for folder in args.data] if args.data else [cluster.in_turn(_builtin_faces)]
     bins = args.bins if args.bins is not None else _bins_beside(data)
     prefix = args.teacher
