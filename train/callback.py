@@ -112,6 +112,12 @@ def register_callback(name: Union[str, Callable[..., Callback], None] = None) ->
     return register(name) if callable(name) else register
 
 
+def make_callbacks(context: TrainingContext) -> list[Callback]:
+    """Make the registered callbacks that the settings name, in their order."""
+    config = context.config
+    return [CALLBACKS[name].make(context, **config.callback_options[name]) for name in config.callbacks]
+
+
 class OnlyParameters(Callback):
     """A callback in the workers that write nothing: it waits where the first worker's does, and does nothing."""
 

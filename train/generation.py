@@ -13,6 +13,7 @@ from vargfacenet.data import FaceIterator
 from vargfacenet.errors import Stopped
 from vargfacenet.formats.files import write_text
 from vargfacenet.threads import threads_in_use
+from vargfacenet.train.callback import OnlyParameters, TrainingContext, make_callbacks
 from vargfacenet.train.callbacks import LOG, Progress, Verifier, best_update, read_verifications
 from vargfacenet.train.classifier import OverStore, ShardedClassifier, ShardedTrainer
 from vargfacenet.train.cluster import ALONE
@@ -121,6 +122,8 @@ def train_generation(
         max_bad_share=config.max_bad_share,
     )
     total, verified = config.max_updates, cluster.share(bool(pairs))
+    context = TrainingContext(config, trainer, embedding, pathlib.Path(out), number, records.num_identities)
+    own = make_callbacks(context)
     if cluster.is_first:
         verifier = Verifier(
             embedding,
@@ -153,9 +156,9 @@ def train_generation(
         )
         unlearned = ignorance(config, records.num_identities)
         watch = Watch(trainer, len(records), config.batch_size, unlearned, warmup_updates=config.warmup_updates)
-        callbacks = (progress, watch, verifier, keeper)
+        callbacks = (progress, watch, *own, verifier, keeper)
     else:
-        callbacks = (Follower(config, verified=verified),)
+        callbacks = (Follower(config, verified=verified), *map(OnlyParameters, own))
     try:
         done = fit(
             trainer,
@@ -172,6 +175,8 @@ def train_generation(
     finally:
         iterator.close()
         callbacks[0].close()
+        for callback in own:
+            callback.close()
     if done < total:
         number = (stopping and stopping.signal) or signal.SIGTERM  # another worker's, whose number is not told
         raise Stopped(

@@ -112,7 +112,10 @@ class Setting:
             return ", ".join(map(str, self.about.choice_names()))
         if low is None and high is None:
             return self.about.unit
-        text = f"at least {low:g}" if high is None else f"at most {high:g}" if low is None else f"{low:g} .. {high:g}"
+        if low is None or high is None:
+            text = f"at least {_digits(low)}" if low is not None else f"at most {_digits(high)}"
+        else:
+            text = f"{_digits(low)} .. {_digits(high)}"
         return f"{text} {self.about.unit}".rstrip()
 
 
@@ -165,6 +168,10 @@ def _declaration(source: Callable[..., object], name: str, annotation: Any, defa
             "Optional of these"
         )
     return Setting(name, kind, default, about)
+
+
+def _digits(number: Optional[float]) -> str:
+    return f"{int(number):,}" if number is not None and number == int(number) else f"{number:g}"
 
 
 def _place(source: Callable[..., object]) -> str:

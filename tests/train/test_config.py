@@ -16,7 +16,11 @@ def test_settings_by_hand_win_over_the_recipe_and_the_recipe_over_defaults():
     recipe = load_recipe("demo_student_scratch")
     assert Config().batch_size == 512 != recipe["batch_size"]
     config = resolve("demo_student_scratch", {"batch_size": "24", "use_se": "false", "units": "2,2,1"})
-    assert (config.batch_size, config.network_options["use_se"], config.network_options["units"]) == (24, False, (2, 2, 1))
+    assert (config.batch_size, config.network_options["use_se"], config.network_options["units"]) == (
+        24,
+        False,
+        (2, 2, 1),
+    )
     assert config.network_options["multiplier"] == recipe["multiplier"]
     assert config.momentum == Config().momentum
 

@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from vargfacenet.commands.data.synth import BUILTIN, write_builtin_set
 from vargfacenet.commands.output import print_table, verification_cells
+from vargfacenet.commands.train_settings import print_settings
 from vargfacenet.devices import parse_devices
 from vargfacenet.errors import SettingError, Stopped
 from vargfacenet.formats.files import fingerprint
@@ -39,8 +40,11 @@ def add_parser(add: Callable[..., argparse.ArgumentParser]) -> None:
         "SIGINT (Ctrl-C) and SIGTERM finish the update that is running, save, and end with status 130 and 143; a second\n"
         "one ends at once with the same status. --resume goes on from either.",
     )
-    parser.add_argument("recipe", metavar="RECIPE", nargs="?", help="such as demo_student")
+    parser.add_argument("recipe", metavar="RECIPE", nargs="?", help="such as demo_student, or a file such as ./mine.py")
     parser.add_argument("--list", action="store_true", help="list the recipes and stop")
+    parser.add_argument(
+        "--help-settings", action="store_true", help="print all settings, with the values of RECIPE if given, and stop"
+    )
     parser.add_argument(
         "--data",
         nargs="+",
@@ -80,6 +84,10 @@ def add_parser(add: Callable[..., argparse.ArgumentParser]) -> None:
 def run(args):
     if args.list:
         print_table(["recipe", ""], [[name, recipe_summary(name)] for name in list_recipes()])
+        return 0
+    if args.help_settings:
+        chosen = bool(args.recipe or args.set)
+        print_settings(resolve(args.recipe, split_assignments(args.set)) if chosen else None)
         return 0
     if not args.recipe:
         raise SettingError(f"no recipe given: there are {', '.join(list_recipes())}")
