@@ -141,14 +141,15 @@ def _leaves_default(value: object, option: Setting) -> bool:
 
 
 def _no_owner(name: str, owners: list[Part], parts: list[Part]) -> SettingError:
-    option = name.rpartition(".")[2]
+    qualifier, _, option = name.rpartition(".")
     if owners:
         names = " or ".join(f"{owner.qualifier}.{option}" for owner in owners)
         return SettingError(f"{name} is an option of {' and of '.join(part.label for part in owners)}: give {names}")
     for part in parts:
         registry = _REGISTRIES.get(part.field)
-        if registry and any(option in registry[one].options for one in registry.names(own=True)):
-            known = list(registry[part.name].options)
+        is_meant = qualifier in (part.qualifier, part.name)
+        if is_meant or (registry and any(option in registry[one].options for one in registry.names(own=True))):
+            known = list(registry[part.name].options if registry else part.options)
             has = f"it has {', '.join(known)}" if known else "it has none"
             return SettingError(f"{part.label} has no option {option}: {has}")
     return unknown("setting", name, [*SETTINGS, *(option for part in parts for option in part.options)])

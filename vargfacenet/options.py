@@ -204,7 +204,7 @@ def unknown(kind: str, name: object, known: Iterable[str]) -> SettingError:
     known = sorted(known)
     near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]!r}? " if near else ""
-    return SettingError(f"unknown {kind} {name!r}: {hint}there are {', '.join(known)}")
+    return SettingError(f"unknown {kind} {name!r}: {hint}there are {', '.join(known) or 'none'}")
 
 
 def _not_among(name: str, value: float, choices: list[float]) -> SettingError:

@@ -35,7 +35,7 @@ def run_example(monkeypatch, capsys, tmp_path):
 
 
 def test_every_example_is_tested():
-    tested = {name for name in re.findall(r'run_example\("(\w+)"', pathlib.Path(__file__).read_text())}
+    tested = set(re.findall(r'run_example\("(\w+)"', pathlib.Path(__file__).read_text()))
     assert {path.stem for path in EXAMPLES.glob("*.py")} - {"drawn_faces"} == tested
 
 

@@ -213,9 +213,9 @@ def test_a_recipe_may_hold_options_for_a_loss_that_it_does_not_choose():
         ({"loss": "softmax", "m2": 0.3}, "loss=softmax has no option m2: it has none"),
         ({"loss": "softmax", "margin.m2": 0.3}, "loss=softmax has no option m2"),
         ({"network.m2": 0.3}, "vargfacenet has no option m2"),
-        ({"network.multiplyer": 0.3}, "unknown setting 'network.multiplyer'"),
+        ({"network.multiplyer": 0.3}, "vargfacenet has no option multiplyer: it has embedding_size, multiplier"),
         ({"loss.m2": 7}, "loss.m2=7.0: expected between 0 and 1.6 radians"),
-        ({"augmentations": "blur"}, "unknown augmentations 'blur'"),
+        ({"augmentations": "blur"}, "unknown augmentation 'blur': there are none"),
     ],
 )
 def test_an_option_without_an_owner_is_refused(settings, message):
