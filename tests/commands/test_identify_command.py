@@ -6,9 +6,9 @@ import re
 import numpy as np
 import pytest
 
-from tests.commands.test_commands import refused
-from tests.conftest import image
-from tests.deploy.test_conversion import by_stock_calls
+from tests.helpers.command_line import refused
+from tests.helpers.images import image
+from tests.helpers.networks import by_stock_calls
 from vargfacenet.commands import main
 from vargfacenet.commands.output import markdown_table
 from vargfacenet.errors import DataError, SettingError

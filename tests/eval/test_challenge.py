@@ -7,8 +7,8 @@ import cv2
 import numpy as np
 import pytest
 
-from tests.conftest import image
-from tests.eval.test_cache import Counting
+from tests.helpers.embeddings import Counting
+from tests.helpers.images import image
 from vargfacenet.commands import main
 from vargfacenet.errors import DataError
 from vargfacenet.eval.cache import EmbeddingCache

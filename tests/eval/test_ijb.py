@@ -8,9 +8,9 @@ import cv2
 import numpy as np
 import pytest
 
-from tests.commands.test_commands import refused
-from tests.deploy.test_conversion import by_stock_calls
-from tests.eval.ijb_set import make_ijb_set
+from tests.helpers.command_line import refused
+from tests.helpers.ijb_set import make_ijb_set
+from tests.helpers.networks import by_stock_calls
 from vargfacenet.alignment import align_face
 from vargfacenet.commands import main
 from vargfacenet.deploy import export_onnx
