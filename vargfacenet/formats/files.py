@@ -9,10 +9,13 @@ import os
 import pathlib
 import re
 import tempfile
+from typing import Union
 
 from vargfacenet.errors import DataError
 
 log = logging.getLogger(__name__)
+
+PathLike = Union[str, "os.PathLike[str]"]
 
 MOST_LINE, MOST_LIST = 4096, 256 << 20  # bytes of a line, and of a list
 MOST_JSON = 8 << 20  # bytes; a graph of a hundred layers has 0.3 million
