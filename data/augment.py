@@ -7,6 +7,7 @@ sample does not depend on threads or on where a run was stopped. Other packages 
 
 import dataclasses
 import inspect
+from collections.abc import Mapping
 from typing import Annotated, Any, Callable, Union
 
 import cv2
@@ -118,7 +119,7 @@ class Augmentation(AugmentationSettings):
         For an unknown name, or a value of another type or out of range.
     """
 
-    registered: tuple[tuple[str, dict[str, Any]], ...] = ()
+    registered: tuple[tuple[str, Mapping[str, Any]], ...] = ()
 
     def __post_init__(self) -> None:
         for name, setting in declared_settings(AugmentationSettings).items():

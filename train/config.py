@@ -10,6 +10,7 @@ from vargfacenet.data.augment import AUGMENTATIONS
 from vargfacenet.errors import SettingError
 from vargfacenet.formats.files import read_json
 from vargfacenet.options import Setting, unknown
+from vargfacenet.registry import Registry
 from vargfacenet.symbols.registry import DISTILLATIONS, LOSSES, NETWORKS
 from vargfacenet.train.callback import CALLBACKS
 from vargfacenet.train.configuration import OPTION_FIELDS, SHARED_FIELDS, Config, Part, fixed_settings, parts_chosen
@@ -20,7 +21,11 @@ __all__ = ["Config", "config_from", "fixed_settings", "read_config", "resolve", 
 
 log = logging.getLogger(__name__)
 
-_REGISTRIES = {"network_options": NETWORKS, "loss_options": LOSSES, "distillation_options": DISTILLATIONS}
+_REGISTRIES: dict[str, Registry[Any]] = {
+    "network_options": NETWORKS,
+    "loss_options": LOSSES,
+    "distillation_options": DISTILLATIONS,
+}
 
 
 def resolve(recipe: Optional[str] = None, settings: Optional[Mapping[str, Any]] = None) -> Config:
@@ -82,9 +87,7 @@ def read_config(path: Union[str, os.PathLike[str]]) -> Config:
 
 def setting_names() -> list[str]:
     """Return the names of all settings and of all options of the networks and losses that are registered."""
-    options = [
-        name for registry in (NETWORKS, LOSSES, DISTILLATIONS) for one in registry for name in registry[one].options
-    ]
+    options = [name for registry in _REGISTRIES.values() for one in registry for name in registry[one].options]
     return list(dict.fromkeys([*SETTINGS, *ALIASES, *options]))
 
 
@@ -95,7 +98,7 @@ def _assemble(recipe: Mapping[str, Any], by_hand: Mapping[str, Any]) -> Config:
     parts = parts_chosen({**defaults, **plain})
     own = {name: SETTINGS[name].check(value) for name, value in recipe.items() if name in SETTINGS}
     replaced = [part for part in parts_chosen({**defaults, **own}) if part not in parts]
-    options: dict[str, dict[str, Any]] = {field: {} for field in OPTION_FIELDS}
+    options: dict[str, Any] = {field: {} for field in OPTION_FIELDS}
     for values, may_leave_out in ((recipe, True), (by_hand, False)):
         for name, value in values.items():
             if name in SETTINGS:
@@ -128,10 +131,8 @@ def _owners(parts: list[Part], name: str) -> list[Part]:
 def _is_of_another(name: str) -> bool:
     """Tell whether an option names its owner, as in ``margin.scale``, and that is registered."""
     qualifier, _, option = name.rpartition(".")
-    return any(
-        qualifier in registry.names() and option in registry[qualifier].options
-        for registry in (NETWORKS, LOSSES, DISTILLATIONS, AUGMENTATIONS, CALLBACKS)
-    )
+    registries: list[Registry[Any]] = [NETWORKS, LOSSES, DISTILLATIONS, AUGMENTATIONS, CALLBACKS]
+    return any(qualifier in registry and option in registry[qualifier].options for registry in registries)
 
 
 def _leaves_default(value: object, option: Setting) -> bool:
