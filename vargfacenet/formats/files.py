@@ -148,11 +148,10 @@ def read_lines(path: PathLike) -> Iterator[tuple[int, str]]:
             text = line.decode("utf-8-sig" if number == 1 else "utf-8")
         except UnicodeDecodeError:
             raise DataError(f"{path}: line {number} is not UTF-8 text") from None
-        if len(line) > MOST_LINE or "\0" in text:
-            raise DataError(
-                f"{path}: line {number} has {len(line)} bytes, more than {MOST_LINE}, or contains a zero byte: "
-                "expected a list of names"
-            )
+        if "\0" in text:
+            raise DataError(f"{path}: line {number} contains a zero byte: it is not text")
+        if len(line) > MOST_LINE:
+            raise DataError(f"{path}: line {number} has {len(line)} bytes, expected at most {MOST_LINE}")
         yield number, text
 
 

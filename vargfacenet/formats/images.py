@@ -75,9 +75,9 @@ def decode_image(
     if form.kind == "JPEG":
         encoded = encoded[: jpeg_end(encoded)]  # phones append a video to the image
     if is_cut(encoded):
-        raise DataError(f"{where} is a JPEG without its end: the file is cut")
+        raise DataError(f"{where} is a JPEG that is cut before its end")
     if form.kind == "PNG" and not is_whole_png(encoded):
-        raise DataError(f"{where}: {len(encoded)} bytes that are not one image: a PNG that is cut, damaged or animated")
+        raise DataError(f"{where}: {len(encoded)} bytes that are not an image: a PNG that is cut, damaged or animated")
     # A small file of a small image cannot hold enough scans to matter.
     is_large = shape is None or len(encoded) > 1 << 16
     if form.kind == "JPEG" and is_large and encoded.count(_JPEG_SCAN) > MOST_SCANS:
@@ -89,7 +89,7 @@ def decode_image(
     except cv2.error:
         image = None
     if image is None:
-        raise DataError(f"{where}: {len(encoded)} bytes that OpenCV cannot decode")
+        raise DataError(f"{where}: {len(encoded)} bytes that are not an image that OpenCV can decode")
     if form.kind == "WebP":
         image = _TURNS[webp_orientation(encoded)](image)
     if shape is not None and image.shape[:2] != tuple(shape):
@@ -117,7 +117,7 @@ def _wrong_size(where: object, found: Sequence[int], shape: Sequence[int]) -> Da
     )
 
 
-class DecoderRemarks:
+class DecoderWarnings:
     """Catch libjpeg's warnings of damage that it decodes nevertheless: it prints them to standard error only.
 
     While it listens, it also catches other output of the process there, so no other thread may be working.

@@ -120,7 +120,7 @@ class _Reader:
             total *= length  # Python's integers do not overflow
         self.claim(total)
         values = np.empty(shape, dtype)
-        if self._file.readinto(values.reshape(-1).view(np.uint8)) < values.nbytes:
+        if self._file.readinto(values.data.cast("B")) < values.nbytes:
             raise _Fault("it has become shorter while it was read")
         return mx.nd.array(values, dtype=dtype)
 
