@@ -12,7 +12,7 @@ from vargfacenet.commands import train as train_command
 from vargfacenet.data.writer import write_records
 from vargfacenet.formats.images import encode_jpeg
 from vargfacenet.train.config import resolve
-from vargfacenet.train.generation import read_log
+from vargfacenet.train.run_log import read_log
 
 SETTINGS = [
     f"{name}={','.join(map(str, value)) if isinstance(value, tuple) else value}" for name, value in TINY.items()

@@ -12,7 +12,7 @@ from vargfacenet.errors import SettingError
 from vargfacenet.options import check_range, split_assignments
 from vargfacenet.train.config import is_demo, resolve
 from vargfacenet.train.plan import Place, fits, make_plan, memory_here, remedies
-from vargfacenet.train.run import open_sets
+from vargfacenet.train.training_data import open_records
 
 # MS1M-RetinaFace, for recipes at the paper's scale.
 _PAPER = {"identities": 93_431, "images": 5_179_510}
@@ -96,7 +96,7 @@ def _sizes(args):
     if args.data:
         if any(given.values()):
             raise SettingError("--identities and --images are those of --data where it is given; leave them out")
-        with contextlib.closing(open_sets(args.data)) as records:
+        with contextlib.closing(open_records(args.data)) as records:
             return {"identities": records.num_identities, "images": len(records)}
     known = {"identities": BUILTIN["identities"], "images": BUILTIN["identities"] * BUILTIN["images"]}
     sizes = {
