@@ -191,7 +191,9 @@ def test_a_run_of_generations_is_not_overwritten(finished, face_folder):
 
 def test_a_run_of_one_generation_cannot_become_one_of_more(teacher, face_folder, tmp_path):
     train(tiny("demo_student", generations=1, max_updates=2), data=face_folder, out=tmp_path / "out", teacher=teacher)
-    with pytest.raises(SettingError, match="holds a run of one generation; more need a run of their own"):
+    with pytest.raises(
+        SettingError, match="holds a run of one generation; several generations need a run of their own"
+    ):
         train(two(max_updates=2), data=face_folder, out=tmp_path / "out", teacher=teacher, resume=Resume())
 
 

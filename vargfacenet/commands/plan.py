@@ -97,7 +97,9 @@ def _sizes(args: argparse.Namespace) -> dict[str, int]:
     given = {"identities": args.identities, "images": args.images}
     if args.data:
         if any(given.values()):
-            raise SettingError("--data has identities and images of its own: leave out --identities and --images, or --data")
+            raise SettingError(
+                "--data has identities and images of its own: leave out --identities and --images, or --data"
+            )
         with contextlib.closing(open_records(args.data)) as records:
             return {"identities": records.num_identities, "images": len(records)}
     known = {"identities": BUILTIN["identities"], "images": BUILTIN["identities"] * BUILTIN["images"]}
