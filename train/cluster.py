@@ -21,9 +21,9 @@ import mxnet as mx
 import numpy as np
 
 from vargfacenet.errors import ClusterError, SettingError, TrainingError
-from vargfacenet.launch.beats import Beats, begin
+from vargfacenet.launch.heartbeat import Heartbeat, start_heartbeat
 from vargfacenet.launch.member import RANK, SIZE
-from vargfacenet.launch.roll import JOINING
+from vargfacenet.launch.membership import JOINING
 from vargfacenet.train.store import Store
 
 _FAILED = 2  # exit status
@@ -49,7 +49,7 @@ class Cluster:
     """
 
     def __init__(
-        self, rank: int = 0, world_size: int = 1, store: Store | None = None, heartbeat: Beats | None = None
+        self, rank: int = 0, world_size: int = 1, store: Store | None = None, heartbeat: Heartbeat | None = None
     ) -> None:
         self.rank, self.world_size, self.store = rank, world_size, store
         self._heartbeat, self._doing = heartbeat, ("preparing", False)
@@ -194,7 +194,7 @@ def join() -> Cluster:
         )
     if RANK not in os.environ:
         return ALONE
-    heartbeat = begin()
+    heartbeat = start_heartbeat()
     heartbeat.report(JOINING, waiting=True)
     atexit.register(_end)
     store = Store()

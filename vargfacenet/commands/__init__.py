@@ -14,7 +14,7 @@ from typing import Any, Optional
 from vargfacenet import __version__
 from vargfacenet.environment import explain_import_failure
 from vargfacenet.errors import Stopped, VarGFaceNetError
-from vargfacenet.launch import beats
+from vargfacenet.launch.heartbeat import start_heartbeat
 
 # A command's module is imported when the command runs: what it needs may take seconds to load.
 COMMANDS = {
@@ -73,7 +73,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     """
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="surrogateescape")  # file names may hold any bytes
-    beats.begin()  # before the command loads MXNet, which takes seconds
+    start_heartbeat()  # before the command loads MXNet, which takes seconds
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr)
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     chosen = next((argument for argument in arguments if not argument.startswith("-")), None)
