@@ -11,7 +11,7 @@ import numpy as np
 from vargfacenet.errors import CheckpointError
 from vargfacenet.train.callbacks import Callback, Every, UpdateResult, Verifier
 from vargfacenet.train.engine import TrainerProtocol
-from vargfacenet.train.run_folder import GenerationFolder
+from vargfacenet.train.generation_folder import GenerationFolder
 from vargfacenet.train.scores import best_update
 
 

@@ -8,8 +8,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from vargfacenet.formats.files import atomic_path
+from vargfacenet.train.generation_folder import Generation
 from vargfacenet.train.run import Result
-from vargfacenet.train.run_folder import Generation
 from vargfacenet.train.run_log import read_log
 
 CURVES = "curves.png"

@@ -18,10 +18,10 @@ from vargfacenet.train.build import make_trainer
 from vargfacenet.train.callbacks import Callback, Every, Follower, Progress, Verifier
 from vargfacenet.train.checkpoint_writer import CheckpointWriter
 from vargfacenet.train.engine import Arrays, TrainerProtocol
+from vargfacenet.train.generation_folder import Generation, GenerationFolder
 from vargfacenet.train.loop import fit
 from vargfacenet.train.monitor import Monitor, ignorance
 from vargfacenet.train.random_state import seed_random, warn_of_threads
-from vargfacenet.train.run_folder import Generation, GenerationFolder
 from vargfacenet.train.teacher import TeacherEmbeddings
 
 if TYPE_CHECKING:

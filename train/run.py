@@ -30,9 +30,10 @@ from vargfacenet.errors import SettingError
 from vargfacenet.train.cache import open_embeddings
 from vargfacenet.train.config import Config
 from vargfacenet.train.generation import train_generation
+from vargfacenet.train.generation_folder import CONFIG, Generation
 from vargfacenet.train.graph import embedding_size_of
 from vargfacenet.train.precision import check_precision
-from vargfacenet.train.run_folder import CONFIG, Generation, Resume, RunFolder
+from vargfacenet.train.run_folder import Resume, RunFolder
 from vargfacenet.train.runtime import Runtime
 from vargfacenet.train.scores import SetScores
 from vargfacenet.train.teacher import (

@@ -6,8 +6,8 @@ import numpy as np
 
 from vargfacenet.formats.images import decode_image
 from vargfacenet.train.curves import _series, draw_curves
+from vargfacenet.train.generation_folder import Generation
 from vargfacenet.train.run import Result
-from vargfacenet.train.run_folder import Generation
 
 
 def generation(out, losses, accuracies):

@@ -12,8 +12,9 @@ from vargfacenet.data.iterator import sample_order
 from vargfacenet.errors import SettingError
 from vargfacenet.eval import Embedder, read_pairs, verify_pairs
 from vargfacenet.formats.checkpoint import load_checkpoint
+from vargfacenet.train.generation_folder import best_generation
 from vargfacenet.train.run import train
-from vargfacenet.train.run_folder import Resume, RunFolder, best_generation
+from vargfacenet.train.run_folder import Resume, RunFolder
 from vargfacenet.train.run_log import read_log
 from vargfacenet.train.teacher import Teacher
 
