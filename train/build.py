@@ -5,7 +5,7 @@ from __future__ import annotations
 import mxnet as mx
 
 from vargfacenet import IMAGE_SHAPE
-from vargfacenet.train.classifier import Margin, Sampling, ShardedClassifier, ShardedTrainer
+from vargfacenet.train.classifier import Sampling, ShardedClassifier, ShardedTrainer
 from vargfacenet.train.config import Config
 from vargfacenet.train.engine import TrainerProtocol
 from vargfacenet.train.graph import embedding_size_of, training_graph
@@ -49,11 +49,10 @@ def make_trainer(
     inputs: dict[str, tuple[int, ...]] = {"data": (rows, *IMAGE_SHAPE)}
     if config.distils:
         inputs["teacher"] = (rows, embedding_size_of(embedding))
-    in_graph = config.head == "dense" and config.loss != "none"
     network = Trainer(
         training_graph(embedding, config, num_identities, runtime.devices[0]),
         data=inputs,
-        labels={"softmax_label": (rows,)} if in_graph else {},
+        labels={"softmax_label": (rows,)} if config.reads_labels else {},
         sgd=sgd,
         runtime=runtime,
         first_update=first_update,
@@ -65,7 +64,7 @@ def make_trainer(
         num_identities=num_identities,
         embedding_size=embedding_size_of(embedding),
         sgd=sgd,
-        margin=Margin(config.m1, config.m2, config.m3, config.scale) if config.loss == "margin" else None,
+        margin=config.sharded_margin(),
         sampling=Sampling(config.sample_rate, config.seed, (generation - 1) * config.max_updates),
         rescale=1 / config.batch_size,
         runtime=runtime,
@@ -77,11 +76,11 @@ def make_trainer(
 def make_optimizer(config: Config, generation: int = 1) -> SGD:
     """Return the optimizer of a generation: its schedule begins again in each, with another learning rate after the first."""
     schedule = learning_rate_schedule(
-        lr=config.lr * (config.generation_lr if generation > 1 else 1),
+        lr=config.lr * (config.generation_lr_factor if generation > 1 else 1),
         max_updates=config.max_updates,
         schedule=config.schedule,
         warmup_updates=config.warmup_updates,
-        lr_steps=config.lr_steps,
+        lr_milestones=config.lr_milestones,
         lr_factor=config.lr_factor,
         lr_final=config.lr_final,
     )

@@ -1,7 +1,8 @@
-"""Callbacks: what happens next to the updates of a run. They receive the result of each update.
+"""The callbacks of every run: what happens next to its updates.
 
 Worker 0 has `Progress`, `vargfacenet.train.monitor.Monitor`, `Verifier` and
-`vargfacenet.train.checkpoint_writer.CheckpointWriter`, in this order; the other workers have `Follower`.
+`vargfacenet.train.checkpoint_writer.CheckpointWriter`; the other workers have `Follower`. Callbacks that the settings
+name (`vargfacenet.train.callback`) come before the `Verifier`.
 """
 
 from __future__ import annotations
@@ -22,32 +23,12 @@ from vargfacenet.data import FaceIterator
 from vargfacenet.errors import DataError
 from vargfacenet.eval import Embedder, verify_pairs
 from vargfacenet.eval.pairs import Pairs
-from vargfacenet.train.engine import Schedule, StepResult, TrainerProtocol
+from vargfacenet.train.callback import Callback, UpdateResult
+from vargfacenet.train.engine import Schedule, TrainerProtocol
 from vargfacenet.train.run_log import FILE
 from vargfacenet.train.scores import Scores, SetScores, write_scores
 
 log = logging.getLogger(__name__)
-
-
-class UpdateResult(NamedTuple):
-    """An update that was made.
-
-    Attributes
-    ----------
-    update
-        Its number in the generation, 1 the first.
-    means
-        Means of the step's outputs over the images of all workers; ``loss`` is the one that was minimised.
-    seconds
-        Seconds spent on updates since this call of `vargfacenet.train.loop.fit`, without callbacks.
-    step
-        What this worker computed.
-    """
-
-    update: int
-    means: dict[str, float]
-    seconds: float
-    step: StepResult
 
 
 class Every(NamedTuple):
@@ -67,23 +48,6 @@ class Every(NamedTuple):
     def includes(self, update: int) -> bool:
         """Return True where it is due after an update."""
         return update % self.updates == 0 or update == self.last
-
-
-class Callback:
-    """The interface of callbacks; its methods do nothing."""
-
-    def needs_parameters(self, update: int) -> bool:
-        """Return True where `after_update` will read the trainer's parameters: all workers then synchronise before it.
-
-        All workers must have a callback that returns True for the same updates.
-        """
-        return False
-
-    def after_update(self, result: UpdateResult) -> None:
-        """Do what is due after an update."""
-
-    def close(self) -> None:
-        """Release what the callback holds; called once, when the updates have ended for any reason."""
 
 
 class Follower(Callback):

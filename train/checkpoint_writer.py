@@ -9,7 +9,8 @@ import mxnet as mx
 import numpy as np
 
 from vargfacenet.errors import CheckpointError
-from vargfacenet.train.callbacks import Callback, Every, UpdateResult, Verifier
+from vargfacenet.train.callback import Callback, UpdateResult
+from vargfacenet.train.callbacks import Every, Verifier
 from vargfacenet.train.engine import TrainerProtocol
 from vargfacenet.train.generation_folder import GenerationFolder
 from vargfacenet.train.scores import best_update

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import json
 import logging
 import signal
 from collections.abc import Sequence
@@ -11,11 +10,12 @@ from typing import TYPE_CHECKING
 
 import mxnet as mx
 
-from vargfacenet.data import Augmentation, FaceIterator
+from vargfacenet.data import FaceIterator
 from vargfacenet.errors import Stopped
 from vargfacenet.threads import threads_in_use
 from vargfacenet.train.build import make_trainer
-from vargfacenet.train.callbacks import Callback, Every, Follower, Progress, Verifier
+from vargfacenet.train.callback import Callback, OnlyParameters, TrainingContext, make_callbacks
+from vargfacenet.train.callbacks import Every, Follower, Progress, Verifier
 from vargfacenet.train.checkpoint_writer import CheckpointWriter
 from vargfacenet.train.engine import Arrays, TrainerProtocol
 from vargfacenet.train.generation_folder import Generation, GenerationFolder
@@ -79,16 +79,20 @@ def train_generation(run: Run, number: int, *, previous: GenerationFolder | None
         folder.begin(config, run.facts, first_update)
     iterator = _iterator(run, number, first_update)
     verified = cluster.broadcast_object(bool(run.data.pairs))
+    context = TrainingContext(config, trainer, embedding, folder.path, number, run.data.records.num_identities)
+    registered = make_callbacks(context)
     callbacks: Sequence[Callback]
     if cluster.is_first:
         verifier = _verifier(run, embedding, trainer, folder, resumed=resume)
         if first_update == 0:
             verifier.begin(_last_scores(previous))
         writer = _writer(run, number, embedding, trainer, verifier)
-        callbacks = (_progress(run, number, iterator, trainer, folder), _monitor(run), verifier, writer)
+        progress, monitor = _progress(run, number, iterator, trainer, folder), _monitor(run)
+        callbacks = (progress, monitor, *registered, verifier, writer)
     else:
         verifications = Every(config.verify_every, config.max_updates) if verified else None
-        callbacks = (Follower(Every(config.save_every, config.max_updates), verifications),)
+        follower = Follower(Every(config.save_every, config.max_updates), verifications)
+        callbacks = (follower, *map(OnlyParameters, registered))
     try:
         done = fit(
             trainer,
@@ -138,13 +142,7 @@ def _iterator(run: Run, number: int, first_update: int) -> FaceIterator:
         run.data.records,
         batch_size=config.batch_size,
         seed=config.seed,
-        augment=Augmentation(
-            mirror=config.mirror,
-            shift=config.shift,
-            color_jitter=config.color_jitter,
-            cutoff=config.cutoff,
-            compress=config.compress,
-        ),
+        augment=config.augmentation(),
         mix=config.mix,
         first_update=updates_before + first_update,
         last_update=updates_before + config.max_updates,
@@ -199,7 +197,7 @@ def _writer(
     config = run.config
     facts = {
         "generation": number,
-        "settings": json.loads(config.to_json()),
+        "settings": config.to_dict(),
         "data": run.facts,
         "threads": threads_in_use(),
     }
@@ -210,5 +208,5 @@ def _writer(
         run.folder.generations[number - 1],
         facts,
         due=Every(config.save_every, config.max_updates),
-        keep=config.keep,
+        keep=config.keep_states,
     )

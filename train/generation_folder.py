@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import json
 import logging
@@ -19,17 +18,14 @@ import mxnet as mx
 from vargfacenet.errors import CheckpointError, DataError, SettingError
 from vargfacenet.formats.checkpoint import fitting_parameters, save_checkpoint
 from vargfacenet.formats.files import remove_leftovers, write_text
-from vargfacenet.train.config import Config
+from vargfacenet.train.config import Config, config_from, fixed_settings
 from vargfacenet.train.engine import Arrays
 from vargfacenet.train.run_log import cut_log
 from vargfacenet.train.scores import Scores, best_update, mean_accuracy, read_scores, write_scores
 from vargfacenet.train.training_state import TrainingState, TrainingStates
 
 CONFIG, DATA = "config.json", "data.json"
-_MAY_CHANGE = {"verify_every", "save_every", "log_every", "generations", "keep", "max_bad_share"}
-# Names in folders that earlier versions wrote: old to new.
-_OLD_FACTS = {"pictures": "images"}
-_OLD_SETTINGS: dict[str, str] = {}
+_OLD_FACTS = {"pictures": "images"}  # names of facts that earlier versions wrote: old to new
 
 log = logging.getLogger(__name__)
 
@@ -77,12 +73,8 @@ class GenerationFolder:
 
     def check_settings(self, config: Config, *, force: bool = False) -> None:
         """Raise SettingError, naming what differs, where the settings of the state are not `config`."""
-        given = json.loads(config.to_json())
-        # A setting that did not exist yet had the value that is now its default.
-        defaults = json.loads(json.dumps({field.name: field.default for field in dataclasses.fields(config)}))
-        saved = {**defaults, **_renamed(self.state.facts["settings"], _OLD_SETTINGS)}
-        compared = {name: value for name, value in given.items() if name not in _MAY_CHANGE}
-        self._compare("with other settings", saved, compared, force)
+        saved = fixed_settings(config_from(self.state.facts["settings"]))  # of this version or an earlier one
+        self._compare("with other settings", saved, fixed_settings(config), force)
 
     def check_data(self, facts: Mapping[str, Any], *, force: bool = False) -> None:
         """Raise SettingError, naming what differs, where the state is of other data: `facts` are JSON values."""

@@ -9,7 +9,7 @@ import mxnet as mx
 import numpy as np
 
 from vargfacenet.errors import TrainingError
-from vargfacenet.train.callbacks import Callback, UpdateResult
+from vargfacenet.train.callback import Callback, UpdateResult
 from vargfacenet.train.cluster import ALONE, Cluster
 from vargfacenet.train.engine import NotFinite, StepResult, TrainerProtocol
 from vargfacenet.train.stopping import NeverStopping

@@ -11,7 +11,8 @@ import mxnet as mx
 import numpy as np
 
 from vargfacenet.symbols.heads import margin_change
-from vargfacenet.train.callbacks import Callback, UpdateResult
+from vargfacenet.symbols.registry import LOSSES
+from vargfacenet.train.callback import Callback, UpdateResult
 from vargfacenet.train.config import Config
 
 COLLAPSED, SHORT = 0.95, 0.01  # mean cosine of a batch's pairs; root mean square of an embedding's numbers
@@ -48,11 +49,15 @@ def ignorance(config: Config, num_identities: int) -> Ignorance | None:
     if config.loss == "none":
         return None
     count = max(1.0, num_identities * config.sample_rate)
-    if config.loss == "softmax":
+    margin_of = LOSSES[config.loss].sharded
+    if margin_of is None:
+        return None  # only the graph of this loss knows
+    margin = margin_of(**config.loss_options)
+    if margin is None:
         return Ignorance(count, math.log(count))
     cosines = mx.nd.array(np.cos(np.linspace(0, np.pi, 1000)))
-    changes = margin_change(cosines, m1=config.m1, m2=config.m2, m3=config.m3, operators=mx.nd).asnumpy()
-    losses = np.logaddexp(0, math.log(max(count - 1, 1e-9)) - config.scale * changes.astype(np.float64))
+    changes = margin_change(cosines, m1=margin.m1, m2=margin.m2, m3=margin.m3, operators=mx.nd).asnumpy()
+    losses = np.logaddexp(0, math.log(max(count - 1, 1e-9)) - margin.scale * changes.astype(np.float64))
     return Ignorance(count, float(losses.min()))
 
 

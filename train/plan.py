@@ -107,7 +107,7 @@ def make_plan(config: Config, place: Place, *, identities: int, images: int, tea
     size = embedding_size_of(embedding)
     backend = "basic" if place.kind == "gpu" else choose_backend()
     body = training_graph(embedding, dataclasses.replace(config, head="sharded"), 0, backend=backend)
-    inputs = {"teacher": size} if config.distils else {}
+    inputs = {"teacher": size} if "teacher" in body.list_arguments() else {}
     parameters, activations = graph_bytes(body, share, inputs)
     if config.precision == "float16":
         activations //= 2  # MXNet's account takes every number for one of four bytes
@@ -154,11 +154,11 @@ def remedies(config: Config, place: Place, **data: Any) -> list[tuple[str, Plan]
 
     Parameters are those of `make_plan`.
     """
-    classified = config.loss != "none"
+    shardable = config.identity_loss is not None and config.identity_loss.sharded is not None
     changes: list[dict[str, Any]] = []
-    if classified and config.head == "dense":
+    if shardable and config.head == "dense":
         changes.append({"head": "sharded"})
-    if classified and config.sample_rate > 0.1:
+    if shardable and config.sample_rate > 0.1:
         changes.append({"head": "sharded", "sample_rate": 0.1})
     sizes = [size for size in _halves(config.batch_size) if size % place.shards == 0]
     found: list[tuple[str, Plan]] = []
@@ -175,7 +175,7 @@ def remedies(config: Config, place: Place, **data: Any) -> list[tuple[str, Plan]
     for count in (2, 4, 8, 16):
         more = dataclasses.replace(place, devices=place.devices * count)
         if place.kind == "gpu" and config.batch_size % more.shards == 0:
-            spread = dataclasses.replace(config, head="sharded") if classified else config
+            spread = dataclasses.replace(config, head="sharded") if shardable else config
             words = f"{more.devices} devices" + (" and head=sharded" if spread.head != config.head else "")
             if _keep(found, words, spread, more, data):
                 break

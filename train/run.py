@@ -237,8 +237,8 @@ def fit_to_teacher(config: Config, teacher: Teacher | None) -> Config:
         raise SettingError(
             f"the teacher {teacher} has nothing to teach: these settings do not distil; give --set distillation=angular"
         )
-    if config.embedding_size is None:  # type: ignore[attr-defined]  # an option of the networks, added at run time
-        config = dataclasses.replace(config, embedding_size=teacher.embedding_size)  # type: ignore[call-arg]
+    if config.embedding_size is None:
+        config = dataclasses.replace(config, embedding_size=teacher.embedding_size)
         log.info("embedding_size=%d, the teacher's", teacher.embedding_size)
     check_embedding_size(embedding_size_of(config.build_symbol()), teacher)
     return config

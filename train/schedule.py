@@ -15,7 +15,7 @@ def learning_rate_schedule(
     max_updates: int,
     schedule: str = "cosine",
     warmup_updates: int = 0,
-    lr_steps: Sequence[int] = (),
+    lr_milestones: Sequence[int] = (),
     lr_factor: float = 0.1,
     lr_final: float = 0.0,
 ) -> Schedule:
@@ -28,14 +28,14 @@ def learning_rate_schedule(
     max_updates, warmup_updates
         Updates of the run, and those of them that warm up.
     schedule
-        ``step``: times `lr_factor` at each update of `lr_steps`, counted from the run's start; ``cosine``: half a
+        ``step``: times `lr_factor` at each update of `lr_milestones`, counted from the run's start; ``cosine``: half a
         cosine [Loshchilov and Hutter, arXiv 1608.03983, eq. 5, one cycle] down to `lr_final` at the run's end.
-    lr_steps, lr_factor, lr_final
+    lr_milestones, lr_factor, lr_final
         See `schedule`.
     """
     rest = max_updates - warmup_updates
     if schedule == "step":
-        steps = [step - warmup_updates for step in lr_steps if warmup_updates < step < max_updates]
+        steps = [step - warmup_updates for step in lr_milestones if warmup_updates < step < max_updates]
         main = LRScheduler("step", base_lr=lr, niters=rest, step_iter=steps, step_factor=lr_factor)
     else:
         main = _phase("cosine", lr, lr_final, rest)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from vargfacenet.errors import TrainingError
-from vargfacenet.train.callbacks import Callback
+from vargfacenet.train.callback import Callback
 from vargfacenet.train.engine import NotFinite, StepResult, TrainerProtocol
 from vargfacenet.train.loop import fit
 from vargfacenet.train.stopping import NeverStopping

@@ -12,7 +12,7 @@ from tests.helpers.training import tiny
 from vargfacenet.data.writer import write_records
 from vargfacenet.errors import TrainingError
 from vargfacenet.formats.images import encode_jpeg
-from vargfacenet.train.callbacks import UpdateResult
+from vargfacenet.train.callback import UpdateResult
 from vargfacenet.train.engine import StepResult
 from vargfacenet.train.loop import fit
 from vargfacenet.train.monitor import Ignorance, Monitor, ignorance

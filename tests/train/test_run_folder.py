@@ -53,7 +53,10 @@ def in_recorded_shape(out, **data):
     state = json.loads(path.read_text())
     facts = {**state["data"], "pictures": state["data"]["images"], **data}
     old = {name: state[name] for name in recorded}
-    old["settings"] = {name: state["settings"][name] for name in recorded["settings"]}
+    settings = state["settings"]
+    flat = {**settings, **settings["network_options"], **settings["loss_options"]}
+    renamed = {"keep": "keep_states", "lr_steps": "lr_milestones", "generation_lr": "generation_lr_factor"}
+    old["settings"] = {name: flat.get(renamed.get(name, name)) for name in recorded["settings"]}
     old["data"] = {name: facts[name] for name in recorded["data"]}
     text = json.dumps(old, sort_keys=True).encode()
     path.write_text(json.dumps({**old, "digest": hashlib.blake2b(text, digest_size=32).hexdigest()}))

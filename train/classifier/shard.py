@@ -11,20 +11,11 @@ from typing import NamedTuple
 import mxnet as mx
 import numpy as np
 
-from vargfacenet.symbols.heads import margin_change
+from vargfacenet.symbols.heads import Margin, margin_change
 
 BLOCK = 4096  # rows
 _NORM_EPS = 1e-10  # that of mx.sym.L2Normalization, which the head in the graph takes
 _NEVER = -1e30  # a logit that has no weight
-
-
-class Margin(NamedTuple):
-    """The margins of `vargfacenet.symbols.heads.margin_softmax`."""
-
-    m1: float
-    m2: float
-    m3: float
-    scale: float
 
 
 class Statistics(NamedTuple):

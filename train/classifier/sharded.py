@@ -9,8 +9,9 @@ import mxnet as mx
 import numpy as np
 
 from vargfacenet.errors import CheckpointError, SettingError
+from vargfacenet.symbols.heads import Margin
 from vargfacenet.train.classifier.sampling import Sampling, sample_rows
-from vargfacenet.train.classifier.shard import Margin, Shard, Statistics, UpdateSettings
+from vargfacenet.train.classifier.shard import Shard, Statistics, UpdateSettings
 from vargfacenet.train.engine import Arrays
 from vargfacenet.train.optimizer import SGD
 from vargfacenet.train.runtime import Runtime

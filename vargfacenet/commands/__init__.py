@@ -112,9 +112,9 @@ def _about_unknown(args, unknown):
     name, _, value = unknown[0].partition("=")
     setting = name.lstrip("-").replace("-", "_")
     if args.command == "train" and name.startswith("--"):
-        from vargfacenet.train.config import Config
+        from vargfacenet.train.config import setting_names
 
-        if setting in Config.__dataclass_fields__:
+        if setting in setting_names():
             # Without a recipe before it, the value was taken for the recipe.
             value = value or next(iter(unknown[1:]), args.recipe or "VALUE")
             return f"{name} is a setting: give --set {setting}={value} (see vargfacenet train --help)"

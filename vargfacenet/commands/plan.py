@@ -12,8 +12,9 @@ from vargfacenet.commands.output import print_table
 from vargfacenet.devices import parse_names
 from vargfacenet.errors import SettingError
 from vargfacenet.options import check_range, split_assignments
-from vargfacenet.train.config import Config, is_demo, resolve
+from vargfacenet.train.config import Config, resolve
 from vargfacenet.train.plan import Place, Plan, fits, make_plan, memory_here, remedies
+from vargfacenet.train.recipes import is_demo
 from vargfacenet.train.training_data import open_records
 
 # MS1M-RetinaFace, for recipes at the paper's scale.

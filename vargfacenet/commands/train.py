@@ -10,14 +10,16 @@ from collections.abc import Callable, Iterator, Sequence
 
 from vargfacenet.commands.data.synth import BUILTIN, write_builtin_set
 from vargfacenet.commands.output import print_table, verification_cells
+from vargfacenet.commands.train_settings import print_settings
 from vargfacenet.devices import parse_devices
 from vargfacenet.errors import SettingError, Stopped
 from vargfacenet.formats.files import fingerprint
 from vargfacenet.options import check_range, split_assignments
 from vargfacenet.train.cache import default_folder
 from vargfacenet.train.cluster import join
-from vargfacenet.train.config import Config, is_demo, list_recipes, recipe_summary, resolve
+from vargfacenet.train.config import Config, resolve
 from vargfacenet.train.curves import draw_curves
+from vargfacenet.train.recipes import is_demo, list_recipes, recipe_name, recipe_summary
 from vargfacenet.train.run import Result, train
 from vargfacenet.train.run_folder import Resume, RunFolder
 from vargfacenet.train.runtime import Runtime
@@ -43,8 +45,11 @@ def add_parser(add: Callable[..., argparse.ArgumentParser]) -> None:
         "After SIGINT (Ctrl-C) or SIGTERM, the run finishes the current update, saves, and ends with status 130 or 143.\n"
         "A second signal ends it at once, with the same status. --resume continues in both cases.",
     )
-    parser.add_argument("recipe", metavar="RECIPE", nargs="?", help="such as demo_student")
+    parser.add_argument("recipe", metavar="RECIPE", nargs="?", help="such as demo_student, or a file such as ./mine.py")
     parser.add_argument("--list", action="store_true", help="list the recipes and stop")
+    parser.add_argument(
+        "--help-settings", action="store_true", help="print all settings, with the values of RECIPE if given, and stop"
+    )
     parser.add_argument(
         "--data",
         nargs="+",
@@ -97,6 +102,10 @@ def run(args: argparse.Namespace) -> int:
     if args.list:
         print_table(["recipe", ""], [[name, recipe_summary(name)] for name in list_recipes()])
         return 0
+    if args.help_settings:
+        chosen = bool(args.recipe or args.set)
+        print_settings(resolve(args.recipe, split_assignments(args.set)) if chosen else None)
+        return 0
     if not args.recipe:
         raise SettingError(f"no recipe given: there are {', '.join(list_recipes())}")
     resume = None if args.resume is None else Resume(must=args.resume == MUST, force=args.force)
@@ -116,7 +125,7 @@ def run(args: argparse.Namespace) -> int:
     cluster = join()
     if not cluster.is_first:
         logging.getLogger("vargfacenet").setLevel(logging.WARNING)  # worker 0 logs everything
-    out = pathlib.Path(cluster.broadcast_object(args.out or str(_folder(args.recipe, resume))))
+    out = pathlib.Path(cluster.broadcast_object(args.out or str(_folder(recipe_name(args.recipe), resume))))
     data = [pathlib.Path(folder) for folder in args.data] if args.data else [cluster.in_turn(_builtin_faces)]
     bins = args.bins if args.bins is not None else _bins_beside(data)
     prefix, runtime = args.teacher, Runtime(devices, cluster, Stopping())
