@@ -20,10 +20,12 @@ from vargfacenet.operators import choose_backend
 from vargfacenet.symbols.heads import margin_softmax
 from vargfacenet.symbols.objective import objective, open_objective
 from vargfacenet.train import generation  # noqa: F401 - what it imports is not to be counted
-from vargfacenet.train.classifier import Margin, ShardedClassifier, ShardedTrainer
+from vargfacenet.train.build import make_trainer
+from vargfacenet.train.classifier import Margin, Sampling, ShardedClassifier, ShardedTrainer
 from vargfacenet.train.config import resolve
-from vargfacenet.train.generation import make_trainer
 from vargfacenet.train.graph import embedding_size_of
+from vargfacenet.train.optimizer import SGD
+from vargfacenet.train.runtime import Runtime
 from vargfacenet.train.trainer import Trainer
 
 
@@ -96,7 +98,8 @@ def _classifier(task):
         [mx.nd.array(random.normal(size=(count, size)))], [mx.nd.array(random.randint(0, identities, count))]
     )
     embedding = mx.sym.FullyConnected(mx.sym.var("data"), num_hidden=size, name="embedding_layer")
-    options = {"data": {"data": (count, size)}, "devices": [mx.cpu()], "schedule": lambda update: 0.01}
+    sgd = SGD(lambda update: 0.01)
+    options = {"data": {"data": (count, size)}, "sgd": sgd}
     if task["head"] == "dense":
         label = mx.sym.var("softmax_label")
         head = margin_softmax(embedding, label, num_identities=identities, embedding_size=size)
@@ -104,13 +107,13 @@ def _classifier(task):
     classifier = ShardedClassifier(
         num_identities=identities,
         embedding_size=size,
-        devices=[mx.cpu()],
+        sgd=sgd,
         margin=Margin(1.0, 0.5, 0.0, 64.0),
+        sampling=Sampling(task["sample_rate"]),
         rescale=1 / count,
-        sample_rate=task["sample_rate"],
     )
     classifier.initialise(0)
-    return ShardedTrainer(open_objective(embedding), classifier=classifier, labels={}, **options), batch
+    return ShardedTrainer(Trainer(open_objective(embedding), labels={}, **options), classifier), batch
 
 
 def _training(task):
@@ -120,8 +123,8 @@ def _training(task):
     if config.distils:
         data.append(mx.nd.random.normal(shape=(count, embedding_size_of(embedding))))
     labels = [mx.nd.array(random.randint(0, task["identities"], count))]
-    devices = [mx.cpu(number) for number in range(task["devices"])]
-    return make_trainer(config, embedding, task["identities"], 1, devices, 0), mx.io.DataBatch(data, labels)
+    runtime = Runtime([mx.cpu(number) for number in range(task["devices"])])
+    return make_trainer(config, embedding, task["identities"], runtime=runtime), mx.io.DataBatch(data, labels)
 
 
 _SETUPS = {"classifier": _classifier, "training": _training}

@@ -1,4 +1,6 @@
-"""``vargfacenet teach``: a teacher's embeddings of training sets, computed once."""
+"""``vargfacenet teach``: compute a teacher's embeddings of training sets once."""
+
+from __future__ import annotations
 
 import argparse
 import contextlib
@@ -14,8 +16,8 @@ from vargfacenet.train.teacher import Teacher
 
 def add_parser(add: Callable[..., argparse.ArgumentParser]) -> None:
     parser = add(
-        description="Computes a teacher's embeddings of every image of training sets and of its mirror, and stores them "
-        "(float16) for 'vargfacenet train --teacher PREFIX --cached'. Sets that are stored already are left as they are.",
+        description="Compute a teacher's embeddings of every image of training sets and of its mirror, and store them "
+        "(float16) for 'vargfacenet train --teacher PREFIX --cached'. Sets that are stored already are skipped.",
     )
     add_embedding_options(parser)
     parser.add_argument("folders", metavar="DIR", nargs="+", help="folders with train.rec, train.idx and property")
@@ -23,7 +25,7 @@ def add_parser(add: Callable[..., argparse.ArgumentParser]) -> None:
     parser.set_defaults(run=run)
 
 
-def run(args):
+def run(args: argparse.Namespace) -> int:
     device = checked_device(args)
     teacher = Teacher(args.prefix, args.epoch)
     out = pathlib.Path(args.out) if args.out else default_folder(teacher)
