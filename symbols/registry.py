@@ -6,6 +6,7 @@ Another package adds its own by these decorators, or by entry points of the grou
 
 import dataclasses
 import inspect
+from collections.abc import Mapping
 from typing import Any, Callable, Optional, TypeVar, Union
 
 import mxnet as mx
@@ -65,7 +66,9 @@ class Loss:
     options: dict[str, Setting]
     sharded: Optional[Callable[..., Any]] = None
 
-    def __call__(self, *, num_identities: int, embedding_size: int, options: dict, **inputs: Any) -> mx.sym.Symbol:
+    def __call__(
+        self, *, num_identities: int, embedding_size: int, options: Mapping[str, Any], **inputs: Any
+    ) -> mx.sym.Symbol:
         """Return the graph; of `inputs` and sizes, those that the loss does not name are left out."""
         sizes = {"num_identities": num_identities, "embedding_size": embedding_size}
         named = {name: sizes[name] for name in self.sizes}

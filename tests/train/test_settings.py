@@ -18,12 +18,12 @@ from vargfacenet.data import Augmentation
 from vargfacenet.errors import SettingError
 from vargfacenet.options import About, declared_settings
 from vargfacenet.symbols import list_losses, list_networks, network_options
-from vargfacenet.train import Callback, Config, read_config, resolve, train
+from vargfacenet.train import Callback, Config, Resume, read_config, resolve, train
 from vargfacenet.train.callback import OnlyParameters
 from vargfacenet.train.config import config_from, fixed_settings
 from vargfacenet.train.settings import ALIASES, GROUPS, SETTINGS
 from vargfacenet.train.settings_table import markdown_page, tables_of
-from vargfacenet.train.states import States
+from vargfacenet.train.training_state import TrainingStates
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -319,8 +319,8 @@ def test_a_run_of_an_earlier_version_resumes(face_folder, tmp_path, monkeypatch)
         train(config, data=face_folder, out=tmp_path / "out")
     assert "keep" in newest_settings(tmp_path / "out")
     with pytest.raises(SettingError, match=r"with other settings \(network.use_se: False then, True now"):
-        train(tiny(max_updates=4, use_se=True), data=face_folder, out=tmp_path / "out", resume=True)
-    train(config, data=face_folder, out=tmp_path / "out", resume=True)
+        train(tiny(max_updates=4, use_se=True), data=face_folder, out=tmp_path / "out", resume=Resume())
+    train(config, data=face_folder, out=tmp_path / "out", resume=Resume())
     assert newest_settings(tmp_path / "out") == of_now
     unbroken = train(config, data=face_folder, out=tmp_path / "unbroken")
     for name, value in parameters(unbroken.out).items():
@@ -328,7 +328,7 @@ def test_a_run_of_an_earlier_version_resumes(face_folder, tmp_path, monkeypatch)
 
 
 def newest_settings(out):
-    return States(out).newest()["settings"]
+    return TrainingStates(out).newest().facts["settings"]
 
 
 def test_a_callback_in_another_worker_only_waits():
@@ -336,12 +336,12 @@ def test_a_callback_in_another_worker_only_waits():
         def needs_parameters(self, update):
             return update == 3
 
-        def after_update(self, *_):
+        def after_update(self, result):
             raise AssertionError("called in a worker that is not the first")
 
     follower = OnlyParameters(Busy())
     assert [update for update in range(6) if follower.needs_parameters(update)] == [3]
-    follower.after_update(3, {}, 0.0)
+    follower.after_update(None)
     follower.close()
 
 
