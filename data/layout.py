@@ -148,7 +148,10 @@ def read_property(path: pathlib.Path) -> Properties:
 def identities_by_key(
     keys: np.ndarray, ranges: Sequence[tuple[int, int] | None], read_label: Callable[[int], float | None]
 ) -> np.ndarray | None:
-    """Return the identity of each image by the identity records.
+    """Return the identity of each image by the identity records, int64, one per key.
+
+    It is -1 if no identity record, or several, claim the key. The result is None for a set whose identity records are in
+    another order than its labels.
 
     Parameters
     ----------
@@ -158,11 +161,6 @@ def identities_by_key(
         First key and end of the images of each identity record, in order; None for a damaged record.
     read_label
         Returns the label in the record of a key; None if it cannot be read.
-
-    Returns
-    -------
-    int64, one per key; -1 where no identity record, or several, claim the key. None for a set whose identity records are
-    in another order than its labels.
     """
     nowhere = int(keys[-1]) + 1
     firsts = np.array([pair[0] if pair else nowhere for pair in ranges])

@@ -19,7 +19,7 @@ from vargfacenet.formats.images import as_face_jpeg, images_by_person, read_imag
 def write_records(folder: str | os.PathLike[str], faces: Iterable[tuple[int, bytes]]) -> tuple[int, int]:
     """Write ``train.rec``, ``train.idx`` and ``property``, with the index record of identities; all files or none.
 
-    Each record has a checksum in a field that the lineage's readers ignore.
+    Each record has a checksum in a field that the lineage's readers ignore. Returns the numbers of images and identities.
 
     Parameters
     ----------
@@ -27,11 +27,6 @@ def write_records(folder: str | os.PathLike[str], faces: Iterable[tuple[int, byt
         Created if missing; must not hold a set.
     faces
         Identity and encoded image. Identities count from 0; the images of an identity follow one another.
-
-    Returns
-    -------
-    images, identities
-        Numbers of images and identities written.
 
     Raises
     ------

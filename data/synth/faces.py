@@ -63,6 +63,8 @@ def draw_pairs(
 ) -> tuple[list[bytes], list[bool]]:
     """Draw a verification set of ten folds in order, each half pairs of one identity and half pairs of different identities.
 
+    Returns 2 * num_pairs JPEGs, of which images 2i and 2i + 1 are pair i, and for each pair True if it shows one identity.
+
     Parameters
     ----------
     num_identities
@@ -77,13 +79,6 @@ def draw_pairs(
         Number of the first identity. To share none with the training set, give at least its number of identities.
     size
         Side of the images in pixels, at least 16.
-
-    Returns
-    -------
-    images
-        JPEG, 2 * num_pairs: images 2i and 2i + 1 are pair i.
-    is_same
-        True for each pair that shows one identity.
 
     Raises
     ------

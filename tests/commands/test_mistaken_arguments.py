@@ -4,8 +4,8 @@ import shutil
 
 import pytest
 
-from tests.conftest import image
-from tests.train.tiny import save_random_checkpoint
+from tests.helpers.images import image
+from tests.helpers.networks import save_random_checkpoint
 from vargfacenet.commands import main
 from vargfacenet.commands.model_options import split_name
 from vargfacenet.errors import SettingError
@@ -81,8 +81,8 @@ def test_data_of_another_kind_say_where_they_belong(capsys, model, tmp_path, fac
     train = ["train", "student_scratch", "--data"]
     assert "is a verification set: pass it to --bins" in said(capsys, *train, pairs_file)
     (tmp_path / "faces" / "ada").mkdir(parents=True)
-    assert "by 'vargfacenet data pack" in said(capsys, *train, tmp_path / "faces")
-    assert "is of a training set, which --data takes" in said(
+    assert "train.rec: 'vargfacenet data pack" in said(capsys, *train, tmp_path / "faces")
+    assert "belongs to a training set: pass it to --data" in said(
         capsys, "verify", model, "--bins", face_folder / "train.rec"
     )
 

@@ -6,8 +6,8 @@ import re
 
 import pytest
 
-from tests.browser import open_browser
-from tests.train.tiny import save_random_checkpoint
+from tests.helpers.browser import open_browser
+from tests.helpers.networks import save_random_checkpoint
 from vargfacenet.commands import main
 from vargfacenet.commands.model_options import short_names, split_name
 from vargfacenet.deploy import export_onnx
@@ -100,7 +100,7 @@ def test_the_page_marks_what_is_wrong_at_the_threshold(report):
     page = (report / "index.html").read_text()
     for sets in json.loads((report / "verification.json").read_text()).values():
         threshold = 1 - sets["stripes"]["threshold"] / 2
-        part = page[page.index("Different people, most alike") :]
+        part = page[page.index("Different identities, most similar") :]
         first = re.search(r"<figcaption>(-?[\d.]+) <span class=\"(\w+)\">", part)
         assert (float(first.group(1)) > threshold) == (first.group(2) == "wrong")
         page = part[100:]

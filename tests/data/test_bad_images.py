@@ -5,7 +5,7 @@ import logging
 import numpy as np
 import pytest
 
-from tests.data.sets import face_iterator, offsets, overwrite
+from tests.helpers.record_sets import face_iterator, offsets, overwrite
 from vargfacenet.data import Augmentation, JoinedSets, RecordSet
 from vargfacenet.errors import DataError
 

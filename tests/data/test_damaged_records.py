@@ -8,8 +8,8 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from tests.conftest import image
-from tests.data.sets import offsets, overwrite, write_plain
+from tests.helpers.images import image
+from tests.helpers.record_sets import offsets, overwrite, write_plain
 from vargfacenet.data import RecordSet
 from vargfacenet.data.check import check_records
 from vargfacenet.errors import DataError

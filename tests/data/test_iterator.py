@@ -5,7 +5,7 @@ import threading
 import numpy as np
 import pytest
 
-from tests.data.sets import face_iterator
+from tests.helpers.record_sets import face_iterator
 from vargfacenet.data import Augmentation, RecordSet
 from vargfacenet.data.augment import compress, cut_off, jitter_color, move
 from vargfacenet.data.batches import SampleRandom

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from tests.conftest import image
-from tests.data.sets import face_iterator
+from tests.helpers.images import image
+from tests.helpers.record_sets import face_iterator
 from vargfacenet.data import JoinedSets, RecordSet
 from vargfacenet.data.writer import write_records
 from vargfacenet.errors import DataError

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tests.data.sets import face_iterator
+from tests.helpers.record_sets import face_iterator
 from vargfacenet.data import JoinedSets
 from vargfacenet.data.mix import mix_faces, plan_mix
 

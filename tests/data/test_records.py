@@ -6,8 +6,8 @@ import mxnet as mx
 import numpy as np
 import pytest
 
-from tests.conftest import image
-from tests.data.sets import offsets, overwrite, write_plain
+from tests.helpers.images import image
+from tests.helpers.record_sets import offsets, overwrite, write_plain
 from vargfacenet.data import RecordSet
 from vargfacenet.data.check import check_records
 from vargfacenet.data.writer import faces_of_folder, write_records
@@ -107,7 +107,7 @@ def test_a_label_out_of_range_is_refused(tmp_path, label, message):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"no image", "10 bytes that are no image"),
+        (b"no image", "8 bytes that are no image"),
         (b"", "0 bytes"),
         (encode_png(np.zeros((50, 60, 3), np.uint8)), "60x50"),
     ],

@@ -11,11 +11,9 @@ import threading
 import numpy as np
 import pytest
 
-from tests.commands.test_commands import refused
-from tests.conftest import image
-from tests.deploy.test_conversion import SMALL
-from tests.deploy.test_faces import empty_png
-from tests.train.tiny import save_random_checkpoint
+from tests.helpers.command_line import refused
+from tests.helpers.images import empty_png, image
+from tests.helpers.networks import SMALL, save_random_checkpoint
 from vargfacenet.deploy import demo, load_model
 from vargfacenet.deploy.faces import Comparison
 from vargfacenet.formats.images import encode_jpeg, encode_png

@@ -1,15 +1,11 @@
 """Embeddings and verdicts for services, the gallery, and the commands around them."""
 
-import struct
-import zlib
-
 import numpy as np
 import pytest
 
-from tests.commands.test_commands import refused
-from tests.conftest import image
-from tests.deploy.test_conversion import SMALL, by_stock_calls
-from tests.train.tiny import save_random_checkpoint
+from tests.helpers.command_line import refused
+from tests.helpers.images import empty_png, image
+from tests.helpers.networks import SMALL, by_stock_calls, save_random_checkpoint
 from vargfacenet.alignment import TEMPLATE
 from vargfacenet.commands import main
 from vargfacenet.data.detector import Detection, FaceDetector
@@ -47,12 +43,6 @@ def people(tmp_path):
         for number in range(2):
             (tmp_path / "people" / name / f"{number}.png").write_bytes(encode_png(image(identity, number)))
     return tmp_path / "people"
-
-
-def empty_png(width, height):
-    """The header of an image of any size, in some dozens of bytes."""
-    header = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + header + struct.pack(">II", zlib.crc32(header), 0) + b"IDAT"
 
 
 def test_embeddings_are_those_of_image_and_mirror_at_length_one(prefix, onnx_file):

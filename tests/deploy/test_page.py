@@ -7,10 +7,9 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from tests.browser import open_browser
-from tests.conftest import image
-from tests.deploy.test_conversion import SMALL
-from tests.train.tiny import save_random_checkpoint
+from tests.helpers.browser import open_browser
+from tests.helpers.images import image
+from tests.helpers.networks import SMALL, save_random_checkpoint
 from vargfacenet.deploy import demo, export_onnx, load_model
 from vargfacenet.eval import read_pairs
 from vargfacenet.formats.images import encode_jpeg, encode_png

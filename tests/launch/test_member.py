@@ -12,7 +12,7 @@ import time
 
 import pytest
 
-from tests.launch.ports import free_ports
+from tests.helpers.ports import free_ports
 from vargfacenet.errors import ClusterError
 from vargfacenet.launch.hub import Hub
 from vargfacenet.launch.interrupts import Interrupts

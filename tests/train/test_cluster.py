@@ -13,8 +13,8 @@ import mxnet as mx
 import numpy as np
 import pytest
 
-from tests.launch.ports import free_ports
-from tests.train.tiny import TINY, newest_state, parameters, tiny
+from tests.helpers.ports import free_ports
+from tests.helpers.training import TINY, newest_state, parameters, tiny
 from vargfacenet.devices import check_devices
 from vargfacenet.errors import ClusterError, SettingError
 from vargfacenet.launch.member import run_member

@@ -6,7 +6,8 @@ import pathlib
 from vargfacenet.commands.output import progress
 from vargfacenet.data.align import DetectedPoints
 from vargfacenet.data.lfw import align_all, fetch_lfw
-from vargfacenet.eval.pairs import list_pairs, write_pairs
+from vargfacenet.eval.pair_list import list_pairs
+from vargfacenet.eval.pairs import write_pairs
 from vargfacenet.formats.files import write_text
 
 
