@@ -1,64 +1,131 @@
 """Augmentations of the lineage, each a function of an image and a random generator.
 
 An image is a uint8 array (height, width, 3), RGB. Each sample has its own generator, so that its augmentation depends
-neither on threads nor on the update at which a run was resumed.
+neither on threads nor on the update at which a run was resumed. Other packages add augmentations by
+`register_augmentation`, or by entry points of the group ``vargfacenet.augmentations``.
 """
 
-from __future__ import annotations
-
-from typing import NamedTuple
+import dataclasses
+import inspect
+from collections.abc import Mapping
+from typing import Annotated, Any, Callable, Union
 
 import cv2
 import numpy as np
 
+from vargfacenet.errors import SettingError
 from vargfacenet.formats.images import decode_image, encode_jpeg
-from vargfacenet.options import check_range
+from vargfacenet.options import About, Setting, check_options, declared_settings
+from vargfacenet.registry import Registry
 
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
 
 
-class _Settings(NamedTuple):
-    mirror: bool
-    shift: int
-    color_jitter: float
-    cutoff: int
-    compress: float
+@dataclasses.dataclass(frozen=True)
+class AugmentationSettings:
+    """Augmentation."""
+
+    mirror: Annotated[bool, About("Mirror half of the images; the only augmentation of the paper.")] = True
+    shift: Annotated[
+        int,
+        About(
+            "Most pixels by which an image is moved along each axis; the border is repeated. For faces that are aligned "
+            "less well than those of the training set.",
+            low=0,
+            high=56,
+            unit="pixels",
+        ),
+    ] = 0
+    color_jitter: Annotated[
+        float,
+        About("Brightness, contrast and saturation are each multiplied by 1 +- up to this.", low=0, high=1),
+    ] = 0.0
+    cutoff: Annotated[
+        int,
+        About("Side of a grey square on half of the images; 0 for none.", low=0, high=112, unit="pixels"),
+    ] = 0
+    compress: Annotated[
+        float, About("Share of the images that pass through JPEG at a quality of 20 to 90.", low=0, high=1)
+    ] = 0.0
 
 
-class Augmentation(_Settings):
-    """Settings of the augmentation of a training set, and the function that applies it.
+@dataclasses.dataclass(frozen=True)
+class RegisteredAugmentation:
+    """An augmentation from another package: ``apply(image, random, **options)`` returns the changed image."""
 
-    Parameters
-    ----------
-    mirror
-        Mirror half of the images; the only augmentation of the paper.
-    shift
-        Largest translation along each axis in pixels, 0 .. 56; the border is repeated. For faces whose alignment differs
-        from that of the training set.
-    color_jitter
-        Brightness, contrast and saturation are each multiplied by a factor in 1 - j .. 1 + j, with j in 0 .. 1; the
-        lineage uses 0.125.
-    cutoff
-        Side in pixels, 0 .. 112, of a grey square at a random place in half of the images; 0 for none.
-    compress
-        Probability, 0 .. 1, that an image is compressed as JPEG with a quality of 20 .. 90.
+    name: str
+    apply: Callable[..., np.ndarray]
+    options: dict[str, Setting]
+
+    def __call__(self, image: np.ndarray, random: np.random.Generator, options: dict[str, Any]) -> np.ndarray:
+        """Return the changed image; SettingError if it differs from the given image in shape or type."""
+        changed = self.apply(image, random, **options)
+        if getattr(changed, "shape", None) != image.shape or changed.dtype != np.uint8:
+            given = f"{getattr(changed, 'dtype', type(changed).__name__)} {getattr(changed, 'shape', '')}".strip()
+            raise SettingError(f"augmentation {self.name} returned {given}: expected uint8 {image.shape}")
+        return changed
+
+
+def _make(name: str, function: Callable[..., np.ndarray]) -> RegisteredAugmentation:
+    parameters = inspect.signature(function).parameters.values()
+    positional = [one.name for one in parameters if one.kind in (one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD)]
+    if len(positional) != 2:
+        raise SettingError(
+            f"augmentation {name} takes ({', '.join(positional)}): expected (image, random), and options after *"
+        )
+    return RegisteredAugmentation(name, function, declared_settings(function))
+
+
+AUGMENTATIONS: Registry[RegisteredAugmentation] = Registry("augmentation", "vargfacenet.augmentations", _make)
+
+
+def register_augmentation(name: Union[str, Callable[..., np.ndarray], None] = None) -> Any:
+    """Add an augmentation: a decorator, with or without a name; the function's own name is taken by default.
+
+    The function takes an image, uint8 (height, width, 3), RGB, and a ``numpy.random.Generator`` for all its random
+    numbers, and returns a new image of the same shape and type. Its keyword-only options, each with type and default,
+    become settings. The setting ``augmentations`` turns it on. It must not mirror images: a teacher's stored embeddings
+    cover only the built-in mirror.
 
     Raises
     ------
     SettingError
-        If a value is out of range.
+        If the function has other parameters, or the name is taken.
     """
 
-    __slots__ = ()
+    def register(function: Callable[..., np.ndarray]) -> Callable[..., np.ndarray]:
+        given = name if isinstance(name, str) else function.__name__
+        AUGMENTATIONS.add(given, _make(given, function), source=function.__module__)
+        return function
 
-    def __new__(
-        cls, *, mirror: bool = True, shift: int = 0, color_jitter: float = 0.0, cutoff: int = 0, compress: float = 0.0
-    ) -> Augmentation:
-        check_range("shift", shift, 0, 56, "pixels")
-        check_range("color_jitter", color_jitter, 0, 1)
-        check_range("cutoff", cutoff, 0, 112, "pixels")
-        check_range("compress", compress, 0, 1)
-        return super().__new__(cls, mirror, shift, color_jitter, cutoff, compress)
+    return register(name) if callable(name) else register
+
+
+@dataclasses.dataclass(frozen=True)
+class Augmentation(AugmentationSettings):
+    """Settings of the augmentation of a training set, see `AugmentationSettings`, and the function that applies it.
+
+    Attributes
+    ----------
+    registered
+        Names of registered augmentations with their options; they are applied last, in this order.
+
+    Raises
+    ------
+    SettingError
+        If a name is unknown, or a value has another type or is out of range.
+    """
+
+    registered: tuple[tuple[str, Mapping[str, Any]], ...] = ()
+
+    def __post_init__(self) -> None:
+        for name, setting in declared_settings(AugmentationSettings).items():
+            object.__setattr__(self, name, setting.check(getattr(self, name)))
+        others = []
+        for name, options in self.registered:
+            found = AUGMENTATIONS[name]
+            others.append((found, check_options(found.options, options, owner=name)))
+        object.__setattr__(self, "_others", tuple(others))
 
     def __call__(self, image: np.ndarray, random: np.random.Generator) -> tuple[np.ndarray, bool]:
         """Return the augmented image, and True if it is mirrored: a teacher's stored embeddings cover mirrored images."""
@@ -73,7 +140,11 @@ class Augmentation(_Settings):
             image = compress(image, int(random.integers(20, 91)))
         if self.cutoff and random.random() < 0.5:
             image = cut_off(image, self.cutoff, random)
+        for other, options in self._others:
+            image = other(image, random, options)
         return image, mirrored
+
+    _others: Any = dataclasses.field(default=(), init=False, repr=False, compare=False)
 
 
 def mirror(image: np.ndarray) -> np.ndarray:

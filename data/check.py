@@ -13,7 +13,7 @@ from vargfacenet.data.index_record import EXACT
 from vargfacenet.data.records import RecordSet
 from vargfacenet.errors import DataError
 from vargfacenet.formats.image_headers import image_form
-from vargfacenet.formats.images import DecoderRemarks
+from vargfacenet.formats.images import DecoderWarnings
 
 
 class Check(NamedTuple):
@@ -41,7 +41,7 @@ def check_records(
     DataError
         If the set cannot be opened at all.
     """
-    records, remarks = RecordSet(path, allow_cut=True), DecoderRemarks()
+    records, remarks = RecordSet(path, allow_cut=True), DecoderWarnings()
     counts: collections.Counter[int] = collections.Counter()
     bad: list[tuple[int, str]] = []
     labels: dict[int, int] = {}
@@ -50,7 +50,8 @@ def check_records(
         key = int(key)
         try:
             (_, identity), remark = remarks.listen(records.read_face, key)
-            grey += image_form(records.read(key).image).channels == 1
+            form = image_form(records.read(key).image)
+            grey += form is not None and form.channels == 1
         except DataError as error:
             bad.append((key, _reason(error, key)))
             continue

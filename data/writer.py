@@ -13,7 +13,7 @@ from vargfacenet import IMAGE_SHAPE
 from vargfacenet.data.layout import FRAME, MOST_IDENTITIES, add_checksum, pack
 from vargfacenet.errors import DataError
 from vargfacenet.formats.files import atomic_path
-from vargfacenet.formats.images import as_face_jpeg, images_by_person, read_image
+from vargfacenet.formats.images import as_face_jpeg, images_by_identity, read_image
 
 
 def write_records(folder: str | os.PathLike[str], faces: Iterable[tuple[int, bytes]]) -> tuple[int, int]:
@@ -80,7 +80,7 @@ def faces_of_folder(
     Parameters
     ----------
     folder
-        Read in the order of `images_by_person`.
+        Read in the order of `images_by_identity`.
     resize
         Scale images of another size to 112x112; otherwise they are an error.
     progress
@@ -91,7 +91,7 @@ def faces_of_folder(
     DataError
         If the folder is missing or holds no identity, an identity has no image, or a file is not an image.
     """
-    identities = list(images_by_person(folder))
+    identities = list(images_by_identity(folder))
     for identity, (_, images) in enumerate(progress(identities) if progress else identities):
         for path in images:
             yield identity, as_face_jpeg(read_image(path), str(path), resize=resize)

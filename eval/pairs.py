@@ -20,7 +20,7 @@ from vargfacenet.errors import DataError
 from vargfacenet.eval import byte_pickle
 from vargfacenet.eval.protocols.verification import FOLDS
 from vargfacenet.formats.files import atomic_path, read_bytes
-from vargfacenet.formats.images import DecoderRemarks, decode_image
+from vargfacenet.formats.images import DecoderWarnings, decode_image
 
 MOST_BYTES = 4 << 30  # of a set
 CHECKSUM = b"\nvargfacenet crc32 "  # followed by eight hexadecimal digits: the CRC of everything before
@@ -103,7 +103,7 @@ def _checksum(content: bytes) -> bytes:
 def check_pairs(pairs: Pairs) -> list[tuple[int, str]]:
     """Return number and reason of each image of a set that cannot be used."""
     bad: list[tuple[int, str]] = []
-    remarks = DecoderRemarks()
+    remarks = DecoderWarnings()
     for index, encoded in enumerate(pairs.images):
         try:
             _, remark = remarks.listen(decode_image, encoded, "image")

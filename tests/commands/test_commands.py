@@ -108,7 +108,7 @@ def test_check_of_a_bad_set_exits_with_one(capsys, tmp_path, pairs_set):
     images, is_same = pairs_set
     write_pairs(tmp_path / "set.bin", [b"hello", *images[1:]], is_same)
     assert main(["data", "check", str(tmp_path / "set.bin")]) == 1
-    assert "image 0: image: 5 bytes that are no image" in capsys.readouterr().out
+    assert "image 0: image: 5 bytes that are not an image" in capsys.readouterr().out
 
 
 def test_pairs_makes_a_set_that_check_takes(capsys, tmp_path):

@@ -100,7 +100,7 @@ def test_what_cannot_be_aligned_is_listed_with_its_reason_and_never_dropped(phot
     assert list(reasons) == [
         f"bo/{name}" for name in ("cut.jpg", "empty.jpg", "far.png", "notes.txt", "unlisted.png", "gone.png")
     ]
-    expected = ("cut before its end", "that are no image", "lie far outside", "not an image by its suffix")
+    expected = ("cut before its end", "that are not an image", "lie far outside", "not an image by its suffix")
     for reason, part in zip(
         reasons.values(), (*expected, "points.txt has no line for it", "listed in line 8, but there is no such file")
     ):

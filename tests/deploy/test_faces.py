@@ -78,14 +78,14 @@ def test_the_middle_square_is_taken_where_cropping_is_asked_for():
 @pytest.mark.parametrize(
     ("encoded", "message"),
     [
-        (b"hello", "it: 5 bytes that are no image"),
-        (b"", "it: 0 bytes that are no image"),
+        (b"hello", "it: 5 bytes that are not an image"),
+        (b"", "it: 0 bytes that are not an image"),
         (encode_jpeg(image(0, 0))[:2000], "it is a JPEG that is cut before its end"),
         (encode_png(np.zeros((50, 60, 3), np.uint8)), "it is 60x50 pixels, expected an aligned face of 112x112"),
-        (empty_png(10000, 5000), r"it is 10000x5000, 50.0 megapixels; at most 40 are taken"),
-        (empty_png(10000, 10000), r"it is 10000x10000, 100.0 megapixels; at most 40 are taken"),
-        (empty_png(100000, 50000), "it is 100000x50000, 5000.0 megapixels; at most 40 are taken"),
-        (empty_png(112, 112), "it: 41 bytes that are no image"),
+        (empty_png(10000, 5000), r"it is 10000x5000, 50.0 megapixels; expected at most 40"),
+        (empty_png(10000, 10000), r"it is 10000x10000, 100.0 megapixels; expected at most 40"),
+        (empty_png(100000, 50000), "it is 100000x50000, 5000.0 megapixels; expected at most 40"),
+        (empty_png(112, 112), "it: 41 bytes that are not an image"),
     ],
 )
 def test_what_is_no_face_is_refused_before_it_is_decoded(recwarn, encoded, message):

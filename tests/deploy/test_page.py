@@ -97,10 +97,10 @@ def test_the_page_says_what_becomes_of_a_photograph(page, browser, model):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda path: path.write_text("hello"), "the second image: 5 bytes that are no image"),
+        (lambda path: path.write_text("hello"), "the second image: 5 bytes that are not an image"),
         (
             lambda path: PIL.Image.new("L", (10000, 5000)).save(path, "png"),
-            "the second image is 10000x5000, 50.0 megapixels; at most 40 are taken",
+            "the second image is 10000x5000, 50.0 megapixels; expected at most 40",
         ),
         (
             lambda path: path.write_bytes(encode_jpeg(image(0, 0))[:3000]),

@@ -83,13 +83,13 @@ def test_a_list_has_paths_and_perhaps_labels(tmp_path):
     [
         (b"", "lists no image"),
         (b"\n \n", "lists no image"),
-        (b"a.jpg 1\nb\xff.jpg 2\n", "line 2 is no text in UTF-8"),
+        (b"a.jpg 1\nb\xff.jpg 2\n", "line 2 is not UTF-8 text"),
         (b"a.jpg 1\nb.jpg\n", "line 2 has no label, the lines before it have one"),
         (b"a.jpg\nb.jpg 1\n", "line 2 has a label, the lines before it have none"),
         (b"a.jpg 1\nb.jpg 1.5\n", "line 2: label '1.5', expected a whole number"),
         (b"a.jpg\tx\n", "line 1: label 'x', expected a whole number"),
         (b"a.jpg -2\n", "line 1: label '-2'"),
-        (b"a.jpg 1\nb\0.jpg 1\n", "line 2 is of 8 bytes or holds a zero"),
+        (b"a.jpg 1\nb\0.jpg 1\n", "line 2 contains a zero byte"),
     ],
 )
 def test_a_bad_list_is_named_with_its_line(tmp_path, content, message):

@@ -226,5 +226,5 @@ def test_check_names_the_images_that_cannot_be_used(tmp_path, pairs_set):
     write_pairs(path, images, is_same)
     bad = dict(check_pairs(read_pairs(path)))
     assert set(bad) == {3, 5}
-    assert "no image" in bad[3]
+    assert "not an image" in bad[3]
     assert "cut" in bad[5]

@@ -14,7 +14,7 @@ from typing import Any, Optional
 from vargfacenet import __version__
 from vargfacenet.environment import explain_import_failure
 from vargfacenet.errors import Stopped, VarGFaceNetError
-from vargfacenet.launch import beats
+from vargfacenet.launch.heartbeat import start_heartbeat
 
 # A command's module is imported when the command runs: what it needs may take seconds to load.
 COMMANDS = {
@@ -73,7 +73,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     """
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="surrogateescape")  # file names may hold any bytes
-    beats.begin()  # before the command loads MXNet, which takes seconds
+    start_heartbeat()  # before the command loads MXNet, which takes seconds
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr)
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     chosen = next((argument for argument in arguments if not argument.startswith("-")), None)
@@ -112,9 +112,9 @@ def _about_unknown(args, unknown):
     name, _, value = unknown[0].partition("=")
     setting = name.lstrip("-").replace("-", "_")
     if args.command == "train" and name.startswith("--"):
-        from vargfacenet.train.config import Config
+        from vargfacenet.train.config import setting_names
 
-        if setting in Config.__dataclass_fields__:
+        if setting in setting_names():
             # Without a recipe before it, the value was taken for the recipe.
             value = value or next(iter(unknown[1:]), args.recipe or "VALUE")
             return f"{name} is a setting: give --set {setting}={value} (see vargfacenet train --help)"

@@ -20,7 +20,7 @@ from vargfacenet.eval.protocols.identification import (
 )
 from vargfacenet.eval.protocols.normalize import l2_normalize
 from vargfacenet.formats.files import write_text
-from vargfacenet.formats.images import images_by_person, read_image
+from vargfacenet.formats.images import images_by_identity, read_image
 from vargfacenet.options import check_range, unknown
 
 _CMC_RANKS = 20
@@ -60,7 +60,7 @@ def run(args):
         check_range("--ranks", rank, 1, 1_000_000)
     for fpir in args.fpir:
         check_range("--fpir", fpir, 1e-9, 1 - 1e-9)
-    folders = {name: dict(images_by_person(getattr(args, name))) for name in ("gallery", "probes")}
+    folders = {name: dict(images_by_identity(getattr(args, name))) for name in ("gallery", "probes")}
     shared = {path.resolve() for files in folders["gallery"].values() for path in files}
     both = next((path for files in folders["probes"].values() for path in files if path.resolve() in shared), None)
     if both is not None:
