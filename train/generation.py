@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import mxnet as mx
 
-from vargfacenet.data import FaceIterator
+from vargfacenet.data import BatchReader, FaceIterator, Shard
 from vargfacenet.errors import Stopped
 from vargfacenet.threads import threads_in_use
 from vargfacenet.train.build import make_trainer
@@ -137,18 +137,18 @@ def _last_scores(folder: GenerationFolder | None) -> dict | None:
 
 
 def _iterator(run: Run, number: int, first_update: int) -> FaceIterator:
-    config, updates_before = run.config, (number - 1) * run.config.max_updates
-    return FaceIterator(
+    config, cluster, updates_before = run.config, run.runtime.cluster, (number - 1) * run.config.max_updates
+    batches = BatchReader(
         run.data.records,
         batch_size=config.batch_size,
         seed=config.seed,
         augment=config.augmentation(),
         mix=config.mix,
-        first_update=updates_before + first_update,
-        last_update=updates_before + config.max_updates,
-        rank=run.runtime.cluster.rank,
-        workers=run.runtime.cluster.world_size,
+        shard=Shard(cluster.rank, cluster.world_size),
         max_bad_share=config.max_bad_share,
+    )
+    return FaceIterator(
+        batches, first_update=updates_before + first_update, last_update=updates_before + config.max_updates
     )
 
 

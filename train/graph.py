@@ -33,9 +33,8 @@ def training_graph(
     sizes = {"num_identities": num_identities, "embedding_size": embedding_size_of(embedding)}
     label, teacher = mx.sym.var("softmax_label"), mx.sym.var("teacher")
     if config.head == "dense" and config.identity_loss:
-        options = config.loss_options
         inputs = {"embedding": student, "label": label, "teacher": mx.sym.BlockGrad(teacher)}
-        identity = config.identity_loss(options=options, **inputs, **sizes)
+        identity = config.identity_loss(options=dict(config.loss_options), **inputs, **sizes)
     if config.distillation != "none":
         options = config.distillation_options
         learned = distillation(student, teacher, form=config.distillation, label=label, options=options, **sizes)

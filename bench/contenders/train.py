@@ -4,7 +4,7 @@ import mxnet as mx
 import numpy as np
 
 from vargfacenet import IMAGE_SHAPE
-from vargfacenet.data import Augmentation, FaceIterator, RecordSet
+from vargfacenet.data import Augmentation, BatchReader, FaceIterator, RecordSet
 from vargfacenet.symbols import get_symbol
 from vargfacenet.train.build import make_trainer
 from vargfacenet.train.config import Config
@@ -16,7 +16,9 @@ def prepare(*, network, network_options, batch_size, updates, data=None):
     """With `data`, a training set's folder, its images are read meanwhile, and a turn says how long it waited."""
     config = Config(batch_size=batch_size, lr=1e-3)
     trainer = make_trainer(config, get_symbol(network, **network_options), NUM_IDENTITIES)
-    iterator = FaceIterator(RecordSet(data), batch_size=batch_size, augment=Augmentation()) if data else None
+    iterator = None
+    if data:
+        iterator = FaceIterator(BatchReader(RecordSet(data), batch_size=batch_size, augment=Augmentation()))
     batch = random_batch(batch_size)
 
     def turn():

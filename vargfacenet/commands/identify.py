@@ -18,7 +18,7 @@ from vargfacenet.eval.protocols.identification import (
     identification,
     search,
 )
-from vargfacenet.eval.protocols.templates import at_length_one
+from vargfacenet.eval.protocols.normalize import l2_normalize
 from vargfacenet.formats.files import write_text
 from vargfacenet.formats.images import images_by_identity, read_image
 from vargfacenet.options import check_range, unknown
@@ -70,14 +70,14 @@ def run(args):
     options = face_options(args)
     model = open_named(args, args.model, device=checked_device(args), batch_size=args.batch_size)
     with cache_of(args) as cache:
-        embedded = {name: _embedded(cache, model, people, name, options) for name, people in folders.items()}
+        embedded = {name: _embedded(cache, model, identities, name, options) for name, identities in folders.items()}
     known = gallery_entries(*embedded["gallery"], by=args.gallery_by)
-    searched, whose = embedded["probes"]
+    searched, labels = embedded["probes"]
     with progress(total=len(searched), unit="probe", desc="searching") as bar:
-        found = search(at_length_one(searched), whose, *known, progress=bar.update)
+        found = search(l2_normalize(searched), labels, *known, progress=bar.update)
     rates = identification(found, ranks=args.ranks, fpirs=args.fpir)
     print(
-        f"{rates.people:,} people in the gallery; {rates.mated:,} probes of theirs, {rates.strangers:,} of others; "
+        f"{rates.identities:,} identities in the gallery; {rates.mated:,} mated probes, {rates.non_mated:,} non-mated; "
         f"gallery by {args.gallery_by}"
     )
     headers = [f"rank-{rank}" for rank in rates.rank] + [f"TPIR@FPIR={fpir}" for fpir in rates.tpir]
@@ -96,10 +96,10 @@ def run(args):
     return 0
 
 
-def _embedded(cache, model, people, name, options):
-    """Embeddings of the images of people (dict of name to paths), image and mirror added, and whose they are."""
-    paths = [path for files in people.values() for path in files]
-    whose = [person for person, files in people.items() for _ in files]
+def _embedded(cache, model, identities, name, options):
+    """Embed the images of identities (dict of name to paths), image and mirror added; also returns the name of each."""
+    paths = [path for files in identities.values() for path in files]
+    labels = [identity for identity, files in identities.items() for _ in files]
 
     def read(place):
         return face_of(read_image(paths[place]), str(paths[place]), **options)
@@ -107,4 +107,4 @@ def _embedded(cache, model, people, name, options):
     with progress(total=len(paths), unit="image", desc=name) as bar:
         images = f"{file_fingerprint(paths)} crop {options['crop']} align {options['detector'] is not None}"
         plain, mirrored = cache.embed(model.embedder, model.mark, images, len(paths), read, progress=bar.update)
-        return plain + mirrored, whose
+        return plain + mirrored, labels

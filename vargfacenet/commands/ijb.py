@@ -8,7 +8,14 @@ from vargfacenet.commands.embedding import add_device_options, checked_device
 from vargfacenet.commands.model_options import add_cache_options, add_model_options, cache_of, open_named
 from vargfacenet.commands.output import markdown_table, print_table, progress, rate_cell
 from vargfacenet.errors import DataError
-from vargfacenet.eval.ijb import face_fingerprint, face_reader, find_unreadable, read_trials, score_templates
+from vargfacenet.eval.ijb import (
+    Pooling,
+    face_fingerprint,
+    face_reader,
+    find_unreadable,
+    read_trials,
+    score_templates,
+)
 from vargfacenet.eval.template_sets import read_template_set
 from vargfacenet.formats.files import write_text
 
@@ -51,18 +58,24 @@ def run(args):
     if args.skip_unreadable:
         with progress(total=count, unit="image", desc="reading") as bar:
             unreadable = find_unreadable(count, face_reader(template_set), progress=bar.update)
-    options = {"unit": args.unit, "detector_scores": args.detector_score}
+    pooling = Pooling(normalize_images=args.unit, use_detector_scores=args.detector_score)
     with cache_of(args) as cache:
         embeddings, mirrored = _embedded(cache, model, template_set, unreadable)
         found = score_templates(
-            template_set, trials, embeddings, None if args.no_flip else mirrored, unreadable=unreadable, **options
+            template_set,
+            trials,
+            embeddings,
+            None if args.no_flip else mirrored,
+            pooling=pooling,
+            unreadable=unreadable,
         )
     about = {
         "set": template_set.name,
         "images": count,
         "templates": len(template_set.ids),
         "flip": not args.no_flip,
-        **options,
+        "unit": pooling.normalize_images,
+        "detector_scores": pooling.use_detector_scores,
         "unreadable": {str(template_set.names[row]): reason for row, reason in unreadable.items()},
     }
     print(f"{template_set.name}: {count - len(unreadable):,} images in {len(template_set.ids):,} templates")
@@ -121,9 +134,11 @@ def _tables(found):
         galleries = dict(found["1:N"])
         mean = galleries.pop("mean")
         first = next(iter(galleries.values()))
-        headers = ["gallery", "people", "probes", "strangers"]
+        headers = ["gallery", "identities", "mated", "non-mated"]
         headers += [f"rank-{rank}" for rank in first["rank"]] + [f"TPIR@FPIR={fpir}" for fpir in first["tpir"]]
-        rows = [[name, one["people"], one["mated"], one["strangers"], *_rates(one)] for name, one in galleries.items()]
+        rows = [
+            [name, one["identities"], one["mated"], one["non_mated"], *_rates(one)] for name, one in galleries.items()
+        ]
         yield "1:N, mixed media", headers, [*rows, ["mean", "", "", "", *_rates(mean)]]
 
 

@@ -42,7 +42,7 @@ def run(args):
             f"images of an identity: {low} to {high}, median {middle:g}; {len(check.per_identity)} identities have any"
         )
     print(
-        f"identity index record: {'yes' if check.has_index else 'no'}; checksums: {'yes' if check.is_sealed else 'no'}"
+        f"identity index record: {'yes' if check.has_index else 'no'}; checksums: {'yes' if check.has_checksums else 'no'}"
     )
     if check.grey:
         print(f"grey images, which are read as three equal channels: {check.grey}")
