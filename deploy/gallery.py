@@ -65,7 +65,7 @@ class Gallery:
         names : list of str
             One for each.
         digests : list of str
-            Of the images, as of `digest`; what is there already is left out.
+            Of the images, as `image_digest` gives them; what is there already is left out.
 
         Returns
         -------
@@ -156,6 +156,6 @@ class Gallery:
             yield
 
 
-def digest(encoded):
-    """By which an image (bytes) is found to be there already (str)."""
+def image_digest(encoded: bytes) -> str:
+    """Return the digest of an encoded image, by which it is recognised as known."""
     return hashlib.blake2b(encoded, digest_size=16).hexdigest()

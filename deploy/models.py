@@ -33,8 +33,8 @@ class Model:
     metadata: dict
 
     @property
-    def mark(self):
-        """What its embeddings may be kept under (str): files and runtime."""
+    def cache_key(self) -> str:
+        """The key under which embeddings are cached: files and runtime."""
         return f"{self.fingerprint} {self.runtime}"
 
 
@@ -91,14 +91,14 @@ def open_model(model, *, epoch=0, runtime="onnxruntime", device=None, batch_size
     """
     if is_onnx(model):
         embedder = OnnxEmbedder(model, runtime=runtime, batch_size=batch_size, scaling=scaling)
-        return Model(embedder, _mark([model], embedder.scaling), runtime, embedder.metadata)
+        return Model(embedder, _fingerprint_of([model], embedder.scaling), runtime, embedder.metadata)
     embedder = Embedder(*load_checkpoint(model, epoch), device=device, batch_size=batch_size)
     if scaling not in (None, Scaling()):
         embedder = ScaledEmbedder(embedder, scaling)
     bundled = find_model(model)
     metadata = bundled.metadata() if bundled else {}
-    return Model(embedder, _mark(checkpoint_files(model, epoch), scaling or OWN_SCALING), "mxnet", metadata)
+    return Model(embedder, _fingerprint_of(checkpoint_files(model, epoch), scaling or OWN_SCALING), "mxnet", metadata)
 
 
-def _mark(files, scaling):
+def _fingerprint_of(files, scaling):
     return f"{fingerprint(files)} {scaling}".rstrip()

@@ -20,9 +20,19 @@ def rate_rows(details):
             if rate.tar is None:
                 rows.append([name, f"{rate.far:g}", "not measurable", NOT_MEASURABLE, NOT_MEASURABLE])
             else:
-                between = interval_cell((rate.low, rate.high))
+                between = _interval(rate)
                 rows.append([name, f"{rate.far:g}", f"{rate.tar:.4f}", between, f"{rate.threshold:.4f}"])
     return ("network", "FAR", "TAR", "95%", "cosine above"), rows
+
+
+def rates_by_network(details):
+    """TAR at every FAR with its 95% interval, networks side by side: (headers, rows of text)."""
+    rows = []
+    for number, rate in enumerate(next(iter(details.values())).rates):
+        found = [detail.rates[number] for detail in details.values()]
+        cells = [NOT_MEASURABLE if one.tar is None else f"{one.tar:.4f} ({_interval(one)})" for one in found]
+        rows.append([f"{rate.far:g}", *cells])
+    return ("FAR", *details), rows
 
 
 def markdown(results):
@@ -50,6 +60,10 @@ def markdown(results):
 def interval_cell(interval):
     """An interval as text."""
     return f"{interval[0]:.4f} .. {interval[1]:.4f}"
+
+
+def _interval(rate):
+    return interval_cell((rate.low, rate.high))
 
 
 def _cells(detail):
