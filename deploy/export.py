@@ -121,10 +121,11 @@ def export_onnx(
         import_package(package)
     scoring = scoring or Scoring()
     checkpoint = load_checkpoint(prefix, epoch)
-    graph, float_layers = rewrite_for(translate(checkpoint), target), []
+    graph = rewrite_for(translate(checkpoint), target)
+    float_layers: list[str] = []
     if precision in ("fp16", "bf16"):
         graph = halve(graph, precision)
-    elif precision == "int8":
+    elif precision == "int8" and calibration is not None:
         graph, float_layers = quantise_measured(graph, calibration)
     network = recognise(checkpoint.symbol)
     facts = metadata(network, prefix, epoch, target=target, precision=precision)

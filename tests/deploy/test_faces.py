@@ -137,7 +137,7 @@ def test_a_gallery_is_of_one_network(model, prefix, tmp_path):
 @pytest.mark.parametrize("content", [b"", b"hello", b"PK\x03\x04 no archive"])
 def test_a_damaged_gallery_is_named(tmp_path, content):
     (tmp_path / "gallery.npz").write_bytes(content)
-    with pytest.raises(DataError, match=r"gallery.npz is damaged or no gallery"):
+    with pytest.raises(DataError, match=r"gallery.npz is damaged, or is not a gallery"):
         Gallery(tmp_path)
 
 
@@ -192,7 +192,7 @@ def test_a_threshold_that_is_no_cosine_is_named(prefix, tmp_path, text):
     graph = translate(load_checkpoint(prefix, 0))
     model = graph.to_onnx(opset=11, ir_version=6, metadata={"threshold": text})
     (tmp_path / "model.onnx").write_bytes(model.SerializeToString())
-    with pytest.raises(DataError, match=f"says '{text}' where a number of -1 .. 1 belongs"):
+    with pytest.raises(DataError, match=f"states '{text}', expected a number of -1 .. 1"):
         load_model(tmp_path / "model.onnx")
 
 
@@ -227,8 +227,8 @@ def test_a_photograph_is_aligned_by_the_points_of_its_face():
 @pytest.mark.parametrize(
     ("found", "message"),
     [
-        ((), "it shows no face that is found: give one that is larger, sharper or more from the front"),
-        ((placed(0, 0, 90), placed(150, 0, 60)), "it shows 2 faces of like size: cut it to the one that is meant"),
+        ((), "it shows no face that the detector finds: give a larger, sharper or more frontal one"),
+        ((placed(0, 0, 90), placed(150, 0, 60)), "it shows 2 faces of similar size: crop it to one"),
     ],
 )
 def test_a_photograph_of_nobody_or_of_several_is_refused(found, message):
