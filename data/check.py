@@ -8,7 +8,7 @@ from vargfacenet.data.index_record import EXACT
 from vargfacenet.data.records import RecordSet
 from vargfacenet.errors import DataError
 from vargfacenet.formats.image_headers import image_form
-from vargfacenet.formats.images import DecoderRemarks
+from vargfacenet.formats.images import DecoderWarnings
 
 Check = collections.namedtuple("Check", "images identities shape per_identity has_index is_sealed grey bad")
 Check.__doc__ = """What a set holds: images, identities announced, (height, width), images of each identity that has
@@ -35,7 +35,7 @@ def check_records(path, *, progress=None):
     DataError
         Where the set cannot be opened at all.
     """
-    records, hearing = RecordSet(path, allow_cut=True), DecoderRemarks()
+    records, hearing = RecordSet(path, allow_cut=True), DecoderWarnings()
     counts, bad, labels, grey = collections.Counter(), [], {}, 0
     for key in progress(records.keys) if progress else records.keys:
         key = int(key)

@@ -9,7 +9,7 @@ from vargfacenet import IMAGE_SHAPE
 from vargfacenet.data.layout import FRAME, MOST_IDENTITIES, pack, seal
 from vargfacenet.errors import DataError
 from vargfacenet.formats.files import atomic_path
-from vargfacenet.formats.images import as_face_jpeg, images_by_person, read_image
+from vargfacenet.formats.images import as_face_jpeg, images_by_identity, read_image
 
 
 def write_records(folder, faces):
@@ -65,7 +65,7 @@ def write_records(folder, faces):
 
 
 def faces_of_folder(folder, *, resize=False, progress=None):
-    """The faces of a folder that holds one folder of images for each identity, in the order of `images_by_person`.
+    """The faces of a folder that holds one folder of images for each identity, in the order of `images_by_identity`.
 
     Parameters
     ----------
@@ -86,7 +86,7 @@ def faces_of_folder(folder, *, resize=False, progress=None):
     DataError
         For a folder that is missing, holds no identity, an identity without image, or a file that is no image.
     """
-    people = list(images_by_person(folder))
+    people = list(images_by_identity(folder))
     for identity, (_, images) in enumerate(progress(people) if progress else people):
         for path in images:
             yield identity, as_face_jpeg(read_image(path), str(path), resize=resize)

@@ -17,7 +17,7 @@ from vargfacenet.errors import DataError
 from vargfacenet.eval import byte_pickle
 from vargfacenet.eval.protocols.verification import FOLDS
 from vargfacenet.formats.files import atomic_path, read_bytes, read_lines
-from vargfacenet.formats.images import SUFFIXES, DecoderRemarks, as_face_jpeg, decode_image, read_image
+from vargfacenet.formats.images import SUFFIXES, DecoderWarnings, as_face_jpeg, decode_image, read_image
 
 MOST_BYTES = 4 << 30  # of a set
 CHECKSUM = b"\nvargfacenet crc32 "  # then eight hexadecimal digits, of all that stands before
@@ -218,7 +218,7 @@ def _checksum(content):
 
 def check_pairs(pairs):
     """The images of a set that cannot be used: list of (number of the image, reason)."""
-    bad, hearing = [], DecoderRemarks()
+    bad, hearing = [], DecoderWarnings()
     for index, encoded in enumerate(pairs.images):
         try:
             _, remark = hearing.listen(decode_image, encoded, "image")

@@ -6,7 +6,8 @@ import pathlib
 import numpy as np
 import pytest
 
-from tests.train.tiny import save_random_checkpoint
+from tests.helpers.images import image
+from tests.helpers.networks import save_random_checkpoint
 from vargfacenet.data import RecordSet
 from vargfacenet.data.writer import write_records
 from vargfacenet.eval import write_pairs
@@ -14,17 +15,6 @@ from vargfacenet.formats.images import encode_jpeg
 from vargfacenet.operators import missing_for_native
 from vargfacenet.train.cache import write_embeddings
 from vargfacenet.train.teacher import Teacher
-
-
-def image(identity, number):
-    """A 112x112 image of coloured stripes, whose direction and colour say the identity."""
-    random = np.random.RandomState(identity * 1000 + number)
-    y, x = np.mgrid[:112, :112] / 112
-    angle = identity * 0.7
-    wave = np.sin(12 * (x * np.cos(angle) + y * np.sin(angle)) + random.uniform(-0.5, 0.5))
-    colour = np.array([np.cos(identity), np.sin(identity), np.cos(2 * identity)])
-    values = 128 + 70 * wave[:, :, None] * colour + random.normal(0, 8, (112, 112, 3))
-    return np.clip(values, 0, 255).astype(np.uint8)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -11,9 +11,9 @@ import mxnet as mx
 import numpy as np
 
 from vargfacenet.errors import ClusterError, SettingError, TrainingError
-from vargfacenet.launch.beats import begin
+from vargfacenet.launch.heartbeat import start_heartbeat
 from vargfacenet.launch.member import RANK, SIZE
-from vargfacenet.launch.roll import JOINING
+from vargfacenet.launch.membership import JOINING
 
 _FAILED = 2  # exit status
 _HEAD_START = 5.0  # seconds for a worker that knows what is wrong to say so first
@@ -31,7 +31,7 @@ class Cluster:
         Which worker this is, 0 .. size - 1, and how many there are.
     store : Store, optional
         Where they exchange; needed where there are several.
-    beats : Beats, optional
+    heartbeat : Heartbeat, optional
         To whom to say what this worker is at.
 
     Attributes
@@ -40,9 +40,9 @@ class Cluster:
         The signal that asks this worker to stop, 0 for none; `mean` tells the others.
     """
 
-    def __init__(self, rank=0, size=1, store=None, beats=None):
+    def __init__(self, rank=0, size=1, store=None, heartbeat=None):
         self.rank, self.size, self.store = rank, size, store
-        self._beats, self._doing = beats, ("preparing", False)
+        self._heartbeat, self._doing = heartbeat, ("preparing", False)
         self.wish = 0
 
     @property
@@ -148,8 +148,8 @@ class Cluster:
         self._tell(what, waiting)
 
     def _tell(self, what, waiting):
-        if self._beats is not None:
-            self._beats.report(what, waiting=waiting)
+        if self._heartbeat is not None:
+            self._heartbeat.report(what, waiting=waiting)
 
     def leave(self):
         """Ends this worker's part, when all have come here."""
@@ -241,12 +241,12 @@ def join():
         )
     if RANK not in os.environ:
         return ALONE
-    beats = begin()
-    beats.report(JOINING, waiting=True)
+    heartbeat = start_heartbeat()
+    heartbeat.report(JOINING, waiting=True)
     atexit.register(_end)
     store = Store()
-    beats.report("preparing", waiting=False)
-    return Cluster(int(os.environ[RANK]), int(os.environ[SIZE]), store, beats)
+    heartbeat.report("preparing", waiting=False)
+    return Cluster(int(os.environ[RANK]), int(os.environ[SIZE]), store, heartbeat)
 
 
 def _key(name, array):

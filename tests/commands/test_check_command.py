@@ -4,8 +4,8 @@ import shutil
 
 import pytest
 
-from tests.data.sets import offsets, overwrite
-from tests.eval.test_hostile_pickles import HOSTILE
+from tests.helpers.pickles import HOSTILE
+from tests.helpers.record_sets import offsets, overwrite
 from vargfacenet.commands import main
 
 

@@ -11,7 +11,8 @@ import sys
 import mxnet as mx
 import pytest
 
-from tests.conftest import image
+from tests.helpers.command_line import refused
+from tests.helpers.images import image
 from vargfacenet.commands import main
 from vargfacenet.commands.train import _folder
 from vargfacenet.environment import explain_import_failure
@@ -39,18 +40,6 @@ def prefix(tmp_path_factory):
 def bin_file(tmp_path, pairs_set):
     write_pairs(tmp_path / "stripes.bin", *pairs_set)
     return str(tmp_path / "stripes.bin")
-
-
-def refused(capsys, *arguments):
-    """The one line that a refused request leaves on standard error."""
-    assert main(list(map(str, arguments))) == 2
-    out, err = capsys.readouterr()
-    assert out == ""
-    lines = err.splitlines()
-    assert len(lines) == 1
-    assert lines[0].startswith(f"vargfacenet {arguments[0]}: error: ")
-    assert "Traceback" not in err
-    return lines[0]
 
 
 def test_summary_counts_the_published_figures(capsys):
@@ -119,7 +108,7 @@ def test_check_of_a_bad_set_exits_with_one(capsys, tmp_path, pairs_set):
     images, is_same = pairs_set
     write_pairs(tmp_path / "set.bin", [b"hello", *images[1:]], is_same)
     assert main(["data", "check", str(tmp_path / "set.bin")]) == 1
-    assert "image 0: image: 5 bytes that are no image" in capsys.readouterr().out
+    assert "image 0: image: 5 bytes that are not an image" in capsys.readouterr().out
 
 
 def test_pairs_makes_a_set_that_check_takes(capsys, tmp_path):

@@ -3,9 +3,10 @@
 import mxnet as mx
 import pytest
 
-from tests.commands.test_commands import refused
-from tests.conftest import image
-from tests.train.tiny import TINY, save_random_checkpoint
+from tests.helpers.command_line import refused
+from tests.helpers.images import image
+from tests.helpers.networks import save_random_checkpoint
+from tests.helpers.training import TINY
 from vargfacenet.commands import main
 from vargfacenet.commands import train as train_command
 from vargfacenet.data.writer import write_records

@@ -6,9 +6,9 @@ import re
 import numpy as np
 import pytest
 
-from tests.commands.test_commands import refused
-from tests.conftest import image
-from tests.deploy.test_conversion import by_stock_calls
+from tests.helpers.command_line import refused
+from tests.helpers.images import image
+from tests.helpers.networks import by_stock_calls
 from vargfacenet.commands import main
 from vargfacenet.commands.output import markdown_table
 from vargfacenet.errors import DataError, SettingError
@@ -113,7 +113,7 @@ def test_what_cannot_be_carried_out_is_one_line(folders, teacher_prefix, capsys,
     assert "--fpir=1.0: expected between" in refused(capsys, *given, probes, "--fpir", "1")
     wrong = write(tmp_path / "wrong", {"p0": [(0, 0)]})
     (wrong / "p0" / "9.png").write_bytes(b"hello")
-    assert re.search(r"p0/9\.png: 5 bytes that are no image", refused(capsys, *given, wrong))
+    assert re.search(r"p0/9\.png: 5 bytes that are not an image", refused(capsys, *given, wrong))
     (wrong / "p0" / "9.png").write_bytes(encode_png(np.zeros((50, 60, 3), np.uint8)))
     assert "9.png is 60x50 pixels, expected an aligned face" in refused(capsys, *given, wrong)
     assert main([*map(str, given), str(wrong), "--crop"]) == 0

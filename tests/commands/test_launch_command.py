@@ -4,7 +4,7 @@ import shlex
 
 import pytest
 
-from tests.launch.ports import free_ports
+from tests.helpers.ports import free_ports
 from vargfacenet.commands import main
 
 TRAIN = ["--", "train", "demo_teacher"]

@@ -4,8 +4,8 @@ import shutil
 
 import pytest
 
-from tests.conftest import image
-from tests.train.tiny import save_random_checkpoint
+from tests.helpers.images import image
+from tests.helpers.networks import save_random_checkpoint
 from vargfacenet.commands import main
 from vargfacenet.commands.model_arguments import parse_model
 from vargfacenet.errors import SettingError

@@ -6,8 +6,8 @@ import re
 
 import pytest
 
-from tests.browser import open_browser
-from tests.train.tiny import save_random_checkpoint
+from tests.helpers.browser import open_browser
+from tests.helpers.networks import save_random_checkpoint
 from vargfacenet.commands import main
 from vargfacenet.commands.model_arguments import parse_model, short_names
 from vargfacenet.deploy import export_onnx

@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from tests.data.sets import offsets, overwrite
+from tests.helpers.record_sets import offsets, overwrite
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from tests.data.photographs import drawn, line, photograph
+from tests.helpers.photographs import drawn, line, photograph
 from vargfacenet.commands import main
 from vargfacenet.data import RecordSet
 from vargfacenet.data.align import DetectedPoints, ListedPoints, align_folder

@@ -5,7 +5,7 @@ import logging
 import numpy as np
 import pytest
 
-from tests.data.sets import offsets, overwrite
+from tests.helpers.record_sets import offsets, overwrite
 from vargfacenet.data import Augmentation, FaceIterator, JoinedSets, RecordSet
 from vargfacenet.errors import DataError
 

@@ -8,8 +8,8 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from tests.conftest import image
-from tests.data.sets import offsets, overwrite, write_plain
+from tests.helpers.images import image
+from tests.helpers.record_sets import offsets, overwrite, write_plain
 from vargfacenet.data import RecordSet
 from vargfacenet.data.check import check_records
 from vargfacenet.errors import DataError
@@ -110,7 +110,7 @@ def test_a_image_that_announces_gigapixels_is_refused_by_its_header(tmp_path):
     jpeg[frame + 5 : frame + 9] = struct.pack(">HH", 60000, 60000)
     records = RecordSet(write_plain(tmp_path / "set", {0: (0.0, png(60000, 60000)), 1: (0.0, bytes(jpeg))}))
     for key in (0, 1):
-        with pytest.raises(DataError, match=f"record {key} is 60000x60000, 3600.0 megapixels; at most 40 are taken"):
+        with pytest.raises(DataError, match=f"record {key} is 60000x60000, 3600.0 megapixels; expected at most 40"):
             records.read_face(key)
 
 

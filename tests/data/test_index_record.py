@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from tests.conftest import image
-from tests.data.sets import write_plain
+from tests.helpers.images import image
+from tests.helpers.record_sets import write_plain
 from vargfacenet.data import RecordSet
 from vargfacenet.data.check import check_records
 from vargfacenet.data.index_record import divide

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tests.conftest import image
+from tests.helpers.images import image
 from vargfacenet.data import FaceIterator, JoinedSets, RecordSet
 from vargfacenet.data.writer import write_records
 from vargfacenet.errors import DataError

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tests.data.photographs import line
+from tests.helpers.photographs import line
 from vargfacenet.alignment import TEMPLATE
 from vargfacenet.data.landmarks import read_landmarks
 from vargfacenet.errors import DataError

@@ -6,7 +6,7 @@ import urllib.error
 import numpy as np
 import pytest
 
-from tests.data.photographs import drawn, photograph
+from tests.helpers.photographs import drawn, photograph
 from vargfacenet.alignment import TEMPLATE
 from vargfacenet.commands import main
 from vargfacenet.data.lfw import align_all, fetch_lfw

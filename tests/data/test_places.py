@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from tests.data.photographs import drawn
+from tests.helpers.photographs import drawn
 from vargfacenet.commands import main
 from vargfacenet.data.places import check_places
 from vargfacenet.data.writer import write_records

@@ -6,8 +6,8 @@ import mxnet as mx
 import numpy as np
 import pytest
 
-from tests.conftest import image
-from tests.data.sets import offsets, overwrite, write_plain
+from tests.helpers.images import image
+from tests.helpers.record_sets import offsets, overwrite, write_plain
 from vargfacenet.data import RecordSet
 from vargfacenet.data.check import check_records
 from vargfacenet.data.writer import faces_of_folder, write_records
@@ -107,7 +107,7 @@ def test_a_label_out_of_range_is_refused(tmp_path, label, message):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"no image", "10 bytes that are no image"),
+        (b"no image", "8 bytes that are not an image"),
         (b"", "0 bytes"),
         (encode_png(np.zeros((50, 60, 3), np.uint8)), "60x50"),
     ],
@@ -164,7 +164,7 @@ def test_check_lists_every_bad_record(copy):
     bad = dict(check_records(copy).bad)
     assert set(bad) == {3, 7, 9, 11, 26}
     assert "does not start as a record" in bad[3]
-    assert "no image" in bad[7]
+    assert "not an image" in bad[7]
     assert "label 77.0" in bad[9]
     assert "cut before its end" in bad[11]
     assert "3..399" in bad[26]
@@ -224,8 +224,8 @@ def test_an_identity_without_image_is_refused(images):
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("notes.txt", b"hello", "notes.txt is no image"),
-        ("broken.jpg", b"hello", "broken.jpg: 5 bytes that are no image"),
+        ("notes.txt", b"hello", "notes.txt is not an image"),
+        ("broken.jpg", b"hello", "broken.jpg: 5 bytes that are not an image"),
         ("half.jpg", encode_jpeg(image(0, 0))[:2000], "half.jpg is a JPEG that is cut"),
         ("empty.jpg", b"", "empty.jpg: 0 bytes"),
     ],

@@ -6,8 +6,8 @@ import mxnet as mx
 import numpy as np
 import pytest
 
-from tests.commands.test_commands import refused
-from tests.train.tiny import save_random_checkpoint
+from tests.helpers.command_line import refused
+from tests.helpers.networks import SMALL, by_stock_calls, save_random_checkpoint
 from vargfacenet.commands import main
 from vargfacenet.deploy.conversion import convert_checkpoint
 from vargfacenet.deploy.recognition import recognise
@@ -15,8 +15,6 @@ from vargfacenet.errors import CheckpointError
 from vargfacenet.eval import Embedder, Pairs, verify_pairs
 from vargfacenet.formats.checkpoint import load_checkpoint, save_checkpoint
 from vargfacenet.symbols import get_symbol, list_networks
-
-SMALL = {"multiplier": 0.25, "units": (1, 2, 1), "embedding_size": 16}
 
 # What MXNet 1.4.1 itself lists as the parameters of these operators.
 _ARGUMENTS_OF_MXNET_1_4 = {
@@ -33,17 +31,6 @@ _ARGUMENTS_OF_MXNET_1_4 = {
     "FullyConnected": "num_hidden no_bias flatten",
     "Dropout": "p mode axes",
 }
-
-
-def by_stock_calls(prefix, epoch, images):
-    """Embeddings as the lineage's own scripts compute them, with MXNet alone."""
-    symbol, args, auxs = mx.model.load_checkpoint(str(prefix), epoch)
-    symbol = symbol.get_internals()["fc1_output"]
-    module = mx.mod.Module(symbol, context=mx.cpu(), label_names=None)
-    module.bind(data_shapes=[("data", images.shape)], for_training=False)
-    module.set_params(args, auxs)
-    module.forward(mx.io.DataBatch([mx.nd.array(images)]), is_train=False)
-    return module.get_outputs()[0].asnumpy()
 
 
 @pytest.fixture(scope="module")

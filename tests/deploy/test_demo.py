@@ -11,11 +11,9 @@ import threading
 import numpy as np
 import pytest
 
-from tests.commands.test_commands import refused
-from tests.conftest import image
-from tests.deploy.test_conversion import SMALL
-from tests.deploy.test_faces import empty_png
-from tests.train.tiny import save_random_checkpoint
+from tests.helpers.command_line import refused
+from tests.helpers.images import empty_png, image
+from tests.helpers.networks import SMALL, save_random_checkpoint
 from vargfacenet.deploy import demo, load_model
 from vargfacenet.deploy.faces import Comparison
 from vargfacenet.formats.images import encode_jpeg, encode_png
@@ -66,10 +64,10 @@ def test_two_images_are_compared_and_shown_as_the_network_sees_them(address, mod
 @pytest.mark.parametrize(
     ("second", "message"),
     [
-        (b"just text", "the second image: 9 bytes that are no image"),
-        (empty_png(10000, 5000), "the second image is 10000x5000, 50.0 megapixels; at most 40 are taken"),
+        (b"just text", "the second image: 9 bytes that are not an image"),
+        (empty_png(10000, 5000), "the second image is 10000x5000, 50.0 megapixels; expected at most 40"),
         (encode_jpeg(image(0, 0))[:3000], "the second image is a JPEG that is cut before its end"),
-        (b"", "the second image: 0 bytes that are no image"),
+        (b"", "the second image: 0 bytes that are not an image"),
     ],
 )
 def test_what_is_no_image_gets_a_clear_answer(address, second, message):

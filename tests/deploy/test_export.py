@@ -8,9 +8,8 @@ import onnx
 import onnxruntime
 import pytest
 
-from tests.commands.test_commands import refused
-from tests.deploy.test_conversion import SMALL, by_stock_calls
-from tests.train.tiny import save_random_checkpoint
+from tests.helpers.command_line import refused
+from tests.helpers.networks import SMALL, by_stock_calls, save_random_checkpoint
 from vargfacenet.commands import main
 from vargfacenet.deploy import export as export_module
 from vargfacenet.deploy.export import export_onnx

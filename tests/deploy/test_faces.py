@@ -1,15 +1,11 @@
 """Embeddings and verdicts for services, the gallery, and the commands around them."""
 
-import struct
-import zlib
-
 import numpy as np
 import pytest
 
-from tests.commands.test_commands import refused
-from tests.conftest import image
-from tests.deploy.test_conversion import SMALL, by_stock_calls
-from tests.train.tiny import save_random_checkpoint
+from tests.helpers.command_line import refused
+from tests.helpers.images import empty_png, image
+from tests.helpers.networks import SMALL, by_stock_calls, save_random_checkpoint
 from vargfacenet.alignment import TEMPLATE
 from vargfacenet.commands import main
 from vargfacenet.data.detector import Detection, FaceDetector
@@ -49,12 +45,6 @@ def people(tmp_path):
     return tmp_path / "people"
 
 
-def empty_png(width, height):
-    """The header of an image of any size, in some dozens of bytes."""
-    header = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + header + struct.pack(">II", zlib.crc32(header), 0) + b"IDAT"
-
-
 def test_embeddings_are_those_of_image_and_mirror_at_length_one(prefix, onnx_file):
     faces = [image(0, 0), image(1, 0)]
     images = np.stack(faces).transpose(0, 3, 1, 2).astype(np.float32)
@@ -88,14 +78,14 @@ def test_the_middle_square_is_taken_where_cropping_is_asked_for():
 @pytest.mark.parametrize(
     ("encoded", "message"),
     [
-        (b"hello", "it: 5 bytes that are no image"),
-        (b"", "it: 0 bytes that are no image"),
+        (b"hello", "it: 5 bytes that are not an image"),
+        (b"", "it: 0 bytes that are not an image"),
         (encode_jpeg(image(0, 0))[:2000], "it is a JPEG that is cut before its end"),
         (encode_png(np.zeros((50, 60, 3), np.uint8)), "it is 60x50 pixels, expected an aligned face of 112x112"),
-        (empty_png(10000, 5000), r"it is 10000x5000, 50.0 megapixels; at most 40 are taken"),
-        (empty_png(10000, 10000), r"it is 10000x10000, 100.0 megapixels; at most 40 are taken"),
-        (empty_png(100000, 50000), "it is 100000x50000, 5000.0 megapixels; at most 40 are taken"),
-        (empty_png(112, 112), "it: 41 bytes that are no image"),
+        (empty_png(10000, 5000), r"it is 10000x5000, 50.0 megapixels; expected at most 40"),
+        (empty_png(10000, 10000), r"it is 10000x10000, 100.0 megapixels; expected at most 40"),
+        (empty_png(100000, 50000), "it is 100000x50000, 5000.0 megapixels; expected at most 40"),
+        (empty_png(112, 112), "it: 41 bytes that are not an image"),
     ],
 )
 def test_what_is_no_face_is_refused_before_it_is_decoded(recwarn, encoded, message):

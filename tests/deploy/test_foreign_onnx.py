@@ -187,7 +187,7 @@ def test_embeddings_of_another_scaling_are_not_taken_for_the_same(tmp_path):
 
 
 def test_a_checkpoint_can_be_given_a_scaling_too(tmp_path):
-    from tests.train.tiny import save_random_checkpoint
+    from tests.helpers.networks import save_random_checkpoint
 
     prefix = save_random_checkpoint(tmp_path / "model", "mobilefacenet")
     plain, swapped = open_model(prefix), open_model(prefix, scaling=Scaling(bgr=True))

@@ -7,9 +7,8 @@ import sys
 import numpy as np
 import pytest
 
-from tests.conftest import image
-from tests.deploy.test_conversion import SMALL, by_stock_calls
-from tests.train.tiny import save_random_checkpoint
+from tests.helpers.images import image
+from tests.helpers.networks import SMALL, by_stock_calls, save_random_checkpoint
 from vargfacenet.deploy import export_onnx
 from vargfacenet.deploy.probe import relative_error
 

@@ -7,10 +7,9 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from tests.browser import open_browser
-from tests.conftest import image
-from tests.deploy.test_conversion import SMALL
-from tests.train.tiny import save_random_checkpoint
+from tests.helpers.browser import open_browser
+from tests.helpers.images import image
+from tests.helpers.networks import SMALL, save_random_checkpoint
 from vargfacenet.deploy import demo, export_onnx, load_model
 from vargfacenet.eval import read_pairs
 from vargfacenet.formats.images import encode_jpeg, encode_png
@@ -98,10 +97,10 @@ def test_the_page_says_what_becomes_of_a_photograph(page, browser, model):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda path: path.write_text("hello"), "the second image: 5 bytes that are no image"),
+        (lambda path: path.write_text("hello"), "the second image: 5 bytes that are not an image"),
         (
             lambda path: PIL.Image.new("L", (10000, 5000)).save(path, "png"),
-            "the second image is 10000x5000, 50.0 megapixels; at most 40 are taken",
+            "the second image is 10000x5000, 50.0 megapixels; expected at most 40",
         ),
         (
             lambda path: path.write_bytes(encode_jpeg(image(0, 0))[:3000]),

@@ -6,10 +6,9 @@ import numpy as np
 import onnx
 import pytest
 
-from tests.commands.test_commands import refused
-from tests.conftest import image
-from tests.deploy.test_conversion import SMALL, by_stock_calls
-from tests.train.tiny import save_random_checkpoint
+from tests.helpers.command_line import refused
+from tests.helpers.images import image
+from tests.helpers.networks import SMALL, by_stock_calls, save_random_checkpoint
 from vargfacenet.commands import main
 from vargfacenet.deploy import quantise as quantise_module
 from vargfacenet.deploy.export import export_onnx

@@ -5,23 +5,10 @@ import os
 import numpy as np
 import pytest
 
-from tests.conftest import image
+from tests.helpers.embeddings import Counting
+from tests.helpers.images import image
 from vargfacenet.errors import DataError
-from vargfacenet.eval import ImageEmbedder
 from vargfacenet.eval.cache import EmbeddingCache, file_fingerprint, image_fingerprint
-
-
-class Counting(ImageEmbedder):
-    """Embeds an image as its corner pixels, and counts how many it was given."""
-
-    batch_size = 4
-
-    def __init__(self):
-        self.seen = 0
-
-    def embed_batch(self, images):
-        self.seen += len(images)
-        return images[:, :, 0, :2].reshape(len(images), -1)
 
 
 @pytest.fixture

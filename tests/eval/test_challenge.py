@@ -7,8 +7,8 @@ import cv2
 import numpy as np
 import pytest
 
-from tests.conftest import image
-from tests.eval.test_cache import Counting
+from tests.helpers.embeddings import Counting
+from tests.helpers.images import image
 from vargfacenet.commands import main
 from vargfacenet.errors import DataError
 from vargfacenet.eval.cache import EmbeddingCache
@@ -83,13 +83,13 @@ def test_a_list_has_paths_and_perhaps_labels(tmp_path):
     [
         (b"", "lists no image"),
         (b"\n \n", "lists no image"),
-        (b"a.jpg 1\nb\xff.jpg 2\n", "line 2 is no text in UTF-8"),
+        (b"a.jpg 1\nb\xff.jpg 2\n", "line 2 is not UTF-8 text"),
         (b"a.jpg 1\nb.jpg\n", "line 2 has no label, the lines before it have one"),
         (b"a.jpg\nb.jpg 1\n", "line 2 has a label, the lines before it have none"),
         (b"a.jpg 1\nb.jpg 1.5\n", "line 2: label '1.5', expected a whole number"),
         (b"a.jpg\tx\n", "line 1: label 'x', expected a whole number"),
         (b"a.jpg -2\n", "line 1: label '-2'"),
-        (b"a.jpg 1\nb\0.jpg 1\n", "line 2 is of 8 bytes or holds a zero"),
+        (b"a.jpg 1\nb\0.jpg 1\n", "line 2 contains a zero byte"),
     ],
 )
 def test_a_bad_list_is_named_with_its_line(tmp_path, content, message):
@@ -142,7 +142,7 @@ def test_mistakes_are_one_line(tmp_path, capsys, teacher_prefix, listed):
     for arguments, message in (
         (
             ["features", str(teacher_prefix), str(listed), str(tmp_path / "f.bin"), "--no-cache"],
-            "2/1.png: 10 bytes that are",
+            "2/1.png: 8 bytes that are",
         ),
         (["score", str(tmp_path / "none.bin"), str(listed)], "cannot read"),
         (["score", str(listed), str(listed)], "is no feature file"),

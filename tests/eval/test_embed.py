@@ -50,7 +50,7 @@ def test_progress_counts_every_image(network, pairs_set):
 @pytest.mark.parametrize(
     ("image", "message"),
     [
-        (b"hello", "image 5: 5 bytes that are no image"),
+        (b"hello", "image 5: 5 bytes that are not an image"),
         (encode_png(np.zeros((64, 64, 3), np.uint8)), "image 5 is 64x64"),
     ],
 )

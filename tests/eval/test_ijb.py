@@ -8,9 +8,9 @@ import cv2
 import numpy as np
 import pytest
 
-from tests.commands.test_commands import refused
-from tests.deploy.test_conversion import by_stock_calls
-from tests.eval.ijb_set import make_ijb_set
+from tests.helpers.command_line import refused
+from tests.helpers.ijb_set import make_ijb_set
+from tests.helpers.networks import by_stock_calls
 from vargfacenet.alignment import align_face
 from vargfacenet.commands import main
 from vargfacenet.deploy import export_onnx
@@ -182,7 +182,7 @@ def test_images_that_cannot_be_read_are_all_named_and_left_out_only_when_asked(
     given = ["ijb", str(teacher_prefix), str(own_folder)]
     message = refused(capsys, *given)
     assert "2 of 84 images cannot be read: " in message
-    assert "3.png: 5 bytes that are no image" in message
+    assert "3.png: 5 bytes that are not an image" in message
     assert "20.png is a JPEG that is cut" in message
     assert message.endswith("--skip-unreadable leaves them out")
     (images / "30.png").unlink()

@@ -300,7 +300,7 @@ def test_a_image_that_is_none_is_refused(people, tmp_path):
     (people / "Bo" / "Bo_0001.png").write_bytes(b"hello")
     lines = tmp_path / "pairs.txt"
     lines.write_text("Bo 1 2\n")
-    with pytest.raises(DataError, match="Bo_0001.png: 5 bytes that are no image"):
+    with pytest.raises(DataError, match="Bo_0001.png: 5 bytes that are not an image"):
         pairs_from_folder(people, lines)
 
 

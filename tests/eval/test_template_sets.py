@@ -5,7 +5,7 @@ import shutil
 import numpy as np
 import pytest
 
-from tests.eval.ijb_set import PEOPLE, make_ijb_set
+from tests.helpers.ijb_set import PEOPLE, make_ijb_set
 from vargfacenet.errors import DataError, SettingError
 from vargfacenet.eval.ijb import read_trials
 from vargfacenet.eval.template_sets import read_template_set

@@ -79,7 +79,7 @@ def test_a_misshapen_parameter_is_named(network, tmp_path):
 def test_damaged_parameters_are_refused(network, tmp_path, content):
     save_checkpoint(tmp_path / "model", 0, *network)
     (tmp_path / "model-0000.params").write_bytes(content)
-    with pytest.raises(CheckpointError, match=r"model-0000.params holds no MXNet parameters"):
+    with pytest.raises(CheckpointError, match=r"model-0000.params is not a file of MXNet parameters"):
         load_checkpoint(tmp_path / "model", 0)
 
 
@@ -87,7 +87,7 @@ def test_damaged_parameters_are_refused(network, tmp_path, content):
 def test_a_damaged_graph_is_refused(network, tmp_path, content):
     save_checkpoint(tmp_path / "model", 0, *network)
     (tmp_path / "model-symbol.json").write_text(content)
-    with pytest.raises(CheckpointError, match=r"model-symbol.json holds no MXNet graph"):
+    with pytest.raises(CheckpointError, match=r"model-symbol.json is not an MXNet graph"):
         load_checkpoint(tmp_path / "model", 0)
 
 

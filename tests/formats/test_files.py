@@ -47,11 +47,15 @@ def test_lines_come_with_their_numbers(tmp_path):
 
 @pytest.mark.parametrize(
     ("line", "message"),
-    [(b"\xff\xfe", "no text in UTF-8"), (b"a\0b", "holds a zero"), (b"x" * 5000, "line 2 is of 5000 bytes")],
+    [
+        (b"\xff\xfe", "not UTF-8 text"),
+        (b"a\0b", "contains a zero byte"),
+        (b"x" * 5000, "has 5000 bytes, expected at most"),
+    ],
 )
 def test_a_line_that_is_none_is_named(tmp_path, line, message):
     (tmp_path / "list").write_bytes(b"good\n" + line + b"\n")
-    with pytest.raises(DataError, match=f"line 2 .*{message}|{message}"):
+    with pytest.raises(DataError, match=f"line 2 .*{message}"):
         list(read_lines(tmp_path / "list"))
 
 
@@ -62,7 +66,7 @@ def test_json_reads(tmp_path):
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[" * 200_000, b"9" * 200_000, b'"\xff"', b"\0"])
 def test_json_too_deep_too_long_or_none_is_refused(content):
-    with pytest.raises(DataError, match="^x.json is no JSON, or damaged"):
+    with pytest.raises(DataError, match="^x.json is not JSON, or is damaged"):
         parse_json(content, "x.json")
 
 
@@ -78,7 +82,7 @@ def test_links_to_folders_are_followed_and_loops_are_not(tmp_path, caplog):
     (tmp_path / "set" / "gone").symlink_to(tmp_path / "nowhere")
     found = [path.relative_to(tmp_path / "set").as_posix() for path in files_below(tmp_path / "set")]
     assert found == ["alice/1.jpg", "bob/1.jpg", "carol/1.jpg"]
-    assert "gone is a link to nowhere: it is left out" in caplog.text
+    assert "gone: its link has no target" in caplog.text
 
 
 def test_text_with_names_of_any_bytes_is_written(tmp_path):

@@ -8,7 +8,7 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from tests.train.tiny import save_random_checkpoint
+from tests.helpers.networks import save_random_checkpoint
 from vargfacenet.commands import main
 from vargfacenet.deploy.export import export_onnx
 from vargfacenet.errors import CheckpointError

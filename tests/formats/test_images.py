@@ -51,7 +51,7 @@ def test_a_header_says_what_the_image_is(encoded, form):
 
 @pytest.mark.parametrize("kind", ["TIFF", "GIF", "PPM", "ICO"])
 def test_other_kinds_never_reach_a_decoder(kind):
-    with pytest.raises(DataError, match="no image: no JPEG, PNG, BMP or WebP"):
+    with pytest.raises(DataError, match="not an image: expected JPEG, PNG, BMP or WebP"):
         decode_image(saved(kind), "it", shape=None)
 
 
@@ -66,7 +66,7 @@ def test_a_png_chunk_that_announces_gigabytes_is_never_made_room_for(monkeypatch
     place = png.index(b"IDAT")
     png[place - 4 : place] = struct.pack(">I", 0x70000000)
     monkeypatch.setattr(cv2, "imdecode", None)
-    with pytest.raises(DataError, match="no image: a PNG that is cut, damaged or animated"):
+    with pytest.raises(DataError, match="not an image: a PNG that is cut, damaged or animated"):
         decode_image(bytes(png), "it", shape=None)
 
 

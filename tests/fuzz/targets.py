@@ -147,7 +147,7 @@ def _images():
 
 
 def _onnx():
-    from tests.deploy.test_admission import model
+    from tests.helpers.onnx_models import model
 
     return [model().SerializeToString()]
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tests.conftest import image
+from tests.helpers.images import image
 from vargfacenet.commands import main
 from vargfacenet.deploy import load_model
 from vargfacenet.deploy.export import metadata

@@ -4,7 +4,7 @@ import mxnet as mx
 import numpy as np
 import pytest
 
-from tests.conftest import image
+from tests.helpers.images import image
 from vargfacenet.operators import runnable
 from vargfacenet.symbols import get_symbol
 from vargfacenet.symbols.heads import margin_softmax

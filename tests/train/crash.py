@@ -16,7 +16,7 @@ import time
 
 import mxnet as mx
 
-from tests.train.tiny import parameters, tiny
+from tests.helpers.training import parameters, tiny
 
 CONFIG = {  # with dropout in it, saved often, and verified
     "network": "resnet18",
@@ -150,7 +150,7 @@ def _is_done(out, settings):
 
 
 def main():
-    from tests.conftest import image
+    from tests.helpers.images import image
     from vargfacenet.data.writer import write_records
     from vargfacenet.eval import write_pairs
     from vargfacenet.formats.images import encode_jpeg

@@ -5,8 +5,8 @@ import shutil
 import numpy as np
 import pytest
 
-from tests.data.sets import offsets, overwrite
-from tests.train.tiny import parameters, stopped_after, tiny
+from tests.helpers.record_sets import offsets, overwrite
+from tests.helpers.training import parameters, stopped_after, tiny
 from vargfacenet.data import RecordSet
 from vargfacenet.errors import DataError, SettingError
 from vargfacenet.train.cache import write_embeddings

@@ -7,8 +7,8 @@ import mxnet as mx
 import numpy as np
 import pytest
 
-from tests.conftest import image
-from tests.train.tiny import save_random_checkpoint
+from tests.helpers.images import image
+from tests.helpers.networks import save_random_checkpoint
 from vargfacenet.data import RecordSet
 from vargfacenet.data.writer import write_records
 from vargfacenet.errors import DataError

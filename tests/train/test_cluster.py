@@ -13,11 +13,11 @@ import mxnet as mx
 import numpy as np
 import pytest
 
-from tests.launch.ports import free_ports
-from tests.train.tiny import TINY, newest_state, parameters, tiny
+from tests.helpers.ports import free_ports
+from tests.helpers.training import TINY, newest_state, parameters, tiny
 from vargfacenet.devices import check_devices
 from vargfacenet.errors import ClusterError, SettingError
-from vargfacenet.launch.member import run_member
+from vargfacenet.launch.member import GroupOptions, run_member
 from vargfacenet.operators import choose_backend
 from vargfacenet.train.cluster import ALONE, join
 from vargfacenet.train.generation import read_log
@@ -38,7 +38,12 @@ def exchanged(tmp_path_factory):
         threading.Thread(
             target=run_member,
             args=(command,),
-            kwargs={"rank": rank, "size": 2, "servers": 1, "root": "127.0.0.1", "port": port, "timeout": 600},
+            kwargs={
+                "rank": rank,
+                "size": 2,
+                "root": "127.0.0.1",
+                "options": GroupOptions(port, servers=1, timeout=600),
+            },
         )
         for rank in range(2)
     ]

@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-from tests.train.tiny import stopped_after, tiny
+from tests.helpers.training import stopped_after, tiny
 from vargfacenet.errors import DataError
 from vargfacenet.formats.checkpoint import load_checkpoint
 from vargfacenet.train.run import train

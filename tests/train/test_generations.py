@@ -7,7 +7,7 @@ import shutil
 import numpy as np
 import pytest
 
-from tests.train.tiny import newest_state, parameters, stopped_after, tiny
+from tests.helpers.training import newest_state, parameters, stopped_after, tiny
 from vargfacenet.data.iterator import sample_order
 from vargfacenet.errors import SettingError
 from vargfacenet.eval import Embedder, read_pairs, verify_pairs

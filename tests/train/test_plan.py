@@ -7,7 +7,7 @@ import re
 import mxnet as mx
 import pytest
 
-from tests.train.tiny import tiny
+from tests.helpers.training import tiny
 from vargfacenet import IMAGE_SHAPE
 from vargfacenet.commands import main
 from vargfacenet.errors import SettingError

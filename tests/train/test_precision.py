@@ -4,7 +4,7 @@ import mxnet as mx
 import numpy as np
 import pytest
 
-from tests.train.tiny import tiny
+from tests.helpers.training import tiny
 from vargfacenet.errors import SettingError
 from vargfacenet.train import generation, graph, precision
 from vargfacenet.train.generation import make_trainer

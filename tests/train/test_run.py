@@ -6,8 +6,8 @@ import mxnet as mx
 import numpy as np
 import pytest
 
-from tests.conftest import image
-from tests.train.tiny import parameters, stopped_after, tiny
+from tests.helpers.images import image
+from tests.helpers.training import parameters, stopped_after, tiny
 from vargfacenet.data.writer import write_records
 from vargfacenet.devices import parse_devices
 from vargfacenet.errors import DataError, SettingError, SetupError, TrainingError

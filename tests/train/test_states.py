@@ -9,8 +9,8 @@ import mxnet as mx
 import numpy as np
 import pytest
 
-from tests.conftest import image
-from tests.train.tiny import parameters, stopped_after, tiny
+from tests.helpers.images import image
+from tests.helpers.training import parameters, stopped_after, tiny
 from vargfacenet.data.writer import write_records
 from vargfacenet.errors import CheckpointError, DataError, SettingError
 from vargfacenet.formats.checkpoint import checkpoint_files, load_checkpoint, save_checkpoint

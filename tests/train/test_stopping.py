@@ -9,7 +9,7 @@ import time
 import mxnet as mx
 import pytest
 
-from tests.train.tiny import newest_state, tiny
+from tests.helpers.training import newest_state, tiny
 from vargfacenet.commands import main
 from vargfacenet.errors import Stopped
 from vargfacenet.train.run import train

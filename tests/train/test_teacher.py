@@ -6,8 +6,9 @@ import mxnet as mx
 import numpy as np
 import pytest
 
-from tests.conftest import image
-from tests.train.tiny import save_random_checkpoint, tiny
+from tests.helpers.images import image
+from tests.helpers.networks import save_random_checkpoint
+from tests.helpers.training import tiny
 from vargfacenet.data import Augmentation, FaceIterator, JoinedSets, RecordSet
 from vargfacenet.data.writer import write_records
 from vargfacenet.errors import CheckpointError, DataError, SettingError

@@ -8,8 +8,8 @@ import mxnet as mx
 import numpy as np
 import pytest
 
-from tests.conftest import image
-from tests.train.tiny import tiny
+from tests.helpers.images import image
+from tests.helpers.training import tiny
 from vargfacenet.data.writer import write_records
 from vargfacenet.errors import TrainingError
 from vargfacenet.formats.images import encode_jpeg

@@ -15,7 +15,7 @@ from vargfacenet import __version__
 from vargfacenet.commands.help_text import example_text, wrap
 from vargfacenet.environment import explain_import_failure
 from vargfacenet.errors import Stopped, VarGFaceNetError
-from vargfacenet.launch import beats
+from vargfacenet.launch.heartbeat import start_heartbeat
 
 # A command's module is imported when the command runs: what it needs may take seconds to load.
 GROUPS = {
@@ -92,7 +92,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     """
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="surrogateescape")  # file names may hold any bytes
-    beats.begin()  # before the command loads MXNet, which takes seconds
+    start_heartbeat()  # before the command loads MXNet, which takes seconds
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr)
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     args = argparse.Namespace(command=_command_in(arguments), debug="--debug" in arguments)

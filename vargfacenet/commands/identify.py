@@ -37,7 +37,7 @@ from vargfacenet.eval.protocols.identification import (
 )
 from vargfacenet.eval.protocols.templates import at_length_one
 from vargfacenet.formats.files import write_text
-from vargfacenet.formats.images import images_by_person, read_image
+from vargfacenet.formats.images import images_by_identity, read_image
 from vargfacenet.options import check_range, unknown
 
 _CMC_RANKS = 20
@@ -88,7 +88,7 @@ def add_parser(add: Callable[..., argparse.ArgumentParser]) -> None:
 
 def run(args: argparse.Namespace) -> int:
     _check(args)
-    folders = {name: dict(images_by_person(getattr(args, name))) for name in ("gallery", "probes")}
+    folders = {name: dict(images_by_identity(getattr(args, name))) for name in ("gallery", "probes")}
     _check_disjoint(folders["gallery"], folders["probes"])
     options = face_options(args)
     model = open_named(args, args.model, device=checked_device(args), batch_size=args.batch_size)

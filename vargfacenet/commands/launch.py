@@ -12,7 +12,7 @@ from vargfacenet.environment import usable_cores
 from vargfacenet.errors import ClusterError, SettingError, Stopped
 from vargfacenet.launch.group import local_commands, read_hosts, remote_commands, run_group
 from vargfacenet.launch.interrupts import Interrupts
-from vargfacenet.launch.member import run_member
+from vargfacenet.launch.member import GroupOptions, run_member
 from vargfacenet.options import check_range
 
 PORT = 9091
@@ -80,13 +80,13 @@ def run(args):
     hosts = read_hosts(args.hosts) if args.hosts is not None else []
     size = args.of if args.rank is not None else args.local if args.local is not None else len(hosts)
     _check(args, size)
-    limits = {"port": args.port, "servers": args.servers or size, "timeout": args.timeout, "stall": args.stall}
+    options = GroupOptions(args.port, args.servers or size, args.timeout, args.stall)
     interrupts = Interrupts().listen()
     try:
         if args.rank is not None:
-            status = _be_member(args, command, size, limits, interrupts)
+            status = _be_member(args, command, size, options, interrupts)
         else:
-            status = _be_all(args, command, size, hosts, limits, interrupts)
+            status = _be_all(args, command, size, hosts, options, interrupts)
     except ClusterError as error:
         if interrupts.number is None:
             raise
@@ -96,24 +96,32 @@ def run(args):
     return status
 
 
-def _be_member(args, command, size, limits, interrupts):
+def _be_member(args, command, size, options, interrupts):
     worker = [sys.executable, "-m", "vargfacenet", *command]
     if args.dry_run:
         print(_shown(worker))
         return 0
-    tied = sys.stdin.fileno() if args.tied else None
-    return run_member(worker, rank=args.rank, size=size, root=args.root, tied=tied, interrupts=interrupts, **limits)
+    parent_input = sys.stdin.fileno() if args.tied else None
+    return run_member(
+        worker,
+        rank=args.rank,
+        size=size,
+        root=args.root,
+        options=options,
+        parent_input=parent_input,
+        interrupts=interrupts,
+    )
 
 
-def _be_all(args, command, size, hosts, limits, interrupts):
-    options = [word for name, value in limits.items() for word in (f"--{name}", f"{value:g}")]
-    options += [] if args.dry_run else ["--tied"]
+def _be_all(args, command, size, hosts, options, interrupts):
+    words = [word for name, value in options._asdict().items() for word in (f"--{name}", f"{value:g}")]
+    words += [] if args.dry_run else ["--tied"]
     environment = {}
     if hosts:
         where = {"ssh": args.ssh, "python": args.python, "directory": args.directory or pathlib.Path.cwd()}
-        members = remote_commands(options, hosts, command, root=args.root, **where)
+        members = remote_commands(words, hosts, command, root=args.root, **where)
     else:
-        members = local_commands(options, size, command)
+        members = local_commands(words, size, command)
         # Workers that share a machine share its cores.
         if "OMP_NUM_THREADS" not in os.environ or os.environ["OMP_NUM_THREADS"] == str(usable_cores()):
             environment["OMP_NUM_THREADS"] = str(max(1, usable_cores() // size))

@@ -1,1 +1,1 @@
-"""Files and their formats: checkpoints, graphs, arrays and images, read without trusting what they say."""
+"""File formats: checkpoints, graphs, arrays and images. Readers check what a file states before they act on it."""

@@ -1,43 +1,52 @@
-"""The checkpoint contract of the lineage: ``PREFIX-symbol.json`` and ``PREFIX-0000.params``.
+"""Checkpoints of the lineage: ``PREFIX-symbol.json`` and ``PREFIX-0000.params``.
 
 Loaders elsewhere call ``mx.model.load_checkpoint(prefix, epoch)``, take ``fc1_output`` and bind the one input ``data``.
-What is saved here is therefore the plain published graph, embedding only; classifier weights stay out.
+Therefore a checkpoint holds the plain published graph up to the embedding, without classifier weights.
 """
 
-import collections
+from __future__ import annotations
+
 import contextlib
 import glob
 import json
 import pathlib
+from collections.abc import Mapping
+from typing import NamedTuple
 
 import mxnet as mx
 import numpy as np
 
 from vargfacenet import IMAGE_SHAPE
 from vargfacenet.errors import CheckpointError
-from vargfacenet.formats.files import atomic_path, read_bytes
+from vargfacenet.formats.files import PathLike, atomic_path, read_bytes
 from vargfacenet.formats.graphs import first_line, read_graph
 from vargfacenet.formats.params import load_params, write_params
 from vargfacenet.models import find_model
 
 _CASTS = ("Cast", "cast", "amp_cast")
 
-Checkpoint = collections.namedtuple("Checkpoint", "symbol args auxs")
-Checkpoint.__doc__ = "An embedding graph with its parameters and running statistics, dicts of name to float32 NDArray."
+Arrays = dict[str, mx.nd.NDArray]  # parameters or running statistics by name
 
 
-def load_checkpoint(prefix, epoch, *, output=None):
-    """Reads a checkpoint of this project or of the InsightFace lineage.
+class Checkpoint(NamedTuple):
+    """An embedding graph with its parameters and running statistics, all float32."""
+
+    symbol: mx.sym.Symbol
+    args: Arrays
+    auxs: Arrays
+
+
+def load_checkpoint(prefix: PathLike, epoch: int, *, output: str | None = None) -> Checkpoint:
+    """Read a checkpoint of this project or of the InsightFace lineage.
 
     Parameters
     ----------
-    prefix : str or path
-        As in ``PREFIX-symbol.json``.
-    epoch : int
-        As in ``PREFIX-0000.params``, 0 .. 9999.
-    output : str, optional
-        The node whose output is the embedding, see `vargfacenet.formats.graphs.read_graph`. What follows it, such as a
-        classifier, is left out.
+    prefix, epoch
+        As in ``PREFIX-symbol.json`` and ``PREFIX-0000.params``, epoch 0 .. 9999; the prefix may be the name of a bundled
+        network.
+    output
+        The node whose output is the embedding, see `vargfacenet.formats.graphs.read_graph`. Nodes that it does not depend
+        on, such as a classifier, are left out.
 
     Returns
     -------
@@ -62,14 +71,14 @@ def load_checkpoint(prefix, epoch, *, output=None):
     return Checkpoint(symbol, *fitting_parameters(symbol, args, auxs, str(params_file)))
 
 
-def _named(saved, kind):
-    """Arrays of a kind, and those whose names state none, as `Block.collect_params().save` writes them."""
+def _named(saved: Arrays, kind: str) -> Arrays:
+    """Return the arrays of a kind, and those whose names state no kind, as `Block.collect_params().save` writes them."""
     bare = {name: value for name, value in saved.items() if not name.startswith(("arg:", "aux:"))}
     return {**bare, **{name[len(kind) :]: value for name, value in saved.items() if name.startswith(kind)}}
 
 
-def _wide_slopes(symbol, args):
-    """PReLU's slopes that are saved as one number where the graph wants one for each channel."""
+def _wide_slopes(symbol: mx.sym.Symbol, args: Arrays) -> Arrays:
+    """Return, one for each channel, the PReLU slopes that the file holds as a single number."""
     nodes = json.loads(symbol.tojson())["nodes"]
     reads = [node["inputs"][1][0] for node in nodes if node["op"] == "LeakyReLU" and len(node["inputs"]) == 2]
     slopes = {nodes[source]["name"] for source in reads}
@@ -82,14 +91,21 @@ def _wide_slopes(symbol, args):
     return {}
 
 
-def fitting_parameters(symbol, args, auxs, source):
-    """The parameters that `symbol` needs, as float32; CheckpointError names those missing or misshapen in `source`."""
+def fitting_parameters(
+    symbol: mx.sym.Symbol, args: Mapping[str, mx.nd.NDArray], auxs: Mapping[str, mx.nd.NDArray], source: str
+) -> tuple[Arrays, Arrays]:
+    """Return the parameters and running statistics that `symbol` needs, as float32.
+
+    CheckpointError names those that are missing or misshapen in `source`.
+    """
     try:
         arg_shapes, out_shapes, aux_shapes = symbol.infer_shape(data=(1, *IMAGE_SHAPE))
     except (mx.base.MXNetError, ValueError) as error:
         raise CheckpointError(f"the graph of {source} does not fit faces of 112x112: {first_line(error)}") from error
     if out_shapes is None or len(out_shapes[0]) != 2:
-        raise CheckpointError(f"the graph of {source} gives no embedding of faces of 112x112, but shapes {out_shapes}")
+        raise CheckpointError(
+            f"the graph of {source} does not output one embedding for each 112x112 face, but shapes {out_shapes}"
+        )
     needed = [
         ({n: s for n, s in zip(symbol.list_arguments(), arg_shapes) if n != "data"}, args),
         (dict(zip(symbol.list_auxiliary_states(), aux_shapes)), auxs),
@@ -107,30 +123,37 @@ def fitting_parameters(symbol, args, auxs, source):
                 raise CheckpointError(
                     f"{source}: {name} has shape {tuple(values[name].shape)}, its graph expects {tuple(shape)}"
                 )
-    return tuple({name: values[name].astype("float32") for name in shapes} for shapes, values in needed)
+    args, auxs = ({name: values[name].astype("float32") for name in shapes} for shapes, values in needed)
+    return args, auxs
 
 
-def save_checkpoint(prefix, epoch, symbol, args, auxs):
-    """Writes a checkpoint, whole or not at all.
+def save_checkpoint(
+    prefix: PathLike,
+    epoch: int,
+    symbol: mx.sym.Symbol,
+    args: Mapping[str, mx.nd.NDArray],
+    auxs: Mapping[str, mx.nd.NDArray],
+) -> None:
+    """Write a checkpoint completely or not at all.
 
-    Where the graph is the one that is there already, only the parameters are replaced, in one step. Another graph's are
-    never beside the parameters of the one before: those are removed first.
+    Where the same graph is already there, one step replaces the parameters alone. A new graph never stands next to the
+    parameters of an old one: those are removed first.
 
     Parameters
     ----------
-    prefix, epoch : str or path, int
+    prefix, epoch
         As in ``PREFIX-symbol.json`` and ``PREFIX-0000.params``.
-    symbol : mx.sym.Symbol
+    symbol
         The plain embedding graph.
-    args, auxs : dict of str to NDArray
-        Parameters and running statistics; those the graph does not need are left out.
+    args, auxs
+        Parameters and running statistics; those that the graph does not need are left out.
 
     Raises
     ------
     CheckpointError
-        Where a parameter is missing, misshapen, NaN or infinite; the files are then as they were.
+        Where a parameter is missing, misshapen, NaN or infinite; the files then stay unchanged.
     """
-    symbol_file, params_file = _paths(prefix, epoch)  # never those of a bundled network
+    symbol_file, params_file = _paths(prefix, epoch)  # not `checkpoint_files`: a bundled network is never written
     args, auxs = fitting_parameters(symbol, args, auxs, "the network")
     for name, value in {**args, **auxs}.items():
         if not np.isfinite(value.asnumpy()).all():
@@ -147,27 +170,28 @@ def save_checkpoint(prefix, epoch, symbol, args, auxs):
                 params_file.unlink(missing_ok=True)
 
 
-def checkpoint_files(prefix, epoch):
-    """The two paths of a checkpoint to read: symbol and parameters. The prefix may be the name of a bundled network."""
+def checkpoint_files(prefix: PathLike, epoch: int) -> tuple[pathlib.Path, pathlib.Path]:
+    """Return the paths of graph and parameters to read. The prefix may be the name of a bundled network."""
     bundled = find_model(prefix)
     return _paths(prefix if bundled is None else bundled.prefix, epoch)
 
 
-def _paths(prefix, epoch):
+def _paths(prefix: PathLike, epoch: int) -> tuple[pathlib.Path, pathlib.Path]:
     return pathlib.Path(f"{prefix}-symbol.json"), pathlib.Path(f"{prefix}-{epoch:04d}.params")
 
 
-def epochs_of(prefix) -> list:
-    """The epochs whose parameters are there, ascending."""
+def epochs_of(prefix: PathLike) -> list[int]:
+    """Return the epochs whose parameters exist, ascending."""
     path = pathlib.Path(prefix)
     names = (file.name for file in path.parent.glob(f"{glob.escape(path.name)}-[0-9][0-9][0-9][0-9].params"))
     return sorted(int(name[-11:-7]) for name in names)
 
 
-def _without_casts(symbol):
-    """The graph in float32 throughout: casts to half precision and back, which training put in, are left out."""
+def _without_casts(symbol: mx.sym.Symbol) -> mx.sym.Symbol:
+    """Return the graph in float32 throughout, without the casts to and from half precision that training inserted."""
     graph = json.loads(symbol.tojson())
-    nodes, stands_for = graph["nodes"], {}
+    nodes = graph["nodes"]
+    stands_for: dict[int, list[int]] = {}  # the input of each cast, by its number
     if not any(node["op"] in _CASTS for node in nodes):
         return symbol
     for index, node in enumerate(nodes):
@@ -176,7 +200,7 @@ def _without_casts(symbol):
             stands_for[index] = node["inputs"][0]
         elif node["op"] == "null":
             node.get("attrs", {}).pop("__dtype__", None)
-    # The output keeps its name, by which loaders find it, also where it was a cast's.
+    # The output keeps the name by which loaders find it, even where a cast had that name.
     graph["heads"] = [stands_for.get(source, [source, *rest]) for source, *rest in graph["heads"]]
     for (before, *_), (after, *_) in zip(json.loads(symbol.tojson())["heads"], graph["heads"]):
         nodes[after]["name"] = nodes[before]["name"]

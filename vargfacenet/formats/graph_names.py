@@ -1,15 +1,17 @@
-"""Names in the graphs that Gluon exports, made fit for loaders that find nodes by name."""
+"""Make the node names of graphs that Gluon exports unique, for loaders that find nodes by name."""
+
+from typing import Any
 
 from vargfacenet.errors import CheckpointError
 
-OUTPUT = "fc1"  # the embedding, by which loaders of the lineage find it
+OUTPUT = "fc1"  # name of the embedding, by which loaders of the lineage find it
 
 
-def name_apart(nodes: list, path) -> None:
-    """Gives operators that share a name, such as those of a Gluon block that is called twice, names of their own.
+def name_apart(nodes: list[dict[str, Any]], path: object) -> None:
+    """Rename operators that share a name, such as those of a Gluon block that is called twice.
 
-    The last node, the embedding, is called as the lineage's loaders expect it. Parameters must have unique names: by them
-    their values are found.
+    The last node, the embedding, gets the name that loaders of the lineage expect. CheckpointError where parameters share a
+    name, as their values are found by it.
     """
     parameters = [node["name"] for node in nodes if node["op"] == "null"]
     taken = set(parameters)

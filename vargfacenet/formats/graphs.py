@@ -1,9 +1,11 @@
-"""Reads MXNet's ``-symbol.json`` files: what is known of embedding networks, looked at before MXNet sees it.
+"""Read MXNet's ``-symbol.json`` files and check them before MXNet sees them.
 
-MXNet follows whatever node number it reads, allocates whatever an attribute says, and a graph can name operators that
-run other code. Here the nodes that an embedding depends on are picked out, held against a list of operators with the
-number of their inputs and bounds for their attributes, and written anew; MXNet is given that and nothing of the file.
+MXNet follows any node number that it reads, allocates what an attribute states, and a graph can name operators that run
+other code. Here the nodes that the embedding depends on are selected, checked against a list of operators with their
+number of inputs and bounds of their attributes, and written into a new graph; MXNet receives only that.
 """
+
+from __future__ import annotations
 
 import contextlib
 import json
@@ -11,18 +13,23 @@ import logging
 import math
 import os
 import re
+from collections.abc import Iterator
+from typing import Any
 
 import mxnet as mx
 
 from vargfacenet import IMAGE_SHAPE
 from vargfacenet.errors import CheckpointError, DataError
-from vargfacenet.formats.files import read_json
+from vargfacenet.formats.files import PathLike, read_json
 from vargfacenet.formats.graph_names import OUTPUT, name_apart
 
-MOST_NODES, MOST_ATTRIBUTES, MOST_TEXT = 10_000, 64, 512
 log = logging.getLogger(__name__)
-MOST_NUMBERS = 1 << 24  # in what one node gives of one image; the largest layers of known networks give a million
+
+MOST_NODES, MOST_ATTRIBUTES, MOST_TEXT = 10_000, 64, 512
+MOST_NUMBERS = 1 << 24  # in a node's output for one image; the largest layers of known networks have a million
 MOST_NUMBERS_TOGETHER = 1 << 30
+
+Node = dict[str, Any]  # op, name, attrs, inputs
 
 _MANY = 1024
 _OF_ONE = """
@@ -31,11 +38,11 @@ _OF_ONE = """
     Pad _contrib_BilinearResize2D broadcast_to exp norm sin transpose
 """
 _OF_TWO = "_Div _Minus _Mul _Plus _add _div _minus _mul _plus _sub"
-# Operators by the least and the most inputs they take.
+# The least and the greatest number of inputs of each operator.
 _OPERATORS = {
     "Convolution": (2, 3),
     "FullyConnected": (2, 3),
-    "BatchNorm": (3, 5),  # graphs of before 0.9 do not list the running statistics
+    "BatchNorm": (3, 5),  # graphs from before MXNet 0.9 do not list the running statistics
     "LeakyReLU": (1, 2),
     "InstanceNorm": (3, 3),
     "LayerNorm": (3, 3),
@@ -49,7 +56,7 @@ _OPERATORS = {
     **{f"elemwise_{name}": (2, 2) for name in ("add", "sub", "mul", "div")},
     **{f"broadcast_{name}": (2, 2) for name in ("add", "plus", "sub", "minus", "mul", "div")},
 }
-# Attributes that are whole numbers, or rows of them, and their bounds.
+# Bounds of the attributes that are whole numbers or tuples of them.
 _BOUNDS = {
     "kernel": (1, 256),
     "stride": (1, 64),
@@ -78,31 +85,27 @@ _WHOLE_NUMBERS = re.compile(r"[(\[]?\s*(-?\d{1,9}L?)?(\s*,\s*-?\d{1,9}L?)*\s*,?\
 _NONE = ("None", "")
 
 
-def read_graph(path, output=None):
-    """The embedding graph in a file.
+def read_graph(path: PathLike, output: str | None = None) -> mx.sym.Symbol:
+    """Return the embedding graph in a file.
 
     Parameters
     ----------
-    path : path
+    path
         A ``-symbol.json`` of MXNet 0.8 to 1.9.
-    output : str, optional
-        The node whose first output is the embedding, which then is called ``fc1``; what it does not depend on is left out.
-        By default ``fc1``, and in a graph without it the only output of two dimensions, with a remark in the log.
-
-    Returns
-    -------
-    mx.sym.Symbol
+    output
+        The node whose first output is the embedding, which then is called ``fc1``; nodes that it does not depend on are
+        left out. By default ``fc1``, and in a graph without it the only output of two dimensions, which is logged.
 
     Raises
     ------
     CheckpointError
-        Where the file cannot be read, holds no graph or not this output, or the graph has an operator that is not known,
-        or an attribute or layer out of all proportion.
+        Where the file cannot be read or is not a graph, the output is missing, or the graph has an unknown operator, or an
+        attribute or layer beyond its bounds.
     """
     try:
         graph = read_json(path)
     except DataError as error:
-        raise CheckpointError(f"{path} holds no MXNet graph: {error}") from error
+        raise CheckpointError(f"{path} is not an MXNet graph: {error}") from error
     nodes, heads = _nodes(graph, path)
     wanted = output or OUTPUT
     places = [at for at, node in enumerate(nodes) if node["name"] == wanted and node["op"] != "null"]
@@ -121,8 +124,10 @@ def read_graph(path, output=None):
     return _graph_to(places[0], nodes, graph, path)
 
 
-def _only_embedding(nodes, heads, graph, path):
-    """Graph and name of the only head that gives rows of numbers; None where there are none or several."""
+def _only_embedding(
+    nodes: list[Node], heads: list[int], graph: dict[str, Any], path: PathLike
+) -> tuple[mx.sym.Symbol, str] | None:
+    """Return graph and name of the only output of two dimensions; None where there are none or several."""
     found = []
     for head in dict.fromkeys(heads[:_MANY]):
         if nodes[head]["op"] != "null":
@@ -133,8 +138,8 @@ def _only_embedding(nodes, heads, graph, path):
     return found[0] if len(found) == 1 else None
 
 
-def _graph_to(place, nodes, graph, path):
-    """The graph (mx.sym.Symbol) up to a node, checked."""
+def _graph_to(place: int, nodes: list[Node], graph: dict[str, Any], path: PathLike) -> mx.sym.Symbol:
+    """Return the checked graph up to a node."""
     output = nodes[place]["name"]
     nodes = _depended_on(nodes, place)
     name_apart(nodes, path)
@@ -147,17 +152,17 @@ def _graph_to(place, nodes, graph, path):
     return symbol
 
 
-def _nodes(graph, path):
-    """The nodes of a graph in one form (list of dict: op, name, attrs, inputs) and the places of its outputs."""
+def _nodes(graph: Any, path: PathLike) -> tuple[list[Node], list[int]]:
+    """Return the nodes of a graph in one form, and the places of its outputs."""
     try:
         found = graph["nodes"]
         if len(found) > MOST_NODES:
-            raise CheckpointError(f"{path} has {len(found)} nodes, at most {MOST_NODES} are taken")
+            raise CheckpointError(f"{path} has {len(found)} nodes, expected at most {MOST_NODES}")
         nodes = []
         for index, node in enumerate(found):
             if node.get("subgraphs"):
                 raise CheckpointError(
-                    f"{path}: node {str(node['name'])[:60]!r} holds graphs of its own, which none needs"
+                    f"{path}: node {str(node['name'])[:60]!r} contains graphs of its own, which embedding networks never do"
                 )
             attrs = {name: value for part in ("param", "attr", "attrs") for name, value in node.get(part, {}).items()}
             inputs = [[*entry, 0][:3] for entry in node["inputs"]]
@@ -177,12 +182,12 @@ def _nodes(graph, path):
         if not nodes or not heads or not all(type(head) is int and 0 <= head < len(nodes) for head in heads):
             raise ValueError
     except (ValueError, KeyError, TypeError, AttributeError, IndexError):
-        raise CheckpointError(f"{path} holds no MXNet graph, or is damaged") from None
+        raise CheckpointError(f"{path} is not an MXNet graph, or is damaged") from None
     return nodes, heads
 
 
-def _depended_on(nodes, place):
-    """The nodes that the one at `place` depends on, and itself, the last of them."""
+def _depended_on(nodes: list[Node], place: int) -> list[Node]:
+    """Return the nodes that the one at `place` depends on, with that one last."""
     wanted = {place}
     for index in range(place, -1, -1):
         if index in wanted:
@@ -193,29 +198,29 @@ def _depended_on(nodes, place):
     ]
 
 
-def _check_node(node, nodes, path):
+def _check_node(node: Node, nodes: list[Node], path: PathLike) -> None:
     where = f"{path}: node {node['name'][:60]!r}"
     for name in node["attrs"]:
         if name in _BOUNDS and (node["op"] != "null" or name == "__shape__"):
             _check_bounds(node, name, where)
     if node["op"] == "null":
         if node["inputs"]:
-            raise CheckpointError(f"{where} is a parameter and has inputs: it is damaged")
+            raise CheckpointError(f"{where} is a parameter but has inputs: it is damaged")
         return
     if node["op"] not in _OPERATORS:
-        raise CheckpointError(f"{where} is a {node['op'][:60]}, an operator that no embedding network here needs")
+        raise CheckpointError(f"{where} is a {node['op'][:60]}, an operator that no known embedding network has")
     least, most = _OPERATORS[node["op"]]
     if not least <= len(node["inputs"]) <= most:
         raise CheckpointError(f"{where}, a {node['op']}, has {len(node['inputs'])} inputs, expected {least} to {most}")
     for source, number, _ in node["inputs"]:
-        outputs = re.findall(r"\d+", nodes[source]["attrs"].get("num_outputs", "1"))  # of SliceChannel alone
+        outputs = re.findall(r"\d+", nodes[source]["attrs"].get("num_outputs", "1"))  # only SliceChannel has it
         if number and (nodes[source]["op"] != "SliceChannel" or number >= int(outputs[0])):
             raise CheckpointError(
-                f"{where} reads output {number} of {nodes[source]['name'][:60]!r}, which has none such"
+                f"{where} reads output {number} of {nodes[source]['name'][:60]!r}, which does not exist"
             )
 
 
-def _check_bounds(node, name, where):
+def _check_bounds(node: Node, name: str, where: str) -> None:
     text = node["attrs"][name].strip()
     if text in _NONE:
         return
@@ -225,8 +230,8 @@ def _check_bounds(node, name, where):
         raise CheckpointError(f"{where}: {name}={text[:60]}, expected whole numbers in {low}..{high}")
 
 
-def _version(graph):
-    """MXNet's version that wrote the graph, by which it knows what has changed since."""
+def _version(graph: Any) -> int | None:
+    """Return the version of the MXNet that wrote the graph, by which MXNet upgrades it; None where it is not stated."""
     try:
         kind, number = graph["attrs"]["mxnet_version"]
         return int(number) if kind == "int" and 0 < number < 100_000 else None
@@ -234,11 +239,11 @@ def _version(graph):
         return None
 
 
-def _load(nodes, version, path):
+def _load(nodes: list[Node], version: int | None, path: PathLike) -> mx.sym.Symbol:
     graph = {
         "nodes": nodes,
         "arg_nodes": [index for index, node in enumerate(nodes) if node["op"] == "null"],
-        "node_row_ptr": list(range(len(nodes) + 1)),  # MXNet counts these anew
+        "node_row_ptr": list(range(len(nodes) + 1)),  # MXNet computes these again
         "heads": [[len(nodes) - 1, 0, 0]],
         **({"attrs": {"mxnet_version": ["int", version]}} if version else {}),
     }
@@ -246,30 +251,30 @@ def _load(nodes, version, path):
         with _quiet():
             return mx.sym.load_json(json.dumps(graph))
     except (mx.base.MXNetError, ValueError) as error:
-        raise CheckpointError(f"{path} holds no MXNet graph: {first_line(error)}") from error
+        raise CheckpointError(f"{path} is not an MXNet graph: {first_line(error)}") from error
 
 
-def _check_sizes(symbol, path):
+def _check_sizes(symbol: mx.sym.Symbol, path: PathLike) -> None:
     internals = symbol.get_internals()
     try:
         _, shapes, _ = internals.infer_shape_partial(data=(1, *IMAGE_SHAPE))
     except (mx.base.MXNetError, ValueError) as error:
         raise CheckpointError(f"the graph of {path} does not fit faces of 112x112: {first_line(error)}") from error
-    # Weights are as large as the file of parameters has them.
+    # The sizes of weights are checked against the file of parameters instead.
     weights = {*symbol.list_arguments(), *symbol.list_auxiliary_states()} - {"data"}
     outputs = zip(internals.list_outputs(), shapes or [])
     sizes = {name: math.prod(shape) for name, shape in outputs if name not in weights}
-    largest = max(sizes, key=sizes.get, default=None)
+    largest = max(sizes, key=lambda name: sizes[name], default=None)
     if largest and (sizes[largest] > MOST_NUMBERS or sum(sizes.values()) > MOST_NUMBERS_TOGETHER):
         raise CheckpointError(
-            f"{path}: of one face, {largest!r} alone has {sizes[largest]} numbers and all nodes {sum(sizes.values())}; at "
-            f"most {MOST_NUMBERS} and {MOST_NUMBERS_TOGETHER} are taken"
+            f"{path}: for one face, {largest!r} has {sizes[largest]} numbers and all nodes {sum(sizes.values())}; "
+            f"expected at most {MOST_NUMBERS} and {MOST_NUMBERS_TOGETHER}"
         )
 
 
 @contextlib.contextmanager
-def _quiet():
-    """Keeps standard error from MXNet's C++ code, which remarks on every graph of an older version."""
+def _quiet() -> Iterator[None]:
+    """Silence standard error of MXNet's C++ code, which reports every graph of an older version."""
     kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 2)
     try:
@@ -280,7 +285,7 @@ def _quiet():
         os.close(nowhere)
 
 
-def first_line(error):
-    """What an error of MXNet says in its first line that says anything (str)."""
+def first_line(error: Exception) -> str:
+    """Return the line of an error of MXNet that states the cause."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return next((line for line in lines if line.startswith("MXNetError")), lines[-1] if lines else "empty file")

@@ -1,32 +1,44 @@
-"""What an encoded image says of itself in its first bytes: read before a decoder makes anything of that size.
+"""Read the first bytes of an encoded image, to know its size before a decoder allocates it.
 
-JPEG, PNG, BMP and WebP are known; what is none of these is never given to a decoder.
+JPEG, PNG, BMP and WebP are known; other content is never passed to a decoder.
 """
 
-import collections
+from __future__ import annotations
+
 import re
 import struct
-import typing
 import zlib
+from collections.abc import Callable
+from typing import NamedTuple
 
 MOST_CHUNKS = 1 << 16  # of a PNG
 MOST_MARKERS = 4096  # of a JPEG before its frame header; each may hold 64 KiB
 
-Form = collections.namedtuple("Form", "kind height width channels bits")
-Form.__doc__ = """Kind of file ("JPEG", ..), size in pixels, channels (1: grey, 2: grey and alpha, 3: colours, 4: colours and
-alpha, or CMYK), and bits of each."""
+
+class Form(NamedTuple):
+    """Kind of file ("JPEG", "PNG", "BMP" or "WebP"), size in pixels, channels, and bits of each channel.
+
+    Channels are 1 for grey, 2 for grey and alpha, 3 for colour, 4 for colour and alpha, or CMYK.
+    """
+
+    kind: str
+    height: int
+    width: int
+    channels: int
+    bits: int
+
 
 # Frame headers of every process, Huffman or arithmetic; C4, C8 and CC are other markers.
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _ALONE = frozenset([0x01, *range(0xD0, 0xD9)])  # markers without a length
-# What ends the coded data of a scan: a marker that is neither a stuffed byte nor a restart.
+# The end of the coded data of a scan: a marker that is neither a stuffed byte nor a restart.
 _AFTER_SCAN = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 _PNG_START, _ANIMATED = b"\x89PNG\r\n\x1a\n", (b"acTL", b"fcTL", b"fdAT")
 _PNG_CHANNELS = {0: 1, 2: 3, 3: 3, 4: 2, 6: 4}
 
 
-def image_form(encoded):
-    """The `Form` of an encoded image (bytes); None where it is of no known kind, or its header is damaged."""
+def image_form(encoded: bytes) -> Form | None:
+    """Return the `Form` of an encoded image; None where its kind is unknown or its header damaged."""
     for start, read in _KINDS:
         if encoded.startswith(start):
             try:
@@ -37,10 +49,10 @@ def image_form(encoded):
     return None
 
 
-def is_whole_png(encoded):
-    """Whether the chunks of a PNG are all there, as they were written, and of one image.
+def is_whole_png(encoded: bytes) -> bool:
+    """Whether all chunks of a PNG are there and undamaged, and hold one image.
 
-    OpenCV 4.11 makes room for whatever length a chunk announces, and takes a second header for a new size.
+    OpenCV 4.11 allocates any length that a chunk announces, and takes a second header for a new size.
     """
     at, view = len(_PNG_START), memoryview(encoded)
     for number in range(MOST_CHUNKS):
@@ -58,16 +70,16 @@ def is_whole_png(encoded):
     return False
 
 
-def jpeg_end(encoded: bytes) -> typing.Optional[int]:
-    """The number of bytes that a JPEG takes of a file in which others may follow, such as the video of a motion photo.
+def jpeg_end(encoded: bytes) -> int | None:
+    """Return the length of the JPEG at the beginning of a file, which may also hold the video of a motion photo.
 
-    The markers are walked from the first: an end marker may also stand in a small copy of the image in the header, or by
-    chance in what follows. None where the file ends before, or the markers are damaged.
+    The markers are followed from the first, as an end marker may also occur in a thumbnail in the header, or by chance in
+    the bytes after the image. None where the JPEG is cut or its markers are damaged.
     """
     at = 2
     while True:
         found = _AFTER_SCAN.match(encoded, at)
-        if not found:  # coded data, or bytes that fill up
+        if not found:  # coded data, or fill bytes
             found = _AFTER_SCAN.search(encoded, at)
             if not found:
                 return None
@@ -82,7 +94,7 @@ def jpeg_end(encoded: bytes) -> typing.Optional[int]:
 
 
 def webp_orientation(encoded: bytes) -> int:
-    """The EXIF orientation, 1 .. 8, of a WebP image; 1 where it states none."""
+    """Return the EXIF orientation, 1 .. 8, of a WebP image; 1 where it states none."""
     at = 12
     while encoded[12:16] == b"VP8X" and at + 8 <= len(encoded):
         kind, (length,) = encoded[at : at + 4], struct.unpack_from("<I", encoded, at + 4)
@@ -92,10 +104,10 @@ def webp_orientation(encoded: bytes) -> int:
     return 1
 
 
-def _orientation(exif):
-    """The orientation in the first directory of EXIF data, which is laid out as a TIFF file."""
+def _orientation(exif: bytes) -> int:
+    """Return the orientation in the first directory of EXIF data, which are laid out as a TIFF file."""
     exif = exif[6:] if exif.startswith(b"Exif\0\0") else exif
-    order = {b"II": "<", b"MM": ">"}.get(exif[:2])
+    order = {b"II": "<", b"MM": ">"}.get(exif[:2], "?")
     try:
         (begin,) = struct.unpack_from(f"{order}I", exif, 4)
         (entries,) = struct.unpack_from(f"{order}H", exif, begin)
@@ -108,7 +120,7 @@ def _orientation(exif):
     return 1
 
 
-def _jpeg(encoded):
+def _jpeg(encoded: bytes) -> Form | None:
     at = 2
     for _ in range(MOST_MARKERS):
         if encoded[at] != 0xFF:
@@ -119,7 +131,7 @@ def _jpeg(encoded):
         if marker in _FRAMES:
             bits, height, width, channels = struct.unpack_from(">BHHB", encoded, at + 3)
             return Form("JPEG", height, width, channels, bits)
-        if marker in (0xD9, 0xDA):  # the end, or a scan of no frame
+        if marker in (0xD9, 0xDA):  # the end, or a scan without a frame
             return None
         at += 1
         if marker not in _ALONE:
@@ -130,20 +142,20 @@ def _jpeg(encoded):
     return None
 
 
-def _png(encoded):
+def _png(encoded: bytes) -> Form | None:
     if encoded[12:16] != b"IHDR":
         return None
     width, height, bits, colour = struct.unpack_from(">IIBB", encoded, 16)
     return Form("PNG", height, width, _PNG_CHANNELS.get(colour, 0), bits)
 
 
-def _bmp(encoded):
+def _bmp(encoded: bytes) -> Form | None:
     (size,) = struct.unpack_from("<I", encoded, 14)
     width, height, _, bits = struct.unpack_from("<HHHH" if size == 12 else "<iiHH", encoded, 18)
     return Form("BMP", abs(height), width, 4 if bits == 32 else 3, 8)
 
 
-def _webp(encoded):
+def _webp(encoded: bytes) -> Form | None:
     kind = encoded[12:16]
     if encoded[8:12] != b"WEBP":
         return None
@@ -159,4 +171,9 @@ def _webp(encoded):
     return None
 
 
-_KINDS = ((b"\xff\xd8", _jpeg), (_PNG_START, _png), (b"BM", _bmp), (b"RIFF", _webp))
+_KINDS: tuple[tuple[bytes, Callable[[bytes], Form | None]], ...] = (
+    (b"\xff\xd8", _jpeg),
+    (_PNG_START, _png),
+    (b"BM", _bmp),
+    (b"RIFF", _webp),
+)

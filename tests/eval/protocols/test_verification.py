@@ -5,6 +5,7 @@ import pytest
 import sklearn.model_selection
 import sklearn.preprocessing
 
+from tests.helpers.embeddings import make_pair_embeddings
 from vargfacenet.errors import DataError
 from vargfacenet.eval import Embedder, verify_embeddings, verify_pairs
 from vargfacenet.eval.pairs import Pairs, read_pairs
@@ -32,20 +33,9 @@ def plain_protocol(embeddings, is_same, far_target=1e-3):
     return np.array(accuracies), np.array(thresholds), np.array(tars)
 
 
-def make(pairs, noise, seed=0, size=16):
-    random = np.random.RandomState(seed)
-    is_same = np.arange(pairs) // 5 % 2 == 0
-    first = random.normal(size=(pairs, size))
-    second = np.where(is_same[:, None], first, random.normal(size=(pairs, size))) + noise * random.normal(
-        size=(pairs, size)
-    )
-    embeddings = np.stack([first, second], axis=1).reshape(2 * pairs, size)
-    return embeddings * random.uniform(0.5, 20, (2 * pairs, 1)), is_same
-
-
 @pytest.mark.parametrize(("pairs", "noise"), [(600, 0.5), (600, 1.2), (237, 0.9), (100, 3.0)])
 def test_equals_the_plain_computation(pairs, noise):
-    embeddings, is_same = make(pairs, noise)
+    embeddings, is_same = make_pair_embeddings(pairs, noise)
     mirrored = embeddings + 0.1 * np.random.RandomState(1).normal(size=embeddings.shape)
     found = verify_embeddings(embeddings, mirrored, is_same)
     accuracies, thresholds, tars = plain_protocol(embeddings + mirrored, is_same)
@@ -79,13 +69,13 @@ def test_equals_the_plain_computation_with_ties(seed):
 
 
 def test_tar_grows_with_far():
-    embeddings, is_same = make(600, 1.2)
+    embeddings, is_same = make_pair_embeddings(600, 1.2)
     tar = verify_embeddings(embeddings, embeddings, is_same).tar
     assert 0 < tar["0.001"] <= tar["0.01"] <= tar["0.1"] <= 1
 
 
 def test_perfect_embeddings_score_one():
-    embeddings, is_same = make(100, 0.0)
+    embeddings, is_same = make_pair_embeddings(100, 0.0)
     found = verify_embeddings(embeddings, embeddings, is_same)
     assert (found.accuracy, found.std, found.tar["0.001"]) == (1, 0, 1)
 
@@ -129,7 +119,7 @@ def test_too_few_pairs_are_refused():
 
 
 def test_embeddings_that_are_not_finite_are_refused():
-    embeddings, is_same = make(20, 0.5)
+    embeddings, is_same = make_pair_embeddings(20, 0.5)
     embeddings[7, 0] = np.nan
     with pytest.raises(DataError, match="NaN or infinity"):
         verify_embeddings(embeddings, embeddings, is_same)

@@ -6,7 +6,7 @@ import mxnet as mx
 import numpy as np
 import pytest
 
-from tests.train.tiny import newest_state, parameters, stopped_after, tiny
+from tests.helpers.training import newest_state, parameters, stopped_after, tiny
 from vargfacenet.commands import main
 from vargfacenet.formats.checkpoint import load_checkpoint
 from vargfacenet.train.config import Config

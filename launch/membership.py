@@ -1,39 +1,49 @@
-"""Who is there and how they fare: the rules by which a group of workers goes on or stops. No sockets, no clock of its own."""
+"""The members of a group and the rules by which the group continues or stops. No sockets, and no clock of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
 
 from vargfacenet.errors import ClusterError
 
-JOINING = "joining the parameter store"
+JOINING = "joining the parameter store"  # a worker's activity while it waits there
 
 
-class Roll:
-    """What is known of the members of a group.
+class Membership:
+    """State of the members of a group.
+
+    Times are in seconds of any monotonic clock, which the caller reads.
 
     Parameters
     ----------
-    size : int
-        Members there must be.
-    timeout : float
-        Seconds until all must be there, after which a silent one counts as gone, and in which the parameter store must
-        have formed once all workers wait for it.
-    stall : float
-        Seconds after which workers that all wait and none of whom gets on count as stuck.
-    now : float
-        Seconds, of any monotonic clock.
+    size
+        Number of members.
+    timeout
+        Seconds until all members must have joined. After that, a member that is silent for so long counts as lost, and
+        the parameter store must form within that time once all workers wait for it.
+    stall
+        Seconds without progress after which workers that all wait count as stuck.
+    now
+        The present time.
 
     Attributes
     ----------
-    reason : str or None
-        Why the group must stop: the first thing that went wrong.
+    reason
+        Why the group must stop: the first failure; None while it may continue.
     """
 
-    def __init__(self, size, timeout, stall, now):
+    def __init__(self, size: int, timeout: float, stall: float, now: float) -> None:
         self._size, self._timeout, self._stall = size, timeout, stall
         self._begun = self._changed = now
-        self._heard, self._states, self._addresses, self._done = {}, {}, {}, set()
-        self.reason = None
+        self._heard: dict[int, float] = {}
+        self._states: dict[int, tuple[str, bool]] = {}
+        self._addresses: dict[int, str] = {}
+        self._done: set[int] = set()
+        self.reason: str | None = None
 
-    def join(self, rank, size, address, now):
-        """Enters a member; ClusterError where it cannot be one of this group."""
+    def join(self, rank: int, size: int, address: str, now: float) -> None:
+        """Enter a member; ClusterError where it cannot belong to this group."""
         if size != self._size:
             raise ClusterError(f"worker {rank} was started with --of {size}, worker 0 with --of {self._size}")
         if not 0 <= rank < self._size:
@@ -45,17 +55,17 @@ class Roll:
         self._heard[rank], self._addresses[rank], self._changed = now, address, now
 
     @property
-    def complete(self):
-        """Whether all are there (bool)."""
+    def complete(self) -> bool:
+        """Whether all members have joined."""
         return len(self._heard) == self._size
 
     @property
-    def finished(self):
-        """Whether all workers have ended well (bool)."""
+    def finished(self) -> bool:
+        """Whether all workers have ended successfully."""
         return len(self._done) == self._size
 
-    def hear(self, rank, message, now):
-        """Takes a member's message: ``state`` (text, whether it waits for others), ``failed`` (text) or ``done``."""
+    def receive(self, rank: int, message: Mapping[str, Any], now: float) -> None:
+        """Take a member's report: ``state`` (activity, whether it waits for others), ``failed`` (text) or ``done``."""
         self._heard[rank] = now
         if "failed" in message:
             self.stop(str(message["failed"]))
@@ -65,17 +75,17 @@ class Roll:
         if state is not None and state != self._states.get(rank):
             self._states[rank], self._changed = state, now
 
-    def lose(self, rank):
-        """A member's connection has ended."""
+    def disconnect(self, rank: int) -> None:
+        """Record that the connection of a member has ended."""
         if rank not in self._done:
             self.stop(f"worker {rank}: the connection to its machine ({self._addresses[rank]}) was lost")
 
-    def stop(self, reason):
-        """Stops the group, unless it is stopped already."""
+    def stop(self, reason: str) -> None:
+        """Stop the group, unless it is stopped already."""
         self.reason = self.reason or reason
 
-    def check(self, now):
-        """Applies the limits of time."""
+    def check(self, now: float) -> None:
+        """Apply the time limits."""
         if not self.complete:
             if now - self._begun > self._timeout:
                 missing = [str(rank) for rank in range(self._size) if rank not in self._heard]
@@ -91,8 +101,8 @@ class Roll:
                 )
         self._check_progress(now)
 
-    def _check_progress(self, now):
-        """Workers that all wait for one another, and for longer than they may, wait for something that will not come."""
+    def _check_progress(self, now: float) -> None:
+        """Stop the group where all workers wait for one another longer than they may."""
         working = [self._states[rank] for rank in sorted(self._states) if rank not in self._done]
         if not working or len(self._states) < self._size or not all(waits for _, waits in working):
             return

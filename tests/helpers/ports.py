@@ -1,18 +1,18 @@
-"""Ports for groups of workers in tests."""
+"""Free ports for groups of workers in tests."""
 
 import contextlib
 import os
 import random
 
 from vargfacenet.errors import ClusterError
-from vargfacenet.launch.wire import listen
+from vargfacenet.launch.transport import listen
 
 
 def free_ports(count=8):
-    """The first of so many free ports, one after the other.
+    """Return the first of `count` consecutive free ports.
 
     They lie below the ports that the system gives to outgoing connections, and each process of pytest-xdist has a range of
-    its own, so that nobody takes one between this call and its use.
+    its own, so that no other process takes one between this call and its use.
     """
     worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:]) % 8
     begin, generator = 12_000 + 2_500 * worker, random.Random()

@@ -3,11 +3,8 @@
 import contextlib
 
 import mxnet as mx
-import numpy as np
 import pytest
 
-from vargfacenet.formats.checkpoint import save_checkpoint
-from vargfacenet.symbols import get_symbol
 from vargfacenet.train.config import resolve
 from vargfacenet.train.states import States
 from vargfacenet.train.trainer import Trainer
@@ -59,20 +56,3 @@ def stopped_after(updates):
     with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(Trainer, "step", interrupted)
         yield
-
-
-def save_random_checkpoint(prefix, network, seed=0, **options):
-    """A checkpoint of random weights whose running statistics are not those of any batch."""
-    symbol = get_symbol(network, **options)
-    arg_shapes, _, aux_shapes = symbol.infer_shape(data=(1, 3, 112, 112))
-    random = np.random.RandomState(seed)
-    args, auxs = {}, {}
-    for name, shape in zip(symbol.list_arguments(), arg_shapes):
-        if name.endswith("weight"):
-            args[name] = mx.nd.array(random.normal(0, np.sqrt(2 / np.prod(shape[1:])), shape))
-        elif name != "data":
-            args[name] = mx.nd.array(random.uniform(0.3, 0.9, shape))
-    for name, shape in zip(symbol.list_auxiliary_states(), aux_shapes):
-        auxs[name] = mx.nd.array(random.uniform(0.5, 1.5, shape))
-    save_checkpoint(prefix, 0, symbol, args, auxs)
-    return prefix
