@@ -1,4 +1,4 @@
-"""Checks that an ONNX file passes before it is run: a file can name other files, endless loops and tensors of any size."""
+"""Checks of an ONNX file before it is run: it could name other files, endless loops and tensors of any size."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ MOST_NODES = 20_000
 MOST_NUMBERS = 1 << 24  # in the output of one node for one image
 MOST_ATTRIBUTE = 1 << 24
 DOMAINS = ("", "ai.onnx")
-# Operators of networks that embed images. The output of none is larger than its inputs and weights explain, except for a few
-# whose outputs are compared with MOST_NUMBERS where their shapes are known.
+# Operators of networks that embed images. The output of none is larger than its inputs and weights explain, except for
+# a few whose outputs are compared with MOST_NUMBERS where their shapes are known.
 _NAMES = """
     Abs Add AveragePool BatchNormalization Cast Clip Concat Constant Conv DequantizeLinear Div Dropout Elu Erf Exp Flatten
     Gather Gemm GlobalAveragePool GlobalMaxPool HardSigmoid HardSwish Identity InstanceNormalization LayerNormalization
@@ -34,8 +34,8 @@ def check_onnx(model: onnx.ModelProto, where: str, shape: tuple[int, ...] = IMAG
     Raises
     ------
     DataError
-        Naming `where` the model is from, where it keeps weights in other files, holds graphs within graphs, functions, unknown
-        operators, weights without values, or an excessively large layer.
+        Naming `where` the model is from, where it keeps weights in other files, holds graphs within graphs, functions,
+        unknown operators, weights without values, or an excessively large layer.
     """
     graph = model.graph
     if len(graph.node) > MOST_NODES:

@@ -24,8 +24,8 @@ class Conversion(NamedTuple):
     """The result of a conversion.
 
     ``recognised`` is None for a network that is not of this package, which keeps its graph. ``left_out`` are names of
-    parameters that are not in the new checkpoint, ``renamed`` maps old names to new ones, and ``error`` is the relative error
-    between the embeddings before and after.
+    parameters that are not in the new checkpoint, ``renamed`` maps old names to new ones, and ``error`` is the relative
+    error between the embeddings before and after.
     """
 
     recognised: Optional[Recognised]
@@ -48,19 +48,19 @@ def convert_checkpoint(
     Parameters
     ----------
     prefix, epoch
-        The checkpoint to read. A classifier and anything else behind ``fc1``, casts to half precision, float16 parameters and
-        other names are all accepted.
+        The checkpoint to read. A classifier and anything else behind ``fc1``, casts to half precision, float16
+        parameters and other names are all accepted.
     output
         The node whose output is the embedding, as `load_checkpoint` takes it.
     network
-        The network to write, where two are the same function: InsightFace's VarGFaceNet is that of the authors without SE and
-        with 1 as the scale of ``fc1``. By default the network stays the same.
+        The network to write, where two are the same function: InsightFace's VarGFaceNet is that of the authors without
+        SE and with 1 as the scale of ``fc1``. By default the network stays the same.
 
     Raises
     ------
     CheckpointError
-        Where the checkpoint cannot be read, is not the same function as `network`, or embeds differently afterwards. Nothing
-        is written.
+        Where the checkpoint cannot be read, is not the same function as `network`, or embeds differently afterwards.
+        Nothing is written.
     SettingError
         For an unknown network.
     """

@@ -27,8 +27,8 @@ from vargfacenet.formats.files import atomic_path, fingerprint
 from vargfacenet.models import find_model
 from vargfacenet.options import unknown
 
-# Versions of ONNX's operators and of its file format. onnxruntime reads the first pair since 1.0, of 2019. From version 4 of
-# the format on, initializers need not be inputs.
+# Versions of ONNX's operators and of its file format. onnxruntime reads the first pair since 1.0, of 2019. From version
+# 4 of the format on, initializers need not be inputs.
 VERSIONS = {"float32": (11, 6), "fp16": (11, 6), "bf16": (13, 7), "int8": (13, 7)}
 TOLERANCE = 1e-4  # of the relative error
 LEAST_COSINE = {"fp16": 0.999, "bf16": 0.999, "int8": 0.98}  # mean cosine to MXNet's embeddings
@@ -46,8 +46,8 @@ Scores = dict[str, dict[str, dict[str, Any]]]
 class Scoring:
     """Verification sets on which an export scores both MXNet and the file.
 
-    ``mxnet_scores`` are MXNet's scores by set where they are known already. ``progress`` is called with the number of images
-    embedded since the last call.
+    ``mxnet_scores`` are MXNet's scores by set where they are known already. ``progress`` is called with the number of
+    images embedded since the last call.
     """
 
     sets: Mapping[str, Pairs] = dataclasses.field(default_factory=dict)
@@ -59,11 +59,11 @@ class Scoring:
 class Export:
     """The result of an export.
 
-    ``network`` is None where the checkpoint is not a network of this package. ``bytes`` is the size of the file, ``error`` the
-    largest relative error of an embedding against MXNet's, ``cosine`` the mean cosine to them. ``float_layers`` are the layers
-    that an INT8 file keeps in float32. ``threshold`` is the cosine above which two faces are one identity, on the last set, at
-    the false accept rate ``far``: `FAR`, or the smallest of 1e-2 and 1e-1 that the set has enough pairs for; both are None
-    where it has too few.
+    ``network`` is None where the checkpoint is not a network of this package. ``bytes`` is the size of the file,
+    ``error`` the largest relative error of an embedding against MXNet's, ``cosine`` the mean cosine to them.
+    ``float_layers`` are the layers that an INT8 file keeps in float32. ``threshold`` is the cosine above which two
+    faces are one identity, on the last set, at the false accept rate ``far``: `FAR`, or the smallest of 1e-2 and 1e-1
+    that the set has enough pairs for; both are None where it has too few.
     """
 
     network: Optional[Recognised]
@@ -93,17 +93,18 @@ def export_onnx(
     prefix, epoch
         The checkpoint, of any network of this package or of the lineage.
     target
-        The runtime whose preferred form the graph takes, one of `vargfacenet.deploy.targets.TARGETS`. All run everywhere.
+        The runtime whose preferred form the graph takes, one of `vargfacenet.deploy.targets.TARGETS`. All run
+        everywhere.
     precision
-        One of `vargfacenet.deploy.precision.PRECISIONS`: the type of the stored weights. With ``fp16`` and ``bf16`` runtimes
-        compute in float32 unless told otherwise (`OnnxEmbedder` tells OpenVINO for ``bf16``); with ``int8`` they multiply
-        bytes.
+        One of `vargfacenet.deploy.precision.PRECISIONS`: the type of the stored weights. With ``fp16`` and ``bf16``
+        runtimes compute in float32 unless told otherwise (`OnnxEmbedder` tells OpenVINO for ``bf16``); with ``int8``
+        they multiply bytes.
     calibration
         Aligned faces for ``int8``: float32 (n, 3, 112, 112), RGB, 0..255, as `vargfacenet.deploy.samples.sample_images`
         gives them.
     scoring
-        Sets to score both on: the checkpoint in MXNet, and the file in OpenVINO, where it is installed, for ``bf16`` and
-        ``int8``, in onnxruntime otherwise.
+        Sets to score both on: the checkpoint in MXNet, and the file in OpenVINO, where it is installed, for ``bf16``
+        and ``int8``, in onnxruntime otherwise.
 
     Raises
     ------
@@ -151,8 +152,8 @@ def compare_with_mxnet(
 ) -> tuple[float, float]:
     """Run an ONNX file in onnxruntime and its checkpoint in MXNet, one image at a time and several.
 
-    MXNet runs the operators of `vargfacenet.operators.runnable`, which are right on the CPU. In ``float32`` the relative error
-    must be within `TOLERANCE`, in other precisions the mean cosine above `LEAST_COSINE`.
+    MXNet runs the operators of `vargfacenet.operators.runnable`, which are right on the CPU. In ``float32`` the
+    relative error must be within `TOLERANCE`, in other precisions the mean cosine above `LEAST_COSINE`.
 
     Parameters
     ----------

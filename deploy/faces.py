@@ -122,7 +122,8 @@ def load_model(
     """Load a network that embeds faces.
 
     Arguments and errors are those of `vargfacenet.deploy.models.open_model`, with one more: `threshold` is the cosine,
-    -1 .. 1, above which two faces are one identity; by default the one that ``vargfacenet export --verify`` stored in the file.
+    -1 .. 1, above which two faces are one identity; by default the one that ``vargfacenet export --verify`` stored in
+    the file.
     """
     opened = open_model(model, epoch=epoch, runtime=runtime, device=device, batch_size=batch_size, scaling=scaling)
     far = None
@@ -141,8 +142,8 @@ def face_of(encoded: bytes, where: str, *, crop: bool = False, detector: Optiona
     where
         The name of the image in errors.
     crop
-        Take the middle square, scaled, of an image that is not 112x112. That is not an alignment: networks depend on the
-        places of the eyes.
+        Take the middle square, scaled, of an image that is not 112x112. That is not an alignment: networks depend on
+        the places of the eyes.
     detector
         Finds the face in an image that is not 112x112, which is then aligned. It takes precedence over `crop`.
 
@@ -153,8 +154,8 @@ def face_of(encoded: bytes, where: str, *, crop: bool = False, detector: Optiona
     Raises
     ------
     DataError
-        Where the bytes are not an image, a JPEG without its end, of more than 40 megapixels, or of another size without `crop`
-        and `detector`; or where the detector finds no face, or several without one that is by far the largest.
+        Where the bytes are not an image, a JPEG without its end, of more than 40 megapixels, or of another size without
+        `crop` and `detector`; or where the detector finds no face, or several without one that is by far the largest.
     """
     height, width = IMAGE_SHAPE[1:]
     if not crop and detector is None:

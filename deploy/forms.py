@@ -1,7 +1,7 @@
 """ONNX forms of the operators that move, split and join numbers, and of those of attention.
 
-A form takes an `Operation`, the shapes of all operations for a batch of two, and the constants, to which it may add. It returns
-nodes, the last of which carries the operation's name.
+A form takes an `Operation`, the shapes of all operations for a batch of two, and the constants, to which it may add. It
+returns nodes, the last of which carries the operation's name.
 """
 
 import math
@@ -31,7 +31,7 @@ def linear_on_tokens(one: Operation, shapes: Shapes, constants: Constants) -> li
 
 
 def gelu(one: Operation, shapes: Shapes, constants: Constants) -> list[Node]:
-    """Return ``x * (1 + erf(x / sqrt(2))) / 2`` [Hendrycks and Gimpel, arXiv 1606.08415], in the order that runtimes fuse."""
+    """Return ``x * (1 + erf(x / sqrt(2))) / 2`` [Hendrycks and Gimpel, arXiv 1606.08415], as runtimes fuse it."""
     steps = _Steps(one, constants)
     x = one.inputs[0]
     shifted = steps.add("Add", steps.add("Erf", steps.add("Div", x, math.sqrt(2))), 1.0)

@@ -1,8 +1,8 @@
 """A folder with faces of known people, and an exact search among them.
 
-The folder holds ``gallery.npz``: l2-normalized embeddings (float32), names, and digests of the images, which are not stored.
-A search is one matrix product: 100,000 faces of 512 numbers are 200 MB, and a search takes about 30 ms on one core. For a
-gallery that outgrows memory, give ``Gallery.embeddings`` to an index library such as faiss.
+The folder holds ``gallery.npz``: l2-normalized embeddings (float32), names, and digests of the images, which are not
+stored. A search is one matrix product: 100,000 faces of 512 numbers are 200 MB, and a search takes about 30 ms on one
+core. For a gallery that outgrows memory, give ``Gallery.embeddings`` to an index library such as faiss.
 """
 
 import contextlib
@@ -36,8 +36,8 @@ class Gallery:
     """Faces by name, for one network.
 
     The folder is made when faces are added. ``names`` has the name of each face; a person may have several faces.
-    ``embeddings`` is float32 (faces, embedding_size), l2-normalized. ``fingerprint`` is the network's; it is empty for an
-    empty gallery. DataError where the file is damaged.
+    ``embeddings`` is float32 (faces, embedding_size), l2-normalized. ``fingerprint`` is the network's; it is empty for
+    an empty gallery. DataError where the file is damaged.
     """
 
     names: list[str]

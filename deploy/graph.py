@@ -21,8 +21,8 @@ INPUT = "data"
 class Node:
     """One ONNX operator.
 
-    ``op`` is the name of the operator in ONNX; ``name`` names both the node and its output. ``inputs`` are names of nodes or
-    constants, or `INPUT`. ``attrs`` are ONNX attributes: int, float, str, or a list of int.
+    ``op`` is the name of the operator in ONNX; ``name`` names both the node and its output. ``inputs`` are names of
+    nodes or constants, or `INPUT`. ``attrs`` are ONNX attributes: int, float, str, or a list of int.
     """
 
     op: str
@@ -34,8 +34,8 @@ class Node:
 class Graph:
     """Nodes in an order in which they can run.
 
-    ``constants`` are weights by name: float32, float16, int8, uint8, or bfloat16 as the uint16 of its bits. ``output`` names
-    the node whose output is the embedding.
+    ``constants`` are weights by name: float32, float16, int8, uint8, or bfloat16 as the uint16 of its bits. ``output``
+    names the node whose output is the embedding.
     """
 
     def __init__(
@@ -60,7 +60,8 @@ class Graph:
     def rewrite(self, rule: Callable[[Node], list[Node] | None]) -> None:
         """Replace nodes, in order.
 
-        `rule` takes a node and returns None to keep it, or the nodes that replace it; the last of them carries its name.
+        `rule` takes a node and returns None to keep it, or the nodes that replace it; the last of them carries its
+        name.
         """
         nodes: list[Node] = []
         for node in self.nodes:
@@ -94,8 +95,8 @@ class Graph:
     ) -> onnx.ModelProto:
         """Return the graph as an ONNX model for any number of images in a batch.
 
-        `opset` and `ir_version` are the versions of ONNX's operators and of its file format, `metadata` are properties of the
-        model, and `extra_outputs` are nodes whose outputs it gives too, of any shape.
+        `opset` and `ir_version` are the versions of ONNX's operators and of its file format, `metadata` are properties
+        of the model, and `extra_outputs` are nodes whose outputs it gives too, of any shape.
         """
         from onnx import TensorProto, helper  # optional
 

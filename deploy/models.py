@@ -20,8 +20,9 @@ from vargfacenet.models import find_model
 class Model:
     """A network ready to embed images.
 
-    ``fingerprint`` covers the files it came from, and the scaling of images where that is not the network's own. ``runtime`` is
-    ``mxnet``, ``onnxruntime`` or ``openvino``. ``metadata`` holds the properties of an ONNX file or a bundled network.
+    ``fingerprint`` covers the files it came from, and the scaling of images where that is not the network's own.
+    ``runtime`` is ``mxnet``, ``onnxruntime`` or ``openvino``. ``metadata`` holds the properties of an ONNX file or a
+    bundled network.
     """
 
     embedder: ImageEmbedder
@@ -71,8 +72,8 @@ def open_model(
     runtime
         ``onnxruntime`` or ``openvino``, for an ONNX file.
     scaling
-        The scaling of images that the network expects. By default none for a checkpoint, and for an ONNX file the one that
-        `vargfacenet.deploy.signature.scaling_of` finds.
+        The scaling of images that the network expects. By default none for a checkpoint, and for an ONNX file the one
+        that `vargfacenet.deploy.signature.scaling_of` finds.
 
     Raises
     ------

@@ -17,11 +17,11 @@ _KEEPS_CHANNELS = (
 
 
 def pad_channels(graph: Graph, *, block: int) -> bool:
-    """Round the channels of every image in a graph up to a multiple of `block`, and return True where that was possible.
+    """Round the channels of images in a graph up to a multiple of `block`; return True where that was possible.
 
-    The weights that read new channels are zero, so that the result is the same. Runtimes that work on blocks of channels fall
-    back to slower code where the last block is not full, as with 40 channels. A graph stays unchanged where an operator is not
-    known to keep channels apart.
+    The weights that read new channels are zero, so that the result is the same. Runtimes that work on blocks of
+    channels fall back to slower code where the last block is not full, as with 40 channels. A graph stays unchanged
+    where an operator is not known to keep channels apart.
     """
     channels = {INPUT: (3, 3)}
     constants = dict(graph.constants)

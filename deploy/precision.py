@@ -11,7 +11,7 @@ FLOAT = 1  # the number of float32 in ONNX
 
 
 def halve(graph: Graph, precision: str) -> Graph:
-    """Return a copy of a float32 graph with weights of convolutions and products in two bytes, each with a Cast to float32.
+    """Return a copy of a float32 graph with the weights of convolutions and products in two bytes, cast to float32.
 
     A runtime casts them once, when it reads the file. ``bf16`` keeps float32's range with 8 bits of precision, in which
     processors with AVX512-BF16 or AMX multiply; ``fp16`` has 11.

@@ -9,8 +9,8 @@ from vargfacenet import IMAGE_SHAPE
 def probe_images(count: int, *, seed: int = 0) -> np.ndarray:
     """Return images that use the whole range: float32 (count, 3, 112, 112), whole numbers 0..255.
 
-    They are soft like photographs, with different contrasts and some noise, so that the inputs of all rectifiers have both
-    signs. The first is white and the second black.
+    They are soft like photographs, with different contrasts and some noise, so that the inputs of all rectifiers have
+    both signs. The first is white and the second black.
     """
     random = np.random.RandomState(seed)
     channels, height, width = IMAGE_SHAPE

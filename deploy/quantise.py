@@ -19,11 +19,11 @@ Ranges = Mapping[str, tuple[float, float]]  # of the inputs of layers, by name
 
 
 def quantise_measured(graph: Graph, images: np.ndarray) -> tuple[Graph, list[str]]:
-    """Quantise a float32 graph except for the most sensitive layers, and return the new graph and the names of these layers.
+    """Quantise a float32 graph except for the most sensitive layers; return the new graph and these layers' names.
 
-    A third of the images gives the ranges; on the others the cosine to float32 is measured. The one of `TAILS` with the largest
-    cosine is taken. Then each layer alone is quantised, and those that lose most stay in float32 until the cosine reaches
-    `GOAL`, as long as they hold no more than `MOST_FLOAT` of all weights.
+    A third of the images gives the ranges; on the others the cosine to float32 is measured. The one of `TAILS` with the
+    largest cosine is taken. Then each layer alone is quantised, and those that lose most stay in float32 until the
+    cosine reaches `GOAL`, as long as they hold no more than `MOST_FLOAT` of all weights.
 
     Parameters
     ----------
@@ -91,10 +91,11 @@ def _embed(graph: Graph, images: np.ndarray) -> np.ndarray:
 
 
 def quantise(graph: Graph, layers: Iterable[str], found: Ranges) -> Graph:
-    """Return a copy of a float32 graph with `layers` quantised: QuantizeLinear and DequantizeLinear around their inputs.
+    """Return a copy of a float32 graph with `layers` quantised by QuantizeLinear and DequantizeLinear at their inputs.
 
-    Weights are int8 with a scale for each output channel and zero at zero; the inputs of layers are uint8 with one scale and
-    zero point, from their ranges `found` [Jacob et al., arXiv 1712.05877, section 2]. Biases and outputs stay float32.
+    Weights are int8 with a scale for each output channel and zero at zero; the inputs of layers are uint8 with one
+    scale and zero point, from their ranges `found` [Jacob et al., arXiv 1712.05877, section 2]. Biases and outputs stay
+    float32.
     """
     graph, chosen = graph.copy(), set(layers)
     on_bytes: dict[str, str] = {}

@@ -62,8 +62,8 @@ def network_like(symbol: mx.sym.Symbol, network: str) -> Recognised:
 def function_of(symbol: mx.sym.Symbol) -> tuple[list[Any], list[str]]:
     """Return the function that a graph computes, without names, and the names of its parameters in order.
 
-    Graphs with equal functions give equal results where their parameters, in order, are equal. Running statistics count as
-    parameters.
+    Graphs with equal functions give equal results where their parameters, in order, are equal. Running statistics count
+    as parameters.
     """
     operations, output = read_operations(symbol)
     numbers = {operation.name: index for index, operation in enumerate(operations)}

@@ -33,8 +33,8 @@ _Run = Callable[[np.ndarray], np.ndarray]
 class OnnxEmbedder(ImageEmbedder):
     """An ONNX file ready to embed batches of images, on the CPU.
 
-    A file whose number of images is fixed, or that fails with more than one, is run with that number at a time. ``metadata``
-    are the properties of the file, ``scaling`` is the scaling in use.
+    A file whose number of images is fixed, or that fails with more than one, is run with that number at a time.
+    ``metadata`` are the properties of the file, ``scaling`` is the scaling in use.
 
     Parameters
     ----------
@@ -43,8 +43,8 @@ class OnnxEmbedder(ImageEmbedder):
     runtime
         One of `RUNTIMES`.
     precision
-        ``float32`` or ``bf16``, the precision in which OpenVINO computes; onnxruntime has ``float32`` alone. By default the
-        file's own where the runtime has it, otherwise ``float32``.
+        ``float32`` or ``bf16``, the precision in which OpenVINO computes; onnxruntime has ``float32`` alone. By default
+        the file's own where the runtime has it, otherwise ``float32``.
     threads
         One for each usable core by default.
     scaling

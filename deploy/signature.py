@@ -101,8 +101,8 @@ def read_signature(model: onnx.ModelProto, where: str) -> Signature:
 def scaling_of(model: onnx.ModelProto, metadata: Mapping[str, str], given: Scaling, where: str) -> tuple[Scaling, str]:
     """Return the scaling that a model expects, and its source in words: given, stated in its metadata, or recognised.
 
-    A network without its own scaling is recognised much as InsightFace's Python package does: the image is not both shifted
-    and multiplied among its first eight nodes. It then expects (x - 127.5) / 127.5.
+    A network without its own scaling is recognised much as InsightFace's Python package does: the image is not both
+    shifted and multiplied among its first eight nodes. It then expects (x - 127.5) / 127.5.
     """
     source = "given"
     stated = [_number(metadata, name, where) for name in ("input_mean", "input_std")]

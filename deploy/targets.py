@@ -30,9 +30,9 @@ def rewrite_for(graph: Graph, target: str) -> Graph:
 def prelu_as_convolutions(graph: Graph) -> None:
     """Replace PReLU by ``slope * x + max((1 - slope) * x, 0)``, each product a depth-wise 1x1 convolution.
 
-    onnxruntime keeps convolutions in blocks of channels and fuses the rectifier and the sum into them; its PRelu leaves that
-    layout, at each layer. The form equals PReLU where no slope is above 1; elsewhere it is
-    ``slope * x + (1 - slope) * max(x, 0)``.
+    onnxruntime keeps convolutions in blocks of channels and fuses the rectifier and the sum into them; its PRelu leaves
+    that layout, at each layer. The form equals PReLU where no slope is above 1; elsewhere it is ``slope * x + (1 -
+    slope) * max(x, 0)``.
     """
 
     def rule(node: Node) -> Optional[list[Node]]:
@@ -61,8 +61,8 @@ def prelu_as_convolutions(graph: Graph) -> None:
 def merge_groups(graph: Graph, *, block: int = BLOCK) -> None:
     """Join groups of a few channels into groups of a block, with zeros between channels of different groups.
 
-    The processor multiplies a block of channels at once, so that the zeros cost no time; the weights of these layers take
-    more space.
+    The processor multiplies a block of channels at once, so that the zeros cost no time; the weights of these layers
+    take more space.
     """
 
     def rule(node: Node) -> Optional[list[Node]]:

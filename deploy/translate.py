@@ -19,8 +19,8 @@ def translate(checkpoint: Checkpoint) -> Graph:
     """Return the graph of a checkpoint in ONNX's operators, equal in result.
 
     BN after a convolution or fully connected layer is folded into it; elsewhere, as before the padded convolutions of a
-    ResNet's units, it stays. A scale that the graph fixes (``fix_gamma``) is 1 whatever the checkpoint holds. ExportError for
-    an operator, or a use of one, without a form here.
+    ResNet's units, it stays. A scale that the graph fixes (``fix_gamma``) is 1 whatever the checkpoint holds.
+    ExportError for an operator, or a use of one, without a form here.
     """
     operations, output = read_operations(checkpoint.symbol)
     values = {name: value.asnumpy() for part in checkpoint[1:] for name, value in part.items()}

@@ -28,7 +28,7 @@ def test_weights_in_another_file_are_refused_and_the_file_is_not_read(tmp_path):
     weight.ClearField("raw_data")
     weight.data_location = TensorProto.EXTERNAL
     weight.external_data.add(key="location", value=str(secret))
-    refused(model(weights=[weight]), "keeps weights in other files, which is not read")
+    refused(model(weights=[weight]), "keeps weights in other files, which are not read")
     constant = helper.make_node("Constant", [], ["c"], name="c", value=weight)
     refused(model([constant, *model().graph.node]), "keeps weights in other files")
 

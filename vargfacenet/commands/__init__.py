@@ -72,8 +72,8 @@ class Parser(argparse.ArgumentParser):
 class CommandParser(Parser):
     """The parser of a command or of an action of a command.
 
-    ``examples`` are command lines that follow the options in ``--help``. The description is wrapped, except for indented
-    lines.
+    ``examples`` are command lines that follow the options in ``--help``. The description is wrapped, except for
+    indented lines.
     """
 
     def __init__(self, *, examples: Sequence[str] = (), description: Optional[str] = None, **options: Any) -> None:

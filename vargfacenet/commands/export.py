@@ -114,7 +114,7 @@ def _write_one(model: ModelName, out: str, form: _Form, sets: Mapping[str, Pairs
 
 
 def _write_several(model: ModelName, out: pathlib.Path, forms: Sequence[_Form], sets: Mapping[str, Pairs]) -> None:
-    """Write a file for each form, and print a table of size, difference from MXNet, speed by runtime and accuracy by set."""
+    """Write a file for each form, and print their sizes, differences from MXNet, speeds and accuracies."""
     known: dict[str, Mapping[str, Any]] = {}
     rows: list[list[str]] = []
     scores: list[list[str]] = []
