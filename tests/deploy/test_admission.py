@@ -72,7 +72,7 @@ def test_a_layer_out_of_proportion_is_refused():
     pads = helper.make_attribute("pads", [5000] * 4)
     made = model()
     made.graph.node[0].attribute.append(pads)
-    refused(made, r"of one face, 'hidden' has \d+ numbers, at most")
+    refused(made, r"for one face, 'hidden' has \d+ numbers, at most")
 
 
 def test_layers_that_do_not_fit_one_another_are_refused():
