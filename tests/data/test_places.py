@@ -45,7 +45,7 @@ def test_check_tells_of_both_kinds_of_sets(faces, tmp_path, capsys):
     assert main(["data", "check", str(tmp_path / "set.bin"), "--places"]) == 0
     printed = capsys.readouterr().out
     assert "left of and" in printed
-    assert "align the images anew" in printed
+    assert "align the images again" in printed
     write_records(tmp_path / "set", ((number // 2, encode_jpeg(face)) for number, face in enumerate(faces)))
     assert main(["data", "check", str(tmp_path / "set"), "--places"]) == 0
     printed = capsys.readouterr().out
