@@ -55,7 +55,9 @@ def network_like(symbol: mx.sym.Symbol, network: str) -> Recognised:
     if network in _SIZES:
         shapes = output_shapes(symbol, (1, *IMAGE_SHAPE))
         guess.update(_SIZES[network](collections.defaultdict(lambda: (0,), shapes)))
-    options = {name: value for name, value in guess.items() if name in known and value not in (None, known[name][1])}
+    options = {
+        name: value for name, value in guess.items() if name in known and value not in (None, known[name].default)
+    }
     return Recognised(network, options)
 
 

@@ -7,11 +7,13 @@ networks have BN.
 
 import math
 import typing
+from typing import Annotated
 
 import mxnet as mx
 
-from vargfacenet.options import check_range, unknown
+from vargfacenet.options import About
 from vargfacenet.symbols.layers import TORCH_SCALE, convolution, normalised_input
+from vargfacenet.symbols.options import EmbeddingSize
 
 # Channels and blocks of the four stages, heads of the attention, share of the rank (0 for whole linear layers).
 SIZES = {
@@ -27,19 +29,19 @@ POSITION_SIZE = 32  # numbers for a row, and as many for a column
 START_SCALE = 1e-6
 LEAST_NORM = 1e-12
 
+Size = Annotated[str, About("Size of the network.", choices=tuple(SIZES))]
+RankRatio = Annotated[
+    typing.Optional[float],
+    About(
+        "Rank of the linear layers over their smaller side; 0 keeps them whole; none: 0.6 for xs, 0.5 for s, else 0.",
+        low=0,
+        high=1,
+    ),
+]
 
-def edgeface(*, size: str = "s", rank_ratio: typing.Optional[float] = None, embedding_size: int = 512) -> mx.sym.Symbol:
+
+def edgeface(*, size: Size = "s", rank_ratio: RankRatio = None, embedding_size: EmbeddingSize = 512) -> mx.sym.Symbol:
     """Build EdgeFace.
-
-    Parameters
-    ----------
-    size : str
-        ``xxs``, ``xs``, ``s`` or ``base``.
-    rank_ratio : float
-        Rank of the linear layers as a share of their smaller side, 0 .. 1; 0 keeps them whole. That of the size by
-        default: 0.6 for ``xs``, 0.5 for ``s``, 0 for the others.
-    embedding_size : int
-        Numbers in an embedding, at least 1.
 
     Returns
     -------
@@ -51,11 +53,8 @@ def edgeface(*, size: str = "s", rank_ratio: typing.Optional[float] = None, embe
     SettingError
         For an unknown size, or a ratio out of range.
     """
-    if size not in SIZES:
-        raise unknown("size", size, SIZES)
     channels, depths, heads, ratio = SIZES[size]
     ratio = ratio if rank_ratio is None else rank_ratio
-    check_range("rank_ratio", ratio, 0, 1)
 
     x = normalised_input(scale=TORCH_SCALE)  # (N, 3, 112, 112)
     x = convolution(x, channels[0], "stem_conv", kernel=4, stride=4, bias=True)

@@ -5,13 +5,14 @@ Version 1 is built on GhostNet, version 2 on GhostNetV2 with its attention maps.
 """
 
 import typing
+from typing import Annotated
 
 import mxnet as mx
 
 from vargfacenet import IMAGE_SHAPE
-from vargfacenet.errors import SettingError
-from vargfacenet.options import check_range
+from vargfacenet.options import About
 from vargfacenet.symbols.layers import TORCH_BN_EPS, activation, batch_norm, convolution, normalised_input
+from vargfacenet.symbols.options import EmbeddingSize
 
 STEM_CHANNELS = 16
 # Kernel, expansion, channels, squeeze and excitation, stride; before the width.
@@ -43,23 +44,26 @@ class Layers(typing.NamedTuple):
     eps: float
 
 
+Version = Annotated[int, About("Version of GhostFaceNet.", choices=(1, 2))]
+Width = Annotated[
+    float, About("Factor of the channels, rounded to multiples of 4; 1 and 1.3 are published.", low=0.25, high=16)
+]
+Stride = Annotated[int, About("Stride of the first convolution.", choices=(1, 2))]
+BnEps = Annotated[
+    float,
+    About("Epsilon of BN: the authors' 1e-5; deepface runs the released V1-1.3-1 with 1e-3.", low=1e-8, high=0.1),
+]
+
+
 def ghostfacenet(
-    *, version: int = 1, width: float = 1.3, stride: int = 1, bn_eps: float = TORCH_BN_EPS, embedding_size: int = 512
+    *,
+    version: Version = 1,
+    width: Width = 1.3,
+    stride: Stride = 1,
+    bn_eps: BnEps = TORCH_BN_EPS,
+    embedding_size: EmbeddingSize = 512,
 ) -> mx.sym.Symbol:
     """Build GhostFaceNet.
-
-    Parameters
-    ----------
-    version : int
-        1 or 2.
-    width : float
-        Scales the channels, rounded to multiples of 4; 1 and 1.3 are published.
-    stride : int
-        Of the first convolution, 1 or 2.
-    bn_eps : float
-        Epsilon of BN. The authors build with 1e-5; deepface runs the released V1-1.3-1 weights with 1e-3.
-    embedding_size : int
-        Numbers in an embedding, at least 1.
 
     Returns
     -------
@@ -71,11 +75,6 @@ def ghostfacenet(
     SettingError
         Where an option is out of range.
     """
-    for name, value in (("version", version), ("stride", stride)):
-        if value not in (1, 2):
-            raise SettingError(f"{name}={value}: expected 1 or 2")
-    check_range("width", width, 0.25, 16)
-    check_range("bn_eps", bn_eps, 1e-8, 0.1)
     layers = Layers(version, bn_eps)
 
     size, channels = IMAGE_SHAPE[1], round_channels(STEM_CHANNELS * width)

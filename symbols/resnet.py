@@ -7,12 +7,9 @@ The ``resnet`` builders are InsightFace's MXNet graphs. The ``iresnet`` ones are
 another epsilon and another scaling of the input, and without dropout.
 """
 
-import typing
-
 import mxnet as mx
 
 from vargfacenet.errors import SettingError
-from vargfacenet.options import check_range
 from vargfacenet.symbols.layers import (
     BN_EPS,
     TORCH_BN_EPS,
@@ -23,6 +20,7 @@ from vargfacenet.symbols.layers import (
     normalised_input,
     squeeze_excitation,
 )
+from vargfacenet.symbols.options import Activation, Dropout, EmbeddingSize, Multiplier, Units, UseSe
 
 STAGE_CHANNELS = (64, 128, 256, 512)  # before the multiplier
 SE_RATIO = 16
@@ -31,11 +29,11 @@ DROPOUT = 0.4
 
 def resnet18(
     *,
-    embedding_size: int = 512,
-    multiplier: float = 1.0,
-    units: typing.Sequence[int] = (2, 2, 2, 2),
-    use_se: bool = False,
-    activation: str = "prelu",
+    embedding_size: EmbeddingSize = 512,
+    multiplier: Multiplier = 1.0,
+    units: Units = (2, 2, 2, 2),
+    use_se: UseSe = False,
+    activation: Activation = "prelu",
 ) -> mx.sym.Symbol:
     """LResNet18E-IR; options, output and errors are those of `resnet100`."""
     return _build(embedding_size, multiplier, units, use_se, activation)
@@ -43,11 +41,11 @@ def resnet18(
 
 def resnet34(
     *,
-    embedding_size: int = 512,
-    multiplier: float = 1.0,
-    units: typing.Sequence[int] = (3, 4, 6, 3),
-    use_se: bool = False,
-    activation: str = "prelu",
+    embedding_size: EmbeddingSize = 512,
+    multiplier: Multiplier = 1.0,
+    units: Units = (3, 4, 6, 3),
+    use_se: UseSe = False,
+    activation: Activation = "prelu",
 ) -> mx.sym.Symbol:
     """LResNet34E-IR; options, output and errors are those of `resnet100`."""
     return _build(embedding_size, multiplier, units, use_se, activation)
@@ -55,11 +53,11 @@ def resnet34(
 
 def resnet50(
     *,
-    embedding_size: int = 512,
-    multiplier: float = 1.0,
-    units: typing.Sequence[int] = (3, 4, 14, 3),
-    use_se: bool = False,
-    activation: str = "prelu",
+    embedding_size: EmbeddingSize = 512,
+    multiplier: Multiplier = 1.0,
+    units: Units = (3, 4, 14, 3),
+    use_se: UseSe = False,
+    activation: Activation = "prelu",
 ) -> mx.sym.Symbol:
     """LResNet50E-IR; options, output and errors are those of `resnet100`."""
     return _build(embedding_size, multiplier, units, use_se, activation)
@@ -67,26 +65,16 @@ def resnet50(
 
 def resnet100(
     *,
-    embedding_size: int = 512,
-    multiplier: float = 1.0,
-    units: typing.Sequence[int] = (3, 13, 30, 3),
-    use_se: bool = False,
-    activation: str = "prelu",
+    embedding_size: EmbeddingSize = 512,
+    multiplier: Multiplier = 1.0,
+    units: Units = (3, 13, 30, 3),
+    use_se: UseSe = False,
+    activation: Activation = "prelu",
 ) -> mx.sym.Symbol:
     """LResNet100E-IR, the teacher of about 24 GFLOPs.
 
-    Parameters
-    ----------
-    embedding_size : int
-        Numbers in an embedding, at least 1.
-    multiplier : float
-        Scales the channels (64, 128, 256, 512), each product cut to an integer: narrow teachers for small machines.
-    units : sequence of 4 int
-        Residual units of each stage.
-    use_se : bool
-        Squeeze and excitation in every unit (the lineage's "SE-LResNet").
-    activation : str
-        ``prelu``, or one of MXNet's parameter-free activations.
+    The channels are (64, 128, 256, 512), each multiplied and cut to an integer: narrow teachers for small machines. With
+    squeeze and excitation it is the lineage's "SE-LResNet".
 
     Returns
     -------
@@ -101,30 +89,23 @@ def resnet100(
     return _build(embedding_size, multiplier, units, use_se, activation)
 
 
-def iresnet18(*, embedding_size: int = 512, dropout: float = 0.0) -> mx.sym.Symbol:
+def iresnet18(*, embedding_size: EmbeddingSize = 512, dropout: Dropout = 0.0) -> mx.sym.Symbol:
     """arcface_torch's iresnet18; options, output and errors are those of `iresnet100`."""
     return _build_torch(embedding_size, (2, 2, 2, 2), dropout)
 
 
-def iresnet34(*, embedding_size: int = 512, dropout: float = 0.0) -> mx.sym.Symbol:
+def iresnet34(*, embedding_size: EmbeddingSize = 512, dropout: Dropout = 0.0) -> mx.sym.Symbol:
     """arcface_torch's iresnet34; options, output and errors are those of `iresnet100`."""
     return _build_torch(embedding_size, (3, 4, 6, 3), dropout)
 
 
-def iresnet50(*, embedding_size: int = 512, dropout: float = 0.0) -> mx.sym.Symbol:
+def iresnet50(*, embedding_size: EmbeddingSize = 512, dropout: Dropout = 0.0) -> mx.sym.Symbol:
     """arcface_torch's iresnet50; options, output and errors are those of `iresnet100`."""
     return _build_torch(embedding_size, (3, 4, 14, 3), dropout)
 
 
-def iresnet100(*, embedding_size: int = 512, dropout: float = 0.0) -> mx.sym.Symbol:
+def iresnet100(*, embedding_size: EmbeddingSize = 512, dropout: Dropout = 0.0) -> mx.sym.Symbol:
     """arcface_torch's iresnet100.
-
-    Parameters
-    ----------
-    embedding_size : int
-        Numbers in an embedding, at least 1.
-    dropout : float
-        Share of the numbers before the fully connected layer that training drops, 0 .. 0.9.
 
     Returns
     -------
@@ -140,7 +121,6 @@ def iresnet100(*, embedding_size: int = 512, dropout: float = 0.0) -> mx.sym.Sym
 
 
 def _build_torch(embedding_size, units, dropout):
-    check_range("dropout", dropout, 0, 0.9)
     torch = {"eps": TORCH_BN_EPS, "scale": TORCH_SCALE, "dropout": dropout}
     return _build(embedding_size, 1.0, units, False, "prelu", **torch)
 

@@ -10,7 +10,7 @@ import pytest
 
 from vargfacenet.commands import COMMANDS, command_line, main, parse
 from vargfacenet.symbols import list_networks
-from vargfacenet.train.config import list_recipes
+from vargfacenet.train.recipes import list_recipes
 
 
 def actions_of(parser):

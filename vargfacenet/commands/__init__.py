@@ -167,9 +167,9 @@ def _about_unknown(args: argparse.Namespace, unknown: Sequence[str]) -> str:
     name, _, value = unknown[0].partition("=")
     setting = name.lstrip("-").replace("-", "_")
     if args.command == "train" and name.startswith("--"):
-        from vargfacenet.train.config import Config  # here, because it takes a second to load
+        from vargfacenet.train.config import setting_names  # here, because it takes a second to load
 
-        if setting in Config.__dataclass_fields__:
+        if setting in setting_names():
             # Without a recipe before it, the value was taken for the recipe.
             value = value or next(iter(unknown[1:]), args.recipe or "VALUE")
             return f"{name} is a setting: give --set {setting}={value} (see vargfacenet train --help)"
