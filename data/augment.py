@@ -1,7 +1,7 @@
 """Augmentations of the lineage, each a function of an image and a random generator.
 
-An image is a uint8 array (height, width, 3), RGB. The generator is the sample's own, so that what happens to a
-sample does not depend on threads or on where a run was stopped. Other packages add augmentations by
+An image is a uint8 array (height, width, 3), RGB. Each sample has its own generator, so that its augmentation depends
+neither on threads nor on the update at which a run was resumed. Other packages add augmentations by
 `register_augmentation`, or by entry points of the group ``vargfacenet.augmentations``.
 """
 
@@ -51,14 +51,14 @@ class AugmentationSettings:
 
 @dataclasses.dataclass(frozen=True)
 class RegisteredAugmentation:
-    """An augmentation from outside: ``apply(image, random, **options)`` gives the changed image."""
+    """An augmentation from another package: ``apply(image, random, **options)`` returns the changed image."""
 
     name: str
     apply: Callable[..., np.ndarray]
     options: dict[str, Setting]
 
     def __call__(self, image: np.ndarray, random: np.random.Generator, options: dict[str, Any]) -> np.ndarray:
-        """Return the changed image; SettingError where that is not an image like the one given."""
+        """Return the changed image; SettingError if it differs from the given image in shape or type."""
         changed = self.apply(image, random, **options)
         if getattr(changed, "shape", None) != image.shape or changed.dtype != np.uint8:
             given = f"{getattr(changed, 'dtype', type(changed).__name__)} {getattr(changed, 'shape', '')}".strip()
@@ -82,15 +82,15 @@ AUGMENTATIONS: Registry[RegisteredAugmentation] = Registry("augmentation", "varg
 def register_augmentation(name: Union[str, Callable[..., np.ndarray], None] = None) -> Any:
     """Add an augmentation: a decorator, with or without a name; the function's own name is taken by default.
 
-    The function takes an image, uint8 (height, width, 3), RGB, and a ``numpy.random.Generator`` for all that it draws,
-    and returns an image of the same form; it does not change the one given. Its keyword-only options, each with type and
-    default, become settings. The setting ``augmentations`` turns it on. It does not mirror: a teacher's stored embeddings
-    know of no mirror but the built-in one.
+    The function takes an image, uint8 (height, width, 3), RGB, and a ``numpy.random.Generator`` for all its random
+    numbers, and returns a new image of the same shape and type. Its keyword-only options, each with type and default,
+    become settings. The setting ``augmentations`` turns it on. It must not mirror images: a teacher's stored embeddings
+    cover only the built-in mirror.
 
     Raises
     ------
     SettingError
-        Where the function is of another form, or the name is taken.
+        If the function has other parameters, or the name is taken.
     """
 
     def register(function: Callable[..., np.ndarray]) -> Callable[..., np.ndarray]:
@@ -103,20 +103,17 @@ def register_augmentation(name: Union[str, Callable[..., np.ndarray], None] = No
 
 @dataclasses.dataclass(frozen=True)
 class Augmentation(AugmentationSettings):
-    """The augmentations of a training set, see `AugmentationSettings`.
-
-    Called with an image and a generator it gives the changed image, and whether it was mirrored, which is the one change
-    that a teacher's stored embeddings know of.
+    """Settings of the augmentation of a training set, see `AugmentationSettings`, and the function that applies it.
 
     Attributes
     ----------
     registered
-        Names of registered augmentations with their options; they follow the others, in this order.
+        Names of registered augmentations with their options; they are applied last, in this order.
 
     Raises
     ------
     SettingError
-        For an unknown name, or a value of another type or out of range.
+        If a name is unknown, or a value has another type or is out of range.
     """
 
     registered: tuple[tuple[str, Mapping[str, Any]], ...] = ()
@@ -131,6 +128,7 @@ class Augmentation(AugmentationSettings):
         object.__setattr__(self, "_others", tuple(others))
 
     def __call__(self, image: np.ndarray, random: np.random.Generator) -> tuple[np.ndarray, bool]:
+        """Return the augmented image, and True if it is mirrored: a teacher's stored embeddings cover mirrored images."""
         mirrored = bool(self.mirror and random.random() < 0.5)
         if mirrored:
             image = mirror(image)
@@ -150,12 +148,12 @@ class Augmentation(AugmentationSettings):
 
 
 def mirror(image: np.ndarray) -> np.ndarray:
-    """Return the image with left and right exchanged."""
-    return cv2.flip(image[:, :, ::-1], 1)[:, :, ::-1]  # blue first, as decoded: OpenCV need not copy it before
+    """Exchange left and right."""
+    return cv2.flip(image[:, :, ::-1], 1)[:, :, ::-1]  # blue first, as decoded: OpenCV need not copy the image
 
 
 def move(image: np.ndarray, down: int, right: int) -> np.ndarray:
-    """Return the image moved by whole pixels, the uncovered border filled with the nearest pixels."""
+    """Translate an image by whole pixels and repeat its border."""
     height, width = image.shape[:2]
     rows = np.clip(np.arange(height) - down, 0, height - 1)
     columns = np.clip(np.arange(width) - right, 0, width - 1)
@@ -163,7 +161,7 @@ def move(image: np.ndarray, down: int, right: int) -> np.ndarray:
 
 
 def jitter_color(image: np.ndarray, amount: float, random: np.random.Generator) -> np.ndarray:
-    """Multiply brightness, contrast and saturation by a factor in 1 - amount .. 1 + amount each."""
+    """Multiply brightness, contrast and saturation, each by a factor in 1 - amount .. 1 + amount."""
     brightness, contrast, saturation = random.uniform(1 - amount, 1 + amount, 3).astype(np.float32)
     values = image.astype(np.float32) * brightness
     mean = float((values @ _LUMA).mean())
@@ -173,12 +171,12 @@ def jitter_color(image: np.ndarray, amount: float, random: np.random.Generator) 
 
 
 def compress(image: np.ndarray, quality: int) -> np.ndarray:
-    """Return the image after JPEG at a quality of 1 .. 100."""
+    """Compress an image as JPEG, with a quality of 1 .. 100, and decode it."""
     return decode_image(encode_jpeg(image, quality=quality), "compressed image", shape=None)
 
 
 def cut_off(image: np.ndarray, side: int, random: np.random.Generator) -> np.ndarray:
-    """Put a grey square (128) of `side` pixels anywhere on a copy of the image, cut by the border."""
+    """Put a grey square (128) of `side` pixels, centred at a random pixel and clipped by the border, on a copy."""
     height, width = image.shape[:2]
     top, left = int(random.integers(0, height)) - side // 2, int(random.integers(0, width)) - side // 2
     image = image.copy()

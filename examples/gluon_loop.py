@@ -15,7 +15,7 @@ from typing import Optional
 import mxnet as mx
 from drawn_faces import draw_set
 
-from vargfacenet.data import Augmentation, FaceIterator, RecordSet
+from vargfacenet.data import Augmentation, BatchReader, FaceIterator, RecordSet
 from vargfacenet.formats.checkpoint import save_checkpoint
 from vargfacenet.symbols import get_symbol, loss_block, network_block
 
@@ -44,11 +44,9 @@ def main(arguments: Optional[Sequence[str]] = None) -> None:
         parameters = [*network.collect_params().values(), *loss.collect_params().values()]
         optimizer = {"learning_rate": 0.02, "momentum": 0.9, "wd": 5e-4}
         trainer = mx.gluon.Trainer(parameters, "sgd", optimizer)
-        batches = FaceIterator(
-            records, batch_size=args.batch_size, augment=Augmentation(shift=2), last_update=args.updates
-        )
-        with contextlib.closing(batches):
-            for update, batch in enumerate(batches, 1):
+        batches = BatchReader(records, batch_size=args.batch_size, augment=Augmentation(shift=2))
+        with contextlib.closing(FaceIterator(batches, last_update=args.updates)) as iterator:
+            for update, batch in enumerate(iterator, 1):
                 with mx.autograd.record():
                     losses, correct = loss(network(batch.data[0]), batch.label[0])  # each (N,)
                 losses.backward()

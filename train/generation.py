@@ -9,7 +9,7 @@ import pathlib
 import signal
 
 from vargfacenet import IMAGE_SHAPE
-from vargfacenet.data import FaceIterator
+from vargfacenet.data import BatchReader, FaceIterator, Shard
 from vargfacenet.errors import Stopped
 from vargfacenet.formats.files import write_text
 from vargfacenet.threads import threads_in_use
@@ -109,17 +109,17 @@ def train_generation(
         write_text(out / "config.json", config.to_json())
         write_text(out / DATA, json.dumps(facts, indent=1) + "\n")
         _begin_log(out, first_update)
-    iterator = FaceIterator(
+    batches = BatchReader(
         records,
         batch_size=config.batch_size,
         seed=config.seed,
         augment=config.augmentation(),
         mix=config.mix,
-        first_update=updates_before + first_update,
-        last_update=updates_before + config.max_updates,
-        rank=cluster.rank,
-        workers=cluster.size,
+        shard=Shard(cluster.rank, cluster.size),
         max_bad_share=config.max_bad_share,
+    )
+    iterator = FaceIterator(
+        batches, first_update=updates_before + first_update, last_update=updates_before + config.max_updates
     )
     total, verified = config.max_updates, cluster.share(bool(pairs))
     context = TrainingContext(config, trainer, embedding, pathlib.Path(out), number, records.num_identities)

@@ -15,15 +15,15 @@ def prepare(*, images, templates, gallery, pairs, embedding_size, loop=False):
     embeddings = generator.standard_normal((2, images, embedding_size), np.float32)
     template = np.sort(np.concatenate([np.arange(templates), random.randint(0, templates, images - templates)]))
     medium = random.randint(0, 6, images)
-    people = np.where(np.arange(templates) < gallery, np.arange(templates), random.randint(0, gallery, templates))
+    identities = np.where(np.arange(templates) < gallery, np.arange(templates), random.randint(0, gallery, templates))
     centres = generator.standard_normal((gallery, embedding_size), np.float32) * np.float32(0.1)
     for rows in np.array_split(np.arange(images), 64):
-        embeddings[:, rows] += centres[people[template[rows]]]
+        embeddings[:, rows] += centres[identities[template[rows]]]
     first = np.sort(random.randint(0, gallery, pairs))
     second = random.randint(gallery, templates, pairs)
     own = np.arange(gallery, templates)
-    first[: len(own)], second[: len(own)] = people[own], own
-    is_same = people[first] == people[second]
+    first[: len(own)], second[: len(own)] = identities[own], own
+    is_same = identities[first] == identities[second]
     steps = (loop_pool, loop_scores) if loop else (pool, pair_scores)
 
     def turn():
@@ -31,7 +31,7 @@ def prepare(*, images, templates, gallery, pairs, embedding_size, loop=False):
         found = verify_templates(steps[1](pooled, first, second), is_same)
         tpir = []
         for part in (slice(0, gallery // 2), slice(gallery // 2, gallery)):
-            ranked = search(pooled[gallery:], people[gallery:], pooled[:gallery][part], people[:gallery][part])
+            ranked = search(pooled[gallery:], identities[gallery:], pooled[:gallery][part], identities[:gallery][part])
             tpir.append(identification(ranked).tpir["0.01"])
         return {"items": 1, "tar": found.tar["0.0001"], "tpir": sum(tpir) / 2}
 

@@ -79,10 +79,10 @@ def test_an_export_under_the_name_of_another_format_is_refused(capsys, model, tm
 
 def test_data_of_another_kind_say_where_they_belong(capsys, model, tmp_path, face_folder, pairs_file):
     train = ["train", "student_scratch", "--data"]
-    assert "is a verification set: give it to --bins" in said(capsys, *train, pairs_file)
+    assert "is a verification set: pass it to --bins" in said(capsys, *train, pairs_file)
     (tmp_path / "faces" / "ada").mkdir(parents=True)
-    assert "by 'vargfacenet data pack" in said(capsys, *train, tmp_path / "faces")
-    assert "is of a training set, which --data takes" in said(
+    assert "train.rec: 'vargfacenet data pack" in said(capsys, *train, tmp_path / "faces")
+    assert "belongs to a training set: pass it to --data" in said(
         capsys, "verify", model, "--bins", face_folder / "train.rec"
     )
 

@@ -100,7 +100,7 @@ def test_the_page_marks_what_is_wrong_at_the_threshold(report):
     page = (report / "index.html").read_text()
     for sets in json.loads((report / "verification.json").read_text()).values():
         threshold = 1 - sets["stripes"]["threshold"] / 2
-        part = page[page.index("Different people, most alike") :]
+        part = page[page.index("Different identities, most similar") :]
         first = re.search(r"<figcaption>(-?[\d.]+) <span class=\"(\w+)\">", part)
         assert (float(first.group(1)) > threshold) == (first.group(2) == "wrong")
         page = part[100:]

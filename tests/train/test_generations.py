@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.helpers.training import newest_state, parameters, stopped_after, tiny
-from vargfacenet.data.iterator import sample_order
+from vargfacenet.data.batches import sample_order
 from vargfacenet.errors import SettingError
 from vargfacenet.eval import Embedder, read_pairs, verify_pairs
 from vargfacenet.formats.checkpoint import load_checkpoint

@@ -35,7 +35,7 @@ from vargfacenet.eval.protocols.identification import (
     identification,
     search,
 )
-from vargfacenet.eval.protocols.templates import at_length_one
+from vargfacenet.eval.protocols.normalize import l2_normalize
 from vargfacenet.formats.files import write_text
 from vargfacenet.formats.images import images_by_identity, read_image
 from vargfacenet.options import check_range, unknown
@@ -98,10 +98,10 @@ def run(args: argparse.Namespace) -> int:
         known = gallery_entries(*embedded["gallery"], by=args.gallery_by)
         probes, identities = embedded["probes"]
         with progress(total=len(probes), unit="probe", desc="searching") as bar:
-            found = search(at_length_one(probes), identities, *known, progress=bar.update)
+            found = search(l2_normalize(probes), identities, *known, progress=bar.update)
         rates = identification(found, ranks=args.ranks, fpirs=args.fpir)
         print(
-            f"{rates.people:,} people in the gallery; {rates.mated:,} probes of theirs, {rates.strangers:,} of others; "
+            f"{rates.identities:,} identities in the gallery; {rates.mated:,} mated probes, {rates.non_mated:,} non-mated; "
             f"gallery by {args.gallery_by}"
         )
         headers = [f"rank-{rank}" for rank in rates.rank] + [f"TPIR@FPIR={fpir}" for fpir in rates.tpir]

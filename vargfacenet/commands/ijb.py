@@ -24,7 +24,14 @@ from vargfacenet.commands.output import json_writer, markdown_table, print_table
 from vargfacenet.deploy.models import Model
 from vargfacenet.errors import DataError
 from vargfacenet.eval.cache import EmbeddingCache
-from vargfacenet.eval.ijb import face_fingerprint, face_reader, find_unreadable, read_trials, score_templates
+from vargfacenet.eval.ijb import (
+    Pooling,
+    face_fingerprint,
+    face_reader,
+    find_unreadable,
+    read_trials,
+    score_templates,
+)
 from vargfacenet.eval.template_sets import TemplateSet, read_template_set
 from vargfacenet.formats.files import write_text
 
@@ -81,23 +88,30 @@ def run(args: argparse.Namespace) -> int:
     if args.skip_unreadable:
         with progress(total=count, unit="image", desc="reading") as bar:
             unreadable = find_unreadable(count, face_reader(template_set), progress=bar.update)
-    options = {"unit": args.l2_normalize, "detector_scores": args.detector_score}
+    pooling = Pooling(normalize_images=args.l2_normalize, use_detector_scores=args.detector_score)
     with json_writer(args.json) as write_json:
         with open_cache(args) as cache:
             embeddings, mirrored = _embed(cache, model, template_set, unreadable)
             found = score_templates(
-                template_set, trials, embeddings, None if args.no_flip else mirrored, unreadable=unreadable, **options
+                template_set,
+                trials,
+                embeddings,
+                None if args.no_flip else mirrored,
+                pooling=pooling,
+                unreadable=unreadable,
             )
+        left_out = {str(template_set.names[row]): reason for row, reason in unreadable.items()}
         about = {
             "set": template_set.name,
             "images": count,
             "templates": len(template_set.ids),
             "flip": not args.no_flip,
-            **options,
-            "unreadable": {str(template_set.names[row]): reason for row, reason in unreadable.items()},
+            "unit": pooling.normalize_images,
+            "detector_scores": pooling.use_detector_scores,
+            "unreadable": left_out,
         }
         print(f"{template_set.name}: {count - len(unreadable):,} images in {len(template_set.ids):,} templates")
-        for name, reason in about["unreadable"].items():
+        for name, reason in left_out.items():
             print(f"left out: {name}: {reason}")
         tables = list(_tables(found))
         for number, (title, headers, rows) in enumerate(tables):
@@ -154,9 +168,11 @@ def _tables(found: Mapping[str, Any]) -> Iterator[_Table]:
         galleries = dict(found["1:N"])
         mean = galleries.pop("mean")
         first = next(iter(galleries.values()))
-        headers = ["gallery", "people", "probes", "strangers"]
+        headers = ["gallery", "identities", "mated", "non-mated"]
         headers += [f"rank-{rank}" for rank in first["rank"]] + [f"TPIR@FPIR={fpir}" for fpir in first["tpir"]]
-        rows = [[name, one["people"], one["mated"], one["strangers"], *_rates(one)] for name, one in galleries.items()]
+        rows = [
+            [name, one["identities"], one["mated"], one["non_mated"], *_rates(one)] for name, one in galleries.items()
+        ]
         yield "1:N, mixed media", headers, [*rows, ["mean", "", "", "", *_rates(mean)]]
 
 

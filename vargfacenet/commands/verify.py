@@ -29,6 +29,7 @@ from vargfacenet.eval.cache import EmbeddingCache, image_fingerprint
 from vargfacenet.eval.pairs import Pairs
 from vargfacenet.eval.plausible import warn_near_chance
 from vargfacenet.eval.protocols.detail import Detail, verify_in_detail
+from vargfacenet.eval.protocols.roc import FARS
 from vargfacenet.eval.report import Result, write_report
 from vargfacenet.eval.report.table import markdown, rate_rows, rates_by_network, summary_rows
 from vargfacenet.eval.report.write import as_json
@@ -114,8 +115,8 @@ def _verify(
         plain, mirrored = cache.embed(
             model.embedder, model.cache_key, fingerprint, len(images), read, progress=bar.update
         )
-    options = {"fars": sorted({*fars, 1e-3}, reverse=True)} if fars else {}  # the first table shows 1e-3
-    detail = verify_in_detail(plain, mirrored, pairs.is_same, **options)
+    rates = sorted({*fars, 1e-3}, reverse=True) if fars else FARS  # the first table shows 1e-3
+    detail = verify_in_detail(plain, mirrored, pairs.is_same, fars=rates)
     warn_near_chance(detail.verification.accuracy, len(pairs.is_same), name)
     return detail
 

@@ -51,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
             f"images of an identity: {low} to {high}, median {middle:g}; {len(check.per_identity)} identities have any"
         )
     print(
-        f"identity index record: {'yes' if check.has_index else 'no'}; checksums: {'yes' if check.is_sealed else 'no'}"
+        f"identity index record: {'yes' if check.has_index else 'no'}; checksums: {'yes' if check.has_checksums else 'no'}"
     )
     if check.grey:
         print(f"grey images, which are read as three equal channels: {check.grey}")
@@ -76,7 +76,7 @@ def _check_pairs(args: argparse.Namespace) -> int:
     return _print_bad(bad, "image")
 
 
-def _spread(items: Sequence[Any]) -> Sequence[Any]:
+def _spread(items: Any) -> Any:
     """Return about 200 items, evenly from the first to the last."""
     return items[:: max(1, len(items) // 200)]
 

@@ -6,7 +6,8 @@ import pathlib
 from vargfacenet.commands.output import progress
 from vargfacenet.data.align import DetectedPoints
 from vargfacenet.data.lfw import align_all, fetch_lfw
-from vargfacenet.eval.pairs import list_pairs, write_pairs
+from vargfacenet.eval.pair_list import list_pairs
+from vargfacenet.eval.pairs import write_pairs
 from vargfacenet.formats.files import write_text
 
 
@@ -30,15 +31,15 @@ def run(args: argparse.Namespace) -> int:
     images, pairs_file = fetch_lfw(args.home, download=not args.offline)
     pairs = list_pairs(images, pairs_file)
     paths = list(dict.fromkeys(path for pair in pairs for path in pair.paths))
-    faces, fallen_back = align_all(paths, find_points, progress=lambda paths: progress(paths, unit="image"))
+    faces, fallbacks = align_all(paths, find_points, progress=lambda paths: progress(paths, unit="image"))
     write_pairs(args.out, [faces[path] for pair in pairs for path in pair.paths], [pair.is_same for pair in pairs])
     print(
         f"{args.out}: {len(pairs)} pairs of {len(paths)} images, {sum(pair.is_same for pair in pairs)} of one identity"
     )
     list_path = pathlib.Path(args.out).with_name(f"{pathlib.Path(args.out).stem}-not-found.txt")
-    if fallen_back:
-        write_text(list_path, "".join(f"{path.relative_to(images)}\t{reason}\n" for path, reason in fallen_back))
-        print(f"aligned by the others' points: {len(fallen_back)}, listed in {list_path}")
+    if fallbacks:
+        write_text(list_path, "".join(f"{path.relative_to(images)}\t{reason}\n" for path, reason in fallbacks))
+        print(f"aligned by the others' points: {len(fallbacks)}, listed in {list_path}")
     elif list_path.exists():
         list_path.unlink()
     return 0

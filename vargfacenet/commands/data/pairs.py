@@ -2,7 +2,8 @@
 
 import argparse
 
-from vargfacenet.eval.pairs import pairs_from_folder, write_pairs
+from vargfacenet.eval.pair_list import pairs_from_folder
+from vargfacenet.eval.pairs import write_pairs
 
 
 def add_parser(actions: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
