@@ -104,7 +104,7 @@ def png(width, height, bits=8, colour=2):
     return encode_png(np.zeros((1, 1, 3), np.uint8))[:16] + struct.pack(">IIBB", width, height, bits, colour) + bytes(3)
 
 
-def test_a_image_that_announces_gigapixels_is_refused_by_its_header(tmp_path):
+def test_an_image_that_announces_gigapixels_is_refused_by_its_header(tmp_path):
     jpeg = bytearray(encode_jpeg(image(0, 0)))
     frame = jpeg.index(b"\xff\xc0")
     jpeg[frame + 5 : frame + 9] = struct.pack(">HH", 60000, 60000)
@@ -121,7 +121,7 @@ def test_a_image_that_announces_gigapixels_is_refused_by_its_header(tmp_path):
         (cv2.imencode(".png", np.zeros((112, 112, 3), np.uint16))[1].tobytes(), "PNG of 3 channels of 16 bits"),
     ],
 )
-def test_a_image_that_loses_something_on_the_way_to_rgb_is_refused(tmp_path, content, message):
+def test_an_image_that_loses_something_on_the_way_to_rgb_is_refused(tmp_path, content, message):
     records = RecordSet(write_plain(tmp_path / "set", {0: (0.0, content)}))
     with pytest.raises(DataError, match=f"{message}, expected RGB of 8 bits"):
         records.read_face(0)

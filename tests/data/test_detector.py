@@ -110,7 +110,7 @@ def test_several_faces_come_with_the_surest_first_and_the_large_central_one_is_c
     assert any(np.array_equal(chosen.points, face.points) for face in found)
 
 
-def test_a_image_without_a_face_has_none(detector):
+def test_an_image_without_a_face_has_none(detector):
     empty = np.full((300, 400, 3), 90, np.uint8)
     assert detector.detect(empty) == []
     assert detector.detect_one(empty) is None

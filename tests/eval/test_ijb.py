@@ -194,7 +194,7 @@ def test_images_that_cannot_be_read_are_all_named_and_left_out_only_when_asked(
     assert list(json.loads(result.read_text())["unreadable"]) == ["3.png", "20.png", "30.png"]
 
 
-def test_a_image_that_is_left_out_weighs_nothing(folder, embedded):
+def test_an_image_that_is_left_out_weighs_nothing(folder, embedded):
     template_set = read_template_set(folder)
     trials = read_trials(template_set)
     (plain, _), _ = embedded
