@@ -40,7 +40,7 @@ def test_lfw_becomes_a_verification_set_and_loses_no_pair(home, faces, tmp_path,
     out = tmp_path / "lfw.bin"
     assert main(["data", "lfw", str(out), "--home", str(home), "--offline"]) == 0
     printed = capsys.readouterr().out
-    assert "lfw.bin: 4 pairs of 5 images, 2 of one person\n" in printed
+    assert "lfw.bin: 4 pairs of 5 images, 2 of one identity\n" in printed
     assert f"aligned by the others' points: 1, listed in {tmp_path}/lfw-not-found.txt" in printed
     assert (tmp_path / "lfw-not-found.txt").read_text() == "Bo/Bo_0003.jpg\tno face found\n"
     pairs = read_pairs(out)

@@ -127,11 +127,11 @@ def test_the_command_goes_from_checkpoint_to_rate(tmp_path, capsys, teacher_pref
     out, result = str(tmp_path / "f.bin"), tmp_path / "r.json"
     options = ["--cache", str(tmp_path / "cache")]
     assert main(["challenge", "features", f"{teacher_prefix},0", str(listed), out, *options]) == 0
-    assert "16 numbers of each of 12 images" in capsys.readouterr().out
+    assert "embeddings of 16 numbers of 12 images" in capsys.readouterr().out
     arguments = [out, str(listed), out, str(listed), "--far", "0.1", "1e-8", "--worst", "3", "--json", str(result)]
     assert main(["challenge", "score", *arguments]) == 0
     printed = capsys.readouterr().out
-    assert "27 pairs of one person, 117 of different people" in printed
+    assert "27 pairs of one identity, 117 of different identities" in printed
     assert "1e-08  not measurable" in printed
     assert printed.count(".png") == 6
     assert '"accepted_different"' in result.read_text()

@@ -165,7 +165,7 @@ def test_one_protocol_needs_only_its_files(own_folder, teacher_prefix, capsys, t
     given = ["ijb", str(teacher_prefix), str(own_folder), "--protocol", "1:1", "--markdown", str(table)]
     assert main(given) == 0
     out = capsys.readouterr().out
-    assert "1:1, 24 pairs of one person, 264 of different people" in out
+    assert "1:1, 24 pairs of one identity, 264 of different identities" in out
     assert "1:N" not in out
     lines = table.read_text().splitlines()
     assert lines[2:4] == ["| FAR | TAR | cosine above |", "| --- | --- | --- |"]
