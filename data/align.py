@@ -41,7 +41,7 @@ class DetectedPoints:
         self._local = threading.local()
         self._local.detector = FaceDetector(threshold=threshold)  # raises at once if the package is missing
 
-    def __call__(self, name: str, image: np.ndarray) -> np.ndarray:
+    def __call__(self, name: object, image: np.ndarray) -> np.ndarray:
         if not hasattr(self._local, "detector"):
             self._local.detector = FaceDetector(threshold=self._threshold)
         face = self._local.detector.detect_one(image)

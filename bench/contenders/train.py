@@ -13,7 +13,7 @@ NUM_IDENTITIES = 1000
 
 
 def prepare(*, network, network_options, batch_size, updates, data=None):
-    """With `data`, a training set's folder, its images are read meanwhile, and a turn says how long it waited."""
+    """Prepare training; with `data`, a training set, its images are decoded meanwhile and the waiting is timed."""
     config = Config(batch_size=batch_size, lr=1e-3)
     trainer = make_trainer(config, get_symbol(network, **network_options), NUM_IDENTITIES)
     iterator = None

@@ -37,6 +37,15 @@ def rate_rows(details: Mapping[str, Detail]) -> Table:
     return Table(("network", "FAR", "TAR", "95%", "cosine above"), rows)
 
 
+def rates_by_network(details: Mapping[str, Detail]) -> Table:
+    """Return the TAR at every FAR with its 95% interval, networks side by side."""
+    rows: list[list[Any]] = []
+    for number, rate in enumerate(next(iter(details.values())).rates):
+        found = [detail.rates[number] for detail in details.values()]
+        rows.append([f"{rate.far:g}", *(_tar_with_interval(one) for one in found)])
+    return Table(("FAR", *details), rows)
+
+
 def markdown(results: Sequence[Result]) -> str:
     """Return a table for a paper: in percent, accuracy of each set with its standard deviation, and TAR at FAR = 1e-3."""
     sets = list(dict.fromkeys(result.set for result in results))
@@ -62,6 +71,12 @@ def markdown(results: Sequence[Result]) -> str:
 def interval_cell(interval: tuple[float, float]) -> str:
     """Format an interval."""
     return f"{interval[0]:.4f} .. {interval[1]:.4f}"
+
+
+def _tar_with_interval(rate: Rate) -> str:
+    if rate.tar is None or rate.low is None or rate.high is None:
+        return NOT_MEASURABLE
+    return f"{rate.tar:.4f} ({interval_cell((rate.low, rate.high))})"
 
 
 def _cells(detail: Detail) -> list[Any]:
