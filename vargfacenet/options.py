@@ -1,27 +1,24 @@
-"""Settings given as text or values, checked against the type they must have and the names that exist."""
+"""Check settings, given as text or values, against their types and the names that exist."""
+
+from __future__ import annotations
 
 import ast
 import collections.abc
 import difflib
 import inspect
 import typing
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 from vargfacenet.errors import SettingError
 
 _TRUE, _FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
 
 
-def unknown(kind, name, known):
-    """The error for a name that does not exist, with the nearest one that does.
+def unknown(kind: str, name: object, known: Iterable[str]) -> SettingError:
+    """Return the error for a name that does not exist, with the nearest of the `known` names.
 
-    Parameters
-    ----------
-    kind : str
-        What the name is of, such as ``"network"``.
-    name : str
-        What was given.
-    known : iterable of str
-        What exists.
+    `kind` is what the name stands for, such as ``"network"``.
     """
     known = sorted(known)
     near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
@@ -29,8 +26,8 @@ def unknown(kind, name, known):
     return SettingError(f"unknown {kind} {name!r}: {hint}there are {', '.join(known)}")
 
 
-def split_assignments(assignments):
-    """``["k=v", ...]`` as a dict of text; SettingError for what has no ``=`` or comes twice."""
+def split_assignments(assignments: Iterable[str]) -> dict[str, str]:
+    """Return ``["k=v", ...]`` as a dictionary of text; SettingError for an item without ``=`` or a repeated name."""
     pairs = {}
     for assignment in assignments:
         name, equals, value = assignment.partition("=")
@@ -43,19 +40,16 @@ def split_assignments(assignments):
     return pairs
 
 
-def builder_options(builder):
-    """The keyword options of a builder: dict of name to (type, default)."""
+def builder_options(builder: Callable[..., Any]) -> dict[str, tuple[Any, Any]]:
+    """Return the keyword options of a builder by name: (type, default) of each."""
     hints = typing.get_type_hints(builder)
     return {name: (hints[name], par.default) for name, par in inspect.signature(builder).parameters.items()}
 
 
-def convert(name, value, kind):
-    """`value`, text or not, as the type `kind`: bool, int, float, str, or a sequence or optional of these.
+def convert(name: str, value: object, kind: Any) -> Any:
+    """Return `value`, text or not, as the type `kind`: bool, int, float, str, or a sequence or optional of these.
 
-    Raises
-    ------
-    SettingError
-        Naming the setting, what was given and what was expected.
+    SettingError names the setting, its value and what was expected.
     """
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if origin is typing.Union:
@@ -89,7 +83,7 @@ def convert(name, value, kind):
 _NUMBERS = {int: "a whole number", float: "a number"}
 
 
-def _items(name, value):
+def _items(name: str, value: object) -> Sequence[object]:
     if isinstance(value, str):
         text = value.strip()
         if text[:1] in "([" and text:
@@ -104,8 +98,8 @@ def _items(name, value):
     return [value]
 
 
-def check_range(name, value, low=None, high=None, unit=""):
-    """SettingError where a number is not within ``low .. high``, both included."""
+def check_range(name: str, value: float, low: float | None = None, high: float | None = None, unit: str = "") -> None:
+    """Raise SettingError where a number is not within ``low .. high``, both included."""
     if (low is not None and not value >= low) or (high is not None and not value <= high):
         unit = f" {unit}" if unit else ""
         expected = f"at least {low}{unit}" if high is None else f"between {low} and {high}{unit}"

@@ -97,7 +97,7 @@ def test_points_that_are_no_face_in_any_order_and_shares_of_the_image_are_refuse
     heap = np.array([[0, 0], [100, 0], [0, 1], [0, 2], [1, 0]])
     with pytest.raises(DataError, match="do not lie as those of a face: expected x and y of left eye"):
         read_landmarks(written(tmp_path, line("a.jpg", heap)))
-    with pytest.raises(DataError, match=r"shares of the image, 0 \.\. 1: expected pixels"):
+    with pytest.raises(DataError, match=r"fractions of the image, 0 \.\. 1: expected pixels"):
         read_landmarks(written(tmp_path, line("a.jpg", POINTS / 112)))
 
 
@@ -113,7 +113,7 @@ def test_faces_in_full_profile_are_taken_with_a_warning(tmp_path, caplog):
     profile[:, 0] = 56 + (profile[:, 0] - 56) * 0.05
     profile[2, 0] -= 18
     assert len(read_landmarks(written(tmp_path, line("a.jpg", profile)))) == 1
-    assert "in 1 of 1 faces looked at, the five points lie far from those of a frontal face" in caplog.text
+    assert "in 1 of 1 faces checked, the five points lie far from those of a frontal face" in caplog.text
 
 
 def test_a_missing_file_is_named(tmp_path):

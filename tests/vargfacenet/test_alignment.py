@@ -157,5 +157,5 @@ def test_what_is_no_image_is_refused(image):
 
 
 def test_a_image_larger_than_opencv_warps_is_refused():
-    with pytest.raises(DataError, match="32767x1 pixels, expected at most 32766 a side"):
+    with pytest.raises(DataError, match="32767x1 pixels, expected sides of at most 32766"):
         align_face(np.zeros((1, 32767, 3), np.uint8), TEMPLATE)
