@@ -1,14 +1,15 @@
-"""Network graphs and loss heads: Symbol in, Symbol out.
+"""Graphs of networks and losses: Symbol in, Symbol out.
 
 >>> from vargfacenet.symbols import get_symbol, list_networks
 >>> student = get_symbol("vargfacenet", multiplier=0.5)
 """
 
 import json
+from typing import Any
 
 import mxnet as mx
 
-from vargfacenet.options import builder_options, check_range, convert, unknown
+from vargfacenet.options import builder_options, check_range, convert, look_up, unknown
 from vargfacenet.symbols.arcface_mbf import arcface_mbf
 from vargfacenet.symbols.block import load_block
 from vargfacenet.symbols.edgeface import edgeface
@@ -57,27 +58,25 @@ _BUILDERS = {
 }
 
 
-def list_networks():
-    """Names of the networks that `get_symbol` builds (list of str)."""
+def list_networks() -> list[str]:
+    """Return the names of the networks that `get_symbol` builds."""
     return list(_BUILDERS)
 
 
-def network_options(name):
-    """Options of a network: dict of option name to (type, default). SettingError for an unknown name."""
-    if name not in _BUILDERS:
-        raise unknown("network", name, _BUILDERS)
-    return builder_options(_BUILDERS[name])
+def network_options(name: str) -> dict[str, tuple[Any, Any]]:
+    """Return the options of a network by name: (type, default) of each. SettingError for an unknown network."""
+    return builder_options(look_up("network", name, _BUILDERS))
 
 
-def get_symbol(name, **options):
-    """The embedding graph of a published network.
+def get_symbol(name: str, **options: object) -> mx.sym.Symbol:
+    """Return the embedding graph of a published network.
 
     Parameters
     ----------
-    name : str
+    name
         One of `list_networks`.
     **options
-        The network's own options, checked against its builder: values, or their text (``units="3,7,4"``).
+        Options of that network, as values or text (``units="3,7,4"``), checked against its builder.
 
     Returns
     -------
@@ -87,7 +86,7 @@ def get_symbol(name, **options):
     Raises
     ------
     SettingError
-        For an unknown network or option (naming the nearest one), or a value of another type or out of range.
+        For an unknown network or option, naming the nearest one, or a value of the wrong type or out of range.
     """
     return _build(name, options, mx.name.NameManager())
 
@@ -95,9 +94,9 @@ def get_symbol(name, **options):
 def parameter_order(name: str, **options: object) -> list[str]:
     """Return the names of a network's parameters in the order of its layers.
 
-    Published weights of the networks from outside MXNet come in this order: for each layer in the order in which the
-    builder makes them weight and bias, or scale, shift, running mean and running variance. Arguments and errors are
-    those of `get_symbol`.
+    Published weights of networks from outside MXNet come in this order: the layers as the builder creates them, and for
+    each layer its weight and bias, or scale, shift, running mean and running variance. Arguments and errors are those of
+    `get_symbol`.
     """
     names = _RecordedNames()
     symbol = _build(name, options, names)
@@ -110,18 +109,18 @@ def parameter_order(name: str, **options: object) -> list[str]:
 
 
 class _RecordedNames(mx.name.NameManager):
-    """Names of operators as MXNet gives them, and a list of them in the order in which they are made."""
+    """MXNet's names of operators, recorded in the order in which the operators are created."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
-        self.given = []
+        self.given: list[str] = []
 
-    def get(self, name, hint):
+    def get(self, name: str, hint: str) -> str:
         self.given.append(super().get(name, hint))
         return self.given[-1]
 
 
-def _build(name, options, names):
+def _build(name: str, options: dict[str, object], names: mx.name.NameManager) -> mx.sym.Symbol:
     known = network_options(name)
     checked = {}
     for option, value in options.items():
@@ -129,12 +128,12 @@ def _build(name, options, names):
             raise unknown(f"option of {name}", option, known)
         checked[option] = convert(option, value, known[option][0])
         _check(option, checked[option])
-    # Names that MXNet gives by itself count from zero in each graph, so that the same graph is the same file.
+    # Names that MXNet generates are numbered from zero in each graph, so that equal graphs give equal files.
     with names:
         return _BUILDERS[name](**checked)
 
 
-def _check(option, value):
+def _check(option: str, value: Any) -> None:
     if option in ("embedding_size", "group_size"):
         check_range(option, value, 1, 65536)
     elif option == "multiplier":

@@ -1,23 +1,26 @@
-"""Checkpoints for users of Gluon."""
+"""Checkpoints as Gluon blocks."""
+
+from __future__ import annotations
 
 import mxnet as mx
 
 from vargfacenet.formats.checkpoint import load_checkpoint
+from vargfacenet.formats.files import PathLike
 from vargfacenet.operators import runnable
 
 
-def load_block(prefix, epoch, *, ctx=None):
-    """A checkpoint as a hybridised Gluon block.
+def load_block(prefix: PathLike, epoch: int, *, ctx: mx.Context | None = None) -> mx.gluon.SymbolBlock:
+    """Return a checkpoint as a hybridised Gluon block.
 
-    It runs, and can be trained, on operators whose results and gradients are right (`vargfacenet.operators`); its
-    parameters carry the checkpoint's names.
+    It runs, and can be trained, on operators with correct results and gradients (`vargfacenet.operators`); its parameters
+    have the names of the checkpoint.
 
     Parameters
     ----------
-    prefix, epoch : str or path, int
+    prefix, epoch
         As in ``PREFIX-symbol.json`` and ``PREFIX-0000.params``; any checkpoint of the lineage.
-    ctx : mx.Context, optional
-        Where its parameters live; the current context by default.
+    ctx
+        Where its parameters are stored; by default the current context.
 
     Returns
     -------

@@ -7,10 +7,12 @@ import collections.abc
 import difflib
 import inspect
 import typing
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeVar
 
 from vargfacenet.errors import SettingError
+
+T = TypeVar("T")
 
 _TRUE, _FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
 
@@ -24,6 +26,26 @@ def unknown(kind: str, name: object, known: Iterable[str]) -> SettingError:
     near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]!r}? " if near else ""
     return SettingError(f"unknown {kind} {name!r}: {hint}there are {', '.join(known)}")
+
+
+def look_up(kind: str, name: str, table: Mapping[str, T]) -> T:
+    """Return the entry of a table; SettingError, with the nearest name, for one that it lacks."""
+    if name not in table:
+        raise unknown(kind, name, table)
+    return table[name]
+
+
+def check_choice(name: str, value: object, choices: Iterable[object]) -> None:
+    """Raise SettingError where a value is not one of the choices."""
+    choices = list(choices)
+    if value not in choices:
+        raise SettingError(f"{name}={value}: expected one of {', '.join(map(str, choices))}")
+
+
+def check_count(name: str, values: Sequence[object], count: int, meaning: str) -> None:
+    """Raise SettingError where there are not `count` values, one for each of what `meaning` says, such as ``"stage"``."""
+    if len(values) != count:
+        raise SettingError(f"{name}={tuple(values)}: expected {count} numbers, one for each {meaning}")
 
 
 def split_assignments(assignments: Iterable[str]) -> dict[str, str]:

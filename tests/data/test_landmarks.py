@@ -59,7 +59,7 @@ GOOD = line("a.jpg", POINTS)
         (["", "# nothing"], "lists no image"),
         (
             [line("a.jpg", POINTS[[1, 0, 2, 4, 3]]), line("b.jpg", POINTS[[1, 0, 2, 4, 3]]), line("c.jpg", POINTS)],
-            "in 2 of 3 faces looked at, .* left and right are swapped: the likely order is right eye, left eye, nose, right",
+            "in 2 of 3 faces checked, .* left and right are swapped: the likely order is right eye, left eye, nose, right",
         ),
     ],
 )
@@ -89,7 +89,7 @@ def test_a_turned_face_is_taken_and_a_mirrored_one_refused(tmp_path, degrees):
 )
 def test_points_in_another_order_are_refused_and_the_order_is_named(tmp_path, points, order):
     lines = [line(f"{number}.jpg", points * (1 + number)) for number in range(3)]
-    with pytest.raises(DataError, match=f"in 3 of 3 faces looked at, .* the likely order is {order}; expected"):
+    with pytest.raises(DataError, match=f"in 3 of 3 faces checked, .* the likely order is {order}; expected"):
         read_landmarks(written(tmp_path, *lines))
 
 
