@@ -129,7 +129,7 @@ def _is_sum(node: Node) -> bool:
 
 def _prelu_alone_reads(copy: Copy, index: int) -> bool:
     reader = copy.only_reader(index)
-    return bool(reader) and is_prelu(reader) and copy.source(reader) is copy.old[index]
+    return reader is not None and is_prelu(reader) and copy.source(reader) is copy.old[index]
 
 
 def _is_convolution(copy: Copy, node: Node) -> bool:

@@ -8,7 +8,7 @@ another epsilon and another scaling of the input, and without dropout.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Optional
 
 import mxnet as mx
 
@@ -161,7 +161,7 @@ def _build(
     layers: Layers,
     *,
     scale: float = 1 / 128,
-    dropout: float = DROPOUT,
+    dropout: Optional[float] = None,
 ) -> mx.sym.Symbol:
     check_count("units", units, len(STAGE_CHANNELS), "stage")
     channels = [int(width * multiplier) for width in STAGE_CHANNELS]
@@ -178,7 +178,7 @@ def _build(
                 x, width, f"stage{stage}_unit{unit}", downsample=unit == 1, layers=layers
             )  # 56, 28, 14, 7
     x = batch_norm(x, "bn1", eps=layers.eps)
-    x = mx.sym.Dropout(data=x, p=dropout, name="dropout0")
+    x = mx.sym.Dropout(data=x, p=DROPOUT if dropout is None else dropout, name="dropout0")
     x = mx.sym.FullyConnected(data=x, num_hidden=embedding_size, name="pre_fc1")
     return batch_norm(x, "fc1", fix_gamma=True, eps=layers.eps)
 
