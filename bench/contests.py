@@ -1,10 +1,12 @@
-"""Who is measured against whom: each function gives one contest.
+"""Contests between this package and its rivals, one function each.
 
 Every contender runs on all usable cores unless its name says otherwise.
 """
 
-import collections
 import os
+import pathlib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, Optional, Union
 
 import numpy as np
 
@@ -22,18 +24,36 @@ from vargfacenet.formats.files import atomic_path
 from vargfacenet.operators.backends import VARIABLE
 from vargfacenet.symbols import get_symbol
 
-Contest = collections.namedtuple("Contest", "title unit contenders baselines", defaults=((),))
-Contest.__doc__ = """What is measured, in what unit (a rate such as ``images/s``, or ``ms`` for the time of one), and who takes
-part: the first is who the others are compared with. The quickest of `baselines` (names of contenders), where there are
-any, is one at its best setting, with which all are compared too.
-"""
-
 OURS = "ours"
 _MODULE = "MXNet's Module"
 
+_Options = Mapping[str, Any]  # of a network
 
-def training(network, options, *, batch_size, updates, backends, pytorch=None):
-    """Whole updates on random images, by backend of operators and, where its Python is named, by PyTorch."""
+
+class Contest(NamedTuple):
+    """Contenders that do the same work.
+
+    ``unit`` is a rate such as ``images/s``, or ``ms`` for the time of one item. The others are compared with the first
+    of ``contenders``. ``baselines`` are names of contenders that are one rival at several settings; all are compared
+    with the fastest of these too.
+    """
+
+    title: str
+    unit: str
+    contenders: Sequence[Contender]
+    baselines: tuple[str, ...] = ()
+
+
+def training(
+    network: str,
+    options: _Options,
+    *,
+    batch_size: int,
+    updates: int,
+    backends: Sequence[str],
+    pytorch: Optional[pathlib.Path] = None,
+) -> Contest:
+    """Whole updates on random images, by backend, and by PyTorch where a Python that has it is given."""
     work = _work(network, options, batch_size, updates=updates)
     contenders = [Contender(name, "train.py", work, {VARIABLE: backend}) for name, backend in _named(backends)]
     if pytorch:
@@ -41,16 +61,18 @@ def training(network, options, *, batch_size, updates, backends, pytorch=None):
     return Contest(f"training, {network}, batch {batch_size}", "images/s", contenders)
 
 
-def waiting(network, options, *, batch_size, updates, data):
-    """Training on the images of a set, decoded meanwhile."""
+def waiting(
+    network: str, options: _Options, *, batch_size: int, updates: int, data: Union[str, pathlib.Path]
+) -> Contest:
+    """Training on the images of a set, which are decoded at the same time."""
     work = _work(network, options, batch_size, updates=updates, data=str(data))
     return Contest(
         f"training with its data, {network}, batch {batch_size}", "images/s", [Contender(OURS, "train.py", work)]
     )
 
 
-def profile(network, options, *, batch_size, updates, backends):
-    """Where the time of an update goes."""
+def profile(network: str, options: _Options, *, batch_size: int, updates: int, backends: Sequence[str]) -> Contest:
+    """The time of an update, operator by operator."""
     work = _work(network, options, batch_size, updates=updates)
     alone = {"MXNET_EXEC_BULK_EXEC_TRAIN": "0"}
     contenders = [
@@ -59,8 +81,8 @@ def profile(network, options, *, batch_size, updates, backends):
     return Contest(f"an update by operator, {network}, batch {batch_size}", "images/s", contenders)
 
 
-def embedding(network, options, *, batch_size, batches, backends):
-    """Embeddings of whole batches, by backend, and by MXNet's Module on the published graph at each setting of threads."""
+def embedding(network: str, options: _Options, *, batch_size: int, batches: int, backends: Sequence[str]) -> Contest:
+    """Embeddings of batches, by backend, and by MXNet's Module on the published graph with one thread and with all."""
     work = _work(network, options, batch_size, batches=batches)
     backends = [backend for backend in backends if backend != "stock"]
     contenders = [Contender(name, "embed.py", work, {VARIABLE: backend}) for name, backend in _named(backends)]
@@ -70,13 +92,20 @@ def embedding(network, options, *, batch_size, batches, backends):
     return Contest(f"embedding, {network}, batch {batch_size}", "ms", contenders)
 
 
-def deployed(network, options, *, folder, batches, openvino=None):
-    """One image's embedding, out of MXNet: ONNX files in two forms by onnxruntime, by OpenVINO where its Python is named, and
-    what MXNet itself does.
+def deployed(
+    network: str,
+    options: _Options,
+    *,
+    folder: pathlib.Path,
+    batches: int,
+    openvino: Optional[pathlib.Path] = None,
+) -> Contest:
+    """The embedding of one image: ONNX files in two forms in onnxruntime, in OpenVINO where a Python that has it is
+    given, and MXNet itself.
 
-    MXNet's Module has two settings for one image: one thread, or all of them on a pair of which the other is padding (one
-    image alone fails with several threads, "IsMKLDNNData"). The quicker is what all are compared with. A pair of which both
-    are wanted takes part too; it answers another question.
+    MXNet's Module has two settings for one image: one thread, or all threads on a pair whose second image is padding
+    (one image alone fails with several threads, "IsMKLDNNData"). All are compared with the faster one. A pair of two
+    real images takes part too, which answers another question.
     """
     checkpoint = folder / "random"
     symbol = get_symbol(network, **options)
@@ -119,8 +148,8 @@ def deployed(network, options, *, folder, batches, openvino=None):
     return Contest(f"out of MXNet, {network}, one image", "ms", contenders, names)
 
 
-def _write_int8(checkpoint, path):
-    """All layers on bytes, with ranges from random images: what a file in use computes, if not its numbers."""
+def _write_int8(checkpoint: pathlib.Path, path: str) -> None:
+    """Write a file with all layers on bytes and ranges from random images: it costs the time of a calibrated file."""
     graph = translate(load_checkpoint(checkpoint, 0))
     layers = [node.name for node in graph.nodes if node.op in LAYERS]
     quantised = quantise(graph, layers, ranges(graph, layers, probe_images(16), 1e-4))
@@ -130,11 +159,15 @@ def _write_int8(checkpoint, path):
         temporary.write_bytes(model.SerializeToString())
 
 
-def feeding(data, records, *, batch_size, batches):
-    """Batches ready for the device, from a training set's folder, and from a record file of the same images."""
+def feeding(data: pathlib.Path, records: pathlib.Path, *, batch_size: int, batches: int) -> Contest:
+    """Batches ready for the device, from the folder of a training set, and from a record file of the same images."""
     work = {"batch_size": batch_size, "batches": batches}
     theirs = {**work, "records": str(records), "threads": usable_cores()}
-    slow = {**work, "batches": max(1, batches // 8), "data": str(data)}  # shorter turns for who is so much slower
+    slow = {
+        **work,
+        "batches": max(1, batches // 8),
+        "data": str(data),
+    }  # shorter turns for a contender that is much slower
     contenders = [
         Contender(OURS, "feed.py", {**work, "data": str(data)}),
         Contender("ImageRecordIter, shuffled", "feed_imagerecorditer.py", theirs),
@@ -143,7 +176,7 @@ def feeding(data, records, *, batch_size, batches):
     return Contest(f"batches of decoded images, batch {batch_size}", "images/s", contenders)
 
 
-def verifying(*, pairs, thresholds):
+def verifying(*, pairs: int, thresholds: int) -> Contest:
     """The ten-fold protocol on random distances."""
     work = {"pairs": pairs, "thresholds": thresholds}
     contenders = [
@@ -153,14 +186,16 @@ def verifying(*, pairs, thresholds):
     return Contest(f"ten folds of {pairs} pairs, {thresholds} thresholds", "ms", contenders)
 
 
-def pairing(*, rows, others, folder, size=512, identities=4000, far=1e-8):
-    """All pairs across two lists of drawn features, beside the matrix product that cannot be done without."""
+def pairing(
+    *, rows: int, others: int, folder: pathlib.Path, size: int = 512, identities: int = 4000, far: float = 1e-8
+) -> Contest:
+    """All pairs across two lists of random features, next to the matrix product alone, which is the lower limit."""
     random = np.random.RandomState(0)
     centres = random.normal(size=(identities, size)).astype(np.float32)
     files = {}
     for name, count in (("features", rows), ("others", others)):
 
-        def blocks(count=count):
+        def blocks(count: int = count) -> Iterator[np.ndarray]:
             for begin in range(0, count, 4096):
                 labels = np.arange(begin, min(begin + 4096, count)) % identities
                 yield centres[labels] + 2.5 * random.standard_normal((len(labels), size)).astype(np.float32)
@@ -175,7 +210,7 @@ def pairing(*, rows, others, folder, size=512, identities=4000, far=1e-8):
     return Contest(f"all pairs of {rows:,} x {others:,}, {size} numbers, FAR {far:g}", "pairs/s", contenders)
 
 
-def pooling(*, images, templates, gallery, pairs, embedding_size=512):
+def pooling(*, images: int, templates: int, gallery: int, pairs: int, embedding_size: int = 512) -> Contest:
     """The template protocols, 1:1 and 1:N, on random embeddings."""
     sizes = {"images": images, "templates": templates, "gallery": gallery, "pairs": pairs}
     work = {**sizes, "embedding_size": embedding_size}
@@ -186,8 +221,8 @@ def pooling(*, images, templates, gallery, pairs, embedding_size=512):
     return Contest(f"templates: {images:,} images in {templates:,}, {pairs:,} pairs", "ms", contenders)
 
 
-def starting():
-    """From nothing to the first word."""
+def starting() -> Contest:
+    """The start of Python, up to the help text or the end of an import."""
     contenders = [
         Contender("vargfacenet --help", "start.py", {"words": ["-m", "vargfacenet", "--help"]}),
         Contender("import vargfacenet", "start.py", {"words": ["-c", "import vargfacenet"]}),
@@ -196,15 +231,15 @@ def starting():
     return Contest("start", "ms", contenders)
 
 
-def _work(network, options, batch_size, **more):
+def _work(network: str, options: _Options, batch_size: int, **more: Any) -> dict[str, Any]:
     return {"network": network, "network_options": options, "batch_size": batch_size, **more}
 
 
-def _named(backends):
+def _named(backends: Sequence[str]) -> list[tuple[str, str]]:
     return [("stock MXNet operators" if backend == "stock" else f"{OURS}, {backend}", backend) for backend in backends]
 
 
-def _pytorch(network, options, batch_size, updates, python):
+def _pytorch(network: str, options: _Options, batch_size: int, updates: int, python: pathlib.Path) -> list[Contender]:
     symbol = get_symbol(network, **options)
     shapes, _, _ = symbol.infer_shape(data=(2, *IMAGE_SHAPE))
     work = {

@@ -1,4 +1,4 @@
-"""What training takes, measured: seconds of an update and peak memory, each in a process of its own.
+"""Seconds of an update and peak memory of training, each measured in a process of its own.
 
 ``python -m vargfacenet.bench.measure`` is that process.
 """
@@ -9,6 +9,8 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import mxnet as mx
 import numpy as np
@@ -19,7 +21,7 @@ from vargfacenet.errors import TrainingError
 from vargfacenet.operators import choose_backend
 from vargfacenet.symbols.heads import margin_softmax
 from vargfacenet.symbols.objective import objective, open_objective
-from vargfacenet.train import generation  # noqa: F401 - what it imports is not to be counted
+from vargfacenet.train import generation  # noqa: F401 - its imports must not be counted
 from vargfacenet.train.classifier import Margin, ShardedClassifier, ShardedTrainer
 from vargfacenet.train.config import resolve
 from vargfacenet.train.generation import make_trainer
@@ -27,43 +29,39 @@ from vargfacenet.train.graph import embedding_size_of
 from vargfacenet.train.trainer import Trainer
 
 
-def measure_classifier(head, identities, *, sample_rate=1.0, embedding_size=512, batch_size=64, updates=5):
-    """An update of a classifier under a single fully connected layer, by the margin loss, on one CPU device.
+class ClassifierTask(NamedTuple):
+    """A classifier to measure, with random labels.
 
-    Parameters
-    ----------
-    head : str
-        ``dense`` or ``sharded``.
-    identities, embedding_size, batch_size : int
-        Of the classifier and the batch; labels are random.
-    sample_rate : float
-        As the setting of that name.
-    updates : int
-        Updates that are timed, after one that is not.
-
-    Returns
-    -------
-    dict
-        What was asked for, ``seconds`` of an update (median), ``slowest``, ``quickest``, and ``bytes``, the peak of the
-        process's resident memory over what it had before.
-
-    Raises
-    ------
-    TrainingError
-        Where the process fails.
+    ``head`` is ``dense`` or ``sharded``, ``sample_rate`` the setting of that name. ``updates`` are timed, after one
+    that is not.
     """
-    names = ("head", "identities", "sample_rate", "embedding_size", "batch_size", "updates")
-    values = (head, identities, sample_rate, embedding_size, batch_size, updates)
-    return _in_process({"kind": "classifier", **dict(zip(names, values))})
+
+    head: str
+    identities: int
+    sample_rate: float = 1.0
+    embedding_size: int = 512
+    batch_size: int = 64
+    updates: int = 5
 
 
-def measure_training(recipe, settings, identities, *, devices=1, updates=3):
-    """Updates of a recipe (str) with settings (dict) on random images and CPU devices; result as `measure_classifier`."""
+def measure_classifier(task: ClassifierTask) -> dict[str, Any]:
+    """Measure updates of a classifier on a single fully connected layer, by the margin loss, on one CPU device.
+
+    The result has the fields of the task, ``seconds`` of an update (median), ``slowest``, ``quickest``, and ``bytes``,
+    the rise of the process's resident memory to its peak. TrainingError where the process fails.
+    """
+    return _in_process({"kind": "classifier", **task._asdict()})
+
+
+def measure_training(
+    recipe: str, settings: Mapping[str, Any], identities: int, *, devices: int = 1, updates: int = 3
+) -> dict[str, Any]:
+    """Measure updates of a recipe on random images and CPU devices; the result is as `measure_classifier`'s."""
     task = {"kind": "training", "recipe": recipe, "settings": settings, "identities": identities, "devices": devices}
     return _in_process({**task, "updates": updates})
 
 
-def _in_process(task):
+def _in_process(task: Mapping[str, Any]) -> dict[str, Any]:
     command = [sys.executable, "-m", "vargfacenet.bench.measure", json.dumps(task)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
@@ -72,11 +70,11 @@ def _in_process(task):
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def _measure(task):
+def _measure(task: Mapping[str, Any]) -> dict[str, Any]:
     choose_backend()
     mx.nd.dot(mx.nd.ones((64, 64)), mx.nd.ones((64, 64))).asnumpy()  # libraries are loaded by their first use
     before = _memory("VmRSS")
-    pathlib.Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # begins the peak anew
+    pathlib.Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # resets the peak
     trainer, batch = _SETUPS[task["kind"]](task)
     seconds = []
     for _ in range(task["updates"] + 1):
@@ -89,7 +87,7 @@ def _measure(task):
     return {**task, **times, "bytes": _memory("VmHWM") - before}
 
 
-def _classifier(task):
+def _classifier(task: Mapping[str, Any]) -> tuple[Any, mx.io.DataBatch]:
     size, count, identities = task["embedding_size"], task["batch_size"], task["identities"]
     random = np.random.RandomState(0)
     batch = mx.io.DataBatch(
@@ -113,7 +111,7 @@ def _classifier(task):
     return ShardedTrainer(open_objective(embedding), classifier=classifier, labels={}, **options), batch
 
 
-def _training(task):
+def _training(task: Mapping[str, Any]) -> tuple[Any, mx.io.DataBatch]:
     config = resolve(task["recipe"], task["settings"])
     embedding, random, count = config.build_symbol(), np.random.RandomState(0), config.batch_size
     data = [mx.nd.random.uniform(0, 255, (count, *IMAGE_SHAPE))]
@@ -127,8 +125,8 @@ def _training(task):
 _SETUPS = {"classifier": _classifier, "training": _training}
 
 
-def _memory(field):
-    """Bytes of a field of the process's memory, such as VmRSS or its peak VmHWM (int)."""
+def _memory(field: str) -> int:
+    """Return the bytes of a field of the process's memory, such as VmRSS or its peak VmHWM."""
     for line in pathlib.Path("/proc/self/status").read_text(encoding="utf-8").splitlines():
         if line.startswith(f"{field}:"):
             return 1024 * int(line.split()[1])

@@ -2,6 +2,8 @@
 
 import contextlib
 import pathlib
+from collections.abc import Sequence
+from typing import Any, Union
 
 import numpy as np
 
@@ -12,20 +14,17 @@ from vargfacenet.formats.files import files_below
 from vargfacenet.formats.images import SUFFIXES, decode_image, read_image
 
 
-def sample_images(path, count):
-    """Up to `count` images, spread evenly over what there is, in an order that mixes them and is always the same.
+def sample_images(path: Union[str, pathlib.Path], count: int) -> np.ndarray:
+    """Return up to `count` images, evenly from the whole set, in a mixed order that is always the same.
 
     Parameters
     ----------
-    path : path
-        A folder with aligned 112x112 images in it or below, a training set, or its ``.rec`` file.
-    count : int
-        How many.
+    path
+        A folder with aligned 112x112 images in it or its sub-folders, a training set, or its ``.rec`` file.
 
     Returns
     -------
-    float32 array (n, 3, 112, 112)
-        RGB, 0..255.
+    float32 array (n, 3, 112, 112), RGB, 0..255.
 
     Raises
     ------
@@ -43,13 +42,15 @@ def sample_images(path, count):
     else:
         raise DataError(f"{path} is neither a folder of images nor a .rec file")
     if len(images) < LEAST:
-        raise DataError(f"{path} has {len(images)} images; calibration takes at least {LEAST}")
+        raise DataError(f"{path} has {len(images)} images; calibration needs at least {LEAST}")
     return np.stack(images).transpose(0, 3, 1, 2).astype(np.float32)
 
 
 LEAST = 16
 
 
-def _spread(items, count):
-    places = np.unique(np.linspace(0, len(items) - 1, min(count, len(items))).astype(int)) if items else []
+def _spread(items: Sequence[Any], count: int) -> list[Any]:
+    if not items:
+        return []
+    places = np.unique(np.linspace(0, len(items) - 1, min(count, len(items))).astype(int))
     return [items[place] for place in np.random.RandomState(0).permutation(places)]

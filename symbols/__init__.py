@@ -5,19 +5,20 @@
 """
 
 import json
-from typing import Any
 
 import mxnet as mx
 
-from vargfacenet.options import builder_options, check_range, convert, look_up, unknown
+from vargfacenet.options import Setting, check_options
 from vargfacenet.symbols.arcface_mbf import arcface_mbf
-from vargfacenet.symbols.block import load_block
+from vargfacenet.symbols.block import distillation_block, load_block, loss_block, network_block
+from vargfacenet.symbols.distillation import list_distillations
 from vargfacenet.symbols.edgeface import edgeface
 from vargfacenet.symbols.ghostfacenet import ghostfacenet
-from vargfacenet.symbols.layers import ACTIVATIONS
+from vargfacenet.symbols.heads import list_losses
 from vargfacenet.symbols.mixfacenet import mixfacenet
 from vargfacenet.symbols.mobilefacenet import mobilefacenet, mobilefacenet_y2
 from vargfacenet.symbols.pocketnet import pocketnet
+from vargfacenet.symbols.registry import NETWORKS, register_distillation, register_loss, register_network
 from vargfacenet.symbols.resnet import (
     iresnet18,
     iresnet34,
@@ -31,45 +32,57 @@ from vargfacenet.symbols.resnet import (
 from vargfacenet.symbols.shufflefacenet import shufflefacenet
 from vargfacenet.symbols.vargfacenet import vargfacenet, vargfacenet_insightface
 
-__all__ = ["get_symbol", "list_networks", "load_block", "network_options", "parameter_order"]
+__all__ = [
+    "distillation_block",
+    "get_symbol",
+    "list_distillations",
+    "list_losses",
+    "list_networks",
+    "load_block",
+    "loss_block",
+    "network_block",
+    "network_options",
+    "parameter_order",
+    "register_distillation",
+    "register_loss",
+    "register_network",
+]
 
-_BUILDERS = {
-    builder.__name__: builder
-    for builder in (
-        vargfacenet,
-        vargfacenet_insightface,
-        resnet18,
-        resnet34,
-        resnet50,
-        resnet100,
-        mobilefacenet,
-        mobilefacenet_y2,
-        arcface_mbf,
-        iresnet18,
-        iresnet34,
-        iresnet50,
-        iresnet100,
-        edgeface,
-        ghostfacenet,
-        mixfacenet,
-        pocketnet,
-        shufflefacenet,
-    )
-}
+for _builder in (
+    vargfacenet,
+    vargfacenet_insightface,
+    resnet18,
+    resnet34,
+    resnet50,
+    resnet100,
+    mobilefacenet,
+    mobilefacenet_y2,
+    arcface_mbf,
+    iresnet18,
+    iresnet34,
+    iresnet50,
+    iresnet100,
+    edgeface,
+    ghostfacenet,
+    mixfacenet,
+    pocketnet,
+    shufflefacenet,
+):
+    register_network(_builder)
 
 
 def list_networks() -> list[str]:
-    """Return the names of the networks that `get_symbol` builds."""
-    return list(_BUILDERS)
+    """Return the names of the networks that `get_symbol` builds, those of installed packages included."""
+    return NETWORKS.names()
 
 
-def network_options(name: str) -> dict[str, tuple[Any, Any]]:
-    """Return the options of a network by name: (type, default) of each. SettingError for an unknown network."""
-    return builder_options(look_up("network", name, _BUILDERS))
+def network_options(name: str) -> dict[str, Setting]:
+    """Return the declarations of a network's options; SettingError for an unknown name."""
+    return NETWORKS[name].options
 
 
 def get_symbol(name: str, **options: object) -> mx.sym.Symbol:
-    """Return the embedding graph of a published network.
+    """Return the embedding graph of a network.
 
     Parameters
     ----------
@@ -121,25 +134,7 @@ class _RecordedNames(mx.name.NameManager):
 
 
 def _build(name: str, options: dict[str, object], names: mx.name.NameManager) -> mx.sym.Symbol:
-    known = network_options(name)
-    checked = {}
-    for option, value in options.items():
-        if option not in known:
-            raise unknown(f"option of {name}", option, known)
-        checked[option] = convert(option, value, known[option][0])
-        _check(option, checked[option])
-    # Names that MXNet generates are numbered from zero in each graph, so that equal graphs give equal files.
+    checked = check_options(network_options(name), options, owner=name)
+    # Names that MXNet gives by itself count from zero in each graph, so that the same graph is the same file.
     with names:
-        return _BUILDERS[name](**checked)
-
-
-def _check(option: str, value: Any) -> None:
-    if option in ("embedding_size", "group_size"):
-        check_range(option, value, 1, 65536)
-    elif option == "multiplier":
-        check_range(option, value, 1 / 64, 64)
-    elif option == "units":
-        for number in value:
-            check_range(option, number, 1, 1000)
-    elif option == "activation" and value not in ACTIVATIONS:
-        raise unknown("activation", value, ACTIVATIONS)
+        return NETWORKS[name].build(**checked)

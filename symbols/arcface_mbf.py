@@ -3,11 +3,11 @@
 It is wider at the start, where a convolution of two channels per group replaces the depth-wise one.
 """
 
-from typing import Any
+from typing import Annotated, Any
 
 import mxnet as mx
 
-from vargfacenet.options import look_up
+from vargfacenet.options import About
 from vargfacenet.symbols.layers import (
     TORCH_BN_EPS,
     TORCH_SCALE,
@@ -16,20 +16,16 @@ from vargfacenet.symbols.layers import (
     convolution,
     normalised_input,
 )
+from vargfacenet.symbols.options import EmbeddingSize
 
 # Units of the four stages, and the factor of the channels before the last layers.
 SIZES = {"base": ((1, 4, 6, 2), 1), "large": ((2, 8, 12, 4), 2)}
 
+Size = Annotated[str, About("`mbf` or `mbf_large` of arcface_torch.", choices=tuple(SIZES))]
 
-def arcface_mbf(*, size: str = "base", embedding_size: int = 512) -> mx.sym.Symbol:
+
+def arcface_mbf(*, size: Size = "base", embedding_size: EmbeddingSize = 512) -> mx.sym.Symbol:
     """Build arcface_torch's mobilefacenet.
-
-    Parameters
-    ----------
-    size
-        ``base`` (``mbf``) or ``large`` (``mbf_large``).
-    embedding_size
-        Size of the embedding, at least 1.
 
     Returns
     -------
@@ -41,7 +37,7 @@ def arcface_mbf(*, size: str = "base", embedding_size: int = 512) -> mx.sym.Symb
     SettingError
         For an unknown size.
     """
-    units, factor = look_up("size", size, SIZES)
+    units, factor = SIZES[size]
     x = normalised_input(scale=TORCH_SCALE)  # (N, 3, 112, 112)
     x = _conv_bn_act(x, 128 * factor, "conv1", kernel=3, stride=2, pad=1)  # 56
     if units[0] == 1:

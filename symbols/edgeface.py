@@ -6,11 +6,13 @@ attention), so that its cost grows with the number of pixels and not with its sq
 
 import math
 import typing
+from typing import Annotated
 
 import mxnet as mx
 
-from vargfacenet.options import check_range, look_up
+from vargfacenet.options import About
 from vargfacenet.symbols.layers import TORCH_SCALE, convolution, normalised_input
+from vargfacenet.symbols.options import EmbeddingSize
 
 # Channels and blocks of the four stages, heads of the attention, ratio of the rank (0 for full linear layers).
 SIZES = {
@@ -26,19 +28,19 @@ POSITION_SIZE = 32  # numbers that encode a row, and the same for a column
 START_SCALE = 1e-6
 LEAST_NORM = 1e-12
 
+Size = Annotated[str, About("Size of the network.", choices=tuple(SIZES))]
+RankRatio = Annotated[
+    typing.Optional[float],
+    About(
+        "Rank of the linear layers over their smaller side; 0 keeps them whole; none: 0.6 for xs, 0.5 for s, else 0.",
+        low=0,
+        high=1,
+    ),
+]
 
-def edgeface(*, size: str = "s", rank_ratio: typing.Optional[float] = None, embedding_size: int = 512) -> mx.sym.Symbol:
+
+def edgeface(*, size: Size = "s", rank_ratio: RankRatio = None, embedding_size: EmbeddingSize = 512) -> mx.sym.Symbol:
     """Build EdgeFace.
-
-    Parameters
-    ----------
-    size
-        ``xxs``, ``xs``, ``s`` or ``base``.
-    rank_ratio
-        Rank of the linear layers divided by their smaller side, 0 .. 1; 0 keeps them full. The default depends on the
-        size: 0.6 for ``xs``, 0.5 for ``s``, 0 for the others.
-    embedding_size
-        Size of the embedding, at least 1.
 
     Returns
     -------
@@ -50,9 +52,8 @@ def edgeface(*, size: str = "s", rank_ratio: typing.Optional[float] = None, embe
     SettingError
         For an unknown size, or a ratio out of range.
     """
-    channels, depths, heads, ratio = look_up("size", size, SIZES)
+    channels, depths, heads, ratio = SIZES[size]
     ratio = ratio if rank_ratio is None else rank_ratio
-    check_range("rank_ratio", ratio, 0, 1)
 
     x = normalised_input(scale=TORCH_SCALE)  # (N, 3, 112, 112)
     x = convolution(x, channels[0], "stem_conv", kernel=4, stride=4, bias=True)

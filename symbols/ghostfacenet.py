@@ -4,13 +4,14 @@ Version 1 is built on GhostNet, version 2 on GhostNetV2 with its attention maps.
 ``V<version>-<width>-<stride>``.
 """
 
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import mxnet as mx
 
 from vargfacenet import IMAGE_SHAPE
-from vargfacenet.options import check_choice, check_range
+from vargfacenet.options import About
 from vargfacenet.symbols.layers import TORCH_BN_EPS, activation, batch_norm, convolution, normalised_input
+from vargfacenet.symbols.options import EmbeddingSize
 
 STEM_CHANNELS = 16
 
@@ -53,23 +54,26 @@ class Layers(NamedTuple):
     eps: float
 
 
+Version = Annotated[int, About("Version of GhostFaceNet.", choices=(1, 2))]
+Width = Annotated[
+    float, About("Factor of the channels, rounded to multiples of 4; 1 and 1.3 are published.", low=0.25, high=16)
+]
+Stride = Annotated[int, About("Stride of the first convolution.", choices=(1, 2))]
+BnEps = Annotated[
+    float,
+    About("Epsilon of BN: the authors' 1e-5; deepface runs the released V1-1.3-1 with 1e-3.", low=1e-8, high=0.1),
+]
+
+
 def ghostfacenet(
-    *, version: int = 1, width: float = 1.3, stride: int = 1, bn_eps: float = TORCH_BN_EPS, embedding_size: int = 512
+    *,
+    version: Version = 1,
+    width: Width = 1.3,
+    stride: Stride = 1,
+    bn_eps: BnEps = TORCH_BN_EPS,
+    embedding_size: EmbeddingSize = 512,
 ) -> mx.sym.Symbol:
     """Build GhostFaceNet.
-
-    Parameters
-    ----------
-    version
-        1 or 2.
-    width
-        Scales the channels, rounded to multiples of 4; 1 and 1.3 are published.
-    stride
-        Stride of the first convolution, 1 or 2.
-    bn_eps
-        Epsilon of BN. The authors build with 1e-5; deepface runs the released V1-1.3-1 weights with 1e-3.
-    embedding_size
-        Size of the embedding, at least 1.
 
     Returns
     -------
@@ -81,10 +85,6 @@ def ghostfacenet(
     SettingError
         Where an option is out of range.
     """
-    check_choice("version", version, (1, 2))
-    check_choice("stride", stride, (1, 2))
-    check_range("width", width, 0.25, 16)
-    check_range("bn_eps", bn_eps, 1e-8, 0.1)
     layers = Layers(version, bn_eps)
 
     size, channels = IMAGE_SHAPE[1], round_channels(STEM_CHANNELS * width)

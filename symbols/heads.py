@@ -2,27 +2,46 @@
 
 Every head returns a group of two: the loss, (N,), and correctness, (N,), which is 1 where the identity nearest to the
 embedding, without margin, is the label, and 0 elsewhere. `vargfacenet.symbols.objective.objective` builds the training
-objective from it. The weights of a head are called ``fc7``, as in the lineage, and do not belong to a checkpoint.
+objective from it. The weights of a head are called ``fc7``, as in the lineage, and do not belong to a checkpoint. Other
+packages add heads by `vargfacenet.symbols.register_loss`.
 """
 
 import math
-from typing import Any
+from typing import Annotated, Any, NamedTuple
 
 import mxnet as mx
+
+from vargfacenet.options import About
+from vargfacenet.symbols.registry import LOSSES, register_loss
 
 COSINE_LIMIT = 1 - 1e-6  # keeps the slope of arccos finite
 
 
+class Margin(NamedTuple):
+    """The combined margin of `margin_softmax`, as it is set."""
+
+    m1: float
+    m2: float
+    m3: float
+    scale: float
+
+
+def list_losses() -> list[str]:
+    """Return the names of the identity losses, those of installed packages included."""
+    return LOSSES.names()
+
+
+@register_loss("margin", sharded=Margin)
 def margin_softmax(
     embedding: mx.sym.Symbol,
     label: mx.sym.Symbol,
     *,
     num_identities: int,
     embedding_size: int,
-    m1: float = 1.0,
-    m2: float = 0.5,
-    m3: float = 0.0,
-    scale: float = 64.0,
+    m1: Annotated[float, About("Factor of the angle to the own identity (SphereFace).", low=0.001, high=4)] = 1.0,
+    m2: Annotated[float, About("Angle added to it (ArcFace).", low=0, high=1.6, unit="radians")] = 0.5,
+    m3: Annotated[float, About("Cosine subtracted (CosFace).", low=0, high=1)] = 0.0,
+    scale: Annotated[float, About("Factor of the cosines.", low=0.001, high=1000)] = 64.0,
 ) -> mx.sym.Symbol:
     """Softmax over cosines with the combined margin: ``scale * (cos(m1 * theta + m2) - m3)`` for the true identity.
 
@@ -38,10 +57,6 @@ def margin_softmax(
         (N,), identities 0 .. num_identities - 1.
     num_identities, embedding_size
         Rows and columns of the classifier.
-    m1, m2, m3
-        Factor of the angle, angle added (radians), cosine subtracted.
-    scale
-        Multiplies the cosines.
 
     Returns
     -------
@@ -57,13 +72,14 @@ def margin_softmax(
     change = margin_change(mx.sym.pick(cosines, label, axis=1), m1=m1, m2=m2, m3=m3)  # (N,)
     hits = mx.sym.one_hot(label, num_identities)  # (N, num_identities)
     logits = scale * (cosines + mx.sym.broadcast_mul(hits, mx.sym.expand_dims(change, axis=1)))
-    return _loss_and_correct(logits, cosines, label)
+    return loss_and_correct(logits, cosines, label)
 
 
+@register_loss("softmax", sharded=lambda: None)
 def softmax(embedding: mx.sym.Symbol, label: mx.sym.Symbol, *, num_identities: int) -> mx.sym.Symbol:
     """Plain softmax with bias over (N, embedding_size); labels and output are those of `margin_softmax`."""
     logits = mx.sym.FullyConnected(data=embedding, num_hidden=num_identities, flatten=False, name="fc7")
-    return _loss_and_correct(logits, logits, label)
+    return loss_and_correct(logits, logits, label)
 
 
 def margin_change(cosine: Any, *, m1: float, m2: float, m3: float, operators: Any = mx.sym) -> Any:
@@ -80,7 +96,8 @@ def margin_change(cosine: Any, *, m1: float, m2: float, m3: float, operators: An
     return (1 - 2 * odd) * operators.cos(angle) - 2 * turns - m3 - cosine
 
 
-def _loss_and_correct(logits: mx.sym.Symbol, scores: mx.sym.Symbol, label: mx.sym.Symbol) -> mx.sym.Symbol:
+def loss_and_correct(logits: mx.sym.Symbol, scores: mx.sym.Symbol, label: mx.sym.Symbol) -> mx.sym.Symbol:
+    """Return the cross-entropy of logits (N, C), and whether the label has the largest score: a group of two, each (N,)."""
     # log_softmax subtracts the row's largest logit and never takes the logarithm of a small probability.
     loss = -mx.sym.pick(mx.sym.log_softmax(logits, axis=1), label, axis=1)
     correct = mx.sym.broadcast_equal(mx.sym.argmax(scores, axis=1), label)

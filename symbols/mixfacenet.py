@@ -6,10 +6,11 @@ here give the published numbers of parameters.
 
 import dataclasses
 import typing
+from typing import Annotated
 
 import mxnet as mx
 
-from vargfacenet.options import check_range, look_up
+from vargfacenet.options import About
 from vargfacenet.symbols.layers import (
     TORCH_BN_EPS,
     TORCH_SCALE,
@@ -19,6 +20,7 @@ from vargfacenet.symbols.layers import (
     convolution,
     normalised_input,
 )
+from vargfacenet.symbols.options import EmbeddingSize
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,29 +67,27 @@ _M = (
 # Channels of the stem, stages, width, and channels before the global convolution.
 SIZES = {"xs": (16, _S, 0.5, 512), "s": (16, _S, 1.0, 1024), "m": (24, _M, 1.0, 1024)}
 
+Size = Annotated[str, About("Size of the network.", choices=tuple(SIZES))]
+Shuffle = Annotated[bool, About("Whether channels are shuffled after every unit: ShuffleMixFaceNet.")]
+Width = Annotated[
+    typing.Optional[float],
+    About("Factor of the channels, rounded to multiples of 8; none: 0.5 for xs, else 1.", low=0.125, high=16),
+]
+LastChannels = Annotated[
+    typing.Optional[int],
+    About("Channels before the global convolution; none: 512 for xs, else 1024.", low=1, high=65_536),
+]
+
 
 def mixfacenet(
     *,
-    size: str = "s",
-    shuffle: bool = False,
-    width: typing.Optional[float] = None,
-    last_channels: typing.Optional[int] = None,
-    embedding_size: int = 512,
+    size: Size = "s",
+    shuffle: Shuffle = False,
+    width: Width = None,
+    last_channels: LastChannels = None,
+    embedding_size: EmbeddingSize = 512,
 ) -> mx.sym.Symbol:
     """Build MixFaceNet or ShuffleMixFaceNet.
-
-    Parameters
-    ----------
-    size
-        ``xs``, ``s`` or ``m``.
-    shuffle
-        Shuffle the channels after every unit: ShuffleMixFaceNet.
-    width
-        Scales the channels, rounded to multiples of 8; by default 0.5 for ``xs`` and 1 for the others.
-    last_channels
-        Channels before the global convolution; by default 512 for ``xs`` and 1024 for the others.
-    embedding_size
-        Size of the embedding, at least 1.
 
     Returns
     -------
@@ -99,11 +99,9 @@ def mixfacenet(
     SettingError
         For an unknown size, or an option out of range.
     """
-    stem_channels, stages, default_width, default_last = look_up("size", size, SIZES)
+    stem_channels, stages, default_width, default_last = SIZES[size]
     width = default_width if width is None else width
     last_channels = default_last if last_channels is None else last_channels
-    check_range("width", width, 0.125, 16)
-    check_range("last_channels", last_channels, 1, 65536)
 
     channels = round_channels(stem_channels * width)
     x = normalised_input(scale=TORCH_SCALE)  # (N, 3, 112, 112)

@@ -9,17 +9,13 @@ from typing import Any
 import mxnet as mx
 
 from vargfacenet.symbols.layers import activation, batch_norm, convolution, normalised_input
+from vargfacenet.symbols.options import EmbeddingSize
 
 MXNET_BN_EPS = 1e-3
 
 
-def mobilefacenet(*, embedding_size: int = 128) -> mx.sym.Symbol:
+def mobilefacenet(*, embedding_size: EmbeddingSize = 128) -> mx.sym.Symbol:
     """MobileFaceNet with a global depth-wise convolution before the embedding.
-
-    Parameters
-    ----------
-    embedding_size
-        Size of the embedding, at least 1.
 
     Returns
     -------
@@ -31,8 +27,8 @@ def mobilefacenet(*, embedding_size: int = 128) -> mx.sym.Symbol:
     )
 
 
-def mobilefacenet_y2(*, embedding_size: int = 256) -> mx.sym.Symbol:
-    """MobileFaceNet with more residual units; two of them replace the first depth-wise convolution.
+def mobilefacenet_y2(*, embedding_size: EmbeddingSize = 256) -> mx.sym.Symbol:
+    """MobileFaceNet with more residual units, two of them in the place of the first depth-wise convolution.
 
     Option and output are those of `mobilefacenet`.
     """

@@ -3,9 +3,11 @@
 Each cell reads the two cells before it. The cells here are those of the published networks.
 """
 
+from typing import Annotated
+
 import mxnet as mx
 
-from vargfacenet.options import look_up
+from vargfacenet.options import About
 from vargfacenet.symbols.layers import (
     TORCH_BN_EPS,
     TORCH_SCALE,
@@ -14,21 +16,17 @@ from vargfacenet.symbols.layers import (
     convolution,
     normalised_input,
 )
+from vargfacenet.symbols.options import EmbeddingSize
 
 SIZES = {"s": (16, 18), "m": (32, 9)}  # channels of a node in the first cells, number of cells
 NODES = 4  # of a cell, whose outputs are concatenated
 LAST_CHANNELS = 512
 
+Size = Annotated[str, About("18 narrow cells, or 9 wide ones.", choices=tuple(SIZES))]
 
-def pocketnet(*, size: str = "s", embedding_size: int = 128) -> mx.sym.Symbol:
-    """Build PocketNet.
 
-    Parameters
-    ----------
-    size
-        ``s`` (18 narrow cells) or ``m`` (9 wide ones).
-    embedding_size
-        Size of the embedding, at least 1; 128 and 256 are published.
+def pocketnet(*, size: Size = "s", embedding_size: EmbeddingSize = 128) -> mx.sym.Symbol:
+    """Build PocketNet; embeddings of 128 and 256 numbers are published.
 
     Returns
     -------
@@ -40,7 +38,7 @@ def pocketnet(*, size: str = "s", embedding_size: int = 128) -> mx.sym.Symbol:
     SettingError
         For an unknown size.
     """
-    channels, count = look_up("size", size, SIZES)
+    channels, count = SIZES[size]
     x = normalised_input(scale=TORCH_SCALE)  # (N, 3, 112, 112)
     x = convolution(x, NODES * channels, "stem", kernel=3, stride=2, pad=1)  # 56
     x = batch_norm(x, "stem_bn", eps=TORCH_BN_EPS)

@@ -13,7 +13,7 @@ from typing import NamedTuple, Optional
 import mxnet as mx
 
 from vargfacenet.errors import SettingError
-from vargfacenet.options import check_count, check_range
+from vargfacenet.options import check_count
 from vargfacenet.symbols.layers import (
     BN_EPS,
     TORCH_BN_EPS,
@@ -24,6 +24,7 @@ from vargfacenet.symbols.layers import (
     normalised_input,
     squeeze_excitation,
 )
+from vargfacenet.symbols.options import Activation, Dropout, EmbeddingSize, Multiplier, Units, UseSe
 
 STAGE_CHANNELS = (64, 128, 256, 512)  # before the multiplier
 SE_RATIO = 16
@@ -40,11 +41,11 @@ class Layers(NamedTuple):
 
 def resnet18(
     *,
-    embedding_size: int = 512,
-    multiplier: float = 1.0,
-    units: Sequence[int] = (2, 2, 2, 2),
-    use_se: bool = False,
-    activation: str = "prelu",
+    embedding_size: EmbeddingSize = 512,
+    multiplier: Multiplier = 1.0,
+    units: Units = (2, 2, 2, 2),
+    use_se: UseSe = False,
+    activation: Activation = "prelu",
 ) -> mx.sym.Symbol:
     """LResNet18E-IR; options, output and errors are those of `resnet100`."""
     return _build(embedding_size, multiplier, units, Layers(use_se, activation))
@@ -52,11 +53,11 @@ def resnet18(
 
 def resnet34(
     *,
-    embedding_size: int = 512,
-    multiplier: float = 1.0,
-    units: Sequence[int] = (3, 4, 6, 3),
-    use_se: bool = False,
-    activation: str = "prelu",
+    embedding_size: EmbeddingSize = 512,
+    multiplier: Multiplier = 1.0,
+    units: Units = (3, 4, 6, 3),
+    use_se: UseSe = False,
+    activation: Activation = "prelu",
 ) -> mx.sym.Symbol:
     """LResNet34E-IR; options, output and errors are those of `resnet100`."""
     return _build(embedding_size, multiplier, units, Layers(use_se, activation))
@@ -64,11 +65,11 @@ def resnet34(
 
 def resnet50(
     *,
-    embedding_size: int = 512,
-    multiplier: float = 1.0,
-    units: Sequence[int] = (3, 4, 14, 3),
-    use_se: bool = False,
-    activation: str = "prelu",
+    embedding_size: EmbeddingSize = 512,
+    multiplier: Multiplier = 1.0,
+    units: Units = (3, 4, 14, 3),
+    use_se: UseSe = False,
+    activation: Activation = "prelu",
 ) -> mx.sym.Symbol:
     """LResNet50E-IR; options, output and errors are those of `resnet100`."""
     return _build(embedding_size, multiplier, units, Layers(use_se, activation))
@@ -76,26 +77,16 @@ def resnet50(
 
 def resnet100(
     *,
-    embedding_size: int = 512,
-    multiplier: float = 1.0,
-    units: Sequence[int] = (3, 13, 30, 3),
-    use_se: bool = False,
-    activation: str = "prelu",
+    embedding_size: EmbeddingSize = 512,
+    multiplier: Multiplier = 1.0,
+    units: Units = (3, 13, 30, 3),
+    use_se: UseSe = False,
+    activation: Activation = "prelu",
 ) -> mx.sym.Symbol:
     """LResNet100E-IR, the teacher of about 24 GFLOPs.
 
-    Parameters
-    ----------
-    embedding_size
-        Size of the embedding, at least 1.
-    multiplier
-        Scales the channels (64, 128, 256, 512), each product cut to an integer: narrow teachers for small machines.
-    units
-        Residual units of each stage.
-    use_se
-        Squeeze and excitation in every unit (the lineage's "SE-LResNet").
-    activation
-        ``prelu``, or one of MXNet's parameter-free activations.
+    The channels are (64, 128, 256, 512), each multiplied and cut to an integer: narrow teachers for small machines. With
+    squeeze and excitation it is the lineage's "SE-LResNet".
 
     Returns
     -------
@@ -110,30 +101,23 @@ def resnet100(
     return _build(embedding_size, multiplier, units, Layers(use_se, activation))
 
 
-def iresnet18(*, embedding_size: int = 512, dropout: float = 0.0) -> mx.sym.Symbol:
+def iresnet18(*, embedding_size: EmbeddingSize = 512, dropout: Dropout = 0.0) -> mx.sym.Symbol:
     """arcface_torch's iresnet18; options, output and errors are those of `iresnet100`."""
     return _build_torch(embedding_size, (2, 2, 2, 2), dropout)
 
 
-def iresnet34(*, embedding_size: int = 512, dropout: float = 0.0) -> mx.sym.Symbol:
+def iresnet34(*, embedding_size: EmbeddingSize = 512, dropout: Dropout = 0.0) -> mx.sym.Symbol:
     """arcface_torch's iresnet34; options, output and errors are those of `iresnet100`."""
     return _build_torch(embedding_size, (3, 4, 6, 3), dropout)
 
 
-def iresnet50(*, embedding_size: int = 512, dropout: float = 0.0) -> mx.sym.Symbol:
+def iresnet50(*, embedding_size: EmbeddingSize = 512, dropout: Dropout = 0.0) -> mx.sym.Symbol:
     """arcface_torch's iresnet50; options, output and errors are those of `iresnet100`."""
     return _build_torch(embedding_size, (3, 4, 14, 3), dropout)
 
 
-def iresnet100(*, embedding_size: int = 512, dropout: float = 0.0) -> mx.sym.Symbol:
+def iresnet100(*, embedding_size: EmbeddingSize = 512, dropout: Dropout = 0.0) -> mx.sym.Symbol:
     """arcface_torch's iresnet100.
-
-    Parameters
-    ----------
-    embedding_size
-        Size of the embedding, at least 1.
-    dropout
-        Fraction of the numbers before the fully connected layer that training drops, 0 .. 0.9.
 
     Returns
     -------
@@ -149,7 +133,6 @@ def iresnet100(*, embedding_size: int = 512, dropout: float = 0.0) -> mx.sym.Sym
 
 
 def _build_torch(embedding_size: int, units: Sequence[int], dropout: float) -> mx.sym.Symbol:
-    check_range("dropout", dropout, 0, 0.9)
     layers = Layers(use_se=False, kind="prelu", eps=TORCH_BN_EPS)
     return _build(embedding_size, 1.0, units, layers, scale=TORCH_SCALE, dropout=dropout)
 

@@ -4,12 +4,13 @@ The authors' code is not public. A public port has one PReLU slope per layer, an
 and a bias before the last BN. The paper specifies none of these; this builder follows the port.
 """
 
-from typing import Any
+from typing import Annotated, Any
 
 import mxnet as mx
 
-from vargfacenet.options import check_choice
+from vargfacenet.options import About
 from vargfacenet.symbols.layers import TORCH_BN_EPS, batch_norm, channel_shuffle, convolution, normalised_input
+from vargfacenet.symbols.options import EmbeddingSize
 
 STEM_CHANNELS = 24
 STAGE_CHANNELS = {0.5: (48, 96, 192), 1.0: (116, 232, 464), 1.5: (176, 352, 704), 2.0: (244, 488, 976)}
@@ -17,16 +18,11 @@ UNITS = (4, 8, 4)
 LAST_CHANNELS = 1024
 START_SLOPE = 0.25
 
+Width = Annotated[float, About("The paper's row of channels.", choices=tuple(STAGE_CHANNELS))]
 
-def shufflefacenet(*, width: float = 1.5, embedding_size: int = 128) -> mx.sym.Symbol:
+
+def shufflefacenet(*, width: Width = 1.5, embedding_size: EmbeddingSize = 128) -> mx.sym.Symbol:
     """Build ShuffleFaceNet.
-
-    Parameters
-    ----------
-    width
-        0.5, 1, 1.5 or 2: selects the channels from the paper's table.
-    embedding_size
-        Size of the embedding, at least 1.
 
     Returns
     -------
@@ -38,7 +34,6 @@ def shufflefacenet(*, width: float = 1.5, embedding_size: int = 128) -> mx.sym.S
     SettingError
         For a width that the paper does not have.
     """
-    check_choice("width", width, STAGE_CHANNELS)
     x = normalised_input()  # (N, 3, 112, 112)
     x = _conv_bn_act(x, STEM_CHANNELS, "stem", kernel=3, stride=2, pad=1)  # 56
     before = STEM_CHANNELS

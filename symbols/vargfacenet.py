@@ -6,12 +6,12 @@ Node names are those of the published graphs, letter for letter, as they are the
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import mxnet as mx
 
 from vargfacenet.errors import SettingError
-from vargfacenet.options import check_count
+from vargfacenet.options import About, check_count
 from vargfacenet.symbols.layers import (
     activation,
     batch_norm,
@@ -19,10 +19,13 @@ from vargfacenet.symbols.layers import (
     normalised_input,
     squeeze_excitation,
 )
+from vargfacenet.symbols.options import Activation, EmbeddingSize, GroupSize, Multiplier, Units, UseSe
 
 STAGE_CHANNELS = (32, 64, 128, 256)  # before the multiplier: head, stages 2, 3 and 4
 LAST_CHANNELS = 1024  # of the embedding setting, independent of the multiplier
 SE_RATIO = 4
+
+HeadPooling = Annotated[bool, About("Whether a 3x3 max pooling takes the place of the head setting's block.")]
 
 
 class Layers(NamedTuple):
@@ -35,32 +38,19 @@ class Layers(NamedTuple):
 
 def vargfacenet(
     *,
-    embedding_size: int = 512,
-    multiplier: float = 1.25,
-    group_size: int = 8,
-    units: Sequence[int] = (3, 7, 4),
-    use_se: bool = True,
-    activation: str = "prelu",
-    head_pooling: bool = False,
+    embedding_size: EmbeddingSize = 512,
+    multiplier: Multiplier = 1.25,
+    group_size: GroupSize = 8,
+    units: Units = (3, 7, 4),
+    use_se: UseSe = True,
+    activation: Activation = "prelu",
+    head_pooling: HeadPooling = False,
 ) -> mx.sym.Symbol:
     """VarGFaceNet as its authors released it.
 
-    Parameters
-    ----------
-    embedding_size
-        Size of the embedding, at least 1.
-    multiplier
-        Scales the channels (32, 64, 128, 256); each product, cut to an integer, must be a multiple of `group_size`.
-    group_size
-        Channels per group of a variable group convolution [section 2.1]; the number of groups varies.
-    units
-        Blocks of stages 2, 3 and 4, including the down-sampling block of each.
-    use_se
-        Squeeze and excitation in the normal blocks.
-    activation
-        ``prelu``, or one of MXNet's parameter-free activations.
-    head_pooling
-        Replace the block of the head setting by a 3x3 max pooling.
+    The channels are (32, 64, 128, 256), each multiplied and cut to an integer; the last of them must be multiples of
+    `group_size`, whose number is constant while the number of groups varies [section 2.1]. `units` are those of stages
+    2, 3 and 4.
 
     Returns
     -------
@@ -78,13 +68,13 @@ def vargfacenet(
 
 def vargfacenet_insightface(
     *,
-    embedding_size: int = 512,
-    multiplier: float = 1.25,
-    group_size: int = 8,
-    units: Sequence[int] = (3, 7, 4),
-    use_se: bool = False,
-    activation: str = "prelu",
-    head_pooling: bool = False,
+    embedding_size: EmbeddingSize = 512,
+    multiplier: Multiplier = 1.25,
+    group_size: GroupSize = 8,
+    units: Units = (3, 7, 4),
+    use_se: UseSe = False,
+    activation: Activation = "prelu",
+    head_pooling: HeadPooling = False,
 ) -> mx.sym.Symbol:
     """VarGFaceNet as InsightFace builds it: no squeeze and excitation, the scale of ``fc1`` fixed at 1.
 

@@ -9,12 +9,13 @@ import pathlib
 import signal
 
 from vargfacenet import IMAGE_SHAPE
-from vargfacenet.data import Augmentation, FaceIterator
+from vargfacenet.data import BatchReader, FaceIterator, Shard
 from vargfacenet.errors import Stopped
 from vargfacenet.formats.files import write_text
 from vargfacenet.threads import threads_in_use
+from vargfacenet.train.callback import OnlyParameters, TrainingContext, make_callbacks
 from vargfacenet.train.callbacks import LOG, Progress, Verifier, best_update, read_verifications
-from vargfacenet.train.classifier import Margin, OverStore, ShardedClassifier, ShardedTrainer
+from vargfacenet.train.classifier import OverStore, ShardedClassifier, ShardedTrainer
 from vargfacenet.train.cluster import ALONE
 from vargfacenet.train.graph import embedding_size_of, training_graph
 from vargfacenet.train.keeping import Follower, Keeper, restore
@@ -108,25 +109,21 @@ def train_generation(
         write_text(out / "config.json", config.to_json())
         write_text(out / DATA, json.dumps(facts, indent=1) + "\n")
         _begin_log(out, first_update)
-    iterator = FaceIterator(
+    batches = BatchReader(
         records,
         batch_size=config.batch_size,
         seed=config.seed,
-        augment=Augmentation(
-            mirror=config.mirror,
-            shift=config.shift,
-            color_jitter=config.color_jitter,
-            cutoff=config.cutoff,
-            compress=config.compress,
-        ),
+        augment=config.augmentation(),
         mix=config.mix,
-        first_update=updates_before + first_update,
-        last_update=updates_before + config.max_updates,
-        rank=cluster.rank,
-        workers=cluster.size,
+        shard=Shard(cluster.rank, cluster.size),
         max_bad_share=config.max_bad_share,
     )
+    iterator = FaceIterator(
+        batches, first_update=updates_before + first_update, last_update=updates_before + config.max_updates
+    )
     total, verified = config.max_updates, cluster.share(bool(pairs))
+    context = TrainingContext(config, trainer, embedding, pathlib.Path(out), number, records.num_identities)
+    own = make_callbacks(context)
     if cluster.is_first:
         verifier = Verifier(
             embedding,
@@ -149,19 +146,19 @@ def train_generation(
             out,
             {
                 "generation": number,
-                "settings": json.loads(config.to_json()),
+                "settings": config.to_dict(),
                 "data": facts,
                 "threads": threads_in_use(),
             },
             every=config.save_every,
             total=total,
-            keep=config.keep,
+            keep=config.keep_states,
         )
         unlearned = ignorance(config, records.num_identities)
         watch = Watch(trainer, len(records), config.batch_size, unlearned, warmup_updates=config.warmup_updates)
-        callbacks = (progress, watch, verifier, keeper)
+        callbacks = (progress, watch, *own, verifier, keeper)
     else:
-        callbacks = (Follower(config, verified=verified),)
+        callbacks = (Follower(config, verified=verified), *map(OnlyParameters, own))
     try:
         done = fit(
             trainer,
@@ -178,6 +175,8 @@ def train_generation(
     finally:
         iterator.close()
         callbacks[0].close()
+        for callback in own:
+            callback.close()
     if done < total:
         number = (stopping and stopping.signal) or signal.SIGTERM  # another worker's, whose number is not told
         raise Stopped(
@@ -201,11 +200,11 @@ def last_scores(generation):
 def make_trainer(config, embedding, num_identities, number, devices, first_update, cluster=ALONE):
     """The trainer of a generation, with freshly drawn weights."""
     schedule = learning_rate_schedule(
-        lr=config.lr * (config.generation_lr if number > 1 else 1),
+        lr=config.lr * (config.generation_lr_factor if number > 1 else 1),
         max_updates=config.max_updates,
         schedule=config.schedule,
         warmup_updates=config.warmup_updates,
-        lr_steps=config.lr_steps,
+        lr_milestones=config.lr_milestones,
         lr_factor=config.lr_factor,
         lr_final=config.lr_final,
     )
@@ -227,12 +226,12 @@ def make_trainer(config, embedding, num_identities, number, devices, first_updat
     }
     graph = training_graph(embedding, config, num_identities, devices[0])
     if config.head == "dense":
-        return Trainer(graph, labels={"softmax_label": (rows,)} if config.loss != "none" else {}, **options)
+        return Trainer(graph, labels={"softmax_label": (rows,)} if config.reads_labels else {}, **options)
     classifier = ShardedClassifier(
         num_identities=num_identities,
         embedding_size=embedding_size_of(embedding),
         devices=devices,
-        margin=Margin(config.m1, config.m2, config.m3, config.scale) if config.loss == "margin" else None,
+        margin=config.sharded_margin(),
         momentum=config.momentum,
         weight_decay=config.weight_decay,
         rescale=1 / config.batch_size,

@@ -5,7 +5,6 @@ import mxnet as mx
 from vargfacenet import IMAGE_SHAPE
 from vargfacenet.operators import in_half_precision, runnable
 from vargfacenet.symbols.distillation import distillation
-from vargfacenet.symbols.heads import margin_softmax, softmax
 from vargfacenet.symbols.objective import objective, open_objective
 
 
@@ -22,17 +21,15 @@ def training_graph(embedding, config, num_identities, device=None, *, backend=No
     if scaled:
         student = in_half_precision(student, data_shape=(2, *IMAGE_SHAPE))
     identity = learned = None
-    if config.head == "sharded":
-        pass
-    elif config.loss == "softmax":
-        identity = softmax(student, mx.sym.var("softmax_label"), num_identities=num_identities)
-    elif config.loss == "margin":
-        margins = {"m1": config.m1, "m2": config.m2, "m3": config.m3, "scale": config.scale}
-        size = embedding_size_of(embedding)
-        label = mx.sym.var("softmax_label")
-        identity = margin_softmax(student, label, num_identities=num_identities, embedding_size=size, **margins)
-    if config.distils:
-        learned = distillation(student, mx.sym.var("teacher"), form=config.distillation)
+    sizes = {"num_identities": num_identities, "embedding_size": embedding_size_of(embedding)}
+    label, teacher = mx.sym.var("softmax_label"), mx.sym.var("teacher")
+    if config.head == "dense" and config.identity_loss:
+        options = config.loss_options
+        inputs = {"embedding": student, "label": label, "teacher": mx.sym.BlockGrad(teacher)}
+        identity = config.identity_loss(options=options, **inputs, **sizes)
+    if config.distillation != "none":
+        options = config.distillation_options
+        learned = distillation(student, teacher, form=config.distillation, label=label, options=options, **sizes)
     if config.head == "sharded":
         symbol = open_objective(student, distillation=learned, alpha=config.alpha, scaled=scaled)
     else:

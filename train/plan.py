@@ -87,7 +87,7 @@ def make_plan(config, place, *, identities, images, teacher=None):
     size = embedding_size_of(embedding)
     backend = "basic" if place.kind == "gpu" else choose_backend()
     body = training_graph(embedding, dataclasses.replace(config, head="sharded"), 0, backend=backend)
-    inputs = {"teacher": size} if config.distils else {}
+    inputs = {"teacher": size} if "teacher" in body.list_arguments() else {}
     parameters, activations = graph_bytes(body, share, inputs)
     if config.precision == "float16":
         activations //= 2  # MXNet's account takes every number for one of four bytes
@@ -135,7 +135,7 @@ def remedies(config, place, **data):
 
     Parameters are those of `make_plan`.
     """
-    classified = config.loss != "none"
+    classified = config.identity_loss is not None and config.identity_loss.sharded is not None
     changes = []
     if classified and config.head == "dense":
         changes.append({"head": "sharded"})

@@ -4,7 +4,7 @@ from gluoncv.utils import LRScheduler, LRSequential
 
 
 def learning_rate_schedule(
-    *, lr, max_updates, schedule="cosine", warmup_updates=0, lr_steps=(), lr_factor=0.1, lr_final=0.0
+    *, lr, max_updates, schedule="cosine", warmup_updates=0, lr_milestones=(), lr_factor=0.1, lr_final=0.0
 ):
     """Linear warm-up from 0, then steps or a cosine.
 
@@ -15,9 +15,9 @@ def learning_rate_schedule(
     max_updates, warmup_updates : int
         Updates of the run, and those of them that warm up.
     schedule : str
-        ``step``: times `lr_factor` at each update of `lr_steps`, counted from the run's start; ``cosine``: half a
+        ``step``: times `lr_factor` at each update of `lr_milestones`, counted from the run's start; ``cosine``: half a
         cosine [Loshchilov and Hutter, arXiv 1608.03983, eq. 5, one cycle] down to `lr_final` at the run's end.
-    lr_steps, lr_factor, lr_final
+    lr_milestones, lr_factor, lr_final
         See `schedule`.
 
     Returns
@@ -27,7 +27,7 @@ def learning_rate_schedule(
     """
     rest = max_updates - warmup_updates
     if schedule == "step":
-        steps = [step - warmup_updates for step in lr_steps if warmup_updates < step < max_updates]
+        steps = [step - warmup_updates for step in lr_milestones if warmup_updates < step < max_updates]
         main = LRScheduler("step", base_lr=lr, niters=rest, step_iter=steps, step_factor=lr_factor)
     else:
         main = _phase("cosine", lr, lr_final, rest)

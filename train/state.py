@@ -1,7 +1,5 @@
 """What a run's folder says of the run: whether it was begun, with which settings and data, and how far it came."""
 
-import dataclasses
-import json
 import logging
 import pathlib
 
@@ -9,10 +7,10 @@ import mxnet as mx
 import numpy as np
 
 from vargfacenet.errors import SettingError
+from vargfacenet.train.config import config_from, fixed_settings
 from vargfacenet.train.states import FOLDER, States
 
 DATA = "data.json"
-_MAY_CHANGE = {"verify_every", "save_every", "log_every", "generations", "keep", "max_bad_share"}
 
 log = logging.getLogger(__name__)
 
@@ -68,10 +66,8 @@ def check_settings(out, config, *, force=False):
     With `force` what differs is logged.
     """
     saved_update(out)
-    given = json.loads(config.to_json())
-    names = [field.name for field in dataclasses.fields(config) if field.name not in _MAY_CHANGE]
-    saved = States(out).newest()["settings"]
-    _compare(out, "with other settings", saved, {name: given[name] for name in names}, force)
+    saved = fixed_settings(config_from(States(out).newest()["settings"]))
+    _compare(out, "with other settings", saved, fixed_settings(config), force)
 
 
 def check_same_data(out, facts, *, force=False):

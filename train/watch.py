@@ -8,6 +8,7 @@ import mxnet as mx
 import numpy as np
 
 from vargfacenet.symbols.heads import margin_change
+from vargfacenet.symbols.registry import LOSSES
 
 COLLAPSED, SHORT = 0.95, 0.01  # mean cosine of a batch's pairs; root mean square of an embedding's numbers
 UPDATES = 20  # for which both must last
@@ -33,11 +34,15 @@ def ignorance(config, num_identities):
     if config.loss == "none":
         return None
     count = max(1.0, num_identities * config.sample_rate)
-    if config.loss == "softmax":
+    margin = LOSSES[config.loss].sharded
+    if margin is None:
+        return None  # of a loss that only its own graph knows
+    margin = margin(**config.loss_options)
+    if margin is None:
         return Ignorance(count, math.log(count))
     cosines = mx.nd.array(np.cos(np.linspace(0, np.pi, 1000)))
-    changes = margin_change(cosines, m1=config.m1, m2=config.m2, m3=config.m3, operators=mx.nd).asnumpy()
-    losses = np.logaddexp(0, math.log(max(count - 1, 1e-9)) - config.scale * changes.astype(np.float64))
+    changes = margin_change(cosines, m1=margin.m1, m2=margin.m2, m3=margin.m3, operators=mx.nd).asnumpy()
+    losses = np.logaddexp(0, math.log(max(count - 1, 1e-9)) - margin.scale * changes.astype(np.float64))
     return Ignorance(count, float(losses.min()))
 
 

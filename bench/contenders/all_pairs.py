@@ -7,7 +7,7 @@ from vargfacenet.eval.protocols.all_pairs import score_all_pairs
 
 
 def prepare(*, features, others, identities, far, product=False):
-    """`features` and `others` are files; row i of either is of identity i modulo `identities`."""
+    """Open two feature files; row i of either belongs to identity i modulo `identities`."""
     first, second = read_features(features), read_features(others)
     labels, other_labels = (np.arange(len(rows)) % identities for rows in (first, second))
     items = len(first) * len(second)

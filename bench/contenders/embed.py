@@ -10,9 +10,9 @@ from vargfacenet.symbols import get_symbol
 
 
 def prepare(*, network, network_options, batch_size, batches, module=False, padding=0):
-    """`module` runs the published graph as it is; without, the package chooses (see VARGFACENET_OPERATORS).
+    """Prepare MXNet's Module on the published graph with `module`, otherwise this package on its chosen backend.
 
-    `padding` is how many of a batch's images nobody wants.
+    `padding` is the number of images in a batch that do not count as work.
     """
     symbol = get_symbol(network, **network_options)
     args, auxs = random_parameters(symbol)

@@ -4,7 +4,7 @@ import numpy as np
 
 
 def prepare(*, path, runtime, threads, batch_size, batches, precision="f32"):
-    """`runtime` is ``onnxruntime`` or ``openvino``; `precision`, ``f32`` or ``bf16``, is what OpenVINO computes in.
+    """Prepare ``onnxruntime`` or ``openvino``; `precision`, ``f32`` or ``bf16``, is the one in which OpenVINO computes.
 
     Both are set as `vargfacenet.deploy.runtime.OnnxEmbedder` sets them.
     """

@@ -2,12 +2,12 @@
 
 import mxnet as mx
 
-from vargfacenet.data import Augmentation, FaceIterator, RecordSet
+from vargfacenet.data import Augmentation, BatchReader, FaceIterator, RecordSet
 
 
 def prepare(*, data, batch_size, batches):
     """`data` is a training set's folder, `batches` those of a turn."""
-    iterator = FaceIterator(RecordSet(data), batch_size=batch_size, augment=Augmentation())
+    iterator = FaceIterator(BatchReader(RecordSet(data), batch_size=batch_size, augment=Augmentation()))
 
     def turn():
         for _ in range(batches):

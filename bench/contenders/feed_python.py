@@ -6,7 +6,7 @@ import mxnet as mx
 
 
 def prepare(*, data, batch_size, batches):
-    """`data` is a training set's folder."""
+    """Open the training set in the folder `data`."""
     records = mx.recordio.MXIndexedRecordIO(f"{data}/train.idx", f"{data}/train.rec", "r")
     header, _ = mx.recordio.unpack(records.read_idx(0))
     keys = list(range(1, int(header.label[0])))

@@ -1,4 +1,4 @@
-"""Where the time of an update goes, by MXNet's own profiler: microseconds of each operator.
+"""The time of an update by MXNet's own profiler: microseconds of each operator.
 
 MXNet must run operators one by one for it (MXNET_EXEC_BULK_EXEC_TRAIN=0), which costs a few per cent of speed.
 """
@@ -12,7 +12,7 @@ import mxnet as mx
 
 
 def prepare(*, updates, **work):
-    """`work` is as in ``train.py``."""
+    """Prepare training with the options of ``train.py``."""
     train = runpy.run_path(pathlib.Path(__file__).with_name("train.py"))["prepare"](updates=updates, **work)
     folder = tempfile.mkdtemp()
     mx.profiler.set_config(profile_symbolic=True, profile_imperative=True, aggregate_stats=True, filename=f"{folder}/p")

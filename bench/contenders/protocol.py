@@ -1,4 +1,4 @@
-"""The ten-fold protocol on random embeddings: this package's, or a loop over thresholds as the lineage has it."""
+"""The ten-fold protocol on random embeddings: this package's, or a loop over thresholds as in the lineage."""
 
 import numpy as np
 
@@ -6,7 +6,7 @@ from vargfacenet.eval.protocols.verification import FOLDS, fold_accuracies
 
 
 def prepare(*, pairs, thresholds, loop=False):
-    """`thresholds` is their number, over 0 .. 4."""
+    """Prepare random distances; `thresholds` is the number of candidates over 0 .. 4."""
     random = np.random.RandomState(0)
     is_same = np.arange(pairs) % 2 == 0
     distances = np.where(is_same, random.normal(1.2, 0.3, pairs), random.normal(1.8, 0.3, pairs)).clip(0, 4)
@@ -21,7 +21,7 @@ def prepare(*, pairs, thresholds, loop=False):
 
 
 def loop_accuracies(distances, is_same, thresholds):
-    """The same by its definition: each fold, each threshold, all pairs of the other folds."""
+    """Compute the same by its definition: each fold, each threshold, all pairs of the other folds."""
     parts = np.array_split(np.arange(len(distances)), FOLDS)
     accuracies, best = [], []
     for part in parts:

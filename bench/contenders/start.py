@@ -1,11 +1,11 @@
-"""Starts Python on a few words, each time anew."""
+"""Start a new Python process in each turn."""
 
 import subprocess
 import sys
 
 
 def prepare(*, words):
-    """`words` are Python's arguments."""
+    """Prepare to start Python with the arguments `words`."""
 
     def turn():
         subprocess.run([sys.executable, *words], check=True, stdout=subprocess.DEVNULL)

@@ -1,5 +1,5 @@
-"""IJB's protocols on random embeddings: pooling, 1:1 and 1:N, by this package, or template by template and in slices of pairs
-as the lineage's scripts have it."""
+"""IJB's protocols on random embeddings: pooling, 1:1 and 1:N, by this package, or template by template and in slices of
+pairs as the lineage's scripts do."""
 
 import numpy as np
 
@@ -10,20 +10,20 @@ _SLICE = 100_000  # pairs at a time in the lineage's scripts
 
 
 def prepare(*, images, templates, gallery, pairs, embedding_size, loop=False):
-    """The first `gallery` templates are searched for, half of them in each of two galleries; each pair has one of them."""
+    """Prepare to search the first `gallery` templates, half in each of two galleries; each pair has one of them."""
     random, generator = np.random.RandomState(0), np.random.default_rng(0)
     embeddings = generator.standard_normal((2, images, embedding_size), np.float32)
     template = np.sort(np.concatenate([np.arange(templates), random.randint(0, templates, images - templates)]))
     medium = random.randint(0, 6, images)
-    people = np.where(np.arange(templates) < gallery, np.arange(templates), random.randint(0, gallery, templates))
+    identities = np.where(np.arange(templates) < gallery, np.arange(templates), random.randint(0, gallery, templates))
     centres = generator.standard_normal((gallery, embedding_size), np.float32) * np.float32(0.1)
     for rows in np.array_split(np.arange(images), 64):
-        embeddings[:, rows] += centres[people[template[rows]]]
+        embeddings[:, rows] += centres[identities[template[rows]]]
     first = np.sort(random.randint(0, gallery, pairs))
     second = random.randint(gallery, templates, pairs)
     own = np.arange(gallery, templates)
-    first[: len(own)], second[: len(own)] = people[own], own
-    is_same = people[first] == people[second]
+    first[: len(own)], second[: len(own)] = identities[own], own
+    is_same = identities[first] == identities[second]
     steps = (loop_pool, loop_scores) if loop else (pool, pair_scores)
 
     def turn():
@@ -31,7 +31,7 @@ def prepare(*, images, templates, gallery, pairs, embedding_size, loop=False):
         found = verify_templates(steps[1](pooled, first, second), is_same)
         tpir = []
         for part in (slice(0, gallery // 2), slice(gallery // 2, gallery)):
-            ranked = search(pooled[gallery:], people[gallery:], pooled[:gallery][part], people[:gallery][part])
+            ranked = search(pooled[gallery:], identities[gallery:], pooled[:gallery][part], identities[:gallery][part])
             tpir.append(identification(ranked).tpir["0.01"])
         return {"items": 1, "tar": found.tar["0.0001"], "tpir": sum(tpir) / 2}
 
@@ -43,7 +43,7 @@ def pool(embeddings, mirrored, template, medium):
 
 
 def loop_pool(embeddings, mirrored, template, medium):
-    """One template after another, found by comparing all numbers; means of media in a list."""
+    """Pool one template after another, found by comparing all numbers, with a list of means of media."""
     both, rows = embeddings + mirrored, []
     for number in np.unique(template):
         inside = np.flatnonzero(template == number)
@@ -53,7 +53,7 @@ def loop_pool(embeddings, mirrored, template, medium):
 
 
 def loop_scores(pooled, first, second):
-    """A slice of pairs after another, both sides' rows copied and multiplied."""
+    """Score one slice of pairs after another by copies of the rows of both sides."""
     scores = np.empty(len(first), np.float32)
     for begin in range(0, len(first), _SLICE):
         part = slice(begin, begin + _SLICE)

@@ -4,7 +4,7 @@ import mxnet as mx
 import numpy as np
 
 from vargfacenet import IMAGE_SHAPE
-from vargfacenet.data import Augmentation, FaceIterator, RecordSet
+from vargfacenet.data import Augmentation, BatchReader, FaceIterator, RecordSet
 from vargfacenet.symbols import get_symbol
 from vargfacenet.train.config import Config
 from vargfacenet.train.generation import make_trainer
@@ -13,10 +13,12 @@ NUM_IDENTITIES = 1000
 
 
 def prepare(*, network, network_options, batch_size, updates, data=None):
-    """With `data`, a training set's folder, its images are read meanwhile, and a turn says how long it waited."""
+    """Prepare training; with `data`, a training set, its images are decoded meanwhile and the waiting is timed."""
     config = Config(batch_size=batch_size, lr=1e-3)
     trainer = make_trainer(config, get_symbol(network, **network_options), NUM_IDENTITIES, 1, [mx.cpu()], 0)
-    iterator = FaceIterator(RecordSet(data), batch_size=batch_size, augment=Augmentation()) if data else None
+    iterator = None
+    if data:
+        iterator = FaceIterator(BatchReader(RecordSet(data), batch_size=batch_size, augment=Augmentation()))
     batch = random_batch(batch_size)
 
     def turn():

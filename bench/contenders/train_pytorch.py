@@ -1,6 +1,6 @@
 """PyTorch's eager training of the same network, on the CPU; runs in an environment of its own.
 
-The network is read from the published graph, node by node, so that it is the same one.
+The network is built from the published graph, node by node, so that both train the same one.
 """
 
 import json
@@ -14,7 +14,7 @@ SCALE, MARGIN = 64.0, 0.5
 
 
 def prepare(*, graph, shapes, batch_size, updates, channels_last, threads):
-    """`graph` is the symbol's JSON text, `shapes` those of its arguments, `data` included."""
+    """Prepare training of `graph`, a symbol as JSON; `shapes` are those of its arguments, `data` included."""
     torch.manual_seed(0)
     torch.set_num_threads(threads)
     network = Graph(graph, shapes)

@@ -1,62 +1,60 @@
-"""From what was measured to the folder of a report."""
+"""Writer of the folder of a report."""
 
-import collections
+from __future__ import annotations
+
 import datetime
 import json
+import os
 import pathlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import scipy.stats
 
 from vargfacenet import __version__
+from vargfacenet.eval.pairs import Pairs
+from vargfacenet.eval.protocols.detail import Detail
 from vargfacenet.eval.quality import sharpness
 from vargfacenet.eval.report.figures import draw_folds, draw_norms, draw_roc, draw_scores
 from vargfacenet.eval.report.page import page
+from vargfacenet.eval.report.results import Gallery, Result, Section, ShownImage, ShownPair
 from vargfacenet.eval.report.table import markdown
 from vargfacenet.formats.files import atomic_path, write_text
 from vargfacenet.formats.images import decode_image
 
 SHOWN = 8  # pairs of each kind, and images
 
-Result = collections.namedtuple("Result", "network about set detail")
-Result.__doc__ = "A network's name, more about it, the name of a set of pairs, and the network's `Detail` on that set."
 
-Section = collections.namedtuple("Section", "name details figures galleries")
-Section.__doc__ = "A set of pairs in a report: its name; Detail and Gallery by network, figures (PNG bytes) by name."
+def write_report(
+    folder: str | os.PathLike[str],
+    results: Sequence[Result],
+    sets: Mapping[str, Pairs],
+    *,
+    progress: Callable[[], object] | None = None,
+) -> pathlib.Path:
+    """Write the self-contained ``index.html``, its figures as PNG, ``verification.json`` and ``verification.md``.
 
-Gallery = collections.namedtuple("Gallery", "accepts rejects shortest correlation")
-Gallery.__doc__ = """Pairs of different people that are most alike, pairs of one that are least, images with the shortest
-embeddings, and the rank correlation (Spearman's) of length and sharpness."""
-
-ShownPair = collections.namedtuple("ShownPair", "number images score is_wrong")
-ShownImage = collections.namedtuple("ShownImage", "number image norm sharpness")
-
-
-def write_report(folder, results, sets, *, progress=None):
-    """Writes ``index.html``, which holds all it shows, its figures as PNG, ``verification.json`` and ``verification.md``.
+    Returns the path of the page.
 
     Parameters
     ----------
-    folder : path
-        Where they go; made where it is missing.
-    results : list of Result
-        Each network on each set.
-    sets : dict of str to Pairs
-        The sets.
-    progress : callable, optional
+    folder
+        Output folder; created if missing.
+    results
+        Of each network on each set.
+    sets
+        The verification sets by name.
+    progress
         Called after each set.
-
-    Returns
-    -------
-    path
-        The page.
 
     Raises
     ------
     DataError
-        Where a file cannot be written, or an image not read.
+        If a file cannot be written, or an image cannot be decoded.
     """
-    folder, sections = pathlib.Path(folder), []
+    folder = pathlib.Path(folder)
+    sections: list[Section] = []
     for name, pairs in sets.items():
         details = {result.network: result.detail for result in results if result.set == name}
         sharp = np.array([sharpness(decode_image(one, f"{name}: image {at}")) for at, one in enumerate(pairs.images)])
@@ -80,15 +78,15 @@ def write_report(folder, results, sets, *, progress=None):
     return folder / "index.html"
 
 
-def as_json(results):
-    """Figures by network and set: dict of dict of dict."""
-    found = {}
+def as_json(results: Iterable[Result]) -> dict[str, dict[str, dict[str, Any]]]:
+    """Return the rates by network and set, for JSON."""
+    found: dict[str, dict[str, dict[str, Any]]] = {}
     for result in results:
         found.setdefault(result.network, {})[result.set] = result.detail.as_dict()
     return found
 
 
-def _gallery(detail, pairs, sharp):
+def _gallery(detail: Detail, pairs: Pairs, sharp: np.ndarray) -> Gallery:
     threshold = 1 - detail.verification.threshold / 2
     shown = []
     for is_same, direction in ((False, -1), (True, 1)):
@@ -105,11 +103,12 @@ def _gallery(detail, pairs, sharp):
                 for number in numbers
             ]
         )
-    once = {pairs.images[at]: at for at in reversed(range(len(pairs.images)))}  # some stand in several pairs
+    once = {pairs.images[at]: at for at in reversed(range(len(pairs.images)))}  # an image may be in several pairs
     shortest = [
         ShownImage(at, pairs.images[at], float(detail.norms[at]), float(sharp[at]))
         for at in sorted(once.values(), key=lambda at: detail.norms[at])[:SHOWN]
     ]
     constant = np.ptp(sharp) == 0 or np.ptp(detail.norms) == 0
     correlation = 0.0 if constant else float(scipy.stats.spearmanr(detail.norms, sharp)[0])
-    return Gallery(*shown, shortest, correlation)
+    accepts, rejects = shown
+    return Gallery(accepts, rejects, shortest, correlation)

@@ -26,7 +26,7 @@ def test_each_bad_record_comes_with_its_number_and_reason(folder, capsys):
     assert main(["data", "check", str(folder)]) == 1
     said = capsys.readouterr().out.splitlines()
     assert said[-2].startswith("record 5: at byte ")
-    assert said[-2].endswith("is damaged: its bytes are not those that were written")
+    assert said[-2].endswith("is damaged: its bytes differ from those that were written")
     assert said[-1] == "bad records: 1"
 
 
@@ -35,7 +35,7 @@ def test_a_set_that_cannot_be_opened_is_one_line_and_status_2(folder, capsys):
     assert main(["data", "check", str(folder)]) == 2
     said = capsys.readouterr().err.strip().splitlines()
     assert len(said) == 1
-    assert "train.idx is no index" in said[0]
+    assert "train.idx is not an index" in said[0]
 
 
 def test_a_hostile_verification_set_is_one_line_and_status_2(tmp_path, capsys, teacher_prefix):

@@ -50,7 +50,7 @@ def test_summary_counts_the_published_figures(capsys):
 
 
 def test_summary_as_json_takes_options(capsys):
-    assert main(["summary", "vargfacenet", "--set", "use_se=false", "--json"]) == 0
+    assert main(["summary", "vargfacenet", "--set", "use_se=false", "--json", "-"]) == 0
     summary = json.loads(capsys.readouterr().out)
     assert (summary["parameters"], summary["flops"]) == (4_957_512, 1_022_388_952)
     assert sum(layer["parameters"] for layer in summary["layers"]) == summary["parameters"]
@@ -136,7 +136,7 @@ def test_synth_draws_a_set_with_unseen_pairs_and_a_contact_sheet(capsys, tmp_pat
     assert main(arguments) == 0
     assert main(["data", "check", str(tmp_path / "set")]) == 0
     assert main(["data", "check", str(tmp_path / "set" / "synth.bin")]) == 0
-    assert "600 pairs, 300 of one person" in capsys.readouterr().out
+    assert "600 pairs, 300 of one identity" in capsys.readouterr().out
     assert sheet.read_bytes()[:4] == b"\x89PNG"
 
 

@@ -77,14 +77,14 @@ def test_rates_are_those_of_a_direct_computation(folders, teacher_prefix, unit, 
     assert main([*given, "--json", str(result), "--markdown", str(table)]) == 0
     ranks, tpir, strangers = directly(unit, by)
     found = json.loads(result.read_text())
-    assert (found["people"], found["mated"], found["strangers"]) == (6, 12, strangers)
+    assert (found["identities"], found["mated"], found["non_mated"]) == (6, 12, strangers)
     expected = [np.mean([rank <= k for rank in ranks]) for k in range(1, 21)]
     assert found["cmc"] == pytest.approx(expected)
     assert found["rank"] == pytest.approx({"1": expected[0], "2": expected[1]})
     assert found["tpir"] == {"0.1": pytest.approx(tpir), "0.01": None}
     assert 0 < tpir < 1
     out = capsys.readouterr().out
-    assert f"6 people in the gallery; 12 probes of theirs, 12 of others; gallery by {by}\n" in out
+    assert f"6 identities in the gallery; 12 mated probes, 12 non-mated; gallery by {by}\n" in out
     row = [f"{expected[0]:.4f}", f"{expected[1]:.4f}", f"{tpir:.4f}", "-"]
     assert out.splitlines()[-1].split() == row
     assert table.read_text().splitlines()[-1] == f"| {' | '.join(row)} |"
@@ -92,11 +92,11 @@ def test_rates_are_those_of_a_direct_computation(folders, teacher_prefix, unit, 
 
 def test_entries_of_a_gallery_are_means_of_unit_embeddings_or_all_images():
     embeddings = np.array([[2.0, 0], [0, 8], [0, 3]])
-    entries, people = gallery_entries(embeddings, ["b", "b", "a"])
-    assert people.tolist() == ["a", "b"]
+    entries, identities = gallery_entries(embeddings, ["b", "b", "a"])
+    assert identities.tolist() == ["a", "b"]
     np.testing.assert_allclose(entries, [[0, 1], [np.sqrt(0.5)] * 2], rtol=1e-6)
-    entries, people = gallery_entries(embeddings, ["b", "b", "a"], by="nearest")
-    assert people.tolist() == ["b", "b", "a"]
+    entries, identities = gallery_entries(embeddings, ["b", "b", "a"], by="nearest")
+    assert identities.tolist() == ["b", "b", "a"]
     np.testing.assert_allclose(entries, [[1, 0], [0, 1], [0, 1]])
     with pytest.raises(SettingError, match="unknown kind of gallery 'best': did you mean 'nearest'"):
         gallery_entries(embeddings, ["b", "b", "a"], by="best")

@@ -7,7 +7,7 @@ import pytest
 from tests.helpers.images import image
 from tests.helpers.networks import save_random_checkpoint
 from vargfacenet.commands import main
-from vargfacenet.commands.model_options import split_name
+from vargfacenet.commands.model_arguments import parse_model
 from vargfacenet.errors import SettingError
 from vargfacenet.formats.images import encode_png
 
@@ -47,8 +47,8 @@ def test_a_setting_given_as_an_option_of_train_is_named(capsys):
 
 
 def test_a_file_of_a_checkpoint_stands_for_it(model, tmp_path):
-    assert split_name(f"{model}-symbol.json", 3) == (model, 3)
-    assert split_name(f"{model}-0012.params", 0) == (model, 12)
+    assert parse_model(f"{model}-symbol.json", 3) == (model, 3)
+    assert parse_model(f"{model}-0012.params", 0) == (model, 12)
     assert main(["convert", f"{model}-0012.params", str(tmp_path / "out")]) == 0
 
 
@@ -58,8 +58,8 @@ def test_a_missing_epoch_names_those_that_exist(capsys, model, tmp_path):
 
 @pytest.mark.parametrize("text", ["a.jpg", "a.PNG", "lfw.bin", "train.rec"])
 def test_swapped_arguments_are_told(text):
-    with pytest.raises(SettingError, match="stands in the place of the model: the arguments look swapped"):
-        split_name(text, 0)
+    with pytest.raises(SettingError, match="and not a model: the arguments look swapped"):
+        parse_model(text, 0)
 
 
 def test_a_set_in_the_place_of_a_model_is_told_before_anything_is_read(capsys, pairs_file, model):
@@ -79,10 +79,10 @@ def test_an_export_under_the_name_of_another_format_is_refused(capsys, model, tm
 
 def test_data_of_another_kind_say_where_they_belong(capsys, model, tmp_path, face_folder, pairs_file):
     train = ["train", "student_scratch", "--data"]
-    assert "is a verification set: give it to --bins" in said(capsys, *train, pairs_file)
+    assert "is a verification set: pass it to --bins" in said(capsys, *train, pairs_file)
     (tmp_path / "faces" / "ada").mkdir(parents=True)
-    assert "by 'vargfacenet data pack" in said(capsys, *train, tmp_path / "faces")
-    assert "is of a training set, which --data takes" in said(
+    assert "train.rec: 'vargfacenet data pack" in said(capsys, *train, tmp_path / "faces")
+    assert "belongs to a training set: pass it to --data" in said(
         capsys, "verify", model, "--bins", face_folder / "train.rec"
     )
 
@@ -91,6 +91,6 @@ def test_ctrl_c_ends_the_demo_quietly(monkeypatch, capsys, model):
     def interrupted(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("vargfacenet.commands.demo.model_of", interrupted)
+    monkeypatch.setattr("vargfacenet.commands.demo.load_face_model", interrupted)
     assert main(["demo", model]) == 0
     assert capsys.readouterr().err == ""

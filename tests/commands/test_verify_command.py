@@ -9,7 +9,7 @@ import pytest
 from tests.helpers.browser import open_browser
 from tests.helpers.networks import save_random_checkpoint
 from vargfacenet.commands import main
-from vargfacenet.commands.model_options import short_names, split_name
+from vargfacenet.commands.model_arguments import parse_model, short_names
 from vargfacenet.deploy import export_onnx
 from vargfacenet.eval import read_pairs, write_pairs
 
@@ -100,7 +100,7 @@ def test_the_page_marks_what_is_wrong_at_the_threshold(report):
     page = (report / "index.html").read_text()
     for sets in json.loads((report / "verification.json").read_text()).values():
         threshold = 1 - sets["stripes"]["threshold"] / 2
-        part = page[page.index("Different people, most alike") :]
+        part = page[page.index("Different identities, most similar") :]
         first = re.search(r"<figcaption>(-?[\d.]+) <span class=\"(\w+)\">", part)
         assert (float(first.group(1)) > threshold) == (first.group(2) == "wrong")
         page = part[100:]
@@ -163,9 +163,9 @@ def test_networks_are_called_by_what_tells_them_apart():
 
 
 def test_an_epoch_may_stand_behind_a_comma():
-    assert split_name("m/model,12", 3) == ("m/model", 12)
-    assert split_name("m/model", 3) == ("m/model", 3)
-    assert split_name("m/a,b", 3) == ("m/a,b", 3)
+    assert parse_model("m/model,12", 3) == ("m/model", 12)
+    assert parse_model("m/model", 3) == ("m/model", 3)
+    assert parse_model("m/a,b", 3) == ("m/a,b", 3)
 
 
 def test_a_cache_that_cannot_be_written_is_named_and_done_without(prefix, pairs_file, monkeypatch, caplog, capsys):

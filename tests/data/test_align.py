@@ -100,8 +100,10 @@ def test_what_cannot_be_aligned_is_listed_with_its_reason_and_never_dropped(phot
     assert list(reasons) == [
         f"bo/{name}" for name in ("cut.jpg", "empty.jpg", "far.png", "notes.txt", "unlisted.png", "gone.png")
     ]
-    expected = ("cut before its end", "that are no image", "lie far outside", "no image by its name")
-    for reason, part in zip(reasons.values(), (*expected, "no line in points.txt", "no such file, in line 8")):
+    expected = ("cut before its end", "that are not an image", "lie far outside", "not an image by its suffix")
+    for reason, part in zip(
+        reasons.values(), (*expected, "points.txt has no line for it", "listed in line 8, but there is no such file")
+    ):
         assert part in reason
     # The list doesn't keep the faces from being packed.
     assert main(["data", "pack", str(tmp_path / "faces"), str(tmp_path / "set")]) == 0
@@ -169,8 +171,8 @@ def test_the_detector_finds_the_points_where_no_list_is_given(tmp_path, faces, c
 
 
 @pytest.mark.parametrize(("images", "folder"), [("photos", "photos"), ("photos", "photos/ada"), ("photos", ".")])
-def test_folders_in_one_another_are_refused(photographs, tmp_path, images, folder):
-    with pytest.raises(DataError, match="lie in one another"):
+def test_nested_folders_are_refused(photographs, tmp_path, images, folder):
+    with pytest.raises(DataError, match="contains the other"):
         align_folder(tmp_path / images, tmp_path / folder, listed(photographs))
 
 

@@ -17,7 +17,7 @@ from vargfacenet.formats.images import encode_jpeg, encode_png
 
 
 def test_a_set_without_checksums_is_read_all_the_same(copy):
-    assert not RecordSet(copy).is_sealed
+    assert not RecordSet(copy).has_checksums
     assert check_records(copy).bad == []
 
 
@@ -27,8 +27,8 @@ def test_a_bit_flipped_anywhere_in_a_sealed_record_is_found(sealed, place):
     content = (sealed / "train.rec").read_bytes()
     overwrite(sealed, offset, bytes([content[offset] ^ 4]))
     records = RecordSet(sealed)
-    assert records.is_sealed
-    with pytest.raises(DataError, match=r"record 5 at byte \d+ is damaged: (its bytes are not|it has no checksum)"):
+    assert records.has_checksums
+    with pytest.raises(DataError, match=r"record 5 at byte \d+ is damaged: (its bytes differ from|it has no checksum)"):
         records.read_face(5)
     assert [key for key, _ in check_records(sealed).bad] == [5]
 
@@ -43,7 +43,7 @@ def test_an_index_that_exchanges_two_records_is_found_in_a_sealed_set(sealed):
 
 def test_a_label_that_its_identity_record_contradicts_is_refused(copy):
     overwrite(copy, offsets(copy)[9] + 12, struct.pack("<f", 3))
-    with pytest.raises(DataError, match="record 9: label 3, but it is among the images of identity 1"):
+    with pytest.raises(DataError, match="record 9: label 3, but it is one of the images of identity 1"):
         RecordSet(copy).read_face(9)
     assert [key for key, _ in check_records(copy).bad] == [9]
 
@@ -72,8 +72,8 @@ def test_identities_that_share_images_or_a_label_are_listed(copy):
     for key in range(19, 25):  # so many that labels are taken to be in another order than identities
         overwrite(copy, place[key] + 12, struct.pack("<f", 2))
     bad = dict(check_records(copy).bad)
-    assert "images that record 25 has too" in bad[26]
-    assert "of label 2, which record 27 has too" in bad[28]
+    assert "images that record 25 also has" in bad[26]
+    assert "of label 2, which record 27 also has" in bad[28]
 
 
 def test_a_property_that_contradicts_record_0_is_refused(copy):
@@ -85,10 +85,10 @@ def test_a_property_that_contradicts_record_0_is_refused(copy):
 def test_an_index_that_lists_a_record_twice_or_more_than_there_are_is_refused(copy):
     index, place = (copy / "train.idx").read_text(), offsets(copy)
     (copy / "train.idx").write_text(index.replace(f"5\t{place[5]}\n", f"5\t{place[6]}\n"))
-    with pytest.raises(DataError, match="puts two records at one offset"):
+    with pytest.raises(DataError, match="has two records at one offset"):
         RecordSet(copy)
     (copy / "train.idx").write_text(index + f"40\t{place[5] + 4}\n")
-    with pytest.raises(DataError, match="lists 24 and 4 and 1 more records; the index is not of this file"):
+    with pytest.raises(DataError, match="lists 24 and 4 and 1 more records; the index belongs to another file"):
         RecordSet(copy)
 
 
@@ -150,7 +150,7 @@ def test_a_record_of_endless_parts_is_refused(tmp_path):
     (folder / "train.rec").write_bytes((folder / "train.rec").read_bytes() + content)
     place = (folder / "train.rec").stat().st_size - len(content)
     (folder / "train.idx").write_text(f"0\t0\n1\t{place}\n")
-    with pytest.raises(DataError, match="record 1 at byte .* it is no face"):
+    with pytest.raises(DataError, match="record 1 at byte .* too large for a face"):
         RecordSet(folder)
 
 
@@ -158,7 +158,7 @@ def test_a_file_that_is_cut_while_it_is_open_is_reported(copy):
     records = RecordSet(copy)
     with open(copy / "train.rec", "r+b") as file:
         file.truncate(offsets(copy)[5] + 100)
-    with pytest.raises(DataError, match="record 5 at byte .* has become shorter since it was opened"):
+    with pytest.raises(DataError, match="record 5 at byte .* has been truncated since it was opened"):
         records.read_face(5)
     with pytest.raises(DataError, match="record 9 at byte .* is cut"):
         records.read_face(9)
@@ -169,7 +169,7 @@ def test_damage_within_a_jpeg_that_decodes_is_heard_by_the_check(copy):
     RecordSet(copy).read_face(5)  # which OpenCV decodes without a word
     ((key, reason),) = check_records(copy).bad
     assert key == 5
-    assert reason.startswith("a JPEG that decodes and is damaged: Corrupt JPEG data")
+    assert reason.startswith("a JPEG that decodes but is damaged: Corrupt JPEG data")
 
 
 def test_an_index_that_exchanges_records_of_a_numbered_set_is_found(copy):
@@ -177,7 +177,7 @@ def test_an_index_that_exchanges_records_of_a_numbered_set_is_found(copy):
     place[2], place[5] = place[5], place[2]
     (copy / "train.idx").write_text("".join(f"{key}\t{offset}\n" for key, offset in place.items()))
     assert {key for key, _ in check_records(copy).bad} == {2, 5}
-    with pytest.raises(DataError, match="record 2 at byte .* bears the number 5: it is damaged, or the index is wrong"):
+    with pytest.raises(DataError, match="record 2 at byte .* has the number 5: it is damaged, or the index is wrong"):
         RecordSet(copy).read_face(2)
 
 

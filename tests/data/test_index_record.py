@@ -4,11 +4,10 @@ import numpy as np
 import pytest
 
 from tests.helpers.images import image
-from tests.helpers.record_sets import write_plain
+from tests.helpers.record_sets import face_iterator, write_plain
 from vargfacenet.data import RecordSet
 from vargfacenet.data.check import check_records
 from vargfacenet.data.index_record import divide
-from vargfacenet.data.iterator import FaceIterator
 from vargfacenet.data.layout import identities_by_key
 from vargfacenet.errors import DataError
 from vargfacenet.formats.images import encode_jpeg
@@ -49,28 +48,28 @@ def test_an_image_that_was_left_out_is_named_and_counts_as_bad(tmp_path, caplog)
     records = RecordSet(folder)
     assert "the index lacks 1 of 27 records, records 11: they count as bad images" in caplog.text
     assert len(records) == 24
-    with pytest.raises(DataError, match="record 11 is missing in the index"):
+    with pytest.raises(DataError, match="record 11 is missing from the index"):
         records.read_face(11)
-    assert check_records(folder).bad == [(11, "is missing in the index")]
-    batches = FaceIterator(records, batch_size=24, last_update=1, max_bad_share=0.1)
+    assert check_records(folder).bad == [(11, "is missing from the index")]
+    batches = face_iterator(records, batch_size=24, last_update=1, max_bad_share=0.1)
     assert len(list(batches)) == 1
-    assert batches.bad == {10: f"{folder}/train.rec: record 11 is missing in the index"}
+    assert batches.bad == {10: f"{folder}/train.rec: record 11 is missing from the index"}
 
 
 def test_many_images_left_out_are_named_and_refused(tmp_path):
     folder = packed(tmp_path / "set", SORTED, leave_out=range(3, 12))
-    with pytest.raises(DataError, match=r"not of this file; records 3, 4, 5, 6, 7 and 4 more are missing"):
+    with pytest.raises(DataError, match=r"belongs to another file; records 3, 4, 5, 6, 7 and 4 more are missing"):
         RecordSet(folder)
 
 
-def test_a_wrong_record_0_is_remarked_on_where_the_others_fit_one_another(tmp_path, caplog):
+def test_a_wrong_record_0_is_warned_about_where_the_other_records_are_consistent(tmp_path, caplog):
     records = RecordSet(packed(tmp_path / "set", SORTED, "360232,112,112", header=(17091658, 17451890)))
     assert "announces 17091657 images and 360232 identities, which is wrong: there are 24 and 3" in caplog.text
     assert (len(records), records.identity_keys.tolist(), records.num_identities) == (24, [25, 26, 27], 360232)
     assert [records.read_face(key)[1] for key in records.keys.tolist()] == SORTED
 
 
-def test_a_wrong_record_0_is_refused_where_the_others_do_not_fit(tmp_path):
+def test_a_wrong_record_0_is_refused_where_the_other_records_are_not_consistent(tmp_path):
     folder = packed(tmp_path / "set", SORTED, header=(17091658, 17451890))
     lines = (folder / "train.idx").read_text().splitlines(keepends=True)
     (folder / "train.idx").write_text("".join(lines[:-1]))

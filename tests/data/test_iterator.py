@@ -1,19 +1,20 @@
-"""Batches: complete, repeatable from any update, and honest about errors."""
+"""Batches: complete, reproducible from any update, and honest about errors."""
 
 import threading
 
 import numpy as np
 import pytest
 
-from vargfacenet.data import Augmentation, FaceIterator, RecordSet
+from tests.helpers.record_sets import face_iterator
+from vargfacenet.data import Augmentation, RecordSet
 from vargfacenet.data.augment import compress, cut_off, jitter_color, move
-from vargfacenet.data.iterator import SampleRandom
-from vargfacenet.data.memory import memory_of
+from vargfacenet.data.batches import SampleRandom
+from vargfacenet.data.memory import numpy_view
 from vargfacenet.errors import DataError, SettingError
 
 
 def batches(records, **options):
-    iterator = FaceIterator(records, **options)
+    iterator = face_iterator(records, **options)
     found = [(batch.data[0].asnumpy(), batch.label[0].asnumpy()) for batch in iterator]
     iterator.close()
     return found
@@ -69,7 +70,7 @@ def test_seeds_differ(records):
 
 
 def test_reset_starts_again(records):
-    iterator = FaceIterator(records, batch_size=5, last_update=3)
+    iterator = face_iterator(records, batch_size=5, last_update=3)
     first = [batch.data[0].asnumpy() for batch in iterator]
     iterator.reset()
     again = [batch.data[0].asnumpy() for batch in iterator]
@@ -82,14 +83,14 @@ def test_a_bad_record_is_raised_where_the_batch_is_asked_for(face_folder, record
         raise DataError(f"record {key} is broken")
 
     monkeypatch.setattr(records, "read_face", broken)
-    iterator = FaceIterator(records, batch_size=4)
+    iterator = face_iterator(records, batch_size=4)
     with pytest.raises(DataError, match="is broken"):
         iterator.next()
 
 
 def test_closing_an_endless_iterator_ends_its_threads(records):
     before = set(threading.enumerate())
-    iterator = FaceIterator(records, batch_size=4, prefetch=2)
+    iterator = face_iterator(records, batch_size=4, prefetch=2)
     iterator.next()
     started = set(threading.enumerate()) - before
     iterator.close()
@@ -106,21 +107,21 @@ def test_a_sample_draws_what_a_generator_of_its_own_would(records):
 
 
 def test_batches_that_are_held_keep_their_images(records):
-    iterator = FaceIterator(records, batch_size=4, last_update=30, prefetch=2)
+    iterator = face_iterator(records, batch_size=4, last_update=30, prefetch=2)
     held = [batch.data[0] for batch in iterator]
     copies = batches(records, batch_size=4, last_update=30)
     for array, (images, *_) in zip(held, copies):
         np.testing.assert_array_equal(array.asnumpy(), images)
 
 
-def test_memory_of_batches_that_nobody_holds_is_used_again(records):
-    iterator = FaceIterator(records, batch_size=4, last_update=60, prefetch=2, threads=2)
-    addresses = {memory_of(batch.data[0]).ctypes.data for batch in iterator}
+def test_memory_of_batches_that_nobody_holds_is_reused(records):
+    iterator = face_iterator(records, batch_size=4, last_update=60, prefetch=2, threads=2)
+    addresses = {numpy_view(batch.data[0]).ctypes.data for batch in iterator}
     assert len(addresses) < 12
 
 
 def test_waiting_is_counted(records):
-    iterator = FaceIterator(records, batch_size=24, last_update=2)
+    iterator = face_iterator(records, batch_size=24, last_update=2)
     assert iterator.waited == 0
     iterator.next()
     assert iterator.waited > 0
@@ -128,7 +129,7 @@ def test_waiting_is_counted(records):
 
 
 def test_epochs_are_passes_over_the_set(records):
-    iterator = FaceIterator(records, batch_size=10)
+    iterator = face_iterator(records, batch_size=10)
     assert [iterator.epoch_of(update) for update in (0, 2, 3, 5)] == [0, 0, 1, 2]
 
 
@@ -200,7 +201,7 @@ def test_augmentation_out_of_range_is_refused(options):
 def test_workers_share_each_batch_and_read_it_as_one_would(records, workers):
     options = {"batch_size": 8, "seed": 3, "augment": Augmentation(color_jitter=0.2), "mix": 0.5, "last_update": 6}
     whole = batches(records, **options)
-    parts = [batches(records, rank=rank, workers=workers, **options) for rank in range(workers)]
+    parts = [batches(records, rank=rank, world_size=workers, **options) for rank in range(workers)]
     for (data, labels), *shared in zip(whole, *parts):
         assert [len(part) for part, _ in shared] == [8 // workers] * workers
         np.testing.assert_array_equal(np.concatenate([part for part, _ in shared]), data)
@@ -210,7 +211,7 @@ def test_workers_share_each_batch_and_read_it_as_one_would(records, workers):
 def test_each_image_goes_to_one_worker_once_an_epoch(records):
     seen = []
     for rank in range(2):
-        iterator = FaceIterator(records, batch_size=8, last_update=6, rank=rank, workers=2)
+        iterator = face_iterator(records, batch_size=8, last_update=6, rank=rank, world_size=2)
         seen += [(update // 3, index) for update, batch in enumerate(iterator) for index in batch.index.tolist()]
         assert iterator.epoch_of(3) == 1
         iterator.close()
@@ -219,4 +220,4 @@ def test_each_image_goes_to_one_worker_once_an_epoch(records):
 
 def test_a_batch_that_does_not_divide_among_workers_is_refused(records):
     with pytest.raises(SettingError, match=r"batch_size=8: expected a multiple of the number of workers \(3\)"):
-        FaceIterator(records, batch_size=8, workers=3)
+        face_iterator(records, batch_size=8, world_size=3)

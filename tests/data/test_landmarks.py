@@ -52,7 +52,7 @@ GOOD = line("a.jpg", POINTS)
         ([GOOD, GOOD.replace("a.jpg", "b.jpg").replace("51.696", "inf")], "line 2 reads"),
         ([GOOD, "file x1 y1"], "line 2 reads"),
         (["header", "second header", "third header"], "line 3 reads"),
-        ([GOOD, GOOD], "line 2: a.jpg already has line 1; keep one face an image"),
+        ([GOOD, GOOD], "line 2: a.jpg is in line 1 already; keep one face per image"),
         ([GOOD, line("../b.jpg", POINTS)], r"line 2: \.\./b\.jpg leads out of the folder"),
         ([GOOD, line("/b.jpg", POINTS)], "line 2: /b.jpg leads out of the folder"),
         (["3", GOOD], "announces 3 images and lists 1: it may be cut"),

@@ -23,15 +23,15 @@ def faces():
 @pytest.fixture
 def home(tmp_path, faces):
     """scikit-learn's data folder with LFW of two people and an image without a face."""
-    images = tmp_path / "home" / "lfw_home" / "lfw_funneled"
+    folder = tmp_path / "home" / "lfw_home" / "lfw_funneled"
     for name, images in zip(("Ada_Lovelace", "Bo"), faces):
-        (images / name).mkdir(parents=True)
+        (folder / name).mkdir(parents=True)
         for number, face in enumerate(images, start=1):
             image, _ = photograph(face, width=250, height=250)
-            (images / name / f"{name}_{number:04d}.jpg").write_bytes(encode_jpeg(image))
-    (images / "Bo" / "Bo_0003.jpg").write_bytes(encode_jpeg(np.full((250, 250, 3), 99, np.uint8)))
+            (folder / name / f"{name}_{number:04d}.jpg").write_bytes(encode_jpeg(image))
+    (folder / "Bo" / "Bo_0003.jpg").write_bytes(encode_jpeg(np.full((250, 250, 3), 99, np.uint8)))
     lines = ["2\t1", "Ada_Lovelace\t1\t2", "Ada_Lovelace\t1\tBo\t3", "Bo\t1\t2", "Ada_Lovelace\t2\tBo\t2"]
-    (images.parent / "pairs.txt").write_text("\n".join(lines) + "\n")
+    (folder.parent / "pairs.txt").write_text("\n".join(lines) + "\n")
     return tmp_path / "home"
 
 
@@ -40,7 +40,7 @@ def test_lfw_becomes_a_verification_set_and_loses_no_pair(home, faces, tmp_path,
     out = tmp_path / "lfw.bin"
     assert main(["data", "lfw", str(out), "--home", str(home), "--offline"]) == 0
     printed = capsys.readouterr().out
-    assert "lfw.bin: 4 pairs of 5 images, 2 of one person\n" in printed
+    assert "lfw.bin: 4 pairs of 5 images, 2 of one identity\n" in printed
     assert f"aligned by the others' points: 1, listed in {tmp_path}/lfw-not-found.txt" in printed
     assert (tmp_path / "lfw-not-found.txt").read_text() == "Bo/Bo_0003.jpg\tno face found\n"
     pairs = read_pairs(out)
@@ -64,8 +64,8 @@ def test_a_face_that_is_not_found_is_aligned_by_the_median_of_the_others(tmp_pat
             raise DataError("no face found")
         return right + (40 if number == 4 else 0)  # one is found in a wrong place
 
-    faces, fallen_back = align_all(paths, find)
-    assert fallen_back == [(paths[5], "no face found")]
+    faces, fallbacks = align_all(paths, find)
+    assert fallbacks == [(paths[5], "no face found")]
     assert faces[paths[5]] == faces[paths[0]] != faces[paths[4]]
 
 
@@ -81,7 +81,7 @@ def test_images_none_of_which_shows_a_face_are_refused(tmp_path):
 
 
 def test_offline_without_the_files_says_which_and_where(tmp_path):
-    with pytest.raises(DataError, match=r"lfw_funneled is missing: leave --offline out to download it, or put"):
+    with pytest.raises(DataError, match=r"lfw_funneled is missing: omit --offline to download it, or put"):
         fetch_lfw(tmp_path, download=False)
 
 

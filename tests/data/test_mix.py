@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from vargfacenet.data import FaceIterator, JoinedSets
+from tests.helpers.record_sets import face_iterator
+from vargfacenet.data import JoinedSets
 from vargfacenet.data.mix import mix_faces, plan_mix
 
 
@@ -56,12 +57,12 @@ def test_a_share_is_mixed(share):
 def test_a_batch_is_the_same_wherever_a_run_begins(face_folder):
     found = []
     for first in (0, 2):
-        iterator = FaceIterator(
+        iterator = face_iterator(
             JoinedSets([face_folder]), batch_size=6, seed=4, mix=1.0, first_update=first, last_update=4
         )
         found.append([iterator.next().data[0].asnumpy() for _ in range(first, 4)])
         iterator.close()
     np.testing.assert_array_equal(found[0][2:], found[1])
-    plain = FaceIterator(JoinedSets([face_folder]), batch_size=6, seed=4, last_update=1)
+    plain = face_iterator(JoinedSets([face_folder]), batch_size=6, seed=4, last_update=1)
     assert not np.array_equal(plain.next().data[0].asnumpy(), found[0][0])
     plain.close()

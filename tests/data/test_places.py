@@ -45,18 +45,18 @@ def test_check_tells_of_both_kinds_of_sets(faces, tmp_path, capsys):
     assert main(["data", "check", str(tmp_path / "set.bin"), "--places"]) == 0
     printed = capsys.readouterr().out
     assert "left of and" in printed
-    assert "align the images anew" in printed
+    assert "align the images again" in printed
     write_records(tmp_path / "set", ((number // 2, encode_jpeg(face)) for number, face in enumerate(faces)))
     assert main(["data", "check", str(tmp_path / "set"), "--places"]) == 0
     printed = capsys.readouterr().out
-    assert "of 12 looked at" in printed
-    assert "anew" not in printed
+    assert "of 12 images" in printed
+    assert "align the images again" not in printed
 
 
 def test_images_without_faces_have_no_place(tmp_path, capsys):
     write_pairs(tmp_path / "set.bin", [encode_jpeg(np.full((112, 112, 3), 60, np.uint8))] * 2, [True])
     assert main(["data", "check", str(tmp_path / "set.bin"), "--places"]) == 0
-    assert "faces found: 0 of 2 looked at\nbad images: 0" in capsys.readouterr().out
+    assert "faces found: in 0 of 2 images\nbad images: 0" in capsys.readouterr().out
 
 
 def test_real_faces_are_all_found_and_of_the_right_size(real_faces):

@@ -81,7 +81,7 @@ def test_a_file_cut_within_its_last_record_is_refused_when_opened(copy):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"\0\0\0\0", "does not start as a record does"),
+        (b"\0\0\0\0", "does not start like a record"),
         (struct.pack("<II", 0xCED7230A, 4), "too short for a header"),
         (struct.pack("<II", 0xCED7230A, (1 << 29) - 1), "is cut: it announces 536870911 bytes"),
         (struct.pack("<II", 0xCED7230A, 3 << 29 | 40), "continuation flag 3"),
@@ -123,7 +123,7 @@ def test_a_record_that_is_no_face_is_refused(tmp_path, content, message):
 )
 def test_an_index_that_is_none_is_refused(copy, text):
     (copy / "train.idx").write_text(text)
-    with pytest.raises(DataError, match="train.idx is (no index|empty)"):
+    with pytest.raises(DataError, match="train.idx is (not an index|empty)"):
         RecordSet(copy)
 
 
@@ -163,7 +163,7 @@ def test_check_lists_every_bad_record(copy):
     overwrite(copy, place[26] + 32, struct.pack("<ff", 3, 400))  # identity record of images that are not there
     bad = dict(check_records(copy).bad)
     assert set(bad) == {3, 7, 9, 11, 26}
-    assert "does not start as a record" in bad[3]
+    assert "does not start like a record" in bad[3]
     assert "not an image" in bad[7]
     assert "label 77.0" in bad[9]
     assert "cut before its end" in bad[11]
@@ -185,7 +185,7 @@ def test_identities_must_come_in_order(tmp_path):
 
 
 def test_a_set_is_never_overwritten(face_folder):
-    with pytest.raises(DataError, match="already there"):
+    with pytest.raises(DataError, match="already exists"):
         write_records(face_folder, [(0, encode_jpeg(image(0, 0)))])
 
 

@@ -28,7 +28,7 @@ def test_weights_in_another_file_are_refused_and_the_file_is_not_read(tmp_path):
     weight.ClearField("raw_data")
     weight.data_location = TensorProto.EXTERNAL
     weight.external_data.add(key="location", value=str(secret))
-    refused(model(weights=[weight]), "keeps weights in other files, which is not read")
+    refused(model(weights=[weight]), "keeps weights in other files, which are not read")
     constant = helper.make_node("Constant", [], ["c"], name="c", value=weight)
     refused(model([constant, *model().graph.node]), "keeps weights in other files")
 
@@ -65,19 +65,19 @@ def test_weights_that_are_not_there_are_refused(dims):
 def test_an_attribute_out_of_proportion_is_refused():
     made = model()
     made.graph.node[0].attribute.append(helper.make_attribute("pads", [10**9] * 4))
-    refused(made, "node 'conv' has pads out of all proportion")
+    refused(made, "node 'conv' has excessive pads")
 
 
 def test_a_layer_out_of_proportion_is_refused():
     pads = helper.make_attribute("pads", [5000] * 4)
     made = model()
     made.graph.node[0].attribute.append(pads)
-    refused(made, r"of one face, 'hidden' has \d+ numbers, at most")
+    refused(made, r"for one face, 'hidden' has \d+ numbers, at most")
 
 
 def test_layers_that_do_not_fit_one_another_are_refused():
     made = model([helper.make_node("Gemm", ["data", "weight"], ["fc1"], name="it")])
-    with pytest.raises(DataError, match="onnxruntime does not take the network"):
+    with pytest.raises(DataError, match="onnxruntime does not accept the network"):
         OnnxEmbedder(made.SerializeToString())
 
 

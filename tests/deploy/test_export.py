@@ -164,14 +164,14 @@ def test_a_failed_proof_leaves_the_file_of_before(small, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("layer", "message"),
     [
-        (lambda x: mx.sym.LRN(x, nsize=3), r"is a LRN, which is not known here; known are Activation, BatchNorm"),
+        (lambda x: mx.sym.LRN(x, nsize=3), r"is a LRN, which is not supported; supported are Activation, BatchNorm"),
         (
             lambda x: mx.sym.Pooling(x, kernel=(2, 2), pool_type="lp", p_value=2),
             "attribute p_value=2, which is not known",
         ),
-        (lambda x: mx.sym.Pooling(x, kernel=(2, 2), pool_type="sum"), "is of the kind sum with convention valid"),
-        (lambda x: mx.sym.LeakyReLU(x, act_type="selu"), "is of the kind selu; known are prelu, gelu, leaky and elu"),
-        (lambda x: mx.sym.split(x, num_outputs=3)[1], "is a SliceChannel, which is not known here"),
+        (lambda x: mx.sym.Pooling(x, kernel=(2, 2), pool_type="sum"), "has the type sum with convention valid"),
+        (lambda x: mx.sym.LeakyReLU(x, act_type="selu"), "has the type selu; supported are prelu, gelu, leaky and elu"),
+        (lambda x: mx.sym.split(x, num_outputs=3)[1], "is a SliceChannel, which is not supported"),
     ],
 )
 def test_what_has_no_form_is_named(tmp_path, layer, message):
@@ -240,7 +240,7 @@ def test_a_missing_package_is_named_with_its_command(monkeypatch, small, tmp_pat
 def test_what_is_no_network_of_faces_is_refused(tmp_path, small):
     (tmp_path / "text.onnx").write_text("hello")
     with pytest.raises(
-        DataError, match=r"text.onnx is no ONNX file|onnxruntime does not take .*text.onnx|has 0 inputs"
+        DataError, match=r"text.onnx is not an ONNX file|onnxruntime does not accept .*text.onnx|has 0 inputs"
     ):
         OnnxEmbedder(tmp_path / "text.onnx")
     with pytest.raises(DataError, match="cannot read .*none.onnx"):

@@ -10,7 +10,7 @@ from vargfacenet.alignment import TEMPLATE
 from vargfacenet.commands import main
 from vargfacenet.data.detector import Detection, FaceDetector
 from vargfacenet.deploy import Gallery, export_onnx, face_of, load_model
-from vargfacenet.deploy.gallery import digest
+from vargfacenet.deploy.gallery import image_digest
 from vargfacenet.deploy.translate import translate
 from vargfacenet.errors import DataError
 from vargfacenet.eval import read_pairs
@@ -97,7 +97,7 @@ def test_what_is_no_face_is_refused_before_it_is_decoded(recwarn, encoded, messa
 def test_a_gallery_finds_a_person_by_another_image(model, tmp_path):
     faces = [image(identity, number) for identity in range(3) for number in range(2)]
     names = [name for name in ("Ann", "Bo", "Cy") for _ in range(2)]
-    marks = [digest(face.tobytes()) for face in faces]
+    marks = [image_digest(face.tobytes()) for face in faces]
     gallery = Gallery(tmp_path / "gallery")
     assert gallery.add(model, faces[:4], names[:4], marks[:4]) == 4
     assert Gallery(tmp_path / "gallery").add(model, faces, names, marks) == 2
@@ -127,7 +127,7 @@ def test_a_gallery_is_of_one_network(model, prefix, tmp_path):
 @pytest.mark.parametrize("content", [b"", b"hello", b"PK\x03\x04 no archive"])
 def test_a_damaged_gallery_is_named(tmp_path, content):
     (tmp_path / "gallery.npz").write_bytes(content)
-    with pytest.raises(DataError, match=r"gallery.npz is damaged or no gallery"):
+    with pytest.raises(DataError, match=r"gallery.npz is damaged, or is not a gallery"):
         Gallery(tmp_path)
 
 
@@ -137,7 +137,7 @@ def test_embed_writes_names_and_unit_rows(capsys, onnx_file, people, tmp_path):
         assert saved["names"].tolist() == [str(people / f"{name}.png") for name in ("Ann/0", "Ann/1", "Bo/0", "Bo/1")]
         np.testing.assert_allclose(np.linalg.norm(saved["embeddings"], axis=1), 1, atol=1e-6)
         assert saved["embeddings"].shape == (4, 16)
-    assert "16 numbers of each of 4 image(s)" in capsys.readouterr().out
+    assert "embeddings of 16 numbers of 4 image(s)" in capsys.readouterr().out
 
 
 def test_compare_prints_cosine_and_verdict(capsys, onnx_file, prefix, people):
@@ -155,7 +155,7 @@ def test_gallery_commands_add_and_search(capsys, onnx_file, people, tmp_path):
     assert main(["gallery", "add", folder, str(onnx_file), str(people / "Bo")]) == 0
     out = capsys.readouterr().out
     assert "4 added; 4 faces of 2 people" in out
-    assert "0 added, 2 were there already; 4 faces of 2 people" in out
+    assert "0 added, 2 known already; 4 faces of 2 people" in out
     assert main(["gallery", "search", folder, str(onnx_file), str(people / "Bo" / "1.png")]) == 0
     assert capsys.readouterr().out.splitlines()[2].split() == ["Bo", "1.0000"]
 
@@ -182,7 +182,7 @@ def test_a_threshold_that_is_no_cosine_is_named(prefix, tmp_path, text):
     graph = translate(load_checkpoint(prefix, 0))
     model = graph.to_onnx(opset=11, ir_version=6, metadata={"threshold": text})
     (tmp_path / "model.onnx").write_bytes(model.SerializeToString())
-    with pytest.raises(DataError, match=f"says '{text}' where a number of -1 .. 1 belongs"):
+    with pytest.raises(DataError, match=f"states '{text}', expected a number of -1 .. 1"):
         load_model(tmp_path / "model.onnx")
 
 
@@ -217,8 +217,8 @@ def test_a_photograph_is_aligned_by_the_points_of_its_face():
 @pytest.mark.parametrize(
     ("found", "message"),
     [
-        ((), "it shows no face that is found: give one that is larger, sharper or more from the front"),
-        ((placed(0, 0, 90), placed(150, 0, 60)), "it shows 2 faces of like size: cut it to the one that is meant"),
+        ((), "it shows no face that the detector finds: give a larger, sharper or more frontal one"),
+        ((placed(0, 0, 90), placed(150, 0, 60)), "it shows 2 faces of similar size: crop it to one"),
     ],
 )
 def test_a_photograph_of_nobody_or_of_several_is_refused(found, message):
@@ -233,7 +233,7 @@ def test_commands_align_where_asked(capsys, onnx_file, tmp_path, monkeypatch):
     (tmp_path / "Ann" / "wide.png").write_bytes(encode_png(photograph))
     (tmp_path / "face.png").write_bytes(encode_png(image(0, 0)))
     wide, face, folder = (str(tmp_path / name) for name in ("Ann/wide.png", "face.png", "gallery"))
-    monkeypatch.setattr("vargfacenet.commands.model_options.face_detector", lambda: Finds(placed(70, 30, 112)))
+    monkeypatch.setattr("vargfacenet.commands.model_arguments.face_detector", lambda: Finds(placed(70, 30, 112)))
     assert main(["compare", str(onnx_file), wide, face, "--align"]) == 0
     assert float(capsys.readouterr().out.split()[1]) > 0.999
     assert main(["embed", str(onnx_file), wide, face, "--align", "--out", str(tmp_path / "out.npz")]) == 0

@@ -180,7 +180,8 @@ def test_a_scaling_that_is_none_is_refused(stated, message):
 def test_embeddings_of_another_scaling_are_not_taken_for_the_same(tmp_path):
     (tmp_path / "net.onnx").write_bytes(network())
     marks = {
-        open_model(tmp_path / "net.onnx", scaling=one).mark for one in (None, Scaling(0.0, 255.0), Scaling(bgr=True))
+        open_model(tmp_path / "net.onnx", scaling=one).cache_key
+        for one in (None, Scaling(0.0, 255.0), Scaling(bgr=True))
     }
     assert len(marks) == 3
 
@@ -190,7 +191,7 @@ def test_a_checkpoint_can_be_given_a_scaling_too(tmp_path):
 
     prefix = save_random_checkpoint(tmp_path / "model", "mobilefacenet")
     plain, swapped = open_model(prefix), open_model(prefix, scaling=Scaling(bgr=True))
-    assert plain.mark != swapped.mark
+    assert plain.cache_key != swapped.cache_key
     np.testing.assert_allclose(
         swapped.embedder.embed_batch(IMAGES), plain.embedder.embed_batch(IMAGES[:, ::-1]), rtol=1e-4, atol=1e-5
     )

@@ -149,7 +149,7 @@ def test_samples_come_from_folders_and_record_files(face_folder, tmp_path):
         (tmp_path / "a" / f"{number}.jpg").write_bytes(encode_jpeg(image(0, number)))
     assert len(sample_images(tmp_path, 20)) == 16
     (tmp_path / "a" / "0.jpg").unlink()
-    with pytest.raises(DataError, match="has 15 images; calibration takes at least 16"):
+    with pytest.raises(DataError, match="has 15 images; calibration needs at least 16"):
         sample_images(tmp_path, 20)
     with pytest.raises(DataError, match="is neither a folder of images nor a .rec file"):
         sample_images(tmp_path / "b", 20)

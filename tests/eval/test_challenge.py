@@ -15,7 +15,7 @@ from vargfacenet.eval.cache import EmbeddingCache
 from vargfacenet.eval.challenge import score_features, write_list_features
 from vargfacenet.eval.features import read_features, write_features
 from vargfacenet.eval.image_list import read_image_list
-from vargfacenet.eval.protocols.all_pairs import NOBODY
+from vargfacenet.eval.protocols.all_pairs import DISTRACTOR
 from vargfacenet.formats.images import encode_png
 
 
@@ -27,7 +27,7 @@ def listed(tmp_path):
         name = f"{identity}/{number}.png"
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(encode_png(image(identity, number)))
-        lines.append(f"{name} {identity if identity else NOBODY}\n")
+        lines.append(f"{name} {identity if identity else DISTRACTOR}\n")
     (tmp_path / "list.txt").write_text("".join(lines))
     return tmp_path / "list.txt"
 
@@ -43,7 +43,7 @@ def test_a_feature_file_is_what_the_challenge_says(tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"abc", "3 bytes, fewer than its header"),
+        (b"abc", "3 bytes, fewer than a header"),
         (struct.pack("<4i", 2, 3, 13, 5) + bytes(24), "its header reads 2, 3, 13, 5, expected rows, columns"),
         (struct.pack("<4i", 2, 3, 12, 6) + bytes(24), "its header reads 2, 3, 12, 6"),
         (struct.pack("<4i", -2, 3, 12, 5) + bytes(24), "its header reads -2, 3, 12, 5"),
@@ -51,7 +51,7 @@ def test_a_feature_file_is_what_the_challenge_says(tmp_path):
         (struct.pack("<4i", 2, 3, 12, 5) + bytes(23), "has 39 bytes, its header announces 2 rows of 3, 40 bytes"),
     ],
 )
-def test_a_feature_file_that_is_none_is_refused(tmp_path, content, message):
+def test_a_malformed_feature_file_is_refused(tmp_path, content, message):
     (tmp_path / "f.bin").write_bytes(content)
     with pytest.raises(DataError, match=message):
         read_features(tmp_path / "f.bin")
@@ -60,7 +60,7 @@ def test_a_feature_file_that_is_none_is_refused(tmp_path, content, message):
 def test_rows_that_do_not_fit_leave_no_file(tmp_path):
     rows = np.ones((2, 3), np.float32)
     for blocks, message in (
-        ([rows], "2 rows came of 3"),
+        ([rows], "2 rows were given, expected 3"),
         ([rows, np.ones((1, 4))], "row 2 has 4 numbers, those before it 3"),
         ([rows, rows[:1] * np.nan], r"rows 2\.\.2 hold NaN or infinity"),
     ):
@@ -73,7 +73,7 @@ def test_a_list_has_paths_and_perhaps_labels(tmp_path):
     (tmp_path / "l.txt").write_text("a b.jpg 3\nc.jpg -1\r\n\nd e.jpg\t7\n")
     found = read_image_list(tmp_path / "l.txt")
     assert found.paths == ["a b.jpg", "c.jpg", "d e.jpg"]
-    assert found.labels.tolist() == [3, NOBODY, 7]
+    assert found.labels.tolist() == [3, DISTRACTOR, 7]
     (tmp_path / "l.txt").write_text("a b.jpg\nc.jpg\n")
     assert read_image_list(tmp_path / "l.txt").paths == ["a b.jpg", "c.jpg"]
 
@@ -127,11 +127,11 @@ def test_the_command_goes_from_checkpoint_to_rate(tmp_path, capsys, teacher_pref
     out, result = str(tmp_path / "f.bin"), tmp_path / "r.json"
     options = ["--cache", str(tmp_path / "cache")]
     assert main(["challenge", "features", f"{teacher_prefix},0", str(listed), out, *options]) == 0
-    assert "16 numbers of each of 12 images" in capsys.readouterr().out
+    assert "embeddings of 16 numbers of 12 images" in capsys.readouterr().out
     arguments = [out, str(listed), out, str(listed), "--far", "0.1", "1e-8", "--worst", "3", "--json", str(result)]
     assert main(["challenge", "score", *arguments]) == 0
     printed = capsys.readouterr().out
-    assert "27 pairs of one person, 117 of different people" in printed
+    assert "27 pairs of one identity, 117 of different identities" in printed
     assert "1e-08  not measurable" in printed
     assert printed.count(".png") == 6
     assert '"accepted_different"' in result.read_text()
@@ -145,7 +145,7 @@ def test_mistakes_are_one_line(tmp_path, capsys, teacher_prefix, listed):
             "2/1.png: 8 bytes that are",
         ),
         (["score", str(tmp_path / "none.bin"), str(listed)], "cannot read"),
-        (["score", str(listed), str(listed)], "is no feature file"),
+        (["score", str(listed), str(listed)], "is not a feature file"),
         (["score", str(listed), str(listed), str(listed)], "has no list: give FEATURES LIST OTHERS OTHER_LIST"),
     ):
         assert main(["challenge", *arguments]) == 2

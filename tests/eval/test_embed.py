@@ -54,7 +54,7 @@ def test_progress_counts_every_image(network, pairs_set):
         (encode_png(np.zeros((64, 64, 3), np.uint8)), "image 5 is 64x64"),
     ],
 )
-def test_a_image_that_cannot_be_embedded_is_named(network, pairs_set, image, message):
+def test_an_image_that_cannot_be_embedded_is_named(network, pairs_set, image, message):
     encoded = [*pairs_set[0][:5], image]
     with pytest.raises(DataError, match=message):
         Embedder(*network, batch_size=4).embed(encoded)

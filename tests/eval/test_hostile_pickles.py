@@ -64,7 +64,7 @@ def test_a_flipped_truth_is_found_by_the_checksum(tmp_path, pairs_set):
     place = content.rindex(b"\x88", 0, end)
     content[place] = 0x89  # another set, and a good one
     path.write_bytes(content)
-    with pytest.raises(DataError, match="set.bin is damaged: what follows its pickle is not the checksum"):
+    with pytest.raises(DataError, match="set.bin is damaged: the checksum after its pickle does not match"):
         read_pairs(path)
     path.write_bytes(content[:end])  # as others write it, there is nothing to know it by
     assert int(np.sum(read_pairs(path).is_same)) == sum(pairs_set[1]) - 1

@@ -87,9 +87,9 @@ def directly(folder, embedded, flip, unit, weighted):
             else:
                 alarms.append(found[0][0])
         searched[part] = {
-            "people": len(gallery),
+            "identities": len(gallery),
             "mated": len(ranks),
-            "strangers": len(alarms),
+            "non_mated": len(alarms),
             "rank": {str(rank): np.mean([one <= rank for one in ranks]) for rank in RANKS},
             "tpir": {f"{fpir:g}": passed(firsts, alarms, fpir) for fpir in FPIRS},
         }
@@ -165,7 +165,7 @@ def test_one_protocol_needs_only_its_files(own_folder, teacher_prefix, capsys, t
     given = ["ijb", str(teacher_prefix), str(own_folder), "--protocol", "1:1", "--markdown", str(table)]
     assert main(given) == 0
     out = capsys.readouterr().out
-    assert "1:1, 24 pairs of one person, 264 of different people" in out
+    assert "1:1, 24 pairs of one identity, 264 of different identities" in out
     assert "1:N" not in out
     lines = table.read_text().splitlines()
     assert lines[2:4] == ["| FAR | TAR | cosine above |", "| --- | --- | --- |"]
@@ -213,7 +213,7 @@ def test_a_image_that_is_left_out_weighs_nothing(folder, embedded):
 def test_a_template_without_any_image_left_is_named(folder):
     template_set = read_template_set(folder)
     gone = set(np.flatnonzero(np.isin(template_set.names, ["1.png", "2.png", "3.png"])))
-    with pytest.raises(DataError, match=r"1 template\(s\) have no image that can be read, such as template 1000"):
+    with pytest.raises(DataError, match=r"1 template\(s\) have no image that can be read, for example template 1000"):
         score_templates(template_set, read_trials(template_set), np.ones((84, 4)), None, unreadable=gone)
 
 
@@ -247,11 +247,11 @@ def test_malformed_files_are_one_line_of_error(own_folder, teacher_prefix, capsy
     path.write_text(path.read_text().replace("\n", "\n1000 987 5\n", 1))
     message = refused(capsys, "ijb", teacher_prefix, own_folder)
     assert message.endswith(
-        "ijbc_template_pair_label.txt: line 2: label 5, expected 1 for one person or 0 for different ones"
+        "ijbc_template_pair_label.txt: line 2: label 5, expected 1 for the same subject or 0 for different ones"
     )
 
 
-def test_lineage_checkpoint_tells_real_people_apart(real_faces, tmp_path):
+def test_lineage_checkpoint_distinguishes_real_identities(real_faces, tmp_path):
     from vargfacenet.data import RecordSet
     from vargfacenet.deploy.models import open_model
     from vargfacenet.eval.embed import embed_images

@@ -9,8 +9,7 @@ import pytest
 
 from vargfacenet.errors import DataError
 from vargfacenet.eval import read_pairs, read_sets, write_pairs
-from vargfacenet.eval.pairs import check_pairs, pairs_from_folder
-from vargfacenet.formats.images import decode_image, encode_png
+from vargfacenet.eval.pairs import check_pairs
 
 IMAGES = [bytes([value, 0xFF, 0xD8, 0, 10, 255]) for value in range(4)]
 TRUTH = [True, False]
@@ -168,23 +167,23 @@ def test_the_error_says_what_a_pickle_asked_for(tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "no verification set"),
-        (b"no pickle", "no verification set"),
-        (pickle.dumps((IMAGES, TRUTH))[:-10], "no verification set"),
+        (b"", "not a verification set"),
+        (b"no pickle", "not a verification set"),
+        (pickle.dumps((IMAGES, TRUTH))[:-10], "not a verification set"),
         (pickle.dumps(IMAGES), "expected"),
-        (pickle.dumps({"a": 1}), "which none needs"),
+        (pickle.dumps({"a": 1}), "which no such set needs"),
         (pickle.dumps((IMAGES, TRUTH, 1)), "expected .images, is_same."),
         (pickle.dumps((IMAGES[:3], TRUTH)), "3 images for 2 pairs"),
         (pickle.dumps(([], [])), "0 images for 0 pairs"),
-        (pickle.dumps((IMAGES, [True, 2])), "true or false, or 1 or 0, for each pair"),
-        (pickle.dumps((IMAGES, [True, None])), "true or false, or 1 or 0, for each pair"),
+        (pickle.dumps((IMAGES, [True, 2])), "true or false, or 1 or 0, as the label of each pair"),
+        (pickle.dumps((IMAGES, [True, None])), "true or false, or 1 or 0, as the label of each pair"),
         (pickle.dumps(([1, 2, 3, 4], TRUTH)), "image 0 is int"),
         (pickle.dumps(([np.zeros((2, 2), np.uint8)] * 4, TRUTH)), "not one row or column of numbers"),
         (pickle.dumps(([np.zeros(4)] * 4, TRUTH)), "expected encoded bytes"),
         (pickle.dumps(([np.array([b"x"], object)] * 4, TRUTH)), "expected numbers, such as bytes"),
-        (b"\x80\x04B\xff\xff\xff\x7f", "no verification set"),
+        (b"\x80\x04B\xff\xff\xff\x7f", "not a verification set"),
         (b"\x80\x02})" + b"\x85" * 1_500_000 + b"Ns.", "instruction b'}'"),  # nests until Python's own reader crashes
-        (b"\x80\x02)" + b"\x85" * 1_500_000 + b".", "more pieces than images"),
+        (b"\x80\x02)" + b"\x85" * 1_500_000 + b".", "more objects than images"),
         (b"\x80\x02]r\xff\xff\xff\x3f.", "expected"),  # a memo of 16 GB
         (
             b"\x80\x02c_codecs\nencode\nq\x01X\x10\0\0\0" + b"x" * 16 + b"\x85q\x00R" + b"h\x01h\x00R" * 99 + b".",
@@ -192,7 +191,10 @@ def test_the_error_says_what_a_pickle_asked_for(tmp_path):
         ),
         (b"\x80\x02c_codecs\nencode\nN}X\x01\0\0\0as\x86b.", "instruction b'}'"),  # would change a function
         (b"I" + b"9" * 5000 + b"\n.", "damaged"),
-        (pickle.dumps((IMAGES, [True, np.uint8(2)]), protocol=2), "true or false, or 1 or 0, for each pair"),
+        (
+            pickle.dumps((IMAGES, [True, np.uint8(2)]), protocol=2),
+            "true or false, or 1 or 0, as the label of each pair",
+        ),
     ],
 )
 def test_what_is_no_verification_set_is_refused(tmp_path, content, message):
@@ -216,94 +218,6 @@ def test_two_sets_of_one_name_are_refused(tmp_path, pairs_set):
         read_sets(paths)
 
 
-def face(value):
-    return encode_png(np.full((112, 112, 3), value, np.uint8))
-
-
-@pytest.fixture
-def people(tmp_path):
-    for name, count in (("Ada_Lovelace", 3), ("Bo", 2)):
-        (tmp_path / "people" / name).mkdir(parents=True)
-        for number in range(1, count + 1):
-            (tmp_path / "people" / name / f"{name}_{number:04d}.png").write_bytes(face(40 * number))
-    return tmp_path / "people"
-
-
-def test_lfw_pairs_file_becomes_a_set(people, tmp_path):
-    lines = tmp_path / "pairs.txt"
-    lines.write_text("1\t2\nAda_Lovelace\t1\t3\nBo\t1\t2\nAda_Lovelace\t2\tBo\t1\n\nBo\t2\tAda_Lovelace\t3\n")
-    pairs = pairs_from_folder(people, lines)
-    assert pairs.is_same.tolist() == [True, True, False, False]
-    assert len(pairs.images) == 8
-    assert check_pairs(pairs) == []
-
-
-@pytest.mark.parametrize("separator", [" ", "\t", ",", ", "])
-@pytest.mark.parametrize("header", ["", "path1,path2,label\n", "first second is_same\n"])
-def test_a_list_of_two_paths_and_a_label_becomes_a_set(people, tmp_path, separator, header):
-    names = ["Ada_Lovelace/Ada_Lovelace_0001.png", "Bo/Bo_0002.png", "Bo/Bo_0001.png"]
-    rows = [(names[0], names[1], "0"), (names[1], names[2], "1"), (names[2], names[0], "0")]
-    (tmp_path / "pairs.txt").write_text(header + "".join(separator.join(row) + "\n" for row in rows))
-    pairs = pairs_from_folder(people, tmp_path / "pairs.txt")
-    assert pairs.is_same.tolist() == [False, True, False]
-    levels = [int(decode_image(image, "face").mean().round()) for image in pairs.images]
-    assert levels == [40, 80, 80, 40, 40, 40]
-
-
-def test_a_path_may_hold_blanks_where_tabs_or_commas_separate(people, tmp_path):
-    (people / "Bo" / "Bo_0001.png").rename(people / "Bo" / "by the sea.png")
-    (tmp_path / "pairs.txt").write_text("Bo/by the sea.png\tBo/Bo_0002.png\t1\nBo/Bo_0002.png, Bo/by the sea.png, 0\n")
-    assert pairs_from_folder(people, tmp_path / "pairs.txt").is_same.tolist() == [True, False]
-
-
-def test_a_image_in_several_pairs_is_read_once(people, tmp_path, monkeypatch):
-    (tmp_path / "pairs.txt").write_text("Bo 1 2\nBo 1 Ada_Lovelace 1\nBo 2 1\n")
-    reads = []
-    monkeypatch.setattr(
-        "vargfacenet.eval.pairs.as_face_jpeg", lambda encoded, where, **_: reads.append(where) or encoded
-    )
-    assert len(pairs_from_folder(people, tmp_path / "pairs.txt").images) == 6
-    assert len(reads) == 3
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        (
-            "10 300\nBo 1 2 3 4\n",
-            "line 2 reads 'Bo 1 2 3 4', expected PATH1 PATH2 0 or 1, NAME i j, or NAME1 i NAME2 j",
-        ),
-        ("Bo 1\n", "line 1 reads 'Bo 1'"),
-        ("Bo 1 3\n", "line 1: no image .*Bo_0003.jpg"),
-        ("Bo 1 \u00b2\n", "line 1: image '\u00b2' of Bo"),
-        ("Bo 1 x\n", "line 1: image 'x' of Bo"),
-        ("10 300\n", "lists no pair"),
-        ("1 2\nBo 1 2\nBo 1 2\n", "announces 4 pairs and lists 2: it may be cut"),
-        (
-            "Bo/Bo_0001.png Bo/Bo_0002.png 1\nBo/Bo_0001.png Bo/Bo_0002.png 2\n",
-            "line 2 reads .* expected PATH1 PATH2 0 or 1",
-        ),
-        ("Bo/Bo_0001.png Bo/Bo_0002.png yes\n", "line 1 reads"),
-        ("Bo/Bo_0001.png Bo/gone.png 1\n", "line 1: no image .*gone.png"),
-        ("Bo/Bo_0001.png ../people/Bo/Bo_0001.png 1\n", "line 1: ../people/Bo/Bo_0001.png leads out of the folder"),
-        ("a b same\na b label\n", "line 2 reads 'a b label'"),
-    ],
-)
-def test_a_wrong_pairs_file_is_reported_by_line(people, tmp_path, text, message):
-    lines = tmp_path / "pairs.txt"
-    lines.write_text(text)
-    with pytest.raises(DataError, match=message):
-        pairs_from_folder(people, lines)
-
-
-def test_a_image_that_is_none_is_refused(people, tmp_path):
-    (people / "Bo" / "Bo_0001.png").write_bytes(b"hello")
-    lines = tmp_path / "pairs.txt"
-    lines.write_text("Bo 1 2\n")
-    with pytest.raises(DataError, match="Bo_0001.png: 5 bytes that are not an image"):
-        pairs_from_folder(people, lines)
-
-
 def test_check_names_the_images_that_cannot_be_used(tmp_path, pairs_set):
     images, is_same = pairs_set
     images = list(images)
@@ -312,5 +226,5 @@ def test_check_names_the_images_that_cannot_be_used(tmp_path, pairs_set):
     write_pairs(path, images, is_same)
     bad = dict(check_pairs(read_pairs(path)))
     assert set(bad) == {3, 5}
-    assert "no image" in bad[3]
+    assert "not an image" in bad[3]
     assert "cut" in bad[5]

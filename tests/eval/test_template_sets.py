@@ -80,15 +80,15 @@ FIVE = "1 2 3 4 5 6 7 8 9 10"
         (POINTS, 6, f"6.png {FIVE} high", "line 6: SCORE is 'high', expected a finite number"),
         (POINTS, 6, f"6.png {FIVE.replace('4', 'nan')} 0.9", "line 6: y2 is 'nan', expected a finite number"),
         (POINTS, 6, f"6.png {FIVE} -0.5", "line 6: score -0.5, expected at least 0"),
-        (POINTS, 6, f"5.png {FIVE} 0.5", "line 6: 5.png is listed already"),
+        (POINTS, 6, f"5.png {FIVE} 0.5", "line 6: 5.png is already listed"),
         (POINTS, 6, f"../6.png {FIVE} 0.5", "line 6: ../6.png, expected the name of a file in loose_crop"),
         (PAIRS, 7, "1000 5 1", f"line 7: template 5 is not in ijbc_{FACES}"),
-        (PAIRS, 7, "1000 987 2", "line 7: label 2, expected 1 for one person or 0"),
+        (PAIRS, 7, "1000 987 2", "line 7: label 2, expected 1 for the same subject or 0"),
         (PAIRS, 7, "1000 987", r"line 7 has 2 value\(s\), expected 3: TEMPLATE TEMPLATE LABEL"),
         (PAIRS, 7, "1000 987 yes", "line 7: LABEL is 'yes', expected a whole number"),
-        (GALLERY, 1, "1000,50,a,7,1,2,30,40", "line 1 is no header"),
+        (GALLERY, 1, "1000,50,a,7,1,2,30,40", "line 1 is not a header"),
         (GALLERY, 4, "5,50,a,7,1,2,30,40", f"line 4: template 5 is not in ijbc_{FACES}"),
-        (GALLERY, 4, "844,50", r"line 4 has 2 value\(s\), expected 8, as the header"),
+        (GALLERY, 4, "844,50", r"line 4 has 2 value\(s\), expected 8, like the header"),
         (PROBES, 3, "987,51,a,7,1,2,30,40", "line 3: template 987 shows subject 51, but 50 in a line before"),
         (PROBES, 3, "987,Ann,a,7,1,2,30,40", "line 3: SUBJECT_ID is 'Ann', expected a whole number"),
     ],
@@ -99,15 +99,15 @@ def test_a_malformed_line_is_named(folder, file, line, text, message):
         read_trials(read_template_set(folder))
 
 
-def test_a_image_twice_in_a_template_is_named(folder):
+def test_an_image_twice_in_a_template_is_named(folder):
     path = folder / "meta" / f"ijbc_{FACES}"
     lines = path.read_text().splitlines()
     changed(folder, FACES, 9, " ".join([*lines[3].split()[:2], "8"]))
-    with pytest.raises(DataError, match=rf"line 9: {lines[3].split()[0]} is in template {lines[3].split()[1]} already"):
+    with pytest.raises(DataError, match=rf"line 9: {lines[3].split()[0]} is already in template {lines[3].split()[1]}"):
         read_template_set(folder)
 
 
-def test_a_image_may_be_in_two_templates(folder):
+def test_an_image_may_be_in_two_templates(folder):
     path = folder / "meta" / f"ijbc_{FACES}"
     path.write_text(path.read_text() + "1.png 987 7\n")
     assert read_template_set(folder).names[read_template_set(folder).images[-1]] == "1.png"
@@ -144,7 +144,7 @@ def test_which_set_is_read(folder, tmp_path):
     with pytest.raises(SettingError, match="unknown set 'ijba'"):
         read_template_set(folder, "ijba")
     shutil.copy(folder / "meta" / f"ijbc_{FACES}", folder / "meta" / f"ijbb_{FACES}")
-    with pytest.raises(DataError, match="holds both sets: name one"):
+    with pytest.raises(DataError, match="holds both sets: choose one by its name"):
         read_template_set(folder)
     assert read_template_set(folder, "ijbc").name == "ijbc"
 

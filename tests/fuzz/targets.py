@@ -20,8 +20,9 @@ from vargfacenet.deploy.runtime import _admitted
 from vargfacenet.errors import DataError, VarGFaceNetError
 from vargfacenet.eval.features import read_features, write_features
 from vargfacenet.eval.image_list import read_image_list
-from vargfacenet.eval.meta import read_blank_separated, read_csv
-from vargfacenet.eval.pairs import check_pairs, pairs_from_folder, read_pairs, write_pairs
+from vargfacenet.eval.pair_list import pairs_from_folder
+from vargfacenet.eval.pairs import check_pairs, read_pairs, write_pairs
+from vargfacenet.eval.text_tables import read_blank_separated, read_csv
 from vargfacenet.formats.arrays import read_npy, read_npz
 from vargfacenet.formats.files import parse_json
 from vargfacenet.formats.graphs import read_graph

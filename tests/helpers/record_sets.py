@@ -3,6 +3,16 @@
 import mxnet as mx
 import numpy as np
 
+from vargfacenet.data import BatchReader, FaceIterator, Shard
+
+_OF_THE_ITERATOR = ("first_update", "last_update", "threads", "prefetch")
+
+
+def face_iterator(records, *, rank=0, world_size=1, **options):
+    """An iterator over batches, each with the options that it takes."""
+    own = {name: options.pop(name) for name in _OF_THE_ITERATOR if name in options}
+    return FaceIterator(BatchReader(records, shard=Shard(rank, world_size), **options), **own)
+
 
 def offsets(folder):
     lines = (folder / "train.idx").read_text().splitlines()

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.helpers.training import newest_state, parameters, stopped_after, tiny
-from vargfacenet.data.iterator import sample_order
+from vargfacenet.data.batches import sample_order
 from vargfacenet.errors import SettingError
 from vargfacenet.eval import Embedder, read_pairs, verify_pairs
 from vargfacenet.formats.checkpoint import load_checkpoint
@@ -119,7 +119,7 @@ def test_weights_pass_on_momentum_does_not_and_the_classifier_is_a_choice(
 
 
 def test_later_generations_may_have_another_learning_rate(teacher, face_folder, tmp_path):
-    train(two(generation_lr=0.1), data=face_folder, out=tmp_path / "out", teacher=teacher)
+    train(two(generation_lr_factor=0.1), data=face_folder, out=tmp_path / "out", teacher=teacher)
     first, second = (read_log(tmp_path / "out" / f"generation-{number}") for number in (1, 2))
     assert [line["lr"] for line in second] == pytest.approx([0.1 * line["lr"] for line in first])
 

@@ -9,7 +9,7 @@ import pytest
 from tests.helpers.images import image
 from tests.helpers.networks import save_random_checkpoint
 from tests.helpers.training import tiny
-from vargfacenet.data import Augmentation, FaceIterator, JoinedSets, RecordSet
+from vargfacenet.data import Augmentation, BatchReader, FaceIterator, JoinedSets, RecordSet
 from vargfacenet.data.writer import write_records
 from vargfacenet.errors import CheckpointError, DataError, SettingError
 from vargfacenet.eval import Embedder, read_sets
@@ -23,7 +23,7 @@ from vargfacenet.train.teacher import CachedTeacher, OnlineTeacher, Teacher, tea
 
 
 def first_batch(records, **augment):
-    iterator = FaceIterator(records, batch_size=12, seed=3, augment=Augmentation(**augment))
+    iterator = FaceIterator(BatchReader(records, batch_size=12, seed=3, augment=Augmentation(**augment)))
     batch = iterator.next()
     iterator.close()
     return batch

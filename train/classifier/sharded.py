@@ -1,7 +1,5 @@
 """A classifier whose identities are spread over devices, and over those of other workers."""
 
-import collections
-
 import mxnet as mx
 import numpy as np
 
@@ -13,9 +11,6 @@ from vargfacenet.train.classifier.shard import Shard, Statistics, Update
 PART = 65536  # rows of the classifier in one array of a saved state
 _DRAWN = 4096  # rows whose initial weights are drawn at once
 MOST_IDENTITIES = 1 << 24  # labels are float32
-
-Margin = collections.namedtuple("Margin", "m1 m2 m3 scale")
-Margin.__doc__ = "The margins of `vargfacenet.symbols.heads.margin_softmax`."
 
 
 class ShardedClassifier:

@@ -2,7 +2,7 @@
 
 With few images of many people a classifier learns little that helps; the teacher says more of each image. The
 small batch and the cosine schedule spend all of a short run; a narrow network sees more images in it. Shifts are for
-faces that are aligned otherwise where the student is used. `scale` and `m2` are for `--set loss=margin`.
+faces that are aligned otherwise where the student is used. `margin` holds options for `--set loss=margin`.
 """
 
 from easydict import EasyDict
@@ -18,8 +18,7 @@ recipe = EasyDict(
     batch_size=32,
     max_updates=4000,
     lr=0.05,
-    scale=32.0,
-    m2=0.3,
+    margin={"scale": 32.0, "m2": 0.3},
     schedule="cosine",
     warmup_updates=100,
     decay_norm=False,

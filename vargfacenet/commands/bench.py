@@ -1,41 +1,42 @@
-"""``vargfacenet bench``: how fast everything is on this machine, beside its rivals."""
+"""``vargfacenet bench``: the speed of everything on this machine, next to its rivals."""
 
 import argparse
 import contextlib
-import json
 import pathlib
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import mxnet as mx
 
 from vargfacenet import bench
 from vargfacenet.bench import contest_report, draw, machine, matrix_share, operator_table, table, take_turns
-from vargfacenet.bench.growth import draw_growth, measure_growth, write_growth
-from vargfacenet.commands.output import print_table, progress
+from vargfacenet.bench.contests import Contest
+from vargfacenet.bench.growth import draw_growth, measure_growth
+from vargfacenet.commands.arguments import add_json_argument, add_set_argument
+from vargfacenet.commands.output import json_writer, print_table, progress
 from vargfacenet.data import RecordSet
 from vargfacenet.data.layout import pack
 from vargfacenet.data.synth import draw_faces
 from vargfacenet.data.writer import write_records
 from vargfacenet.errors import SettingError
-from vargfacenet.formats.files import write_text
 from vargfacenet.operators import BACKENDS, missing_for_native
 from vargfacenet.options import check_range, split_assignments, unknown
 from vargfacenet.symbols import get_symbol
 from vargfacenet.train.plan import memory_here
 
 KINDS = {
-    "train": "training: images a second and memory, by backend of operators; how long it waits for data",
-    "profile": "where the time of an update goes, operator by operator",
+    "train": "training: images a second and memory, by backend; time spent waiting for data",
+    "profile": "time of an update, operator by operator",
     "infer": "embedding: ms an image, in batches and one at a time",
-    "deploy": "one image out of MXNet: onnxruntime and OpenVINO",
+    "deploy": "one image outside MXNet: onnxruntime and OpenVINO",
     "input": "images a second from record file to decoded, shuffled batch",
     "verify": "the ten-fold protocol",
     "pairs": "all pairs of 20,000 x 20,000 features",
     "start": "import and command line",
 }
 ALONE = {
-    "classifier": "seconds and memory of an update by number of identities: dense, in shards, sampled",
+    "classifier": "seconds and memory of an update by number of identities: dense, sharded, sampled",
     "challenge": "all pairs of 1,862,120 x 5,000 features: 4 GB on the disk",
     "templates": "the protocols of IJB-C at its size: 6 GB of memory",
 }
@@ -43,35 +44,26 @@ ALONE = {
 
 def add_parser(add: Callable[..., argparse.ArgumentParser]) -> None:
     parser = add(
-        description="Measures each contender in a process of its own, in rounds in which they take turns, so that what "
-        "else the machine does touches all alike. Prints medians over the rounds, and how many times faster the first "
-        "contender was in the same rounds.",
-        epilog="; by itself: ".join(
-            "; ".join(f"{kind} ({what})" for kind, what in kinds.items()) for kinds in (KINDS, ALONE)
+        description="Measure contenders in rounds in which they take turns, each in a process of its own, so that other "
+        "work on the machine affects all alike. The result is the median over the rounds, and how many times faster the "
+        "first contender was in the same rounds.\n\n"
+        + "\n\n".join(
+            "\n".join([f"  {title}:", *(f"    {kind:<11} {about}" for kind, about in kinds.items())])
+            for title, kinds in (("kinds, all measured by default", KINDS), ("kinds measured one at a time", ALONE))
+        ),
+        examples=(
+            "vargfacenet bench",
+            "vargfacenet bench train infer --network vargfacenet --set multiplier=0.5 --rivals",
+            "vargfacenet bench classifier --identities 10000 100000 --json growth.json --plot growth.png",
         ),
     )
-    parser.add_argument(
-        "kinds",
-        metavar="KIND",
-        nargs="*",
-        help=f"of {', '.join(KINDS)}; all these without one; or {' or '.join(ALONE)}",
-    )
-    parser.add_argument("--network", default="vargfacenet", metavar="NAME", help="(default: %(default)s)")
-    parser.add_argument(
-        "--set", nargs="+", action="extend", default=[], metavar="OPTION=VALUE", help="such as multiplier=0.5"
-    )
-    parser.add_argument("--batch-size", type=int, default=32, metavar="N", help="images (default: %(default)s)")
-    parser.add_argument("--rounds", type=int, default=5, metavar="N", help="turns of each (default: %(default)s)")
-    parser.add_argument(
-        "--updates", type=int, default=2, metavar="N", help="updates of a turn in training (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--rivals",
-        action="store_true",
-        help="PyTorch and OpenVINO too, installed into environments of their own",
-    )
-    parser.add_argument("--data", metavar="DIR", help="training set to decode; 2,000 faces are drawn without one")
-    parser.add_argument(
+    parser.add_argument("kinds", metavar="KIND", nargs="*", help="what to measure, from the lists above")
+    work = parser.add_argument_group("work")
+    work.add_argument("--network", default="vargfacenet", metavar="NAME", help="a network (default: %(default)s)")
+    add_set_argument(work, what="options of the network", example="multiplier=0.5")
+    work.add_argument("--batch-size", type=int, default=32, metavar="N", help="images at a time (default: %(default)s)")
+    work.add_argument("--data", metavar="DIR", help="training set to decode (default: 2,000 drawn faces)")
+    work.add_argument(
         "--identities",
         type=int,
         nargs="+",
@@ -79,18 +71,38 @@ def add_parser(add: Callable[..., argparse.ArgumentParser]) -> None:
         metavar="N",
         help="sizes of the classifier (default: ten thousand to a million)",
     )
-    parser.add_argument("--json", metavar="FILE", help="write the figures there too")
-    parser.add_argument("--plot", metavar="FILE", help="draw them there (PNG)")
+    measuring = parser.add_argument_group("measuring")
+    measuring.add_argument(
+        "--rounds", type=int, default=5, metavar="N", help="turns of each contender (default: %(default)s)"
+    )
+    measuring.add_argument(
+        "--updates", type=int, default=2, metavar="N", help="updates in a turn of training (default: %(default)s)"
+    )
+    measuring.add_argument(
+        "--rivals",
+        action="store_true",
+        help="measure PyTorch and OpenVINO too, which are installed into environments of their own",
+    )
+    output = parser.add_argument_group("output")
+    add_json_argument(output)
+    output.add_argument("--plot", metavar="FILE", help="draw the results into this PNG file")
     parser.set_defaults(run=run)
 
 
-def run(args):
+def run(args: argparse.Namespace) -> int:
     kinds = _kinds(args)
-    if "classifier" in kinds:
-        return _run_classifier(args)
+    with json_writer(args.json) as write_json:
+        if "classifier" in kinds:
+            _measure_classifier(args, write_json)
+        else:
+            _measure_contests(args, kinds, write_json)
+    return 0
+
+
+def _measure_contests(args: argparse.Namespace, kinds: Sequence[str], write_json: Callable[[object], None]) -> None:
     options = split_assignments(args.set)
-    get_symbol(args.network, **options)  # which refuses what there is not
-    reports = []
+    get_symbol(args.network, **options)  # refuses an unknown network or option
+    reports: list[dict[str, Any]] = []
     about = machine()
     print(", ".join(f"{key} {value}" for key, value in about.items()))
     with contextlib.ExitStack() as stack:
@@ -103,16 +115,14 @@ def run(args):
             print(f"\n{report['title']}")
             print_table(*table(report))
             _print_more(report)
-            if args.json:  # each time, so that a stop loses little
-                text = json.dumps({"machine": about, "rounds": args.rounds, "contests": reports}, indent=1)
-                write_text(args.json, text + "\n")
+            # After each contest, so that a stop loses little.
+            write_json({"machine": about, "rounds": args.rounds, "contests": reports})
     if args.plot and any(len(report["rows"]) > 1 for report in reports):
         draw(reports, args.plot)
-    return 0
 
 
-def _run_classifier(args):
-    """Without rounds: each size is long enough for itself."""
+def _measure_classifier(args: argparse.Namespace, write_json: Callable[[object], None]) -> None:
+    """Measure without rounds: each size takes long enough for a stable figure."""
     for count in args.identities:
         check_range("--identities", count, 2, 1 << 24)
     limit = memory_here("cpu") // 2
@@ -126,14 +136,12 @@ def _run_classifier(args):
         name = run["head"] if run["sample_rate"] >= 1 else f"{run['head']}, {run['sample_rate']:g} sampled"
         rows.append([name, f"{run['identities']:,}", *found, f"{run['planned'] / 2**30:.2f}"])
     print_table(["classifier", "identities", "s an update", "GiB", "GiB planned"], rows)
-    if args.json:
-        write_growth(report, args.json)
+    write_json(report)
     if args.plot:
         draw_growth(report, args.plot)
-    return 0
 
 
-def _kinds(args):
+def _kinds(args: argparse.Namespace) -> list[str]:
     for option in ("batch_size", "rounds", "updates"):
         check_range(f"--{option.replace('_', '-')}", getattr(args, option), 1, 100000)
     for kind in args.kinds:
@@ -144,8 +152,10 @@ def _kinds(args):
     return args.kinds or list(KINDS)
 
 
-def _contests(args, kinds, options, stack):
-    """The contests of some kinds, one after another; what they need is made when its turn comes."""
+def _contests(
+    args: argparse.Namespace, kinds: Sequence[str], options: Mapping[str, Any], stack: contextlib.ExitStack
+) -> Iterator[Contest]:
+    """Give the contests of `kinds` one after another; the files that one needs are made just before it."""
     backends = _backends()
     training = {"batch_size": args.batch_size, "updates": args.updates}
     network = (args.network, options)
@@ -179,20 +189,20 @@ def _contests(args, kinds, options, stack):
         yield bench.pooling(images=469_375, templates=23_124, gallery=3_531, pairs=15_658_489)
 
 
-def _backends():
+def _backends() -> list[str]:
     missing = missing_for_native()
     if missing:
         print(f"native operators are left out: {missing}")
     return [backend for backend in BACKENDS if backend != "native" or not missing]
 
 
-def _draw_set(folder):
+def _draw_set(folder: pathlib.Path) -> pathlib.Path:
     write_records(folder, draw_faces(num_identities=20, images_per_identity=100))
     return folder
 
 
-def _plain_records(data, path):
-    """The images of a training set as a record file of nothing else, for readers that take no index records."""
+def _plain_records(data: pathlib.Path, path: pathlib.Path) -> pathlib.Path:
+    """Write the images of a training set alone to a record file, for readers that cannot skip index records."""
     records, writer = RecordSet(data), mx.recordio.MXRecordIO(str(path), "w")
     with contextlib.closing(records), contextlib.closing(writer):
         for key in records.keys:
@@ -201,7 +211,7 @@ def _plain_records(data, path):
     return path
 
 
-def _print_more(report):
+def _print_more(report: Mapping[str, Any]) -> None:
     for row in report["rows"]:
         if "milliseconds" in row:
             print(f"\n{row['name']}: {matrix_share(row):.0%} in convolutions and matrix products")

@@ -10,8 +10,9 @@ from vargfacenet.commands.output import print_table
 from vargfacenet.devices import parse_names
 from vargfacenet.errors import SettingError
 from vargfacenet.options import check_range, split_assignments
-from vargfacenet.train.config import is_demo, resolve
+from vargfacenet.train.config import resolve
 from vargfacenet.train.plan import Place, fits, make_plan, memory_here, remedies
+from vargfacenet.train.recipes import is_demo
 from vargfacenet.train.run import open_sets
 
 # MS1M-RetinaFace, for recipes at the paper's scale.

@@ -9,14 +9,16 @@ from collections.abc import Callable
 
 from vargfacenet.commands.data.synth import BUILTIN, write_builtin_set
 from vargfacenet.commands.output import print_table, verification_cells
+from vargfacenet.commands.train_settings import print_settings
 from vargfacenet.devices import parse_devices
 from vargfacenet.errors import SettingError, Stopped
 from vargfacenet.formats.files import fingerprint
 from vargfacenet.options import check_range, split_assignments
 from vargfacenet.train.cache import default_folder
 from vargfacenet.train.cluster import join
-from vargfacenet.train.config import is_demo, list_recipes, recipe_summary, resolve
+from vargfacenet.train.config import resolve
 from vargfacenet.train.curves import draw_curves
+from vargfacenet.train.recipes import is_demo, list_recipes, recipe_name, recipe_summary
 from vargfacenet.train.run import check_folder, data_facts, open_sets, train
 from vargfacenet.train.state import check_same_data, is_finished, is_started
 from vargfacenet.train.stopping import Stopping
@@ -38,8 +40,11 @@ def add_parser(add: Callable[..., argparse.ArgumentParser]) -> None:
         "SIGINT (Ctrl-C) and SIGTERM finish the update that is running, save, and end with status 130 and 143; a second\n"
         "one ends at once with the same status. --resume goes on from either.",
     )
-    parser.add_argument("recipe", metavar="RECIPE", nargs="?", help="such as demo_student")
+    parser.add_argument("recipe", metavar="RECIPE", nargs="?", help="such as demo_student, or a file such as ./mine.py")
     parser.add_argument("--list", action="store_true", help="list the recipes and stop")
+    parser.add_argument(
+        "--help-settings", action="store_true", help="print all settings, with the values of RECIPE if given, and stop"
+    )
     parser.add_argument(
         "--data",
         nargs="+",
@@ -80,6 +85,10 @@ def run(args):
     if args.list:
         print_table(["recipe", ""], [[name, recipe_summary(name)] for name in list_recipes()])
         return 0
+    if args.help_settings:
+        chosen = bool(args.recipe or args.set)
+        print_settings(resolve(args.recipe, split_assignments(args.set)) if chosen else None)
+        return 0
     if not args.recipe:
         raise SettingError(f"no recipe given: there are {', '.join(list_recipes())}")
     if args.force and not args.resume:
@@ -98,7 +107,7 @@ def run(args):
     cluster = join()
     if not cluster.is_first:
         logging.getLogger("vargfacenet").setLevel(logging.WARNING)  # the first worker says it all
-    out = pathlib.Path(cluster.share(args.out or str(_folder(args.recipe, args.resume))))
+    out = pathlib.Path(cluster.share(args.out or str(_folder(recipe_name(args.recipe), args.resume))))
     data = [pathlib.Path(folder) for folder in args.data] if args.data else [cluster.in_turn(_builtin_faces)]
     bins = args.bins if args.bins is not None else _bins_beside(data)
     prefix = args.teacher

@@ -19,7 +19,7 @@ def images():
 
 
 def plainly(rows_of_images, images, templates, media):
-    """Mean within a medium, mean over media, length 1: loop by loop."""
+    """Mean within a medium, mean over media, L2-normalised: loop by loop."""
     pooled = {}
     for template in sorted(set(templates.tolist())):
         means = []
@@ -33,18 +33,18 @@ def plainly(rows_of_images, images, templates, media):
 
 @pytest.mark.parametrize("rows_at_a_time", [1, 7, 8192])
 @pytest.mark.parametrize("flip", [True, False])
-@pytest.mark.parametrize("unit", [True, False])
+@pytest.mark.parametrize("normalize", [True, False])
 @pytest.mark.parametrize("weighted", [True, False])
-def test_pooling_equals_the_plain_computation(images, rows_at_a_time, flip, unit, weighted, monkeypatch):
+def test_pooling_equals_the_plain_computation(images, rows_at_a_time, flip, normalize, weighted, monkeypatch):
     monkeypatch.setattr(module, "_ROWS", rows_at_a_time)
     embeddings, mirrored, scores, *places = images
     single = embeddings + mirrored if flip else embeddings
-    if unit:
+    if normalize:
         single = single / np.linalg.norm(single, axis=1, keepdims=True)
     if weighted:
         single = single * scores[:, None]
     expected = plainly(single, *places)
-    given = {"unit": unit, "scores": scores if weighted else None}
+    given = {"normalize_images": normalize, "weights": scores if weighted else None}
     found = pool_templates(embeddings, mirrored if flip else None, *places, **given)
     assert found.ids.tolist() == list(expected)
     np.testing.assert_allclose(found.embeddings, list(expected.values()), atol=1e-6)

@@ -1,4 +1,4 @@
-"""``vargfacenet data``: making and checking training and verification sets. Each action is a module."""
+"""``vargfacenet data``: make and check training and verification sets. Each action is a module."""
 
 import argparse
 from collections.abc import Callable
@@ -10,7 +10,12 @@ ACTIONS = (synth, align, pack, pairs, lfw, check)
 
 def add_parser(add: Callable[..., argparse.ArgumentParser]) -> None:
     parser = add(
-        description="Makes and checks training sets (train.rec, train.idx, property) and verification sets (.bin).",
+        description="Make and check training sets (train.rec, train.idx, property) and verification sets (.bin).",
+        examples=(
+            "vargfacenet data align photographs aligned",
+            "vargfacenet data pack aligned my_faces",
+            "vargfacenet data check my_faces",
+        ),
     )
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     for action in ACTIONS:

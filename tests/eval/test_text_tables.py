@@ -3,8 +3,8 @@
 import pytest
 
 from vargfacenet.errors import DataError
-from vargfacenet.eval import meta
-from vargfacenet.eval.meta import read_blank_separated, read_csv
+from vargfacenet.eval import text_tables
+from vargfacenet.eval.text_tables import read_blank_separated, read_csv
 
 COLUMNS = [("NAME", str), ("TEMPLATE", int), ("X", float)]
 SUBJECTS = [("TEMPLATE_ID", int), ("SUBJECT_ID", int)]
@@ -36,7 +36,7 @@ def values(table):
 )
 def test_both_ways_of_reading_agree(file, content, fast, monkeypatch):
     if not fast:
-        monkeypatch.setattr(meta, "_by_pandas", _refuses)
+        monkeypatch.setattr(text_tables, "_by_pandas", _refuses)
     table = read_blank_separated(file(content), COLUMNS)
     assert values(table) == [["a.jpg", "b.jpg"], [1, -2], [0.5, 1000]]
     assert table.where(1) == f"{table.path}: line {4 if b'   ' in content else 2}"
@@ -60,7 +60,7 @@ def _refuses(*_):
         (b"a 1 2\nb 1 nan\n", "line 2: X is 'nan', expected a finite number"),
         (b"a 1 2\nb 1 -inf\n", "line 2: X is '-inf', expected a finite number"),
         (b"a 1 2\nb 1 x\n", "line 2: X is 'x', expected a finite number"),
-        (b"a 1 2\n\xff\xfe 1 2\n", "line 2 is not UTF-8, from its byte 1 on"),
+        (b"a 1 2\n\xff\xfe 1 2\n", "line 2 is not UTF-8 from byte 1 on"),
     ],
 )
 def test_a_bad_line_is_named_with_what_was_expected(file, content, message):
@@ -69,7 +69,7 @@ def test_a_bad_line_is_named_with_what_was_expected(file, content, message):
 
 
 def test_a_bad_line_far_down_is_named(file, monkeypatch):
-    monkeypatch.setattr(meta, "_ROWS", 100)
+    monkeypatch.setattr(text_tables, "_ROWS", 100)
     content = b"a 1 2\n" * 1234 + b"a 1\n" + b"a 1 2\n" * 1000
     with pytest.raises(DataError, match="line 1235 has 2"):
         read_blank_separated(file(content), COLUMNS)
@@ -93,10 +93,10 @@ def test_columns_of_a_csv_are_found_by_name_or_else_the_first_ones_are_taken(fil
     [
         (b"", "is empty: expected lines of TEMPLATE_ID SUBJECT_ID"),
         (b"TEMPLATE_ID,SUBJECT_ID\n", "is empty"),
-        (b"1,2,a\n3,4,b\n", "line 1 is no header"),
+        (b"1,2,a\n3,4,b\n", "line 1 is not a header"),
         (b"TEMPLATE_ID\n1\n", r"line 1 names 1 column\(s\), expected TEMPLATE_ID, SUBJECT_ID among them"),
         (b"TEMPLATE_ID,PERSON\n1,2\n", "line 1 has no column SUBJECT_ID; it names TEMPLATE_ID, PERSON"),
-        (b"TEMPLATE_ID,SUBJECT_ID,F\n1,2,a\n3,4\n", r"line 3 has 2 value\(s\), expected 3, as the header"),
+        (b"TEMPLATE_ID,SUBJECT_ID,F\n1,2,a\n3,4\n", r"line 3 has 2 value\(s\), expected 3, like the header"),
         (b"TEMPLATE_ID,SUBJECT_ID,F\n1,2,a\n3,4,b,c\n", r"line 3 has 4 value\(s\), expected 3"),
         (b"TEMPLATE_ID,SUBJECT_ID,F\n1,2,a\n3,,b\n", "line 3: SUBJECT_ID is '', expected a whole number"),
         (b"\xff\n1,2\n", "line 1 is not UTF-8"),

@@ -1,12 +1,12 @@
-"""Bad images in training: counted, passed over alike wherever a run began and whoever shares it, up to a share."""
+"""Bad images in training: counted up to a limit, and replaced alike after a resume and for any number of workers."""
 
 import logging
 
 import numpy as np
 import pytest
 
-from tests.helpers.record_sets import offsets, overwrite
-from vargfacenet.data import Augmentation, FaceIterator, JoinedSets, RecordSet
+from tests.helpers.record_sets import face_iterator, offsets, overwrite
+from vargfacenet.data import Augmentation, JoinedSets, RecordSet
 from vargfacenet.errors import DataError
 
 BAD = (5, 14)
@@ -22,7 +22,7 @@ def damaged(sealed):
 
 
 def batches(records, **options):
-    iterator = FaceIterator(records, **{"max_bad_share": 0.1, **OPTIONS, **options})
+    iterator = face_iterator(records, **{"max_bad_share": 0.1, **OPTIONS, **options})
     found = [(batch.data[0].asnumpy(), batch.label[0].asnumpy(), batch.index, batch.mirrored) for batch in iterator]
     iterator.close()
     return found, iterator
@@ -33,7 +33,9 @@ def test_another_image_takes_the_place_and_the_others_stay_as_they_are(damaged, 
     whole, _ = batches(RecordSet(face_folder))
     rows = {key - 1 for key in BAD}
     assert set(iterator.bad) == rows
-    assert all("is damaged: its bytes are not those that were written" in reason for reason in iterator.bad.values())
+    assert all(
+        "is damaged: its bytes differ from those that were written" in reason for reason in iterator.bad.values()
+    )
     replaced = 0
     for (data, labels, index, mirrored), (expected, whole_labels, whole_index, whole_mirrored) in zip(found, whole):
         for row in range(8):
@@ -51,7 +53,7 @@ def test_another_image_takes_the_place_and_the_others_stay_as_they_are(damaged, 
     assert replaced == 6  # two bad ones in each of three epochs
 
 
-def test_a_run_taken_up_gets_the_batches_of_the_unbroken_one(damaged):
+def test_a_resumed_run_gets_the_batches_of_the_unbroken_one(damaged):
     whole, _ = batches(damaged, threads=2)
     part, _ = batches(damaged, first_update=4, threads=1)
     for (data, labels, *_), (other, other_labels, *_) in zip(whole[4:], part):
@@ -62,7 +64,7 @@ def test_a_run_taken_up_gets_the_batches_of_the_unbroken_one(damaged):
 @pytest.mark.parametrize("mix", [0.0, 0.5])
 def test_workers_get_their_parts_of_the_same_batches(damaged, mix):
     whole, _ = batches(damaged, mix=mix)
-    parts = [batches(damaged, rank=rank, workers=2, mix=mix)[0] for rank in range(2)]
+    parts = [batches(damaged, rank=rank, world_size=2, mix=mix)[0] for rank in range(2)]
     for (data, labels, *_), *shared in zip(whole, *parts):
         np.testing.assert_array_equal(np.concatenate([part[0] for part in shared]), data)
         np.testing.assert_array_equal(np.concatenate([part[1] for part in shared]), labels)
@@ -74,12 +76,12 @@ def test_each_is_logged_once_with_its_number_and_reason(damaged, caplog):
     lines = [record.getMessage() for record in caplog.records]
     assert len(lines) == 2
     for key in BAD:
-        assert any(f"record {key} at byte" in line and "another image takes its place" in line for line in lines)
+        assert any(f"record {key} at byte" in line and "another image replaces it" in line for line in lines)
     assert "bad so far: 2, at most 2" in lines[-1]
 
 
-def test_more_than_the_share_stop_the_run_and_go_on_doing_so(damaged):
-    iterator = FaceIterator(damaged, **OPTIONS, max_bad_share=0.05)
+def test_more_than_the_share_stop_the_run_and_keep_doing_so(damaged):
+    iterator = face_iterator(damaged, **OPTIONS, max_bad_share=0.05)
     message = (
         r"train.rec: record \d+ at byte \d+ is damaged.*; with it 2 of 24 images are bad, and max_bad_share=0.05 allows 1: "
         "'vargfacenet data check' lists all; a larger max_bad_share trains without them"
