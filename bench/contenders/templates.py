@@ -33,7 +33,7 @@ def prepare(
     steps = (loop_pool, loop_scores) if loop else (pool, pair_scores)
 
     def turn() -> dict[str, Any]:
-        pooled = steps[0](*embeddings, template, medium)
+        pooled: np.ndarray = steps[0](*embeddings, template, medium)
         found = verify_templates(steps[1](pooled, first, second), is_same)
         tpir = []
         for part in (slice(0, gallery // 2), slice(gallery // 2, gallery)):
