@@ -12,7 +12,7 @@ import numpy as np
 from vargfacenet.options import check_range
 from vargfacenet.pictures import decode_picture, encode_jpeg
 
-_LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
+_RED, _GREEN, _BLUE = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
 
 _Augmentation = collections.namedtuple("Augmentation", "mirror shift color_jitter cutoff compress")
 
@@ -78,11 +78,21 @@ def move(picture, down, right):
 def jitter_color(picture, amount, random):
     """Brightness, contrast and saturation, each times a factor in 1 - amount .. 1 + amount."""
     brightness, contrast, saturation = random.uniform(1 - amount, 1 + amount, 3).astype(np.float32)
-    values = picture.astype(np.float32) * brightness
-    mean = float((values @ _LUMA).mean())
-    values = mean + (values - mean) * contrast
-    grey = (values @ _LUMA)[:, :, None]
-    return np.clip(grey + (values - grey) * saturation, 0, 255).astype(np.uint8)
+    # Blue first, as in `mirror`.
+    planes = [plane.astype(np.float32) * brightness for plane in cv2.split(picture[:, :, ::-1])]
+    # A last digit that differs becomes a grey level below. In float32 it depends on the order of the sum, which NumPy has
+    # changed since 1.23; in float64 the sum of so few float32 numbers is exact in any order.
+    mean = float(_luma(planes).mean(dtype=np.float64))
+    planes = [mean + (plane - mean) * contrast for plane in planes]
+    grey = _luma(planes)
+    changed = [np.clip(grey + (plane - grey) * saturation, 0, 255).astype(np.uint8) for plane in planes]
+    return cv2.merge(changed)[:, :, ::-1]
+
+
+def _luma(planes):
+    """The luma of planes in the order blue, green, red. No matrix product: its rounding depends on the BLAS and the CPU."""
+    blue, green, red = planes
+    return red * _RED + green * _GREEN + blue * _BLUE
 
 
 def compress(picture, quality):

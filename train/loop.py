@@ -2,6 +2,8 @@
 
 import time
 
+import numpy as np
+
 from vargfacenet.errors import TrainingError
 from vargfacenet.train.cluster import ALONE
 from vargfacenet.train.origin import NotFinite, find_origin
@@ -55,7 +57,7 @@ def fit(trainer, feed, first_update, last_update, *, callbacks, reseed, stopping
             except NotFinite as fault:
                 reseed(update - 1)
                 raise _explained(fault, trainer, batch, update) from None
-            means = {name: float(values.asnumpy().mean()) for name, values in outputs.items()}
+            means = {name: float(values.asnumpy().mean(dtype=np.float64)) for name, values in outputs.items()}
             # Several workers stop where all know that one wishes it; one alone looks once more.
             ends = means.pop("wish", stopping.signal or 0) > 0 or update == last_update
             cluster.report(f"update {update}", waiting=True)
