@@ -1,5 +1,6 @@
 """Small sets that tests share. Real faces are looked for where VARGFACENET_FACES points, and nowhere else."""
 
+import ctypes
 import os
 import pathlib
 
@@ -25,6 +26,19 @@ def picture(identity, number):
     colour = np.array([np.cos(identity), np.sin(identity), np.cos(2 * identity)])
     values = 128 + 70 * wave[:, :, None] * colour + random.normal(0, 8, (112, 112, 3))
     return np.clip(values, 0, 255).astype(np.uint8)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def freed_memory():
+    """Give back to the system what a module's tests have freed.
+
+    The C library keeps it, in pieces that the next network does not fit into: after the suite each of the two workers
+    would hold four gigabytes.
+    """
+    yield
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc's; other C libraries have none
+    if trim is not None:
+        trim(0)
 
 
 @pytest.fixture(scope="session", autouse=True)
