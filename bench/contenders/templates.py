@@ -1,6 +1,9 @@
 """IJB's protocols on random embeddings: pooling, 1:1 and 1:N, by this package, or template by template and in slices of
 pairs as the lineage's scripts do."""
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 
 from vargfacenet.eval.protocols.identification import identification, search
@@ -9,7 +12,9 @@ from vargfacenet.eval.protocols.templates import pair_scores, pool_templates, ve
 _SLICE = 100_000  # pairs at a time in the lineage's scripts
 
 
-def prepare(*, images, templates, gallery, pairs, embedding_size, loop=False):
+def prepare(
+    *, images: int, templates: int, gallery: int, pairs: int, embedding_size: int, loop: bool = False
+) -> Callable[[], dict[str, Any]]:
     """Prepare to search the first `gallery` templates, half in each of two galleries; each pair has one of them."""
     random, generator = np.random.RandomState(0), np.random.default_rng(0)
     embeddings = generator.standard_normal((2, images, embedding_size), np.float32)
@@ -24,10 +29,11 @@ def prepare(*, images, templates, gallery, pairs, embedding_size, loop=False):
     own = np.arange(gallery, templates)
     first[: len(own)], second[: len(own)] = identities[own], own
     is_same = identities[first] == identities[second]
+    steps: tuple[Callable[..., Any], Callable[..., Any]]
     steps = (loop_pool, loop_scores) if loop else (pool, pair_scores)
 
-    def turn():
-        pooled = steps[0](*embeddings, template, medium)
+    def turn() -> dict[str, Any]:
+        pooled: np.ndarray = steps[0](*embeddings, template, medium)
         found = verify_templates(steps[1](pooled, first, second), is_same)
         tpir = []
         for part in (slice(0, gallery // 2), slice(gallery // 2, gallery)):
@@ -38,11 +44,11 @@ def prepare(*, images, templates, gallery, pairs, embedding_size, loop=False):
     return turn
 
 
-def pool(embeddings, mirrored, template, medium):
+def pool(embeddings: np.ndarray, mirrored: np.ndarray, template: np.ndarray, medium: np.ndarray) -> np.ndarray:
     return pool_templates(embeddings, mirrored, np.arange(len(template)), template, medium).embeddings
 
 
-def loop_pool(embeddings, mirrored, template, medium):
+def loop_pool(embeddings: np.ndarray, mirrored: np.ndarray, template: np.ndarray, medium: np.ndarray) -> np.ndarray:
     """Pool one template after another, found by comparing all numbers, with a list of means of media."""
     both, rows = embeddings + mirrored, []
     for number in np.unique(template):
@@ -52,7 +58,7 @@ def loop_pool(embeddings, mirrored, template, medium):
     return (np.array(rows) / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
 
 
-def loop_scores(pooled, first, second):
+def loop_scores(pooled: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """Score one slice of pairs after another by copies of the rows of both sides."""
     scores = np.empty(len(first), np.float32)
     for begin in range(0, len(first), _SLICE):
