@@ -22,10 +22,12 @@ from vargfacenet.operators import choose_backend
 from vargfacenet.symbols.heads import margin_softmax
 from vargfacenet.symbols.objective import objective, open_objective
 from vargfacenet.train import generation  # noqa: F401 - its imports must not be counted
-from vargfacenet.train.classifier import Margin, ShardedClassifier, ShardedTrainer
+from vargfacenet.train.build import make_trainer
+from vargfacenet.train.classifier import Margin, Sampling, ShardedClassifier, ShardedTrainer
 from vargfacenet.train.config import resolve
-from vargfacenet.train.generation import make_trainer
 from vargfacenet.train.graph import embedding_size_of
+from vargfacenet.train.optimizer import SGD
+from vargfacenet.train.runtime import Runtime
 from vargfacenet.train.trainer import Trainer
 
 
@@ -94,21 +96,22 @@ def _classifier(task: Mapping[str, Any]) -> tuple[Any, mx.io.DataBatch]:
         [mx.nd.array(random.normal(size=(count, size)))], [mx.nd.array(random.randint(0, identities, count))]
     )
     embedding = mx.sym.FullyConnected(mx.sym.var("data"), num_hidden=size, name="embedding_layer")
-    options = {"data": {"data": (count, size)}, "devices": [mx.cpu()], "schedule": lambda update: 0.01}
+    sgd = SGD(lambda update: 0.01)
+    inputs = {"data": (count, size)}
     if task["head"] == "dense":
         label = mx.sym.var("softmax_label")
         head = margin_softmax(embedding, label, num_identities=identities, embedding_size=size)
-        return Trainer(objective(identity=head), labels={"softmax_label": (count,)}, **options), batch
+        return Trainer(objective(identity=head), data=inputs, labels={"softmax_label": (count,)}, sgd=sgd), batch
     classifier = ShardedClassifier(
         num_identities=identities,
         embedding_size=size,
-        devices=[mx.cpu()],
+        sgd=sgd,
         margin=Margin(1.0, 0.5, 0.0, 64.0),
+        sampling=Sampling(task["sample_rate"]),
         rescale=1 / count,
-        sample_rate=task["sample_rate"],
     )
     classifier.initialise(0)
-    return ShardedTrainer(open_objective(embedding), classifier=classifier, labels={}, **options), batch
+    return ShardedTrainer(Trainer(open_objective(embedding), data=inputs, labels={}, sgd=sgd), classifier), batch
 
 
 def _training(task: Mapping[str, Any]) -> tuple[Any, mx.io.DataBatch]:
@@ -118,8 +121,8 @@ def _training(task: Mapping[str, Any]) -> tuple[Any, mx.io.DataBatch]:
     if config.distils:
         data.append(mx.nd.random.normal(shape=(count, embedding_size_of(embedding))))
     labels = [mx.nd.array(random.randint(0, task["identities"], count))]
-    devices = [mx.cpu(number) for number in range(task["devices"])]
-    return make_trainer(config, embedding, task["identities"], 1, devices, 0), mx.io.DataBatch(data, labels)
+    runtime = Runtime([mx.cpu(number) for number in range(task["devices"])])
+    return make_trainer(config, embedding, task["identities"], runtime=runtime), mx.io.DataBatch(data, labels)
 
 
 _SETUPS = {"classifier": _classifier, "training": _training}

@@ -14,6 +14,7 @@ import mxnet as mx
 from vargfacenet.errors import SettingError
 from vargfacenet.options import Setting, declared_settings
 from vargfacenet.registry import Registry
+from vargfacenet.train.engine import StepResult, TrainerProtocol
 
 
 class TrainingContext(NamedTuple):
@@ -36,36 +37,47 @@ class TrainingContext(NamedTuple):
     """
 
     config: Any
-    trainer: Any
+    trainer: TrainerProtocol
     embedding: mx.sym.Symbol
     out: pathlib.Path
     generation: int
     num_identities: int
 
 
+class UpdateResult(NamedTuple):
+    """An update that was made.
+
+    Attributes
+    ----------
+    update
+        Its number in the generation, 1 the first.
+    means
+        Mean of each output of the trainer over the images of all workers, such as ``loss``, which was minimised.
+    seconds
+        Seconds spent on updates so far, without callbacks.
+    step
+        What this worker computed.
+    """
+
+    update: int
+    means: dict[str, float]
+    seconds: float
+    step: StepResult
+
+
 class Callback:
     """Base of callbacks, which does nothing."""
 
     def needs_parameters(self, update: int) -> bool:
-        """Tell whether `after_update` reads the trainer's parameters after an update.
+        """Return True where `after_update` reads the trainer's parameters after an update.
 
-        It must depend on settings and `update` alone: with several workers each asks it, and all wait for one another where
-        it is true. `after_update` is called in the first worker only.
+        It must depend on settings and `update` alone: with several workers each asks it, and all synchronise where it is
+        true. `after_update` is called in worker 0 only.
         """
         return False
 
-    def after_update(self, update: int, means: dict[str, float], seconds: float) -> None:
-        """Act after an update.
-
-        Parameters
-        ----------
-        update
-            Number of the update within the generation, 1 the first.
-        means
-            Mean over the batch of each output of `vargfacenet.symbols.objective.objective`, such as ``loss``.
-        seconds
-            Time spent training so far, without callbacks.
-        """
+    def after_update(self, result: UpdateResult) -> None:
+        """Act after an update."""
 
     def close(self) -> None:
         """Act when the generation ends or is stopped."""
@@ -126,3 +138,6 @@ class OnlyParameters(Callback):
 
     def needs_parameters(self, update: int) -> bool:
         return self._callback.needs_parameters(update)
+
+    def close(self) -> None:
+        self._callback.close()

@@ -6,8 +6,8 @@ import numpy as np
 from vargfacenet import IMAGE_SHAPE
 from vargfacenet.data import Augmentation, BatchReader, FaceIterator, RecordSet
 from vargfacenet.symbols import get_symbol
+from vargfacenet.train.build import make_trainer
 from vargfacenet.train.config import Config
-from vargfacenet.train.generation import make_trainer
 
 NUM_IDENTITIES = 1000
 
@@ -15,7 +15,7 @@ NUM_IDENTITIES = 1000
 def prepare(*, network, network_options, batch_size, updates, data=None):
     """Prepare training; with `data`, a training set, its images are decoded meanwhile and the waiting is timed."""
     config = Config(batch_size=batch_size, lr=1e-3)
-    trainer = make_trainer(config, get_symbol(network, **network_options), NUM_IDENTITIES, 1, [mx.cpu()], 0)
+    trainer = make_trainer(config, get_symbol(network, **network_options), NUM_IDENTITIES)
     iterator = None
     if data:
         iterator = FaceIterator(BatchReader(RecordSet(data), batch_size=batch_size, augment=Augmentation()))

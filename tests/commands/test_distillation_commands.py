@@ -1,5 +1,7 @@
 """``vargfacenet teach`` and ``train --teacher``: from a teacher's checkpoint to the table at the end."""
 
+import signal
+
 import mxnet as mx
 import pytest
 
@@ -12,7 +14,9 @@ from vargfacenet.commands import train as train_command
 from vargfacenet.data.writer import write_records
 from vargfacenet.formats.images import encode_jpeg
 from vargfacenet.train.config import resolve
-from vargfacenet.train.generation import read_log
+from vargfacenet.train.run_log import read_log
+from vargfacenet.train.stopping import Stopping
+from vargfacenet.train.training_state import TrainingStates
 
 SETTINGS = [
     f"{name}={','.join(map(str, value)) if isinstance(value, tuple) else value}" for name, value in TINY.items()
@@ -72,6 +76,23 @@ def test_a_demo_without_a_teacher_trains_one_and_keeps_it(capsys, tmp_path, monk
     assert "or give --teacher runs/demo_teacher/latest to learn from it" in message
 
 
+def test_a_demo_that_is_stopped_while_its_teacher_trains_continues_by_the_command_that_it_names(
+    capsys, tmp_path, monkeypatch, face_folder
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("vargfacenet.train.recipes.demo_teacher.recipe", SMALL_TEACHER)
+    monkeypatch.setattr(train_command, "_builtin_faces", lambda: face_folder)
+    arguments = ["train", "demo_student", *settings("generations=1"), "--out", "runs/demo"]
+    with monkeypatch.context() as patch:
+        patch.setattr(Stopping, "__enter__", lambda self: setattr(self, "signal", signal.SIGINT) or self)
+        patch.setattr(Stopping, "__exit__", lambda *_: None)
+        assert run(*arguments) == 130
+    assert "after update 1 of 2, saved in runs/demo_teacher; --resume continues" in capsys.readouterr().err
+    assert run(*arguments, "--resume") == 0
+    assert TrainingStates(tmp_path / "runs" / "demo_teacher").updates()[-1] == 2
+    assert TrainingStates(tmp_path / "runs" / "demo").updates()[-1] == 3
+
+
 def test_the_teacher_of_other_faces_is_not_taken(capsys, tmp_path, monkeypatch, face_folder):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("vargfacenet.train.recipes.demo_teacher.recipe", SMALL_TEACHER)
@@ -88,10 +109,13 @@ def test_the_teacher_of_other_faces_is_not_taken(capsys, tmp_path, monkeypatch, 
 
 def test_what_is_wrong_with_a_student_is_said_before_its_teacher_is_trained(capsys, tmp_path, monkeypatch, face_folder):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("vargfacenet.train.run.train", None)  # whoever trains now fails
+    monkeypatch.setattr(train_command, "train", None)  # whoever trains now fails
     train = ["train", "demo_student", "--data", face_folder]
     assert "give --set embedding_size=128" in refused(capsys, *train, "--set", "embedding_size=64")
-    assert "holds no run to resume" in refused(capsys, *train, "--resume")
+    assert "holds no run to resume" in refused(capsys, *train, "--resume=must")
+    with pytest.raises(SystemExit, match="2"):
+        run("train", "--resume", "demo_student")
+    assert "write --resume after the recipe, or --resume=must" in capsys.readouterr().err
     (tmp_path / "runs" / "used" / "states").mkdir(parents=True)
     (tmp_path / "runs" / "used" / "states" / "update-000000002.json").touch()
     assert "already holds a run" in refused(capsys, *train, "--out", "runs/used")

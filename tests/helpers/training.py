@@ -5,9 +5,10 @@ import contextlib
 import mxnet as mx
 import pytest
 
+from vargfacenet.train.classifier import ShardedTrainer
 from vargfacenet.train.config import resolve
-from vargfacenet.train.states import States
 from vargfacenet.train.trainer import Trainer
+from vargfacenet.train.training_state import TrainingStates
 
 TINY = {
     "multiplier": 0.25,
@@ -38,21 +39,30 @@ def parameters(out, name="latest"):
 
 def newest_state(out):
     """The arrays of a run's newest state: dict of name to NDArray."""
-    states = States(out)
-    return states.arrays(states.newest()["update"])
+    return TrainingStates(out).newest().load_arrays()
 
 
 @contextlib.contextmanager
 def stopped_after(updates):
     """Whatever trains in here is interrupted at the update after these; that it was is checked."""
-    step, done = Trainer.step, []
+    done = []
 
-    def interrupted(self, batch):
+    def interrupt():
         if len(done) == updates:
             raise KeyboardInterrupt
         done.append(1)
-        return step(self, batch)
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(Trainer, "step", interrupted)
+        before_each_step(patch, lambda trainer, batch: interrupt())
         yield
+
+
+def before_each_step(patch, action):
+    """Calls ``action(trainer, batch)`` before every update of every trainer."""
+    for kind in (Trainer, ShardedTrainer):
+
+        def step(self, batch, step=kind.step):
+            action(self, batch)
+            return step(self, batch)
+
+        patch.setattr(kind, "step", step)

@@ -9,6 +9,8 @@ from vargfacenet.operators import runnable
 from vargfacenet.symbols import get_symbol
 from vargfacenet.symbols.heads import margin_softmax
 from vargfacenet.symbols.objective import objective
+from vargfacenet.train.optimizer import SGD
+from vargfacenet.train.runtime import Runtime
 from vargfacenet.train.trainer import Trainer
 
 pytestmark = pytest.mark.usefixtures("native")
@@ -22,7 +24,8 @@ def trainer(backend, devices=None):
     graph = margin_softmax(graph, mx.sym.var("softmax_label"), num_identities=4, embedding_size=16, m2=0.1, scale=8)
     mx.random.seed(3)
     inputs = {"data": {"data": SHAPE}, "labels": {"softmax_label": SHAPE[:1]}}
-    return Trainer(objective(identity=graph), **inputs, devices=devices or [mx.cpu()], schedule=lambda update: 1e-3)
+    runtime = Runtime(devices or [mx.cpu()])
+    return Trainer(objective(identity=graph), **inputs, sgd=SGD(lambda update: 1e-3), runtime=runtime)
 
 
 def losses(trained, updates):
@@ -31,7 +34,7 @@ def losses(trained, updates):
     for update in range(updates):
         images = [image(identity, 8 * update + place) for place, identity in enumerate(label)]
         batch = mx.io.DataBatch([mx.nd.array(np.stack(images).transpose(0, 3, 1, 2))], [mx.nd.array(label)])
-        found.append(trained.step(batch)["loss"].asnumpy().mean())
+        found.append(trained.step(batch).outputs["loss"].mean())
     return np.array(found)
 
 

@@ -39,7 +39,7 @@ def config(**settings):
 def trained(out, data, bins, **settings):
     """Trains, or goes on where there is something to go on from."""
     from vargfacenet.train.run import train
-    from vargfacenet.train.state import is_started
+    from vargfacenet.train.run_folder import Resume
 
     flush = os.fsync
 
@@ -48,7 +48,7 @@ def trained(out, data, bins, **settings):
         flush(descriptor)
 
     os.fsync = slow
-    train(config(**settings), data=data, out=out, bins=[bins], resume=is_started(out))
+    train(config(**settings), data=data, out=out, bins=[bins], resume=Resume())
 
 
 def unbroken(out, data, bins, settings=None):
@@ -103,12 +103,12 @@ def crash(out, data, bins, kills, *, seed=0, settings=None):
 def check(out):
     """Asserts that what a kill left can be gone on from, and that its checkpoints are whole; gives the updates lost."""
     from vargfacenet.formats.checkpoint import load_checkpoint
-    from vargfacenet.train.generation import read_log
-    from vargfacenet.train.states import States
+    from vargfacenet.train.run_log import read_log
+    from vargfacenet.train.training_state import TrainingStates
 
-    states = States(out)
+    states = TrainingStates(out)
     for update in states.updates():
-        assert states.read(update)["update"] == update
+        assert states.read(update).update == update
     for name in ("latest", "best"):
         if (out / f"{name}-0000.params").exists():
             load_checkpoint(out / name, 0)
@@ -144,9 +144,9 @@ def _place(out, pid):
 
 
 def _is_done(out, settings):
-    from vargfacenet.train.states import States
+    from vargfacenet.train.training_state import TrainingStates
 
-    return max(States(out).updates(), default=0) == config(**(settings or {})).max_updates
+    return max(TrainingStates(out).updates(), default=0) == config(**(settings or {})).max_updates
 
 
 def main():
@@ -182,10 +182,10 @@ def main():
 
 def count_different(folder, runs):
     """How many runs have another number in their last state or checkpoints than the unbroken one (int)."""
-    from vargfacenet.train.states import States
+    from vargfacenet.train.training_state import TrainingStates
 
     def all_arrays(out):
-        state = States(out).arrays(max(States(out).updates()))
+        state = TrainingStates(out).newest().load_arrays()
         found = {name: value.asnumpy().tobytes() for name, value in state.items()}
         for name in ("latest", "best"):
             found.update({f"{name} {key}": value.tobytes() for key, value in parameters(out, name).items()})

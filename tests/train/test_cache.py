@@ -81,7 +81,7 @@ def test_an_interrupted_cache_is_gone_on_with(tmp_path, teacher, cache, face_fol
 
     with pytest.raises(KeyboardInterrupt):
         write_embeddings(teacher, RecordSet(face_folder), tmp_path, batch_size=5, progress=stop_after_ten)
-    with pytest.raises(DataError, match="holds embeddings of a part of .*train.rec only; to go on, run"):
+    with pytest.raises(DataError, match="holds embeddings of only a part of .*train.rec; to continue, run"):
         open_embeddings(teacher, RecordSet(face_folder), tmp_path)
     (part,) = tmp_path.glob("*.part")
     with open(part, "ab") as file:

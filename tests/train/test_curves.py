@@ -6,7 +6,7 @@ import numpy as np
 
 from vargfacenet.formats.images import decode_image
 from vargfacenet.train.curves import _series, draw_curves
-from vargfacenet.train.generation import Generation
+from vargfacenet.train.generation_folder import Generation
 from vargfacenet.train.run import Result
 
 

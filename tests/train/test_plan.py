@@ -160,7 +160,7 @@ def test_the_command_takes_the_sizes_of_a_data_set(capsys, face_folder):
         (["--devices", "cpu:0,gpu:0"], "expected CPUs or GPUs, not both"),
         (["--devices", "0"], "--devices=0: expected between 1 and 1024"),
         (["--identities", "0"], "--identities=0: expected between 1 and"),
-        (["--data", "x", "--images", "3"], "--identities and --images are those of --data"),
+        (["--data", "x", "--images", "3"], "--data has identities and images of its own"),
         (["--devices", "cpu:0", "--set", "precision=float16"], "precision=float16 on cpu"),
         (["--teacher-network", "resnet18"], "student_scratch does not distil"),
     ],

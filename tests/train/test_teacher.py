@@ -17,8 +17,8 @@ from vargfacenet.formats.checkpoint import load_checkpoint
 from vargfacenet.formats.files import fingerprint
 from vargfacenet.formats.images import encode_jpeg
 from vargfacenet.train.cache import open_embeddings, write_embeddings
-from vargfacenet.train.generation import read_log
 from vargfacenet.train.run import train
+from vargfacenet.train.run_log import read_log
 from vargfacenet.train.teacher import CachedTeacher, OnlineTeacher, Teacher, teacher_scores
 
 
@@ -48,7 +48,7 @@ def test_online_and_cached_give_the_embeddings_of_the_checkpoint(teacher, cache,
     online = OnlineTeacher(teacher, batch_size=12, devices=[mx.cpu()], mirror=mirror)
     arrays = [open_embeddings(teacher, records.sets[0], cache)]
     for source in (online, CachedTeacher(arrays, records, mirror=mirror)):
-        found = source.directions(batch)
+        found = source.embed(batch)
         assert found.shape == (12, 16)
         assert found.dtype == np.float32
         np.testing.assert_allclose(cosines(found, expected), 1, atol=1e-6)
@@ -60,8 +60,8 @@ def test_the_teacher_is_in_inference_mode_and_stays_as_it_is(teacher, face_folde
     online = OnlineTeacher(teacher, batch_size=4, devices=[mx.cpu()])
     images = first_batch(JoinedSets([face_folder])).data[0]
     with mx.autograd.record():  # which puts MXNet into training mode
-        found = [online.directions(mx.io.DataBatch([rows])).asnumpy() for rows in (images[:4], images[:4])]
-        others = online.directions(mx.io.DataBatch([mx.nd.concat(images[:1], images[6:9], dim=0)])).asnumpy()
+        found = [online.embed(mx.io.DataBatch([rows])).asnumpy() for rows in (images[:4], images[:4])]
+        others = online.embed(mx.io.DataBatch([mx.nd.concat(images[:1], images[6:9], dim=0)])).asnumpy()
     np.testing.assert_array_equal(found[0], found[1])
     np.testing.assert_allclose(others[0], found[0][0], atol=1e-3)
     for now, before in zip(online._module.get_params(), teacher.checkpoint[1:]):
@@ -72,7 +72,7 @@ def test_the_teacher_is_in_inference_mode_and_stays_as_it_is(teacher, face_folde
 def test_two_devices_embed_as_one_does(teacher, face_folder):
     batch = first_batch(JoinedSets([face_folder]))
     one, two = (
-        OnlineTeacher(teacher, batch_size=12, devices=devices).directions(batch).asnumpy()
+        OnlineTeacher(teacher, batch_size=12, devices=devices).embed(batch).asnumpy()
         for devices in ([mx.cpu(0)], [mx.cpu(0), mx.cpu(1)])
     )
     np.testing.assert_allclose(one, two, atol=1e-3)
@@ -85,7 +85,7 @@ def test_a_student_has_the_same_losses_online_and_cached(tmp_path, teacher, face
     write_embeddings(teacher, RecordSet(face_folder), tmp_path / "cache", batch_size=8)
     config = tiny("demo_student", generations=1, log_every=1, max_updates=20, color_jitter=0)
     train(config, data=face_folder, out=tmp_path / "online", teacher=teacher)
-    train(config, data=face_folder, out=tmp_path / "cached", teacher=teacher, cache=tmp_path / "cache")
+    train(config, data=face_folder, out=tmp_path / "cached", teacher=teacher.stored_in(tmp_path / "cache"))
     online, cached = read_log(tmp_path / "online"), read_log(tmp_path / "cached")
     assert len({line["distillation_loss"] for line in online}) == 20
     for one, other in zip(online, cached):
@@ -106,7 +106,7 @@ def test_another_batch_size_of_the_teacher_leaves_the_losses_of_the_same_paramet
     write_embeddings(teacher, RecordSet(face_folder), tmp_path / "cache", batch_size=5)
     config = tiny("small_student", log_every=1, color_jitter=0, shift=0, lr=0, embedding_size=None)
     train(config, data=face_folder, out=tmp_path / "online", teacher=teacher)
-    train(config, data=face_folder, out=tmp_path / "cached", teacher=teacher, cache=tmp_path / "cache")
+    train(config, data=face_folder, out=tmp_path / "cached", teacher=teacher.stored_in(tmp_path / "cache"))
     for one, other in zip(read_log(tmp_path / "online"), read_log(tmp_path / "cached")):
         assert one["distillation_loss"] == pytest.approx(other["distillation_loss"], abs=1e-5)
 
@@ -119,7 +119,7 @@ def test_two_sets_are_cached_side_by_side(tmp_path, teacher, face_folder):
     batch = first_batch(joined)
     assert batch.index.min() < 3 <= batch.index.max()
     arrays = [open_embeddings(teacher, one, tmp_path / "cache") for one in joined.sets]
-    found = CachedTeacher(arrays, joined).directions(batch)
+    found = CachedTeacher(arrays, joined).embed(batch)
     expected = Embedder(*teacher.checkpoint, batch_size=12).embed_batch(batch.data[0].asnumpy())
     np.testing.assert_allclose(cosines(found, expected), 1, atol=1e-6)
 
@@ -181,5 +181,5 @@ def test_the_real_teacher_teaches(tmp_path, real_faces):
 def test_mixed_faces_need_a_teacher_that_looks_at_them(tmp_path, teacher, cache, face_folder):
     config = tiny("small_student", embedding_size=None, mix=0.5, max_updates=2)
     assert train(config, data=face_folder, out=tmp_path / "online", teacher=teacher).updates == 2
-    with pytest.raises(SettingError, match="mix=0.5 needs a teacher that looks at each image"):
-        train(config, data=face_folder, out=tmp_path / "cached", teacher=teacher, cache=cache)
+    with pytest.raises(SettingError, match="mix=0.5 needs a teacher that embeds the mixed images"):
+        train(config, data=face_folder, out=tmp_path / "cached", teacher=teacher.stored_in(cache))

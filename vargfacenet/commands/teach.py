@@ -1,4 +1,6 @@
-"""``vargfacenet teach``: a teacher's embeddings of training sets, computed once."""
+"""``vargfacenet teach``: compute a teacher's embeddings of training sets once."""
+
+from __future__ import annotations
 
 import argparse
 import contextlib

@@ -1,6 +1,6 @@
 """A callback."""
 
-from vargfacenet.train import Callback, TrainingContext
+from vargfacenet.train import Callback, TrainingContext, UpdateResult
 
 
 class WeightNorms(Callback):
@@ -13,10 +13,10 @@ class WeightNorms(Callback):
     def needs_parameters(self, update: int) -> bool:
         return update % self._every == 0
 
-    def after_update(self, update, *rest) -> None:
-        if self.needs_parameters(update):
+    def after_update(self, result: UpdateResult) -> None:
+        if self.needs_parameters(result.update):
             args, _ = self._context.trainer.parameters()
-            self._lines.append(f"{update} {args['fc1_weight'].norm().asscalar():.6f}\n")
+            self._lines.append(f"{result.update} {args['fc1_weight'].norm().asscalar():.6f}\n")
 
     def close(self) -> None:
         (self._context.out / "norms.txt").write_text("".join(self._lines))

@@ -9,9 +9,12 @@ import pytest
 from tests.helpers.training import newest_state, parameters, stopped_after, tiny
 from vargfacenet.commands import main
 from vargfacenet.formats.checkpoint import load_checkpoint
+from vargfacenet.train.build import make_trainer
 from vargfacenet.train.config import Config
-from vargfacenet.train.generation import make_trainer, read_log
 from vargfacenet.train.run import train
+from vargfacenet.train.run_folder import Resume
+from vargfacenet.train.run_log import read_log
+from vargfacenet.train.runtime import Runtime
 
 TWO = [mx.cpu(0), mx.cpu(1)]
 SHARDED = {"head": "sharded", "sample_rate": 0.5}
@@ -42,13 +45,13 @@ def batch(config, identities):
 
 def trained(config, devices, start=None, identities=7, updates=3):
     """States before and after some updates, and the outputs of the last."""
-    trainer = make_trainer(config, config.build_symbol(), identities, 1, devices, 0)
+    trainer = make_trainer(config, config.build_symbol(), identities, runtime=Runtime(devices))
     if start is not None:
         trainer.load_state(start)
     before = {name: value.copy() for name, value in trainer.state().items()}
     for _ in range(updates):
-        outputs = trainer.step(batch(config, identities))
-    return before, trainer.state(), {name: value.asnumpy() for name, value in outputs.items()}
+        outputs = trainer.step(batch(config, identities)).outputs
+    return before, trainer.state(), outputs
 
 
 def as_dense(state):
@@ -84,7 +87,7 @@ def test_training_is_that_of_the_dense_head(without_batch_statistics, recipe, lo
 def finished(tmp_path_factory, face_folder, pairs_file, teacher):
     out = tmp_path_factory.mktemp("run") / "out"
     config = tiny("demo_student", generations=2, **SHARDED)
-    return train(config, data=face_folder, out=out, bins=[pairs_file], teacher=teacher, devices=TWO)
+    return train(config, data=face_folder, out=out, bins=[pairs_file], teacher=teacher, runtime=Runtime(TWO))
 
 
 def test_a_run_leaves_checkpoints_without_the_classifier_and_a_state_with_it(finished):
@@ -104,11 +107,17 @@ def test_a_run_stopped_in_each_generation_ends_as_the_unbroken_one(
     finished, face_folder, pairs_file, teacher, tmp_path
 ):
     config = tiny("demo_student", generations=2, **SHARDED)
-    arguments = {"data": face_folder, "out": tmp_path / "out", "bins": [pairs_file], "teacher": teacher, "devices": TWO}
+    arguments = {
+        "data": face_folder,
+        "out": tmp_path / "out",
+        "bins": [pairs_file],
+        "teacher": teacher,
+        "runtime": Runtime(TWO),
+    }
     for stop, saved in ((4, 0), (10, 3)):
         with stopped_after(stop - saved):
-            train(config, **arguments, resume=saved > 0)
-    assert train(config, **arguments, resume=True).updates == 3
+            train(config, **arguments, resume=Resume() if saved > 0 else None)
+    assert train(config, **arguments, resume=Resume()).updates == 3
     for number in (1, 2):
         whole, broken = (newest_state(out / f"generation-{number}") for out in (finished.out, tmp_path / "out"))
         assert set(whole) == set(broken)
@@ -131,13 +140,13 @@ def test_the_next_generation_keeps_the_classifier_or_draws_another(face_folder, 
 def test_a_run_goes_on_with_another_number_of_devices(face_folder, tmp_path):
     config = tiny(head="sharded")
     with stopped_after(3):
-        train(config, data=face_folder, out=tmp_path, devices=TWO)
-    assert train(config, data=face_folder, out=tmp_path, resume=True).updates == 3
+        train(config, data=face_folder, out=tmp_path, runtime=Runtime(TWO))
+    assert train(config, data=face_folder, out=tmp_path, resume=Resume()).updates == 3
 
 
 def test_a_sharded_run_learns(face_folder, tmp_path):
     settings = {"max_updates": 40, "warmup_updates": 4, "scale": 16, "m2": 0.1, **SHARDED}
-    train(tiny(**settings), data=face_folder, out=tmp_path, devices=TWO)
+    train(tiny(**settings), data=face_folder, out=tmp_path, runtime=Runtime(TWO))
     lines = read_log(tmp_path)
     assert lines[-1]["loss"] < 0.6 * lines[0]["loss"]
     assert lines[-1]["accuracy"] > 0.7

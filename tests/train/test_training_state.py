@@ -18,8 +18,9 @@ from vargfacenet.formats.files import alone_in, remove_leftovers
 from vargfacenet.formats.images import encode_jpeg
 from vargfacenet.symbols import get_symbol
 from vargfacenet.train.run import train
-from vargfacenet.train.states import States
+from vargfacenet.train.run_folder import Resume
 from vargfacenet.train.trainer import Trainer
+from vargfacenet.train.training_state import TrainingStates
 
 ARRAYS = {"arg:w": mx.nd.array([[1.0, 2.0], [3.0, 4.0]]), "momentum:w": mx.nd.zeros((2, 2))}
 
@@ -27,7 +28,7 @@ ARRAYS = {"arg:w": mx.nd.array([[1.0, 2.0], [3.0, 4.0]]), "momentum:w": mx.nd.ze
 @pytest.fixture
 def states(tmp_path):
     """Those after updates 3, 6 and 9, all kept."""
-    states = States(tmp_path)
+    states = TrainingStates(tmp_path)
     for update in (3, 6, 9):
         states.save(update, {**ARRAYS, "arg:w": ARRAYS["arg:w"] * update}, {"note": update}, keep=3)
     return states
@@ -38,14 +39,14 @@ def names(folder):
 
 
 def test_a_state_comes_back_as_it_was_saved(states):
-    assert states.newest()["note"] == 9
-    arrays = states.arrays(9)
+    assert states.newest().facts["note"] == 9
+    arrays = states.newest().load_arrays()
     np.testing.assert_array_equal(arrays["arg:w"].asnumpy(), 9 * ARRAYS["arg:w"].asnumpy())
     assert set(arrays) == set(ARRAYS)
 
 
 def test_the_last_few_and_the_best_are_kept(tmp_path):
-    states = States(tmp_path)
+    states = TrainingStates(tmp_path)
     for update in range(1, 7):
         states.save(update, ARRAYS, {}, keep=2, best=2 if update > 1 else None)
     assert states.updates() == [2, 5, 6]
@@ -69,9 +70,9 @@ def test_damage_is_found_and_the_state_before_it_used_aloud(states, tmp_path, ca
     else:
         path.write_bytes(content[: {"cut": len(content) - 2, "empty": 0}.get(damage, len(content))])
     with caplog.at_level(logging.WARNING):
-        assert states.newest(told=True)["update"] == 6
+        assert states.newest().update == 6
     # Without its second file a state was never there.
-    assert ("going on from the state after update 6 instead" in caplog.text) == (
+    assert ("using the state after update 6 instead" in caplog.text) == (
         not (damage == "remove" and name.endswith("json"))
     )
 
@@ -83,20 +84,20 @@ def test_when_all_are_damaged_it_says_so(states, tmp_path):
         CheckpointError, match=r"no state in .*states is sound \(.*0 bytes, expected .*'latest' and 'best'"
     ):
         states.newest()
-    with pytest.raises(CheckpointError, match="holds no state of a run"):
-        States(tmp_path / "nowhere").newest()
+    with pytest.raises(CheckpointError, match="holds no training state"):
+        TrainingStates(tmp_path / "nowhere").newest()
 
 
 def test_a_file_that_cannot_be_removed_is_named(states, tmp_path):
     (tmp_path / "states" / "update-000000001.params").mkdir()
     with pytest.raises(DataError, match="cannot remove .*update-000000001.params"):
         states.save(12, ARRAYS, {}, keep=1)
-    assert states.newest()["update"] == 12
+    assert states.newest().update == 12
 
 
 def test_a_state_of_another_version_is_refused(states, tmp_path, monkeypatch):
-    monkeypatch.setattr("vargfacenet.train.states._VERSION", 99)
-    with pytest.raises(CheckpointError, match="is of another version of this package"):
+    monkeypatch.setattr("vargfacenet.train.training_state._VERSION", 99)
+    with pytest.raises(CheckpointError, match="was written by another version of this package"):
         states.read(9)
 
 
@@ -104,7 +105,7 @@ def test_what_a_kill_left_half_written_is_removed(states, tmp_path):
     (tmp_path / "states" / ".update-000000012.params.77.tmp").write_text("half")
     (tmp_path / "states" / "update-000000012.params").write_text("without its facts")
     (tmp_path / ".notes.tmp").write_text("somebody's own")
-    assert states.newest()["update"] == 9
+    assert states.newest().update == 9
     states.save(12, ARRAYS, {}, keep=1)
     assert names(tmp_path) == ["update-000000012.json", "update-000000012.params"]
     remove_leftovers(tmp_path)
@@ -135,7 +136,7 @@ def test_a_disk_that_is_full_at_any_step_of_a_save_leaves_the_states_before(stat
         fails(patch, number)
         with pytest.raises(DataError, match=r"cannot write .*update-000000012.* No space left on device"):
             states.save(12, ARRAYS, {"note": 12}, keep=2)
-    assert states.newest()["update"] == (12 if number == 6 else 9)  # the last is the flush of the folder
+    assert states.newest().update == (12 if number == 6 else 9)  # the last is the flush of the folder
     assert set(states.updates()) >= {3, 6, 9}
 
 
@@ -187,10 +188,10 @@ def test_a_run_goes_on_from_the_state_before_a_damaged_one_and_ends_alike(face_f
     content[1000] ^= 4
     path.write_bytes(content)
     with caplog.at_level(logging.WARNING):
-        resumed = train(config, out=tmp_path / "broken", resume=True, **settings)
+        resumed = train(config, out=tmp_path / "broken", resume=Resume(), **settings)
     assert resumed.updates == 4
     assert "update-000000006.params is damaged" in caplog.text
-    assert "going on from the state after update 4 instead" in caplog.text
+    assert "using the state after update 4 instead" in caplog.text
     for name in ("latest", "best"):
         whole, broken = parameters(tmp_path / "whole", name), parameters(tmp_path / "broken", name)
         assert {key: value.tobytes() for key, value in whole.items()} == {
@@ -208,7 +209,7 @@ def test_checkpoints_are_made_those_of_the_state_that_is_gone_on_from(face_folde
     (tmp_path / "latest-0000.params").write_bytes(b"half")
     (tmp_path / "latest-symbol.json").unlink()
     with stopped_after(0):
-        run(face_folder, tmp_path, resume=True)
+        run(face_folder, tmp_path, resume=Resume())
     assert (tmp_path / "latest-0000.params").read_bytes() == kept
     load_checkpoint(tmp_path / "latest", 0)
 
@@ -218,14 +219,14 @@ def test_a_state_that_is_not_finite_is_not_saved(face_folder, tmp_path, monkeypa
 
     def poisoned(self):
         arrays = state(self)
-        if States(tmp_path).updates() == [2]:
+        if TrainingStates(tmp_path).updates() == [2]:
             arrays["momentum:fc7_weight"] = arrays["momentum:fc7_weight"] * np.inf
         return arrays
 
     monkeypatch.setattr(Trainer, "state", poisoned)
     with pytest.raises(CheckpointError, match="update 4: momentum:fc7_weight holds NaN or infinity; try a smaller lr"):
         run(face_folder, tmp_path)
-    assert States(tmp_path).updates() == [2]
+    assert TrainingStates(tmp_path).updates() == [2]
 
 
 def test_two_runs_in_one_folder_are_kept_apart(face_folder, tmp_path):
@@ -243,22 +244,22 @@ def test_a_changed_recipe_is_named_and_may_be_forced(face_folder, tmp_path, capl
     with stopped_after(4):
         run(face_folder, tmp_path)
     changed = tiny(save_every=2, lr=0.01, max_updates=7)
-    given = {"data": face_folder, "out": tmp_path, "resume": True}
+    given = {"data": face_folder, "out": tmp_path}
     with pytest.raises(
         SettingError, match=r"max_updates: 6 then, 7 now; lr: 0.05 then, 0.01 now\); give .* or --force"
     ):
-        train(changed, **given)
+        train(changed, resume=Resume(), **given)
     with caplog.at_level(logging.WARNING):
-        assert train(changed, force=True, **given).updates == 3
-    assert "goes on with what is new: max_updates: 6 then, 7 now; lr: 0.05 then, 0.01 now" in caplog.text
-    assert States(tmp_path).newest()["settings"]["lr"] == 0.01
+        assert train(changed, resume=Resume(force=True), **given).updates == 3
+    assert "continues with the new ones: max_updates: 6 then, 7 now; lr: 0.05 then, 0.01 now" in caplog.text
+    assert TrainingStates(tmp_path).newest().facts["settings"]["lr"] == 0.01
 
 
 def test_force_ends_where_arrays_do_not_fit(face_folder, tmp_path, teacher):
     with stopped_after(4):
         run(face_folder, tmp_path)
     before = names(tmp_path)
-    given = {"data": face_folder, "out": tmp_path, "resume": True, "force": True}
+    given = {"data": face_folder, "out": tmp_path, "resume": Resume(force=True)}
     with pytest.raises(
         CheckpointError, match=r"the state in .*: pre_fc1_weight has shape \(16, 512\), its graph expects"
     ):

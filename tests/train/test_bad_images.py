@@ -10,8 +10,9 @@ from tests.helpers.training import parameters, stopped_after, tiny
 from vargfacenet.data import RecordSet
 from vargfacenet.errors import DataError, SettingError
 from vargfacenet.train.cache import write_embeddings
-from vargfacenet.train.generation import read_log
 from vargfacenet.train.run import train
+from vargfacenet.train.run_folder import Resume
+from vargfacenet.train.run_log import read_log
 
 
 @pytest.fixture
@@ -29,7 +30,7 @@ def test_a_run_over_a_bad_image_ends_says_so_and_is_taken_up_alike(damaged, tmp_
     with stopped_after(5):
         train(config, data=damaged, out=tmp_path / "stopped")
     # The share may change: no batch depends on it.
-    train(tiny(max_bad_share=0.2), data=damaged, out=tmp_path / "stopped", resume=True)
+    train(tiny(max_bad_share=0.2), data=damaged, out=tmp_path / "stopped", resume=Resume())
     whole, stopped = parameters(tmp_path / "whole"), parameters(tmp_path / "stopped")
     for name, value in whole.items():
         np.testing.assert_array_equal(stopped[name], value)

@@ -2,7 +2,6 @@
 
 import logging
 import math
-import types
 
 import mxnet as mx
 import numpy as np
@@ -13,24 +12,27 @@ from tests.helpers.training import tiny
 from vargfacenet.data.writer import write_records
 from vargfacenet.errors import TrainingError
 from vargfacenet.formats.images import encode_jpeg
+from vargfacenet.train.callback import UpdateResult
+from vargfacenet.train.engine import StepResult
 from vargfacenet.train.loop import fit
+from vargfacenet.train.monitor import Ignorance, Monitor, ignorance
+from vargfacenet.train.optimizer import SGD
 from vargfacenet.train.run import train
 from vargfacenet.train.trainer import Trainer
-from vargfacenet.train.watch import Ignorance, Watch, ignorance
 
 IDENTITIES, BATCH, SIZE = 50, 32, 16
 
 
 def watched(caplog, updates, embed, *, loss=3.0, accuracy=0.5, labels=None, warmup_updates=0):
     """What is said while `embed` (identities and a generator -> (N, SIZE)) gives the embeddings."""
-    random, trainer = np.random.RandomState(0), types.SimpleNamespace()
-    watch = Watch(trainer, 320, BATCH, Ignorance(IDENTITIES, math.log(IDENTITIES)), warmup_updates=warmup_updates)
+    random = np.random.RandomState(0)
+    monitor = Monitor(320, BATCH, Ignorance(IDENTITIES, math.log(IDENTITIES)), warmup_updates=warmup_updates)
     with caplog.at_level(logging.WARNING):
         for update in range(1, updates + 1):
             true = random.randint(0, IDENTITIES, BATCH)
-            trainer.embedding = mx.nd.array(embed(true, random))
-            trainer.labels = [mx.nd.array(random.permutation(true) if labels == "shuffled" else true)]
-            watch.after_update(update, {"loss": loss, "accuracy": accuracy}, 0.0)
+            embedding = embed(true, random).astype(np.float32)
+            step = StepResult({}, embedding, [random.permutation(true) if labels == "shuffled" else true])
+            monitor.after_update(UpdateResult(update, {"loss": loss, "accuracy": accuracy}, 0.0, step))
     return [record.getMessage() for record in caplog.records]
 
 
@@ -66,7 +68,7 @@ def test_a_loss_that_is_stuck_is_told_with_what_ignorance_comes_to(caplog):
     said = watched(caplog, 240, faces, loss=3.9, accuracy=0.02, warmup_updates=5)
     assert len(said) == 1
     assert said[0].startswith("update 105: the loss is stuck: 3.900 over 100 updates")
-    assert "comes to at least 3.912 (ln(50) = 3.912, and the margin)" in said[0]
+    assert "a network that knows nothing has at least 3.912 (ln(50) = 3.912, and the margin)" in said[0]
     assert "nearest for 2.000% of 3200 images, by chance for 2.000%" in said[0]
     assert watched(caplog, 99, faces, loss=3.9, accuracy=0.02) == said  # and none before it is time
 
@@ -110,13 +112,12 @@ def fault_of(symbol, data, label=None):
         symbol,
         data={"data": data.shape},
         labels={},
-        devices=[mx.cpu()],
-        schedule=lambda update: 0.1,
+        sgd=SGD(lambda update: 0.1),
     )
     before = {name: value.asnumpy() for name, value in trainer.parameters()[0].items()}
     batch = mx.io.DataBatch([data], [])
     with pytest.raises(TrainingError) as caught:
-        fit(trainer, lambda: batch, 0, 3, callbacks=(), reseed=lambda update: None)
+        fit(trainer, lambda: batch, range(1, 4), reseed=lambda update: None)
     for name, value in trainer.parameters()[0].items():
         np.testing.assert_array_equal(value.asnumpy(), before[name])  # the update was not made
     return str(caught.value)
@@ -145,7 +146,7 @@ def test_a_gradient_that_is_not_finite_is_named_with_its_layer():
     loss = mx.sym.MakeLoss(mx.sym.sum(mx.sym.sqrt(0 * hidden, name="root"), axis=1), name="loss")
     said = fault_of(loss, mx.nd.ones((2, 3)))
     assert "update 1: the loss is finite, its gradient is not, at learning rate 0.1" in said
-    assert "first not finite: on the way back, the gradient of second_bias at second (FullyConnected)" in said or (
+    assert "first not finite: in the backward pass, the gradient of second_bias at second (FullyConnected)" in said or (
         "the gradient of second_weight at second (FullyConnected)" in said
     )
 
