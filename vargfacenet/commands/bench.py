@@ -125,7 +125,9 @@ def _measure_classifier(args: argparse.Namespace, write_json: Callable[[object],
     """Measure without rounds: each size takes long enough for a stable figure."""
     for count in args.identities:
         check_range("--identities", count, 2, 1 << 24)
-    limit = (memory_here("cpu") or 0) // 2
+    memory = memory_here("cpu")
+    assert memory is not None  # it is for GPUs alone
+    limit = memory // 2
     print(f"an update of 64 embeddings of 512; what is planned to take more than {limit / 2**30:.1f} GiB is left out")
     total = len(args.identities) * 3
     with progress(total=total, desc="classifiers", unit="size") as bar:
