@@ -140,8 +140,13 @@ def make_plan(config: Config, place: Place, *, identities: int, images: int, tea
 def memory_here(kind: str) -> int | None:
     """Return the bytes of this machine's memory, or of its first GPU; None where that is not known."""
     if kind == "cpu":
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        return host_memory()
     return mx.context.gpu_memory_info(0)[1] if mx.context.num_gpus() else None
+
+
+def host_memory() -> int:
+    """Return the bytes of this machine's memory."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def fits(plan: Plan) -> bool:

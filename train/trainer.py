@@ -6,6 +6,7 @@ also uses, with the classifier between the first two.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import mxnet as mx
@@ -19,7 +20,7 @@ from vargfacenet.train.precision import LossScale, not_finite
 from vargfacenet.train.runtime import Runtime
 from vargfacenet.train.training_state import check_fits
 
-Shapes = dict[str, tuple[int, ...]]  # by name of an input
+Shapes = Mapping[str, tuple[int, ...]]  # by name of an input
 
 
 class Trainer:

@@ -1,4 +1,4 @@
-"""Folders of photographs become folders of aligned faces, and nothing is lost on the way without a word."""
+"""Alignment of folders of photographs: aligned faces, and a list of every file that could not be aligned."""
 
 import os
 
@@ -24,13 +24,13 @@ def faces():
 
 @pytest.fixture
 def photographs(tmp_path, faces):
-    """Folder of two people's photographs, and the list of their points beside it."""
+    """A folder of photographs of two identities, next to the list of their points."""
     lines = []
-    for person, images in zip(("ada", "bo"), faces):
-        (tmp_path / "photos" / person).mkdir(parents=True)
+    for identity, images in zip(("ada", "bo"), faces):
+        (tmp_path / "photos" / identity).mkdir(parents=True)
         for number, (face, (degrees, factor)) in enumerate(zip(images, TURNS), start=1):
             image, points = photograph(face, degrees=degrees, factor=factor, shift=(31.3, -20.7))
-            name = f"{person}/{person}_{number:04d}.png"
+            name = f"{identity}/{identity}_{number:04d}.png"
             (tmp_path / "photos" / name).write_bytes(encode_png(image))
             lines.append(line(name, points))
     (tmp_path / "points.txt").write_text("\n".join(lines) + "\n")
@@ -51,7 +51,7 @@ def closeness(encoded, face):
     return np.abs(image[inside, inside].astype(float) - face[inside, inside]).mean()
 
 
-def test_photographs_become_the_faces_that_were_put_into_them(photographs, faces, tmp_path):
+def test_photographs_become_aligned_faces(photographs, faces, tmp_path):
     before = content(photographs)
     done = align_folder(photographs, tmp_path / "faces", listed(photographs))
     assert done == (6, 0, [])
@@ -83,7 +83,7 @@ def test_from_photographs_to_a_training_set_and_a_verification_set(photographs, 
     assert closeness(pairs.images[3], faces[1][2]) < 6
 
 
-def test_what_cannot_be_aligned_is_listed_with_its_reason_and_never_dropped(photographs, tmp_path, capsys):
+def test_files_that_cannot_be_aligned_are_listed_with_reasons(photographs, tmp_path, capsys):
     whole = (photographs / "ada" / "ada_0001.png").read_bytes()
     (photographs / "bo" / "empty.jpg").write_bytes(b"")
     (photographs / "bo" / "cut.jpg").write_bytes(encode_jpeg(np.zeros((99, 99, 3), np.uint8))[:-9])
@@ -109,7 +109,7 @@ def test_what_cannot_be_aligned_is_listed_with_its_reason_and_never_dropped(phot
     assert main(["data", "pack", str(tmp_path / "faces"), str(tmp_path / "set")]) == 0
 
 
-def test_a_stopped_run_goes_on_and_keeps_what_is_there(photographs, tmp_path, capsys):
+def test_an_interrupted_run_is_resumed_and_keeps_existing_faces(photographs, tmp_path, capsys):
     find, calls = listed(photographs), []
 
     def stop_after_two(name, image):
@@ -130,7 +130,7 @@ def test_a_stopped_run_goes_on_and_keeps_what_is_there(photographs, tmp_path, ca
     assert not list((tmp_path / "faces").rglob("*.tmp"))
 
 
-def test_the_list_of_faults_goes_when_there_are_none_left(photographs, tmp_path):
+def test_the_list_of_faults_is_deleted_when_empty(photographs, tmp_path):
     (photographs / "ada" / "odd.txt").write_text("")
     assert align_folder(photographs, tmp_path / "faces", listed(photographs)).faults
     (photographs / "ada" / "odd.txt").unlink()
@@ -138,7 +138,7 @@ def test_the_list_of_faults_goes_when_there_are_none_left(photographs, tmp_path)
     assert not (tmp_path / "faces" / NOT_ALIGNED).exists()
 
 
-def test_photographs_are_turned_as_their_exif_data_says(tmp_path, faces):
+def test_exif_orientation_is_applied(tmp_path, faces):
     image, points = photograph(faces[0][0], factor=2.0)
     exif = PIL.Image.Exif()
     exif[0x0112] = 6  # orientation: shown turned by 90 degrees clockwise

@@ -14,11 +14,11 @@ OPTIONS = {"batch_size": 8, "seed": 3, "augment": Augmentation(color_jitter=0.2)
 
 
 @pytest.fixture
-def damaged(sealed):
-    """A set of 24 images of which two are bad."""
+def damaged(checksummed):
+    """A set of 24 images, two of them bad."""
     for key in BAD:
-        overwrite(sealed, offsets(sealed)[key] + 100, b"damage")
-    return RecordSet(sealed)
+        overwrite(checksummed, offsets(checksummed)[key] + 100, b"damage")
+    return RecordSet(checksummed)
 
 
 def batches(records, **options):
@@ -28,7 +28,7 @@ def batches(records, **options):
     return found, iterator
 
 
-def test_another_image_takes_the_place_and_the_others_stay_as_they_are(damaged, face_folder):
+def test_another_image_replaces_a_bad_one_and_the_others_are_unchanged(damaged, face_folder):
     found, iterator = batches(damaged)
     whole, _ = batches(RecordSet(face_folder))
     rows = {key - 1 for key in BAD}
@@ -103,8 +103,8 @@ def test_bad_images_of_joined_sets_are_counted_by_their_place_among_all(damaged,
     assert set(iterator.bad) == {24 + key - 1 for key in BAD}
 
 
-def test_a_set_of_bad_images_alone_does_not_hang(sealed):
+def test_a_set_of_bad_images_alone_does_not_hang(checksummed):
     for key in range(1, 25):
-        overwrite(sealed, offsets(sealed)[key] + 100, b"damage")
+        overwrite(checksummed, offsets(checksummed)[key] + 100, b"damage")
     with pytest.raises(DataError, match="100 images in a row are bad; run 'vargfacenet data check'"):
-        batches(RecordSet(sealed), max_bad_share=1)
+        batches(RecordSet(checksummed), max_bad_share=1)

@@ -1,4 +1,4 @@
-"""Records that are damaged or hostile: what is found, by what, and that nothing else is refused."""
+"""Damaged or hostile records: each is found, and nothing else is refused."""
 
 import io
 import struct
@@ -16,29 +16,29 @@ from vargfacenet.errors import DataError
 from vargfacenet.formats.images import encode_jpeg, encode_png
 
 
-def test_a_set_without_checksums_is_read_all_the_same(copy):
+def test_a_set_without_checksums_is_read(copy):
     assert not RecordSet(copy).has_checksums
     assert check_records(copy).bad == []
 
 
 @pytest.mark.parametrize("place", [8, 12, 16, 24, 28, 40, 400])
-def test_a_bit_flipped_anywhere_in_a_sealed_record_is_found(sealed, place):
-    offset = offsets(sealed)[5] + place
-    content = (sealed / "train.rec").read_bytes()
-    overwrite(sealed, offset, bytes([content[offset] ^ 4]))
-    records = RecordSet(sealed)
+def test_a_flipped_bit_in_a_record_with_a_checksum_is_found(checksummed, place):
+    offset = offsets(checksummed)[5] + place
+    content = (checksummed / "train.rec").read_bytes()
+    overwrite(checksummed, offset, bytes([content[offset] ^ 4]))
+    records = RecordSet(checksummed)
     assert records.has_checksums
     with pytest.raises(DataError, match=r"record 5 at byte \d+ is damaged: (its bytes differ from|it has no checksum)"):
         records.read_face(5)
-    assert [key for key, _ in check_records(sealed).bad] == [5]
+    assert [key for key, _ in check_records(checksummed).bad] == [5]
 
 
-def test_an_index_that_exchanges_two_records_is_found_in_a_sealed_set(sealed):
-    place = offsets(sealed)
+def test_an_index_that_exchanges_two_records_is_found_by_checksums(checksummed):
+    place = offsets(checksummed)
     place[2], place[5] = place[5], place[2]  # of one identity, so that labels say nothing
-    (sealed / "train.idx").write_text("".join(f"{key}\t{offset}\n" for key, offset in place.items()))
+    (checksummed / "train.idx").write_text("".join(f"{key}\t{offset}\n" for key, offset in place.items()))
     with pytest.raises(DataError, match="was written as record 5: the index is wrong"):
-        RecordSet(sealed).read_face(2)
+        RecordSet(checksummed).read_face(2)
 
 
 def test_a_label_that_its_identity_record_contradicts_is_refused(copy):
@@ -48,7 +48,7 @@ def test_a_label_that_its_identity_record_contradicts_is_refused(copy):
     assert [key for key, _ in check_records(copy).bad] == [9]
 
 
-def test_a_damaged_identity_record_leaves_what_it_says_open_and_no_more(copy):
+def test_a_damaged_identity_record_affects_only_its_own_images(copy):
     overwrite(copy, offsets(copy)[26] + 32, struct.pack("<ff", 3, 400))  # of identity 1, whose images are 7..12
     overwrite(copy, offsets(copy)[20] + 12, struct.pack("<f", 2))  # of identity 3
     records = RecordSet(copy)
@@ -58,7 +58,7 @@ def test_a_damaged_identity_record_leaves_what_it_says_open_and_no_more(copy):
         records.read_face(20)
 
 
-def test_identity_records_in_another_order_than_labels_are_no_fault(tmp_path):
+def test_identity_records_may_be_in_another_order_than_labels(tmp_path):
     images = {key: (float(2 - (key - 1) // 2), encode_jpeg(image(2 - (key - 1) // 2, key))) for key in range(1, 7)}
     identities = {7: ((1.0, 3.0), b""), 8: ((3.0, 5.0), b""), 9: ((5.0, 7.0), b"")}
     folder = write_plain(tmp_path / "set", {0: ((7.0, 10.0), b""), **images, **identities}, "3,112,112")
@@ -100,11 +100,11 @@ def test_an_index_far_larger_than_its_records_is_not_read(copy):
 
 
 def png(width, height, bits=8, colour=2):
-    """The beginning of a PNG file that announces a size, and no pixel."""
+    """Return the beginning of a PNG file that announces a size and has no pixel."""
     return encode_png(np.zeros((1, 1, 3), np.uint8))[:16] + struct.pack(">IIBB", width, height, bits, colour) + bytes(3)
 
 
-def test_a_image_that_announces_gigapixels_is_refused_by_its_header(tmp_path):
+def test_an_image_that_announces_gigapixels_is_refused_by_its_header(tmp_path):
     jpeg = bytearray(encode_jpeg(image(0, 0)))
     frame = jpeg.index(b"\xff\xc0")
     jpeg[frame + 5 : frame + 9] = struct.pack(">HH", 60000, 60000)
@@ -121,7 +121,7 @@ def test_a_image_that_announces_gigapixels_is_refused_by_its_header(tmp_path):
         (cv2.imencode(".png", np.zeros((112, 112, 3), np.uint16))[1].tobytes(), "PNG of 3 channels of 16 bits"),
     ],
 )
-def test_a_image_that_loses_something_on_the_way_to_rgb_is_refused(tmp_path, content, message):
+def test_an_image_that_conversion_to_rgb_would_change_is_refused(tmp_path, content, message):
     records = RecordSet(write_plain(tmp_path / "set", {0: (0.0, content)}))
     with pytest.raises(DataError, match=f"{message}, expected RGB of 8 bits"):
         records.read_face(0)
@@ -164,9 +164,9 @@ def test_a_file_that_is_cut_while_it_is_open_is_reported(copy):
         records.read_face(9)
 
 
-def test_damage_within_a_jpeg_that_decodes_is_heard_by_the_check(copy):
+def test_check_reports_damage_in_a_jpeg_that_decodes(copy):
     overwrite(copy, offsets(copy)[5] + 900, bytes(64))
-    RecordSet(copy).read_face(5)  # which OpenCV decodes without a word
+    RecordSet(copy).read_face(5)  # OpenCV decodes it without an error
     ((key, reason),) = check_records(copy).bad
     assert key == 5
     assert reason.startswith("a JPEG that decodes but is damaged: Corrupt JPEG data")
@@ -181,7 +181,7 @@ def test_an_index_that_exchanges_records_of_a_numbered_set_is_found(copy):
         RecordSet(copy).read_face(2)
 
 
-def test_records_that_are_numbered_otherwise_are_no_fault(copy):
+def test_other_record_numbers_are_accepted(copy):
     for offset in offsets(copy).values():
         overwrite(copy, offset + 16, struct.pack("<Q", offset))
     assert check_records(copy).bad == []

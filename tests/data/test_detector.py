@@ -1,4 +1,4 @@
-"""Finding faces and their points: drawn faces, which the detector also takes for some, and real ones where there are any."""
+"""Detection of faces and points: on drawn faces that the detector accepts, and on real faces if available."""
 
 import concurrent.futures
 import sys
@@ -23,12 +23,12 @@ def detector():
 
 @pytest.fixture(scope="module")
 def faces():
-    """A drawn face each of three people that the detector takes for faces."""
+    """One drawn face of each of three identities, which the detector accepts as faces."""
     return [decode_image(encoded, "face") for _, encoded in draw_faces(num_identities=4, images_per_identity=1)][1:]
 
 
 def photograph(placed, *, width=400, height=300):
-    """Faces on grey, each with its factor and the place of its first pixel; and the true points of the first."""
+    """Put faces on grey, each with scale and position; also returns the true points of the first."""
     canvas = np.full((height, width, 3), 128, np.uint8)
     for face, factor, (left, top) in placed:
         side = int(112 * factor)
@@ -78,8 +78,8 @@ def test_threads_may_share_a_detector(detector, faces):
     np.testing.assert_array_equal(together, alone)
 
 
-def test_the_face_seen_in_a_mirror_is_mirrored(detector, faces):
-    """Drawn faces, whose two sides are not alike to the network; real ones follow below."""
+def test_points_of_mirrored_drawn_faces_are_mirrored(detector, faces):
+    """Drawn faces, which are not symmetric for the network; for real faces see the next test."""
     for face in faces:
         image, _ = photograph([(face, 1.0, (150, 90))])
         here, there = (detector.detect(view)[0] for view in (image, np.ascontiguousarray(image[:, ::-1])))
@@ -87,7 +87,7 @@ def test_the_face_seen_in_a_mirror_is_mirrored(detector, faces):
         assert np.abs((here.points - mirrored).mean(axis=0)).max() < 3.0
 
 
-def test_real_faces_seen_in_a_mirror_lie_where_they_should(detector, real_faces):
+def test_points_of_mirrored_real_faces_are_mirrored(detector, real_faces):
     pairs, beside = read_pairs(real_faces / "lfw.bin"), []
     for index in range(0, 12000, 300):
         crop = decode_image(pairs.images[index], "face")
@@ -110,7 +110,7 @@ def test_several_faces_come_with_the_surest_first_and_the_large_central_one_is_c
     assert any(np.array_equal(chosen.points, face.points) for face in found)
 
 
-def test_a_image_without_a_face_has_none(detector):
+def test_an_image_without_a_face_has_none(detector):
     empty = np.full((300, 400, 3), 90, np.uint8)
     assert detector.detect(empty) == []
     assert detector.detect_one(empty) is None
@@ -133,7 +133,7 @@ def test_the_face_chosen_is_large_and_central(faces_, chosen):
 
 
 @pytest.mark.parametrize("image", [np.zeros((9, 9), np.uint8), np.zeros((9, 9, 3), np.float32)])
-def test_what_is_no_image_is_refused(detector, image):
+def test_an_array_that_is_not_an_image_is_refused(detector, image):
     with pytest.raises(DataError, match="expected uint8"):
         detector.detect(image)
 
@@ -158,5 +158,5 @@ def test_real_faces_are_found_at_their_template(detector, real_faces):
         assert found
         offsets.append(found[0].points - points)
     offsets = np.array(offsets)
-    # The crops of that set may lie beside the template, all alike.
+    # The crops of that set may have a common offset from the template.
     assert np.linalg.norm(offsets - offsets.mean(axis=(0, 1)), axis=2).mean() < 4

@@ -1,4 +1,4 @@
-"""Sets as other packers leave them: unsorted lists, images left out, numbers above 2^24, and a property of two lines."""
+"""Sets of other packers: unsorted lists, omitted images, numbers above 2^24, and property files of two lines."""
 
 import numpy as np
 import pytest
@@ -33,7 +33,7 @@ SORTED = [0] * 8 + [1] * 8 + [2] * 8
 
 @pytest.mark.parametrize("properties", ["3,112,112", None])
 @pytest.mark.parametrize("labels", [[0, 1, 2] * 8, [*SORTED[1:], 0]])
-def test_an_identity_in_several_places_is_read_by_the_labels_of_its_images(tmp_path, caplog, labels, properties):
+def test_a_split_identity_is_read_by_the_labels_of_its_images(tmp_path, caplog, labels, properties):
     folder = packed(tmp_path / "set", labels, properties)
     records = RecordSet(folder)
     assert records.num_identities == 3
@@ -88,7 +88,7 @@ def test_numbers_of_records_that_float32_rounds_are_found_by_the_records(images)
     assert not found.is_header_wrong
 
 
-def test_rounded_ranges_of_identities_say_nothing_of_single_images():
+def test_rounded_ranges_of_identities_are_ignored():
     first = (1 << 24) - 4
     ranges = [(int(np.float32(a)), int(np.float32(a + 3))) for a in (first - 3, first, first + 3, first + 6)]
     keys = np.arange(first - 3, first + 9)

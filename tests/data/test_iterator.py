@@ -55,7 +55,7 @@ def test_images_keep_their_labels_channels_and_range(records):
 
 
 @pytest.mark.parametrize("threads", [1, 3])
-def test_a_batch_is_the_same_wherever_the_run_began(records, threads):
+def test_a_batch_does_not_depend_on_the_first_update(records, threads):
     augment = Augmentation(color_jitter=0.2, cutoff=20, compress=0.5)
     whole = batches(records, batch_size=7, seed=5, augment=augment, last_update=9, threads=2)
     part = batches(records, batch_size=7, seed=5, augment=augment, first_update=4, last_update=9, threads=threads)
@@ -114,7 +114,7 @@ def test_batches_that_are_held_keep_their_images(records):
         np.testing.assert_array_equal(array.asnumpy(), images)
 
 
-def test_memory_of_batches_that_nobody_holds_is_reused(records):
+def test_memory_of_released_batches_is_reused(records):
     iterator = face_iterator(records, batch_size=4, last_update=60, prefetch=2, threads=2)
     addresses = {numpy_view(batch.data[0]).ctypes.data for batch in iterator}
     assert len(addresses) < 12
@@ -198,7 +198,7 @@ def test_augmentation_out_of_range_is_refused(options):
 
 
 @pytest.mark.parametrize("workers", [2, 4])
-def test_workers_share_each_batch_and_read_it_as_one_would(records, workers):
+def test_the_parts_of_all_workers_make_the_whole_batch(records, workers):
     options = {"batch_size": 8, "seed": 3, "augment": Augmentation(color_jitter=0.2), "mix": 0.5, "last_update": 6}
     whole = batches(records, **options)
     parts = [batches(records, rank=rank, world_size=workers, **options) for rank in range(workers)]

@@ -1,4 +1,4 @@
-"""Files of landmarks: the forms that are read, and the line of what is not."""
+"""Files of landmarks: accepted formats, and errors that name the line."""
 
 import numpy as np
 import pytest
@@ -63,13 +63,13 @@ GOOD = line("a.jpg", POINTS)
         ),
     ],
 )
-def test_what_is_no_list_of_landmarks_is_refused_by_its_line(tmp_path, lines, message):
+def test_a_malformed_list_of_landmarks_is_refused_with_its_line(tmp_path, lines, message):
     with pytest.raises(DataError, match=f"points.txt.*{message}"):
         read_landmarks(written(tmp_path, *lines))
 
 
 @pytest.mark.parametrize("degrees", [0, 45, 90, 180, 300])
-def test_a_turned_face_is_taken_and_a_mirrored_one_refused(tmp_path, degrees):
+def test_a_rotated_face_is_accepted_and_a_mirrored_one_refused(tmp_path, degrees):
     angle = np.deg2rad(degrees)
     turned = POINTS @ np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
     assert read_landmarks(written(tmp_path, line("a.jpg", turned)))
@@ -93,7 +93,7 @@ def test_points_in_another_order_are_refused_and_the_order_is_named(tmp_path, po
         read_landmarks(written(tmp_path, *lines))
 
 
-def test_points_that_are_no_face_in_any_order_and_shares_of_the_image_are_refused(tmp_path):
+def test_points_unlike_a_face_and_relative_coordinates_are_refused(tmp_path):
     heap = np.array([[0, 0], [100, 0], [0, 1], [0, 2], [1, 0]])
     with pytest.raises(DataError, match="do not lie as those of a face: expected x and y of left eye"):
         read_landmarks(written(tmp_path, line("a.jpg", heap)))
@@ -101,14 +101,14 @@ def test_points_that_are_no_face_in_any_order_and_shares_of_the_image_are_refuse
         read_landmarks(written(tmp_path, line("a.jpg", POINTS / 112)))
 
 
-def test_turned_heads_are_taken(tmp_path):
+def test_turned_heads_are_accepted(tmp_path):
     profile = POINTS.copy()
     profile[:, 0] = 56 + (profile[:, 0] - 56) * 0.4
     profile[2, 0] -= 10
     assert len(read_landmarks(written(tmp_path, line("a.jpg", profile), line("b.jpg", profile + 50)))) == 2
 
 
-def test_faces_in_full_profile_are_taken_with_a_warning(tmp_path, caplog):
+def test_faces_in_full_profile_are_accepted_with_a_warning(tmp_path, caplog):
     profile = POINTS.copy()
     profile[:, 0] = 56 + (profile[:, 0] - 56) * 0.05
     profile[2, 0] -= 18

@@ -1,4 +1,4 @@
-"""LFW as scikit-learn lays it down, in small; nothing is downloaded."""
+"""LFW in scikit-learn's layout, with a few images; nothing is downloaded."""
 
 import pathlib
 import urllib.error
@@ -22,7 +22,7 @@ def faces():
 
 @pytest.fixture
 def home(tmp_path, faces):
-    """scikit-learn's data folder with LFW of two people and an image without a face."""
+    """scikit-learn's data folder with an LFW of two identities and an image without a face."""
     folder = tmp_path / "home" / "lfw_home" / "lfw_funneled"
     for name, images in zip(("Ada_Lovelace", "Bo"), faces):
         (folder / name).mkdir(parents=True)
@@ -69,7 +69,7 @@ def test_a_face_that_is_not_found_is_aligned_by_the_median_of_the_others(tmp_pat
     assert faces[paths[5]] == faces[paths[0]] != faces[paths[4]]
 
 
-def test_images_none_of_which_shows_a_face_are_refused(tmp_path):
+def test_images_without_any_face_are_refused(tmp_path):
     path = tmp_path / "a.png"
     path.write_bytes(encode_png(np.zeros((50, 50, 3), np.uint8)))
 
@@ -96,7 +96,7 @@ def test_without_network_one_line_says_what_to_do(tmp_path, monkeypatch):
         fetch_lfw(tmp_path)
 
 
-def test_what_is_missing_is_fetched_by_scikit_learn_and_found_where_it_puts_it(home, tmp_path, monkeypatch):
+def test_missing_files_are_fetched_by_scikit_learn(home, tmp_path, monkeypatch):
     calls = []
 
     def fetch(*, subset, data_home, **_):

@@ -1,4 +1,4 @@
-"""Mixed images are made of the batch's images and of nothing else."""
+"""Mixed images consist of images of the batch alone."""
 
 import numpy as np
 import pytest
@@ -47,14 +47,14 @@ def test_a_blend_is_nearer_to_its_own_image():
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3])
-def test_a_share_is_mixed(share):
+def test_images_are_mixed_with_the_given_probability(share):
     images = batch(400)
     mix_faces(images, plan_mix(images.shape, share, np.random.default_rng(1)))
     changed = (images != batch(400)).any(axis=(1, 2, 3)).mean()
     assert abs(changed - share) < 0.08
 
 
-def test_a_batch_is_the_same_wherever_a_run_begins(face_folder):
+def test_a_batch_does_not_depend_on_the_first_update(face_folder):
     found = []
     for first in (0, 2):
         iterator = face_iterator(

@@ -1,4 +1,4 @@
-"""Where the faces of a set lie, seen by the detector."""
+"""Positions of the faces of a set, measured by the detector."""
 
 import cv2
 import numpy as np
@@ -25,21 +25,21 @@ def moved(face, x, y, scale=1.0):
 
 
 @pytest.mark.parametrize("shift", [(-8, 0), (6, 5)])
-def test_a_set_beside_the_template_is_seen_by_how_much(faces, shift):
+def test_the_offset_of_a_misaligned_set_is_measured(faces, shift):
     right = check_places(faces)
     beside = check_places([moved(face, *shift) for face in faces])
     assert right.looked_at == len(faces)
     assert right.found >= len(faces) / 2
-    np.testing.assert_allclose(right.offset, 0, atol=3)  # drawn faces lie beside it themselves
+    np.testing.assert_allclose(right.offset, 0, atol=3)  # drawn faces are not exactly aligned themselves
     np.testing.assert_allclose(beside.offset - right.offset, shift, atol=1.5)
 
 
-def test_faces_that_are_too_small_are_seen_as_such(faces):
+def test_the_scale_of_small_faces_is_measured(faces):
     right, small = check_places(faces), check_places([moved(face, 0, 0, 0.8) for face in faces])
     assert small.scale / right.scale == pytest.approx(0.8, abs=0.06)
 
 
-def test_check_tells_of_both_kinds_of_sets(faces, tmp_path, capsys):
+def test_check_reports_places_of_training_and_verification_sets(faces, tmp_path, capsys):
     encoded = [encode_jpeg(moved(face, -8, 0)) for face in faces]
     write_pairs(tmp_path / "set.bin", encoded, [True] * (len(encoded) // 2))
     assert main(["data", "check", str(tmp_path / "set.bin"), "--places"]) == 0

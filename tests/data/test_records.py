@@ -1,4 +1,4 @@
-"""The layout of training sets: written, read, and damaged in every way a file is."""
+"""Layout of training sets: written, read, and damaged."""
 
 import struct
 
@@ -112,7 +112,7 @@ def test_a_label_out_of_range_is_refused(tmp_path, label, message):
         (encode_png(np.zeros((50, 60, 3), np.uint8)), "60x50"),
     ],
 )
-def test_a_record_that_is_no_face_is_refused(tmp_path, content, message):
+def test_a_record_that_is_not_a_face_is_refused(tmp_path, content, message):
     records = RecordSet(write_plain(tmp_path / "set", {0: (0.0, content)}))
     with pytest.raises(DataError, match=f"record 0.*{message}"):
         records.read_face(0)
@@ -121,7 +121,7 @@ def test_a_record_that_is_no_face_is_refused(tmp_path, content, message):
 @pytest.mark.parametrize(
     "text", ["", "1\n", "a\tb\n", "1\t-5\n", "1\t0\n1\t4\n", "99999999999999999999999\t0\n", "\0\1\n"]
 )
-def test_an_index_that_is_none_is_refused(copy, text):
+def test_a_malformed_index_is_refused(copy, text):
     (copy / "train.idx").write_text(text)
     with pytest.raises(DataError, match="train.idx is (not an index|empty)"):
         RecordSet(copy)
@@ -135,7 +135,7 @@ def test_an_index_of_another_file_is_refused(copy):
 
 
 @pytest.mark.parametrize("text", ["", "4", "4,112", "4,112,x", "0,112,112"])
-def test_a_property_that_is_none_is_refused(copy, text):
+def test_a_malformed_property_file_is_refused(copy, text):
     (copy / "property").write_text(text)
     with pytest.raises(DataError, match="expected identities,height,width"):
         RecordSet(copy)
@@ -148,7 +148,7 @@ def test_a_missing_file_is_named(copy, name):
         RecordSet(copy)
 
 
-def test_check_finds_nothing_wrong_with_a_whole_set(face_folder):
+def test_check_finds_no_fault_in_an_intact_set(face_folder):
     check = check_records(face_folder)
     assert (check.images, check.identities, check.shape, check.has_index, check.bad) == (24, 4, (112, 112), True, [])
     assert check.per_identity.tolist() == [6, 6, 6, 6]
@@ -170,7 +170,7 @@ def test_check_lists_every_bad_record(copy):
     assert "3..399" in bad[26]
 
 
-def test_check_lists_what_a_cut_took(copy):
+def test_check_lists_the_records_lost_by_truncation(copy):
     with open(copy / "train.rec", "r+b") as file:
         file.truncate(offsets(copy)[20] + 4)
     bad = dict(check_records(copy).bad)
@@ -230,7 +230,7 @@ def test_an_identity_without_image_is_refused(images):
         ("empty.jpg", b"", "empty.jpg: 0 bytes"),
     ],
 )
-def test_a_file_that_is_no_image_is_refused(images, name, content, message):
+def test_a_file_that_is_not_an_image_is_refused(images, name, content, message):
     (images / "anna" / name).write_bytes(content)
     with pytest.raises(DataError, match=message):
         list(faces_of_folder(images))

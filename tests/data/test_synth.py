@@ -1,4 +1,4 @@
-"""The built-in face set: the same wherever it is drawn, and a task that needs learning but can be learnt."""
+"""Built-in face set: reproducible, and a task that needs learning and can be learnt."""
 
 import hashlib
 import itertools
@@ -38,7 +38,7 @@ def pairs():
 
 
 def best_accuracy(features, is_same):
-    """Of the best threshold on the cosine of features (2n, d)."""
+    """Return the accuracy of the best threshold on the cosine of features (2n, d)."""
     features = features / np.linalg.norm(features, axis=1, keepdims=True)
     similarity = (features[::2] * features[1::2]).sum(axis=1)
     return max(np.mean((similarity >= threshold) == is_same) for threshold in [*similarity, np.inf])
@@ -139,7 +139,7 @@ def test_images_decode_to_the_size_asked_for(size):
     assert decode(image).shape == (size, size, 3)
 
 
-def test_contact_sheet_shows_an_identity_a_row(train_set):
+def test_contact_sheet_shows_one_identity_per_row(train_set):
     sheet = contact_sheet(rows=2, columns=3)
     assert sheet.dtype == np.uint8
     assert sheet.shape == (2 * 112, 3 * 112, 3)
@@ -214,7 +214,7 @@ def test_numbers_out_of_range_are_refused_at_the_call(changed, message):
         ({"num_pairs": 200}, "num_pairs=200: a fold of 2 identities with 2 images each has only 2 same pairs"),
     ],
 )
-def test_pairs_that_cannot_be_had_are_refused(changed, message):
+def test_impossible_numbers_of_pairs_are_refused(changed, message):
     wanted = {"num_identities": 20, "images_per_identity": 2, "num_pairs": 20, "first_identity": 0, **changed}
     with pytest.raises(SettingError, match=message):
         draw_pairs(**wanted)

@@ -1,4 +1,4 @@
-"""Embeddings that are kept: computed once, and again wherever anything changed."""
+"""Cache of embeddings: computed once, and again after any change."""
 
 import os
 
@@ -53,7 +53,7 @@ def test_a_damaged_file_is_made_again(tmp_path, faces):
     np.testing.assert_array_equal(again, expected)
 
 
-def test_a_stop_in_the_middle_is_gone_on_with(tmp_path, faces):
+def test_an_interrupted_run_is_resumed(tmp_path, faces):
     cache, embedder = EmbeddingCache(tmp_path), Counting()
     broken = [*faces[:8], None, None]
     with pytest.raises(AttributeError):
@@ -65,7 +65,7 @@ def test_a_stop_in_the_middle_is_gone_on_with(tmp_path, faces):
     np.testing.assert_array_equal(plain[9], faces[9].transpose(2, 0, 1)[:, 0, :2].ravel())
 
 
-def test_what_was_not_used_for_longest_goes(tmp_path, faces):
+def test_the_least_recently_used_embeddings_are_deleted(tmp_path, faces):
     cache, embedder = EmbeddingCache(tmp_path, most_bytes=2200), Counting()  # a set is about 600 bytes
     for number in range(3):
         embed(cache, embedder, faces, images=str(number))

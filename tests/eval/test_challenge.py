@@ -1,4 +1,4 @@
-"""The challenge's files and its protocol, from images to the rate."""
+"""Files and protocol of the challenge, from images to the rate."""
 
 import itertools
 import struct
@@ -21,7 +21,7 @@ from vargfacenet.formats.images import encode_png
 
 @pytest.fixture
 def listed(tmp_path):
-    """Twelve images of four people with their list, labels included."""
+    """Twelve images of four identities with their labelled list."""
     lines = []
     for identity, number in itertools.product(range(4), range(3)):
         name = f"{identity}/{number}.png"
@@ -32,7 +32,7 @@ def listed(tmp_path):
     return tmp_path / "list.txt"
 
 
-def test_a_feature_file_is_what_the_challenge_says(tmp_path):
+def test_a_feature_file_has_the_format_of_the_challenge(tmp_path):
     rows = np.arange(12, dtype=np.float32).reshape(4, 3)
     assert write_features(tmp_path / "f.bin", [rows[:3], rows[3:]], 4) == 3
     content = (tmp_path / "f.bin").read_bytes()

@@ -1,4 +1,4 @@
-"""Embeddings: batches, mirrors, and images that are none."""
+"""Embeddings: batches, mirrors, and files that are not images."""
 
 import mxnet as mx
 import numpy as np

@@ -1,4 +1,4 @@
-"""Pickles made to run code, or to take the machine down: refused, nothing run, time and memory bounded."""
+"""Pickles that try to run code or exhaust the machine: refused in bounded time and memory, without running anything."""
 
 import builtins
 import pickle
@@ -16,7 +16,7 @@ from vargfacenet.eval import byte_pickle, read_pairs, write_pairs
 
 @pytest.fixture
 def nothing_runs(monkeypatch):
-    """Fails the test where anything is imported or opened while the pickle is read."""
+    """Fail the test if anything is imported or opened while the pickle is read."""
     ran = []
     sys.addaudithook(
         lambda event, arguments: event in ("os.system", "exec", "import") and watching and ran.append(event)
@@ -45,7 +45,7 @@ def test_a_hostile_pickle_is_refused_in_bounded_time_and_memory(tmp_path, nothin
     assert sorted(tmp_path.iterdir()) == files
 
 
-def test_the_watch_would_see_code_run(nothing_runs):
+def test_the_monitor_detects_code_that_runs(nothing_runs):
     pickle.loads(HOSTILE["os.system"])
     assert "os.system" in nothing_runs
 
@@ -56,7 +56,7 @@ def test_names_are_compared_and_never_looked_up(monkeypatch):
         byte_pickle.load(HOSTILE["os.system"])
 
 
-def test_a_flipped_truth_is_found_by_the_checksum(tmp_path, pairs_set):
+def test_a_flipped_label_is_found_by_the_checksum(tmp_path, pairs_set):
     path = tmp_path / "set.bin"
     write_pairs(path, *pairs_set)
     content = bytearray(path.read_bytes())
@@ -70,7 +70,7 @@ def test_a_flipped_truth_is_found_by_the_checksum(tmp_path, pairs_set):
     assert int(np.sum(read_pairs(path).is_same)) == sum(pairs_set[1]) - 1
 
 
-def test_pythons_own_reader_takes_a_set_with_a_checksum(tmp_path, pairs_set):
+def test_pythons_pickle_reads_a_set_with_a_checksum(tmp_path, pairs_set):
     path = tmp_path / "set.bin"
     write_pairs(path, *pairs_set)
     with open(path, "rb") as file:

@@ -53,7 +53,7 @@ def embedded(folder, teacher_prefix):
 
 
 def directly(folder, embedded, flip, unit, weighted):
-    """Every rate by its definition, from the text files, one template and one threshold at a time."""
+    """Compute every rate by its definition, from the text files, one template and one threshold at a time."""
     (plain, mirrored), scores = embedded
     media = {}
     for line in (folder / "meta" / "ijbc_face_tid_mid.txt").read_text().splitlines():
@@ -97,7 +97,7 @@ def directly(folder, embedded, flip, unit, weighted):
 
 
 def passed(right, wrong, rate):
-    """Share of the right scores above the smallest threshold that no more than a share of the wrong ones is above."""
+    """Return the share of scores to accept above the smallest threshold with at most a share of the scores to reject."""
     if rate * len(wrong) < 1:
         return None
     threshold = min(t for t in wrong if sum(score > t for score in wrong) <= rate * len(wrong))
@@ -194,7 +194,7 @@ def test_images_that_cannot_be_read_are_all_named_and_left_out_only_when_asked(
     assert list(json.loads(result.read_text())["unreadable"]) == ["3.png", "20.png", "30.png"]
 
 
-def test_a_image_that_is_left_out_weighs_nothing(folder, embedded):
+def test_an_image_that_is_left_out_has_no_weight(folder, embedded):
     template_set = read_template_set(folder)
     trials = read_trials(template_set)
     (plain, _), _ = embedded
@@ -217,7 +217,7 @@ def test_a_template_without_any_image_left_is_named(folder):
         score_templates(template_set, read_trials(template_set), np.ones((84, 4)), None, unreadable=gone)
 
 
-def test_points_far_from_their_image_are_a_reason_not_to_read_it(own_folder):
+def test_an_image_with_points_far_outside_is_unreadable(own_folder):
     path = own_folder / "meta" / "ijbc_name_5pts_score.txt"
     lines = path.read_text().splitlines()
     lines[1] = "2.png 9000 9000 9040 9000 9020 9020 9000 9040 9040 9040 0.5"
@@ -230,7 +230,7 @@ def test_points_far_from_their_image_are_a_reason_not_to_read_it(own_folder):
     assert sum(done) == 84
 
 
-def test_an_onnx_file_gives_what_its_checkpoint_gives(folder, teacher_prefix, tmp_path):
+def test_an_onnx_file_has_the_rates_of_its_checkpoint(folder, teacher_prefix, tmp_path):
     file, found = tmp_path / "model.onnx", []
     export_onnx(teacher_prefix, 0, file)
     for model in (teacher_prefix, file):
@@ -259,7 +259,7 @@ def test_lineage_checkpoint_distinguishes_real_identities(real_faces, tmp_path):
     from vargfacenet.eval.protocols.templates import pair_scores, pool_templates, verify_templates
     from vargfacenet.formats.images import decode_image
 
-    # 20 people, two templates each of three images: one for the gallery, one searched.
+    # 20 identities, two templates each of three images: one for the gallery, one searched.
     records = RecordSet(real_faces / "train")
     labels = {}
     for key in records.keys[:2000]:
@@ -271,11 +271,11 @@ def test_lineage_checkpoint_distinguishes_real_identities(real_faces, tmp_path):
     plain, mirrored = embed_images(embedder, len(encoded), lambda place: decode_image(encoded[place], "a face"))
     places = np.arange(len(encoded))
     pooled = pool_templates(plain, mirrored, places, places // 3, places).embeddings
-    people = len(chosen)
-    first, second = (side.ravel() for side in np.meshgrid(2 * np.arange(people), 2 * np.arange(people) + 1))
+    count = len(chosen)
+    first, second = (side.ravel() for side in np.meshgrid(2 * np.arange(count), 2 * np.arange(count) + 1))
     found = verify_templates(pair_scores(pooled, first, second), first // 2 == second // 2, fars=(0.01,))
     assert found.tar["0.01"] > 0.95
-    known = people // 2
-    rates = identification(search(pooled[1::2], np.arange(people), pooled[0 : 2 * known : 2], np.arange(known)))
+    known = count // 2
+    rates = identification(search(pooled[1::2], np.arange(count), pooled[0 : 2 * known : 2], np.arange(known)))
     assert rates.rank["1"] > 0.9
     assert rates.tpir["0.1"] > 0.8

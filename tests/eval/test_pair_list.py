@@ -1,4 +1,4 @@
-"""Lists of pairs: the forms that are read, and the line of what is not."""
+"""Lists of pairs: accepted formats, and errors that name the line."""
 
 import numpy as np
 import pytest
@@ -89,7 +89,7 @@ def test_a_wrong_pairs_file_is_reported_by_line(folder, tmp_path, text, message)
         pairs_from_folder(folder, lines)
 
 
-def test_an_image_that_is_none_is_refused(folder, tmp_path):
+def test_a_file_that_is_not_an_image_is_refused(folder, tmp_path):
     (folder / "Bo" / "Bo_0001.png").write_bytes(b"hello")
     lines = tmp_path / "pairs.txt"
     lines.write_text("Bo 1 2\n")

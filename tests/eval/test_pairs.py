@@ -1,4 +1,4 @@
-"""Verification sets: whatever Python wrote, and nothing else."""
+"""Verification sets: all pickles that Python writes for them, and nothing else."""
 
 import os
 import pickle
@@ -47,7 +47,7 @@ def test_every_protocol_of_python_3_is_read(tmp_path, protocol, form):
 
 
 @pytest.mark.parametrize("content", [PYTHON2_PROTOCOL_0, PYTHON2_PROTOCOL_2, PYTHON2_ARRAYS])
-def test_what_python_2_wrote_is_read(tmp_path, content):
+def test_sets_of_python_2_are_read(tmp_path, content):
     path = tmp_path / "set.bin"
     path.write_bytes(content)
     pairs = read_pairs(path)
@@ -57,7 +57,7 @@ def test_what_python_2_wrote_is_read(tmp_path, content):
 
 @pytest.mark.parametrize("truth", [np.array(TRUTH), [np.bool_(True), np.bool_(False)], (1, 0)])
 @pytest.mark.parametrize("protocol", [2, 4])
-def test_truth_may_be_an_array_or_numbers(tmp_path, truth, protocol):
+def test_labels_may_be_an_array_or_numbers(tmp_path, truth, protocol):
     path = tmp_path / "set.bin"
     path.write_bytes(pickle.dumps((IMAGES, truth), protocol=protocol))
     assert read_pairs(path).is_same.tolist() == TRUTH
@@ -81,7 +81,7 @@ def test_images_may_be_byte_arrays(tmp_path, protocol):
 
 @pytest.mark.parametrize("protocol", range(6))
 @pytest.mark.parametrize("kind", ["?", *np.typecodes["AllInteger"], "e", "f", "d", ">i8", ">u2", ">f4"])
-def test_truth_may_be_of_any_numbers(tmp_path, protocol, kind):
+def test_labels_may_be_of_any_number_type(tmp_path, protocol, kind):
     path, array = tmp_path / "set.bin", np.array(TRUTH).astype(kind)
     for truth in (array, list(array), array.reshape(-1, 1), array.tolist()):
         path.write_bytes(pickle.dumps((IMAGES, truth), protocol=protocol))
@@ -91,7 +91,7 @@ def test_truth_may_be_of_any_numbers(tmp_path, protocol, kind):
 @pytest.mark.parametrize(
     "truth", [[0.5, 1.0], np.array([2, 0]), np.array([256, 0]), [float("nan"), 0.0], np.zeros((1, 2, 1))]
 )
-def test_other_numbers_and_shapes_are_no_truth(tmp_path, truth):
+def test_labels_of_other_numbers_and_shapes_are_refused(tmp_path, truth):
     path = tmp_path / "set.bin"
     path.write_bytes(pickle.dumps((IMAGES, truth)))
     with pytest.raises(DataError, match="expected true or false, or 1 or 0|not one row or column of numbers"):
@@ -197,7 +197,7 @@ def test_the_error_says_what_a_pickle_asked_for(tmp_path):
         ),
     ],
 )
-def test_what_is_no_verification_set_is_refused(tmp_path, content, message):
+def test_other_pickles_are_refused(tmp_path, content, message):
     path = tmp_path / "set.bin"
     path.write_bytes(content)
     with pytest.raises(DataError, match=message):

@@ -1,11 +1,11 @@
-"""IJB's layout: what is read, and what is refused, by file and line."""
+"""Layout of IJB: accepted files, and errors that name file and line."""
 
 import shutil
 
 import numpy as np
 import pytest
 
-from tests.helpers.ijb_set import PEOPLE, make_ijb_set
+from tests.helpers.ijb_set import IDENTITIES, make_ijb_set
 from vargfacenet.errors import DataError, SettingError
 from vargfacenet.eval.ijb import read_trials
 from vargfacenet.eval.template_sets import read_template_set
@@ -42,8 +42,8 @@ def test_rows_templates_and_trials_are_those_of_the_files(sound):
     pairs = zip(found.ids[trials.pairs.first], found.ids[trials.pairs.second], trials.pairs.is_same)
     expected = [line.split() for line in (sound / "meta" / f"ijbc_{PAIRS}").read_text().splitlines()]
     assert [(str(one), str(other), str(int(same))) for one, other, same in pairs] == [tuple(line) for line in expected]
-    assert [len(gallery.templates) for gallery in trials.galleries] == [PEOPLE // 2] * 2
-    assert len(trials.probes.templates) == 2 * PEOPLE
+    assert [len(gallery.templates) for gallery in trials.galleries] == [IDENTITIES // 2] * 2
+    assert len(trials.probes.templates) == 2 * IDENTITIES
     lines = (sound / "meta" / f"ijbc_{PROBES}").read_text().splitlines()[1:]
     assert dict(zip(found.ids[trials.probes.templates], trials.probes.subjects)) == {
         int(line.split(",")[0]): int(line.split(",")[1]) for line in lines
@@ -57,7 +57,7 @@ def test_galleries_of_ijbb_are_called_s(tmp_path):
 
 
 def changed(folder, file, line, text):
-    """Replaces a line (from 1) of a meta file; None takes it out."""
+    """Replace a line (from 1) of a meta file, or delete it if None."""
     path = folder / "meta" / f"ijbc_{file}"
     lines = path.read_text().splitlines()
     lines[line - 1 : line] = [] if text is None else [text]
@@ -136,7 +136,7 @@ def test_missing_images_are_named_with_the_first_line_and_counted(folder):
         read_template_set(folder, allow_missing=True)
 
 
-def test_which_set_is_read(folder, tmp_path):
+def test_the_set_is_chosen_by_name_or_by_its_files(folder, tmp_path):
     with pytest.raises(DataError, match=r"holds no set of templates: expected .*ijbb_face_tid_mid\.txt or "):
         read_template_set(tmp_path)
     with pytest.raises(DataError, match=r"cannot read .*ijbb_name_5pts_score\.txt"):

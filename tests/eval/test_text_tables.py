@@ -1,4 +1,4 @@
-"""Tables: what is read, and how a bad line is named."""
+"""Text tables: accepted formats, and errors that name the line."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""A small set in IJB's layout: drawn faces on larger canvases, turned and scaled, in templates of photographs and videos."""
+"""A small set in the layout of IJB: drawn faces on larger canvases, in templates of photographs and videos."""
 
 import collections
 
@@ -9,27 +9,27 @@ from vargfacenet.alignment import TEMPLATE
 from vargfacenet.data.synth import draw_faces
 from vargfacenet.formats.images import decode_image, encode_png
 
-PEOPLE = 12
+IDENTITIES = 12
 HEADER = "TEMPLATE_ID,SUBJECT_ID,FILENAME,SIGHTING_ID,FACE_X,FACE_Y,FACE_WIDTH,FACE_HEIGHT\n"
 
 Row = collections.namedtuple("Row", "name template subject medium frame")
 
 
 def make_ijb_set(folder, name="ijbc", galleries=("G1", "G2")):
-    """Writes the set and gives its faces as drawn, uint8 (112, 112, 3), by the images' names.
+    """Write the set, and return its faces as drawn, uint8 (112, 112, 3), by the names of the images.
 
-    Each person has a gallery template, of a photograph and a video of two frames, and two probe templates, of two
-    photographs and of a video of two frames. The first half of the people is in the first gallery. Media recur in the
-    templates of a person, and template numbers are neither dense nor in order.
+    Each identity has a gallery template, of a photograph and a video of two frames, and two probe templates, of two
+    photographs and of a video of two frames. The first half of the identities is in the first gallery. Media recur in the
+    templates of an identity, and template numbers are neither dense nor in order.
     """
     random = np.random.RandomState(0)
-    drawn = [decode_image(encoded, "a drawn face") for _, encoded in _faces(7 * PEOPLE)]
+    drawn = [decode_image(encoded, "a drawn face") for _, encoded in _faces(7 * IDENTITIES)]
     rows = []
-    for person in range(PEOPLE):
+    for identity in range(IDENTITIES):
         for kind, media in enumerate(((0, 1, 1), (2, 3), (1, 1))):
-            template = 1000 - 13 * (3 * person + kind)
+            template = 1000 - 13 * (3 * identity + kind)
             rows += [
-                Row(f"{len(rows) + n + 1}.png", template, 50 + person, 400 + 4 * person + medium, n)
+                Row(f"{len(rows) + n + 1}.png", template, 50 + identity, 400 + 4 * identity + medium, n)
                 for n, medium in enumerate(media)
             ]
     meta, images = folder / "meta", folder / "loose_crop"
@@ -49,11 +49,11 @@ def make_ijb_set(folder, name="ijbc", galleries=("G1", "G2")):
     shuffled = [rows[place] for place in random.permutation(len(rows))]
     _write(meta / f"{name}_face_tid_mid.txt", [f"{row.name} {row.template} {row.medium}" for row in shuffled])
     subjects = {row.template: row.subject for row in rows}
-    kinds = [[1000 - 13 * (3 * person + kind) for person in range(PEOPLE)] for kind in range(3)]
+    kinds = [[1000 - 13 * (3 * identity + kind) for identity in range(IDENTITIES)] for kind in range(3)]
     gallery, probes = kinds[0], [*kinds[1], *kinds[2]]
     pairs = [(one, other, int(subjects[one] == subjects[other])) for one in gallery for other in probes]
     _write(meta / f"{name}_template_pair_label.txt", [" ".join(map(str, pairs[place])) for place in _mixed(pairs)])
-    halves = (gallery[: PEOPLE // 2], gallery[PEOPLE // 2 :])
+    halves = (gallery[: IDENTITIES // 2], gallery[IDENTITIES // 2 :])
     for part, templates in zip((*(f"gallery_{one}" for one in galleries), "probe_mixed"), (*halves, probes)):
         listed = [row for row in rows if row.template in templates]
         text = "".join(f"{row.template},{row.subject},frames/{row.name},7,1,2,30,40\n" for row in listed)
@@ -62,11 +62,11 @@ def make_ijb_set(folder, name="ijbc", galleries=("G1", "G2")):
 
 
 def _faces(count):
-    return draw_faces(num_identities=PEOPLE, images_per_identity=count // PEOPLE, seed=3)
+    return draw_faces(num_identities=IDENTITIES, images_per_identity=count // IDENTITIES, seed=3)
 
 
 def _placed(face, random):
-    """A face on a larger canvas, turned, scaled and shifted, and where its five points went."""
+    """Put a face on a larger canvas, rotated, scaled and shifted; also returns its five points."""
     scale, angle = random.uniform(1.0, 1.8), random.uniform(-0.4, 0.4)
     turn = scale * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     matrix = np.column_stack([turn, random.uniform(100, 160, 2) - turn @ (56, 56)])

@@ -1,4 +1,4 @@
-"""Pickles made to run code, or to take the machine down."""
+"""Pickles that try to run code or exhaust the machine."""
 
 import struct
 

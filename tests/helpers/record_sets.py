@@ -1,4 +1,4 @@
-"""Training sets as others write them, and damage to them."""
+"""Training sets as other packers write them, and damage to them."""
 
 import mxnet as mx
 import numpy as np
@@ -9,7 +9,7 @@ _OF_THE_ITERATOR = ("first_update", "last_update", "threads", "prefetch")
 
 
 def face_iterator(records, *, rank=0, world_size=1, **options):
-    """An iterator over batches, each with the options that it takes."""
+    """Return an iterator over batches; options go to the one of the two that takes them."""
     own = {name: options.pop(name) for name in _OF_THE_ITERATOR if name in options}
     return FaceIterator(BatchReader(records, shard=Shard(rank, world_size), **options), **own)
 
@@ -26,7 +26,7 @@ def overwrite(folder, offset, content):
 
 
 def write_plain(folder, records, properties="2,112,112"):
-    """A set without identity index record, by MXNet's own writer."""
+    """Write a set without index record of identities, by MXNet's own writer."""
     folder.mkdir()
     writer = mx.recordio.MXIndexedRecordIO(str(folder / "train.idx"), str(folder / "train.rec"), "w")
     for key, (label, content) in records.items():

@@ -23,7 +23,7 @@ from vargfacenet.errors import SettingError
 from vargfacenet.operators import BACKENDS, missing_for_native
 from vargfacenet.options import check_range, split_assignments, unknown
 from vargfacenet.symbols import get_symbol
-from vargfacenet.train.plan import memory_here
+from vargfacenet.train.plan import host_memory
 
 KINDS = {
     "train": "training: images a second and memory, by backend; time spent waiting for data",
@@ -125,9 +125,7 @@ def _measure_classifier(args: argparse.Namespace, write_json: Callable[[object],
     """Measure without rounds: each size takes long enough for a stable figure."""
     for count in args.identities:
         check_range("--identities", count, 2, 1 << 24)
-    memory = memory_here("cpu")
-    assert memory is not None  # it is for GPUs alone
-    limit = memory // 2
+    limit = host_memory() // 2
     print(f"an update of 64 embeddings of 512; what is planned to take more than {limit / 2**30:.1f} GiB is left out")
     total = len(args.identities) * 3
     with progress(total=total, desc="classifiers", unit="size") as bar:

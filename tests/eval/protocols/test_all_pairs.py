@@ -1,4 +1,4 @@
-"""All pairs against a count of one pair at a time."""
+"""Rates over all pairs compared with a count of one pair at a time."""
 
 import itertools
 import math
@@ -14,16 +14,16 @@ from vargfacenet.eval.protocols.all_pairs import DISTRACTOR, score_all_pairs
 FARS = (1e-4, 1e-3, 0.01, 0.05, 0.3)
 
 
-def faces(count, people, seed, *, size=8, poses=40):
-    """Features in few poses, so that many pairs tie; some faces are nobody's."""
+def faces(count, identities, seed, *, size=8, poses=40):
+    """Features in few poses, so that many pairs tie; some faces are distractors."""
     random = np.random.RandomState(seed)
     pool = random.normal(size=(poses, size)).astype(np.float32)
     features = pool[random.randint(poses, size=count)] * 2.0 ** random.randint(-3, 4, (count, 1))
-    return features.astype(np.float32), random.randint(DISTRACTOR, people, count)
+    return features.astype(np.float32), random.randint(DISTRACTOR, identities, count)
 
 
 def counted(features, labels, others=None, other_labels=None):
-    """Scores of pairs of one person and of two, pair by pair."""
+    """Return scores of pairs of one identity and of different identities, pair by pair."""
     if others is None:
         pairs = itertools.combinations(range(len(features)), 2)
         others, other_labels = features, labels
@@ -65,7 +65,7 @@ def test_scores_closer_than_float32_are_told_apart():
     cosines = 0.5 + 1e-9 * np.arange(40)
     first = np.array([[1.0, 0.0]])
     others = np.stack([cosines, np.sqrt(1 - cosines**2)], axis=1)
-    labels = np.where(np.arange(40) % 2, 7, DISTRACTOR)  # every second one is the first list's person
+    labels = np.where(np.arange(40) % 2, 7, DISTRACTOR)  # every second face has the identity of the first list
     found = score_all_pairs(first, np.array([7]), others, labels, fars=(0.1,), worst=1)
     assert found.rates[0].threshold == pytest.approx(cosines[34], abs=1e-12)  # two of twenty may lie above
     assert (found.rates[0].accepted_same, found.rates[0].accepted_different) == (3, 2)
@@ -87,7 +87,7 @@ def test_does_not_depend_on_blocks(monkeypatch):
     assert score_all_pairs(features, labels, fars=FARS) == whole
 
 
-def test_a_floor_that_is_too_high_is_mended(monkeypatch):
+def test_a_floor_that_is_too_high_is_lowered(monkeypatch):
     features, labels = faces(120, 12, 3)
     expected = score_all_pairs(features, labels, fars=FARS)
     monkeypatch.setattr(most_similar, "_floors", lambda *_: iter([0.999, -np.inf]))
@@ -95,8 +95,8 @@ def test_a_floor_that_is_too_high_is_mended(monkeypatch):
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_ties_at_the_floor_are_all_looked_at(seed):
-    """Few vectors, many times: the floor that the sample gives lies on a score of many pairs."""
+def test_all_ties_at_the_floor_are_considered(seed):
+    """Few vectors, many times: the floor that the sample gives is the score of many pairs."""
     features, labels = faces(300, 40, seed, size=24, poses=8)
     _, different = counted(features, labels)
     found = score_all_pairs(features, labels, fars=(1e-3, 0.02), worst=40)
@@ -106,7 +106,7 @@ def test_ties_at_the_floor_are_all_looked_at(seed):
     assert [(i, j) for _, i, j in found.worst] == [first[at] for at in order]
 
 
-def test_many_images_of_one_person_take_little_memory():
+def test_many_images_of_one_identity_take_little_memory():
     features, labels = np.ones((3000, 8), np.float32), np.zeros(3000, np.int64)
     features[0], labels[0] = np.arange(8), 1
     tracemalloc.start()
@@ -130,14 +130,14 @@ def test_progress_counts_every_pair_once(monkeypatch):
     assert sum(done) == 100 * 99 // 2
 
 
-def test_collapsed_embeddings_are_refused_instead_of_kept(monkeypatch):
+def test_collapsed_embeddings_are_refused(monkeypatch):
     features, labels = np.ones((2000, 4), np.float32), np.arange(2000)
     monkeypatch.setattr(most_similar, "_SAMPLE", 4)
     with pytest.raises(DataError, match="the embeddings have collapsed"):
         score_all_pairs(features, labels, fars=(1e-4,))
 
 
-def test_what_does_not_fit_is_refused():
+def test_mismatched_lists_are_refused():
     features, labels = faces(30, 5, 0)
     with pytest.raises(DataError, match="features of 8 and 7 numbers"):
         score_all_pairs(features, labels, features[:, :7], labels)

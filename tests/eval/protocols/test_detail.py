@@ -1,4 +1,4 @@
-"""Rates and intervals of verification, against resampling done the long way and known answers."""
+"""Rates and intervals of verification, compared with plain resampling and known results."""
 
 import json
 
@@ -25,7 +25,7 @@ def scores(seed=0):
 
 
 def resampled(statistic, *samples, count=3000):
-    """Interval of a statistic by drawing whole samples anew."""
+    """Return the interval of a statistic by resampling whole samples."""
     random = np.random.RandomState(1)
     found = [
         statistic(*(sample[random.randint(len(sample), size=len(sample))] for sample in samples)) for _ in range(count)
@@ -33,7 +33,7 @@ def resampled(statistic, *samples, count=3000):
     return np.percentile(found, [2.5, 97.5])
 
 
-def test_it_holds_the_lineages_protocol(detail):
+def test_detail_includes_the_protocol_of_the_lineage(detail):
     embeddings, is_same = make_pair_embeddings(600, 1.0)
     assert detail.verification == verify_embeddings(embeddings, embeddings, is_same)
     assert detail.fold_accuracies.mean() == pytest.approx(detail.verification.accuracy)
@@ -111,7 +111,7 @@ def test_the_same_seed_gives_the_same_intervals(detail):
     assert verify_in_detail(embeddings, embeddings, is_same).as_dict() == detail.as_dict()
 
 
-def test_json_holds_no_number_that_is_none(detail):
+def test_json_holds_no_nan(detail):
     text = json.dumps(detail.as_dict(), allow_nan=False)
     assert json.loads(text)["rates"][5] == {"far": 1e-6, "tar": None, "low": None, "high": None, "threshold": None}
 

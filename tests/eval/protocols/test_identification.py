@@ -1,4 +1,4 @@
-"""Search against a plain computation of it, probe by probe."""
+"""Search compared with a plain computation, probe by probe."""
 
 import numpy as np
 import pytest
@@ -28,12 +28,12 @@ def probes_and_gallery(seed, probes=60, entries=25, gallery_identities=9, unknow
 def plainly(faces, faces_of, gallery, gallery_of):
     """Rank (None where not mated), score of its own identity, and the highest, by their definitions."""
     outcomes = []
-    for face, person in zip(faces.tolist(), faces_of.tolist()):
+    for face, identity in zip(faces.tolist(), faces_of.tolist()):
         best = {}
         for entry, other in zip(gallery.tolist(), gallery_of.tolist()):
             score = sum(a * b for a, b in zip(face, entry))
             best[other] = max(score, best.get(other, score))
-        own = best.pop(person, None)
+        own = best.pop(identity, None)
         rank = None if own is None else 1 + sum(score >= own for score in best.values())
         outcomes.append((rank, own, max(best.values())))
     return outcomes
@@ -69,13 +69,13 @@ def test_rates_equal_counts_at_the_smallest_threshold_allowed(seed):
         assert rates.tpir[f"{fpir:g}"] == pytest.approx(hits / len(mated), abs=1e-12)
 
 
-def test_a_tie_with_another_person_is_no_first_rank():
+def test_a_tie_with_another_identity_is_not_rank_1():
     gallery = np.array([[1.0, 0], [1, 0], [0, 1]])
     found = search(np.array([[1.0, 0], [0, 1]]), ["a", "c"], gallery, ["a", "b", "c"])
     assert found.rank.tolist() == [2, 1]
 
 
-def test_entries_of_one_person_do_not_push_each_other_down():
+def test_entries_of_one_identity_do_not_lower_each_others_rank():
     found = search(np.array([[1.0, 0]]), [7], np.array([[1.0, 0], [1, 0], [0.5, 0]]), [7, 7, 8])
     assert (found.rank.tolist(), found.identities) == ([1], 2)
 

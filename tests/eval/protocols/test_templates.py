@@ -1,4 +1,4 @@
-"""Pooling and scores of templates against a plain computation of them."""
+"""Pooling and scores of templates, compared with a plain computation."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ from vargfacenet.eval.protocols.templates import pair_scores, pool_templates, ve
 
 @pytest.fixture(scope="module")
 def images():
-    """Embeddings of 70 images and mirrors, detector scores, and 90 places in 12 templates of some media, in any order."""
+    """Embeddings of 70 images and mirrors, detector scores, and 90 rows in 12 templates of several media, in any order."""
     random = np.random.RandomState(0)
     embeddings, mirrored = random.normal(size=(2, 70, 6)) * random.uniform(0.5, 9, (70, 1))
     rows, templates = random.randint(0, 70, 90), random.choice(np.arange(3, 90, 8)[:12], 90)

@@ -1,4 +1,4 @@
-"""The protocol against a plain computation of it, and against sets whose answer is known."""
+"""The protocol compared with a plain computation, and with sets of known accuracy."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ from vargfacenet.eval.protocols.verification import fold_accuracies, pair_distan
 
 
 def plain_protocol(embeddings, is_same, far_target=1e-3):
-    """The protocol as it is told, loop by loop: accuracies, thresholds, and TAR of each fold."""
+    """Compute accuracies, thresholds and TAR of each fold with plain loops."""
     unit = sklearn.preprocessing.normalize(embeddings)
     distances = np.sum(np.square(unit[0::2] - unit[1::2]), axis=1)
     folds = sklearn.model_selection.KFold(n_splits=10, shuffle=False)
@@ -86,12 +86,12 @@ def test_collapsed_embeddings_score_a_half():
     assert found.accuracy == 0.5
 
 
-def test_zero_embeddings_are_no_error():
+def test_zero_embeddings_are_accepted():
     is_same = np.arange(100) % 2 == 0
     assert verify_embeddings(np.zeros((200, 8)), np.zeros((200, 8)), is_same).embedding_norm == 0
 
 
-def test_norm_is_that_of_images_and_mirrors():
+def test_norm_is_the_mean_over_images_and_mirrors():
     embeddings, is_same = np.ones((40, 4)), np.arange(20) % 2 == 0
     assert verify_embeddings(embeddings, 3 * embeddings, is_same).embedding_norm == pytest.approx(4)
 
