@@ -1,5 +1,8 @@
 """Embeddings of a batch, by this package or by MXNet's Module alone on the published graph."""
 
+from collections.abc import Callable
+from typing import Any
+
 import mxnet as mx
 import numpy as np
 
@@ -9,7 +12,15 @@ from vargfacenet.eval.embed import Embedder
 from vargfacenet.symbols import get_symbol
 
 
-def prepare(*, network, network_options, batch_size, batches, module=False, padding=0):
+def prepare(
+    *,
+    network: str,
+    network_options: dict[str, Any],
+    batch_size: int,
+    batches: int,
+    module: bool = False,
+    padding: int = 0,
+) -> Callable[[], dict[str, Any]]:
     """Prepare MXNet's Module on the published graph with `module`, otherwise this package on its chosen backend.
 
     `padding` is the number of images in a batch that do not count as work.
@@ -28,7 +39,7 @@ def prepare(*, network, network_options, batch_size, batches, module=False, padd
 
     embed = embed_by_module if module else Embedder(symbol, args, auxs, batch_size=batch_size).embed_batch
 
-    def turn():
+    def turn() -> dict[str, Any]:
         for _ in range(batches):
             embeddings = embed(images)
         return {"items": batches * (batch_size - padding), "norm": float(np.linalg.norm(embeddings[0]))}

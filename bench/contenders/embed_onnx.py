@@ -1,9 +1,14 @@
 """Embeddings of a batch by a runtime of ONNX files, in an environment that needs nothing but the runtime."""
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 
 
-def prepare(*, path, runtime, threads, batch_size, batches, precision="f32"):
+def prepare(
+    *, path: str, runtime: str, threads: int, batch_size: int, batches: int, precision: str = "f32"
+) -> Callable[[], dict[str, Any]]:
     """Prepare ``onnxruntime`` or ``openvino``; `precision`, ``f32`` or ``bf16``, is the one in which OpenVINO computes.
 
     Both are set as `vargfacenet.deploy.runtime.OnnxEmbedder` sets them.
@@ -11,7 +16,7 @@ def prepare(*, path, runtime, threads, batch_size, batches, precision="f32"):
     images = np.random.RandomState(0).uniform(0, 255, (batch_size, 3, 112, 112)).astype(np.float32)
     embed = _onnxruntime(path, threads) if runtime == "onnxruntime" else _openvino(path, threads, precision, batch_size)
 
-    def turn():
+    def turn() -> dict[str, Any]:
         for _ in range(batches):
             embeddings = embed(images)
         return {"items": batches * batch_size, "norm": float(np.linalg.norm(embeddings[0]))}

@@ -1,18 +1,20 @@
 """Batches of the same images as the lineage's Python iterator makes them: one record after another, by MXNet."""
 
 import random
+from collections.abc import Callable
+from typing import Any
 
 import mxnet as mx
 
 
-def prepare(*, data, batch_size, batches):
+def prepare(*, data: str, batch_size: int, batches: int) -> Callable[[], dict[str, Any]]:
     """Open the training set in the folder `data`."""
     records = mx.recordio.MXIndexedRecordIO(f"{data}/train.idx", f"{data}/train.rec", "r")
     header, _ = mx.recordio.unpack(records.read_idx(0))
     keys = list(range(1, int(header.label[0])))
     place = len(keys)
 
-    def turn():
+    def turn() -> dict[str, Any]:
         nonlocal place
         for _ in range(batches):
             data = mx.nd.empty((batch_size, 3, 112, 112))

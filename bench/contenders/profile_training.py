@@ -7,17 +7,19 @@ import json
 import pathlib
 import runpy
 import tempfile
+from collections.abc import Callable
+from typing import Any
 
 import mxnet as mx
 
 
-def prepare(*, updates, **work):
+def prepare(*, updates: int, **work: Any) -> Callable[[], dict[str, Any]]:
     """Prepare training with the options of ``train.py``."""
     train = runpy.run_path(pathlib.Path(__file__).with_name("train.py"))["prepare"](updates=updates, **work)
     folder = tempfile.mkdtemp()
     mx.profiler.set_config(profile_symbolic=True, profile_imperative=True, aggregate_stats=True, filename=f"{folder}/p")
 
-    def turn():
+    def turn() -> dict[str, Any]:
         mx.profiler.set_state("run")
         found = train()
         mx.profiler.set_state("stop")

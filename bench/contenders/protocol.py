@@ -1,11 +1,14 @@
 """The ten-fold protocol on random embeddings: this package's, or a loop over thresholds as in the lineage."""
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 
 from vargfacenet.eval.protocols.verification import FOLDS, fold_accuracies
 
 
-def prepare(*, pairs, thresholds, loop=False):
+def prepare(*, pairs: int, thresholds: int, loop: bool = False) -> Callable[[], dict[str, Any]]:
     """Prepare random distances; `thresholds` is the number of candidates over 0 .. 4."""
     random = np.random.RandomState(0)
     is_same = np.arange(pairs) % 2 == 0
@@ -13,7 +16,7 @@ def prepare(*, pairs, thresholds, loop=False):
     candidates = np.arange(thresholds) * (4 / thresholds)
     score = loop_accuracies if loop else fold_accuracies
 
-    def turn():
+    def turn() -> dict[str, Any]:
         accuracies, _ = score(distances, is_same, candidates)
         return {"items": 1, "accuracy": float(accuracies.mean())}
 

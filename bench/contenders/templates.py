@@ -1,6 +1,9 @@
 """IJB's protocols on random embeddings: pooling, 1:1 and 1:N, by this package, or template by template and in slices of
 pairs as the lineage's scripts do."""
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 
 from vargfacenet.eval.protocols.identification import identification, search
@@ -9,7 +12,9 @@ from vargfacenet.eval.protocols.templates import pair_scores, pool_templates, ve
 _SLICE = 100_000  # pairs at a time in the lineage's scripts
 
 
-def prepare(*, images, templates, gallery, pairs, embedding_size, loop=False):
+def prepare(
+    *, images: int, templates: int, gallery: int, pairs: int, embedding_size: int, loop: bool = False
+) -> Callable[[], dict[str, Any]]:
     """Prepare to search the first `gallery` templates, half in each of two galleries; each pair has one of them."""
     random, generator = np.random.RandomState(0), np.random.default_rng(0)
     embeddings = generator.standard_normal((2, images, embedding_size), np.float32)
@@ -26,7 +31,7 @@ def prepare(*, images, templates, gallery, pairs, embedding_size, loop=False):
     is_same = identities[first] == identities[second]
     steps = (loop_pool, loop_scores) if loop else (pool, pair_scores)
 
-    def turn():
+    def turn() -> dict[str, Any]:
         pooled = steps[0](*embeddings, template, medium)
         found = verify_templates(steps[1](pooled, first, second), is_same)
         tpir = []

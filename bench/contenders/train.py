@@ -1,5 +1,8 @@
 """Training with this package: whole updates, on random images or on those of a training set."""
 
+from collections.abc import Callable
+from typing import Any, Optional
+
 import mxnet as mx
 import numpy as np
 
@@ -12,7 +15,9 @@ from vargfacenet.train.config import Config
 NUM_IDENTITIES = 1000
 
 
-def prepare(*, network, network_options, batch_size, updates, data=None):
+def prepare(
+    *, network: str, network_options: dict[str, Any], batch_size: int, updates: int, data: Optional[str] = None
+) -> Callable[[], dict[str, Any]]:
     """Prepare training; with `data`, a training set, its images are decoded meanwhile and the waiting is timed."""
     config = Config(batch_size=batch_size, lr=1e-3)
     trainer = make_trainer(config, get_symbol(network, **network_options), NUM_IDENTITIES)
@@ -21,7 +26,7 @@ def prepare(*, network, network_options, batch_size, updates, data=None):
         iterator = FaceIterator(BatchReader(RecordSet(data), batch_size=batch_size, augment=Augmentation()))
     batch = random_batch(batch_size)
 
-    def turn():
+    def turn() -> dict[str, Any]:
         waited = iterator.waited if iterator else 0.0
         for _ in range(updates):
             trainer.step(iterator.next() if iterator else batch)

@@ -4,6 +4,8 @@ The network is built from the published graph, node by node, so that both train 
 """
 
 import json
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import nn
@@ -13,7 +15,9 @@ NUM_IDENTITIES = 1000
 SCALE, MARGIN = 64.0, 0.5
 
 
-def prepare(*, graph, shapes, batch_size, updates, channels_last, threads):
+def prepare(
+    *, graph: str, shapes: dict[str, list[int]], batch_size: int, updates: int, channels_last: bool, threads: int
+) -> Callable[[], dict[str, Any]]:
     """Prepare training of `graph`, a symbol as JSON; `shapes` are those of its arguments, `data` included."""
     torch.manual_seed(0)
     torch.set_num_threads(threads)
@@ -28,7 +32,7 @@ def prepare(*, graph, shapes, batch_size, updates, channels_last, threads):
     classifier = nn.Parameter(torch.randn(NUM_IDENTITIES, size) * 0.01)
     optimizer = torch.optim.SGD([*network.parameters(), classifier], lr=1e-3, momentum=0.9, weight_decay=5e-4)
 
-    def turn():
+    def turn() -> dict[str, Any]:
         for _ in range(updates):
             optimizer.zero_grad(set_to_none=True)
             loss = margin_loss(network(images), classifier, labels)
