@@ -18,6 +18,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
+import pandas
 
 from vargfacenet.errors import DataError
 from vargfacenet.eval.text_tables import Table, read_blank_separated, read_csv
@@ -115,8 +116,6 @@ class TemplateSet:
 
     def _places(self, table: Table, numbers: np.ndarray) -> np.ndarray:
         """Return the places of templates, int32, by their numbers."""
-        import pandas  # imported here, so that other protocols start without it
-
         places = pandas.Index(self.ids).get_indexer(numbers).astype(np.int32)
         wrong = np.flatnonzero(places < 0)
         if len(wrong):
@@ -150,8 +149,6 @@ def read_template_set(
     SettingError
         If the name is unknown.
     """
-    import pandas  # imported here, so that other protocols start without it
-
     folder = pathlib.Path(folder)
     name = _set_name(folder, name)
     points, scores, index = _read_points(folder, name)
@@ -171,10 +168,8 @@ def read_template_set(
     )
 
 
-def _read_points(folder: pathlib.Path, name: str) -> tuple[Table, np.ndarray, Any]:
-    """Read the table of points, its scores, and a pandas index of its names."""
-    import pandas  # imported here, so that other protocols start without it
-
+def _read_points(folder: pathlib.Path, name: str) -> tuple[Table, np.ndarray, pandas.Index]:
+    """Read the table of points, its scores, and an index of its names."""
     columns = [
         ("NAME", str),
         *((f"{axis}{number}", float) for number in range(1, 6) for axis in "xy"),

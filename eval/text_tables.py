@@ -17,6 +17,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+import pandas
 
 from vargfacenet.errors import DataError
 from vargfacenet.formats.files import MOST_LINE
@@ -141,8 +142,6 @@ def _read(layout: _Layout) -> Table:
 
 def _by_pandas(layout: _Layout) -> Iterator[list[np.ndarray]]:
     """Yield the columns of some rows at a time; ValueError or OverflowError for a file that pandas rejects."""
-    import pandas  # imported here, so that other protocols start without it
-
     path, columns, places, width, separator = layout
     options: dict[str, Any]
     options = {"sep": r"\s+"} if separator is None else {"sep": separator, "skiprows": 1}

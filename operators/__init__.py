@@ -1,4 +1,4 @@
-"""Graphs that compute what a published graph computes, on operators that are right and fast."""
+"""Rewrite published graphs so that they compute the same on operators that are correct and fast."""
 
 from vargfacenet.operators.backends import BACKENDS, choose_backend
 from vargfacenet.operators.library import missing_for_native

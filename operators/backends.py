@@ -1,12 +1,17 @@
-"""Which operators a graph runs on.
+"""The backends: operators that a graph runs on.
 
-``native``: kernels in C++, compiled here, on CPUs. ``basic``: the same values and gradients from MXNet's own operators,
-anywhere. ``stock``: the published graph as it is, whose PReLU has wrong gradients on the CPU; for comparisons only.
+``native``: kernels in C++, compiled on this machine, for CPUs. ``basic``: the same values and gradients from MXNet's own
+operators, on any device. ``stock``: the published graph unchanged, whose PReLU has wrong gradients on the CPU; only for
+comparisons.
 """
+
+from __future__ import annotations
 
 import functools
 import logging
 import os
+
+import mxnet as mx
 
 from vargfacenet.errors import SettingError, SetupError
 from vargfacenet.operators.library import load_library, missing_for_native
@@ -17,24 +22,12 @@ VARIABLE = "VARGFACENET_OPERATORS"
 log = logging.getLogger(__name__)
 
 
-def choose_backend(device=None):
-    """The backend for a device.
+def choose_backend(device: mx.Context | None = None) -> str:
+    """Return the backend for a device, by default the CPU.
 
-    Parameters
-    ----------
-    device : mx.Context, optional
-        Where the graph will run; the CPU by default.
-
-    Returns
-    -------
-    str
-        What the environment variable VARGFACENET_OPERATORS names; without it, ``native`` on a CPU where a compiler is
-        or was, and ``basic`` otherwise.
-
-    Raises
-    ------
-    SettingError, SetupError
-        Where the variable names no backend, or ``native`` and that cannot be had.
+    The environment variable VARGFACENET_OPERATORS chooses it. Without the variable it is ``native`` on a CPU where the
+    operators are compiled or a compiler exists, and ``basic`` otherwise. SettingError where the variable names no backend
+    or one that the device cannot have; SetupError where ``native`` is chosen but cannot be compiled.
     """
     wanted = os.environ.get(VARIABLE, "")
     if wanted not in ("", *BACKENDS):
@@ -56,7 +49,7 @@ def choose_backend(device=None):
 
 
 @functools.cache
-def log_backend(backend):
-    """Says once what graphs run on, and why it is not the fastest."""
+def log_backend(backend: str) -> None:
+    """Log once which backend graphs run on, and why it is not the fastest."""
     reason = missing_for_native() if backend == "basic" and not os.environ.get(VARIABLE) else None
     log.info("operators: %s%s", backend, f", slower than native ones: {reason}" if reason else "")

@@ -1,4 +1,4 @@
-"""Network graphs and loss heads: Symbol in, Symbol out.
+"""Graphs of networks and losses: Symbol in, Symbol out.
 
 >>> from vargfacenet.symbols import get_symbol, list_networks
 >>> student = get_symbol("vargfacenet", multiplier=0.5)
@@ -89,7 +89,7 @@ def get_symbol(name: str, **options: object) -> mx.sym.Symbol:
     name
         One of `list_networks`.
     **options
-        The network's own options, checked against its builder: values, or their text (``units="3,7,4"``).
+        Options of that network, as values or text (``units="3,7,4"``), checked against its builder.
 
     Returns
     -------
@@ -99,7 +99,7 @@ def get_symbol(name: str, **options: object) -> mx.sym.Symbol:
     Raises
     ------
     SettingError
-        For an unknown network or option (naming the nearest one), or a value of another type or out of range.
+        For an unknown network or option, naming the nearest one, or a value of the wrong type or out of range.
     """
     return _build(name, options, mx.name.NameManager())
 
@@ -107,9 +107,9 @@ def get_symbol(name: str, **options: object) -> mx.sym.Symbol:
 def parameter_order(name: str, **options: object) -> list[str]:
     """Return the names of a network's parameters in the order of its layers.
 
-    Published weights of the networks from outside MXNet come in this order: for each layer in the order in which the
-    builder makes them weight and bias, or scale, shift, running mean and running variance. Arguments and errors are
-    those of `get_symbol`.
+    Published weights of networks from outside MXNet come in this order: the layers as the builder creates them, and for
+    each layer its weight and bias, or scale, shift, running mean and running variance. Arguments and errors are those of
+    `get_symbol`.
     """
     names = _RecordedNames()
     symbol = _build(name, options, names)
@@ -122,13 +122,13 @@ def parameter_order(name: str, **options: object) -> list[str]:
 
 
 class _RecordedNames(mx.name.NameManager):
-    """Names of operators as MXNet gives them, and a list of them in the order in which they are made."""
+    """MXNet's names of operators, recorded in the order in which the operators are created."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
-        self.given = []
+        self.given: list[str] = []
 
-    def get(self, name, hint):
+    def get(self, name: str, hint: str) -> str:
         self.given.append(super().get(name, hint))
         return self.given[-1]
 

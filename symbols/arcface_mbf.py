@@ -1,9 +1,9 @@
-"""The MobileFaceNet of arcface_torch ("mbf"), which is another graph than MobileFaceNet's "y1" and "y2".
+"""The MobileFaceNet of arcface_torch ("mbf"), a graph different from MobileFaceNet's "y1" and "y2".
 
-It is wider at the start, and a convolution of two channels a group stands in the place of the depth-wise one.
+It is wider at the start, where a convolution of two channels per group replaces the depth-wise one.
 """
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import mxnet as mx
 
@@ -63,16 +63,16 @@ def bottleneck(x: mx.sym.Symbol, channels: int, wide: int, name: str, *, stride:
     return _conv_bn(x, channels, f"{name}_project")
 
 
-def _residuals(x, count, channels, wide, stage):
+def _residuals(x: mx.sym.Symbol, count: int, channels: int, wide: int, stage: str) -> mx.sym.Symbol:
     for unit in range(1, count + 1):
         name = f"{stage}_unit{unit}"
         x = mx.sym.elemwise_add(x, bottleneck(x, channels, wide, name), name=f"{name}_sum")
     return x
 
 
-def _conv_bn(x, channels, name, **shape):
+def _conv_bn(x: mx.sym.Symbol, channels: int, name: str, **shape: Any) -> mx.sym.Symbol:
     return batch_norm(convolution(x, channels, name, **shape), f"{name}_bn", eps=TORCH_BN_EPS)
 
 
-def _conv_bn_act(x, channels, name, **shape):
+def _conv_bn_act(x: mx.sym.Symbol, channels: int, name: str, **shape: Any) -> mx.sym.Symbol:
     return activation(_conv_bn(x, channels, name, **shape), "prelu", f"{name}_act")

@@ -19,8 +19,8 @@ from vargfacenet.symbols.registry import DISTILLATIONS, LOSSES, NETWORKS, Loss
 def load_block(prefix: str | os.PathLike[str], epoch: int, *, ctx: mx.Context | None = None) -> mx.gluon.SymbolBlock:
     """Return a checkpoint as a hybridised Gluon block.
 
-    It runs, and can be trained, on operators whose results and gradients are right (`vargfacenet.operators`); its
-    parameters carry the checkpoint's names.
+    It runs, and can be trained, on operators with correct results and gradients (`vargfacenet.operators`); its parameters
+    have the names of the checkpoint.
 
     Parameters
     ----------

@@ -1,7 +1,7 @@
-"""Losses that draw a student's embedding to its teacher's, whatever the lengths of the two.
+"""Losses that draw a student's embedding towards its teacher's by direction only.
 
-Both embeddings are scaled to length 1 first. One of length 0 stays 0, whose cosine with anything is 0; gradients are
-finite there too (`NORM_EPS` bounds them). Other packages add losses by `vargfacenet.symbols.register_distillation`.
+Both embeddings are scaled to length 1 first. An embedding of length 0 stays 0: its cosine with any other is 0, and its
+gradients are finite (`NORM_EPS` bounds them). Other packages add losses by `vargfacenet.symbols.register_distillation`.
 """
 
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ NORM_EPS = 1e-10  # added to squared lengths
 
 @register_distillation("angular")
 def angular_loss(student: mx.sym.Symbol, teacher: mx.sym.Symbol) -> mx.sym.Symbol:
-    """``|| t / |t| - s / |s| ||^2``, which is ``2 * (1 - cos)`` but at length 0: equivalence of angular distillation.
+    """Angular distillation loss ``|| t / |t| - s / |s| ||^2``, which equals ``2 * (1 - cos)`` except at length 0.
 
     [VarGFaceNet, arXiv 1910.04985, eq. 5]
 
@@ -61,7 +61,7 @@ def distillation(
     embedding_size: int = 0,
     options: Optional[Mapping[str, Any]] = None,
 ) -> mx.sym.Symbol:
-    """Return a distillation loss with the cosine that people read.
+    """Return a distillation loss with the cosine to report.
 
     Parameters
     ----------

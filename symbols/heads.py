@@ -1,9 +1,9 @@
 """Classifier heads: an embedding and a label in, the identity loss of each sample out.
 
-Every head gives a group of two: the loss, (N,), and 1 or 0, (N,), for whether the identity nearest to the embedding,
-margin aside, is the label. `vargfacenet.symbols.objective.objective` makes the trained loss of it. A head's weights are
-called ``fc7``, as in the lineage, and are not part of a checkpoint. Other packages add heads by
-`vargfacenet.symbols.register_loss`.
+Every head returns a group of two: the loss, (N,), and correctness, (N,), which is 1 where the identity nearest to the
+embedding, without margin, is the label, and 0 elsewhere. `vargfacenet.symbols.objective.objective` builds the training
+objective from it. The weights of a head are called ``fc7``, as in the lineage, and do not belong to a checkpoint. Other
+packages add heads by `vargfacenet.symbols.register_loss`.
 """
 
 import math
@@ -46,8 +46,8 @@ def margin_softmax(
     """Softmax over cosines with the combined margin: ``scale * (cos(m1 * theta + m2) - m3)`` for the true identity.
 
     [Deng et al., arXiv 1801.07698, eq. 4]; ArcFace is m2 = 0.5 alone, CosFace m3 = 0.35 alone, SphereFace m1 alone.
-    Beyond pi, where the cosine would rise again, it goes on falling as SphereFace's does [Liu et al., arXiv
-    1704.08063, section 3.2], so that a larger angle is always a larger loss.
+    Beyond pi, where the cosine would rise again, the function continues to fall as SphereFace's does [Liu et al., arXiv
+    1704.08063, section 3.2], so that a larger angle always gives a larger loss.
 
     Parameters
     ----------
@@ -85,7 +85,7 @@ def softmax(embedding: mx.sym.Symbol, label: mx.sym.Symbol, *, num_identities: i
 def margin_change(cosine: Any, *, m1: float, m2: float, m3: float, operators: Any = mx.sym) -> Any:
     """Return what the combined margin adds to the cosine of the true identity: Symbol or NDArray (N,) -> (N,).
 
-    `operators` is ``mx.sym`` or ``mx.nd``, as `cosine` is.
+    `operators` is ``mx.sym`` or ``mx.nd``, to match `cosine`.
     """
     cosine = operators.clip(cosine, -COSINE_LIMIT, COSINE_LIMIT)
     if (m1, m2) == (1.0, 0.0):

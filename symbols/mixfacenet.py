@@ -1,7 +1,7 @@
 """MixFaceNet [Boutros et al., arXiv 2107.13046]: depth-wise convolutions of several kernel sizes in one layer.
 
-With ``shuffle`` it is ShuffleMixFaceNet. The repository does not state the settings of the sizes; those here have the
-published numbers of parameters.
+With ``shuffle`` it is ShuffleMixFaceNet. The authors' repository does not state the settings of the sizes; the settings
+here give the published numbers of parameters.
 """
 
 import dataclasses
@@ -25,13 +25,13 @@ from vargfacenet.symbols.options import EmbeddingSize
 
 @dataclasses.dataclass(frozen=True)
 class Stage:
-    """Settings of a stage's units, one number a unit, and the divisor of its squeeze and excitation (0 for none)."""
+    """Settings of a stage's units, one number per unit, and the divisor of its squeeze and excitation (0 for none)."""
 
-    channels: tuple
-    expansion: tuple
-    expansion_groups: tuple
-    kernels: tuple  # how many sizes: 3, 5, 7 ..
-    projection_groups: tuple
+    channels: tuple[int, ...]
+    expansion: tuple[int, ...]
+    expansion_groups: tuple[int, ...]
+    kernels: tuple[int, ...]  # number of sizes, of 3, 5, 7 ..
+    projection_groups: tuple[int, ...]
     se_divisor: int
     strided: typing.Optional[int] = 0  # the unit with stride 2
 
@@ -168,8 +168,9 @@ def mixed_convolution(x: mx.sym.Symbol, channels: int, name: str, *, kernels: in
     convolved = []
     for number, (part, width) in enumerate(zip(_split(x, channels, kernels, name), part_sizes(channels, kernels))):
         kernel = 3 + 2 * number
-        size = {"kernel": kernel, "stride": stride, "pad": kernel // 2, "groups": width}
-        convolved.append(convolution(part, width, f"{name}{kernel}x{kernel}", **size))
+        name_of_part = f"{name}{kernel}x{kernel}"
+        part = convolution(part, width, name_of_part, kernel=kernel, stride=stride, pad=kernel // 2, groups=width)
+        convolved.append(part)
     return mx.sym.concat(*convolved, dim=1, name=f"{name}_concat")
 
 
@@ -179,7 +180,7 @@ def part_sizes(channels: int, parts: int) -> list[int]:
     return [channels - size * (parts - 1)] + [size] * (parts - 1)
 
 
-def _split(x, channels, parts, name):
+def _split(x: mx.sym.Symbol, channels: int, parts: int, name: str) -> list[mx.sym.Symbol]:
     sizes, begin, found = part_sizes(channels, parts), 0, []
     for number, size in enumerate(sizes, start=1):
         found.append(mx.sym.slice_axis(x, axis=1, begin=begin, end=begin + size, name=f"{name}_part{number}"))
@@ -187,7 +188,7 @@ def _split(x, channels, parts, name):
     return found
 
 
-def _squeeze_excitation(x, channels, middle, name):
+def _squeeze_excitation(x: mx.sym.Symbol, channels: int, middle: int, name: str) -> mx.sym.Symbol:
     y = mx.sym.Pooling(data=x, global_pool=True, kernel=(7, 7), pool_type="avg", name=f"{name}_pool")
     y = _activation(convolution(y, middle, f"{name}_conv1", bias=True), "swish", f"{name}_act")
     y = convolution(y, channels, f"{name}_conv2", bias=True)
@@ -195,21 +196,21 @@ def _squeeze_excitation(x, channels, middle, name):
     return mx.sym.broadcast_mul(x, y, name=f"{name}_scale")
 
 
-def _shuffle(x, channels, name):
-    # The even-numbered channels first, then the odd ones.
+def _shuffle(x: mx.sym.Symbol, channels: int, name: str) -> mx.sym.Symbol:
+    # The even-numbered channels first, then the odd ones
     return channel_shuffle(x, f"{name}_shuffle", groups=channels // 2)
 
 
-def _activation(x, kind, name):
+def _activation(x: mx.sym.Symbol, kind: str, name: str) -> mx.sym.Symbol:
     if kind == "prelu":
         return activation(x, kind, name)
     y = mx.sym.Activation(data=x, act_type="sigmoid", name=f"{name}_sigmoid")
     return mx.sym.elemwise_mul(x, y, name=name)
 
 
-def _norm(x, name):
+def _norm(x: mx.sym.Symbol, name: str) -> mx.sym.Symbol:
     return batch_norm(x, f"{name}_bn", eps=TORCH_BN_EPS)
 
 
-def _norm_act(x, kind, name):
+def _norm_act(x: mx.sym.Symbol, kind: str, name: str) -> mx.sym.Symbol:
     return _activation(_norm(x, name), kind, f"{name}_act")

@@ -89,12 +89,12 @@ def reducing_cell(a: mx.sym.Symbol, b: mx.sym.Symbol, channels: int, name: str) 
 
 
 def preparation(x: mx.sym.Symbol, in_channels: int, channels: int, name: str) -> mx.sym.Symbol:
-    """Bring a cell's input to its channels; the depth-wise 1x1 convolution is one factor a channel."""
+    """Bring a cell's input to its channels; the depth-wise 1x1 convolution is one factor per channel."""
     return separable(x, in_channels, channels, name, kernel=1)
 
 
 def reduced_preparation(x: mx.sym.Symbol, in_channels: int, channels: int, name: str) -> mx.sym.Symbol:
-    """Bring the input from before a reduction to a cell's channels and size, without losing every second pixel.
+    """Bring the input from before a reduction to a cell's channels and size, without dropping every second pixel.
 
     Half of the channels read the even rows and columns, the other half the odd ones.
     (N, in_channels, h, w) -> (N, channels, h/2, w/2).
@@ -118,10 +118,10 @@ def separable(
     return batch_norm(convolution(x, channels, f"{name}_conv"), f"{name}_bn", eps=TORCH_BN_EPS)
 
 
-def _pool(x, name):
+def _pool(x: mx.sym.Symbol, name: str) -> mx.sym.Symbol:
     x = mx.sym.Pooling(data=x, kernel=(3, 3), stride=(2, 2), pad=(1, 1), pool_type="max", name=f"{name}_pool")
     return batch_norm(x, f"{name}_bn", eps=TORCH_BN_EPS)
 
 
-def _add(first, second, name):
+def _add(first: mx.sym.Symbol, second: mx.sym.Symbol, name: str) -> mx.sym.Symbol:
     return mx.sym.elemwise_add(first, second, name=name)

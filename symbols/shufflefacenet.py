@@ -1,10 +1,10 @@
 """ShuffleFaceNet [Martinez-Diaz et al., ICCV workshops 2019]: ShuffleNet V2 with PReLU and a global convolution.
 
-The authors' code is not public. A public port has one PReLU slope a layer, an activation after the global convolution
-and a bias before the last BN; the paper settles none of these, and the port is followed here.
+The authors' code is not public. A public port has one PReLU slope per layer, an activation after the global convolution
+and a bias before the last BN. The paper specifies none of these; this builder follows the port.
 """
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import mxnet as mx
 
@@ -56,28 +56,28 @@ def downsampling_unit(x: mx.sym.Symbol, in_channels: int, channels: int, name: s
 
 
 def basic_unit(x: mx.sym.Symbol, channels: int, name: str) -> mx.sym.Symbol:
-    """The second half of the channels passes a branch, both are shuffled: (N, channels, h, w) -> the same."""
+    """Pass the second half of the channels through a branch, and shuffle both: (N, channels, h, w) -> the same."""
     half = channels // 2
     y = mx.sym.slice_axis(x, axis=1, begin=0, end=half, name=f"{name}_first")
     x = mx.sym.slice_axis(x, axis=1, begin=half, end=channels, name=f"{name}_second")
     return _join(y, _branch(x, half, name), name)
 
 
-def _branch(x, channels, name, *, stride=1):
+def _branch(x: mx.sym.Symbol, channels: int, name: str, *, stride: int = 1) -> mx.sym.Symbol:
     x = _conv_bn_act(x, channels, f"{name}_conv1")
     x = _conv_bn(x, channels, f"{name}_dw", kernel=3, stride=stride, pad=1, groups=channels)
     return _conv_bn_act(x, channels, f"{name}_conv2")
 
 
-def _join(first, second, name):
+def _join(first: mx.sym.Symbol, second: mx.sym.Symbol, name: str) -> mx.sym.Symbol:
     return channel_shuffle(mx.sym.concat(first, second, dim=1, name=f"{name}_concat"), f"{name}_shuffle", groups=2)
 
 
-def _conv_bn(x, channels, name, **shape):
+def _conv_bn(x: mx.sym.Symbol, channels: int, name: str, **shape: Any) -> mx.sym.Symbol:
     return batch_norm(convolution(x, channels, name, **shape), f"{name}_bn", eps=TORCH_BN_EPS)
 
 
-def _conv_bn_act(x, channels, name, **shape):
+def _conv_bn_act(x: mx.sym.Symbol, channels: int, name: str, **shape: Any) -> mx.sym.Symbol:
     x = _conv_bn(x, channels, name, **shape)
     slope = mx.sym.var(f"{name}_act_gamma", shape=(1,), init=mx.init.Constant(START_SLOPE))  # of all channels
     return mx.sym.LeakyReLU(data=x, gamma=slope, act_type="prelu", name=f"{name}_act")

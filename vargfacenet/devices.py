@@ -1,4 +1,4 @@
-"""Devices given as text, such as ``cpu:0,gpu:1``."""
+"""Parse devices given as text, such as ``cpu:0,gpu:1``."""
 
 from collections.abc import Sequence
 

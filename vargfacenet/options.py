@@ -14,8 +14,8 @@ import difflib
 import inspect
 import types
 import typing
-from collections.abc import Iterable, Mapping
-from typing import Any, Callable, Optional, Union
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Optional, Union
 
 from vargfacenet.errors import SettingError
 
@@ -213,6 +213,12 @@ def _not_among(name: str, value: float, choices: list[float]) -> SettingError:
     return SettingError(f"{name}={value:g}: expected {expected}")
 
 
+def check_count(name: str, values: Sequence[object], count: int, meaning: str) -> None:
+    """Raise SettingError where there are not `count` values, one for each of what `meaning` says, such as ``"stage"``."""
+    if len(values) != count:
+        raise SettingError(f"{name}={tuple(values)}: expected {count} numbers, one for each {meaning}")
+
+
 def split_assignments(assignments: Iterable[str]) -> dict[str, str]:
     """Return ``["k=v", ...]`` as a dict of text; SettingError for one without ``=`` or given twice."""
     pairs: dict[str, str] = {}
@@ -238,10 +244,7 @@ def check_options(known: Mapping[str, Setting], options: Mapping[str, object], *
 def convert(name: str, value: object, kind: Any) -> Any:
     """Return `value`, text or not, as the type `kind`: bool, int, float, str, or a sequence or optional of these.
 
-    Raises
-    ------
-    SettingError
-        Naming the setting, what was given and what was expected.
+    SettingError names the setting, its value and what was expected.
     """
     plain, optional = _plain(kind)
     if optional:
@@ -288,7 +291,7 @@ def _items(name: str, value: object) -> Iterable[object]:
 def check_range(
     name: str, value: float, low: Optional[float] = None, high: Optional[float] = None, unit: str = ""
 ) -> None:
-    """SettingError where a number is not within ``low .. high``, both included."""
+    """Raise SettingError where a number is not within ``low .. high``, both included."""
     if (low is not None and not value >= low) or (high is not None and not value <= high):
         unit = f" {unit}" if unit else ""
         expected = f"at least {low}{unit}" if high is None else f"between {low} and {high}{unit}"

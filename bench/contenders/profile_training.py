@@ -15,7 +15,7 @@ import mxnet as mx
 
 def prepare(*, updates: int, **work: Any) -> Callable[[], dict[str, Any]]:
     """Prepare training with the options of ``train.py``."""
-    train = runpy.run_path(pathlib.Path(__file__).with_name("train.py"))["prepare"](updates=updates, **work)
+    train = runpy.run_path(str(pathlib.Path(__file__).with_name("train.py")))["prepare"](updates=updates, **work)
     folder = tempfile.mkdtemp()
     mx.profiler.set_config(profile_symbolic=True, profile_imperative=True, aggregate_stats=True, filename=f"{folder}/p")
 

@@ -23,7 +23,9 @@ def prepare(*, pairs: int, thresholds: int, loop: bool = False) -> Callable[[], 
     return turn
 
 
-def loop_accuracies(distances, is_same, thresholds):
+def loop_accuracies(
+    distances: np.ndarray, is_same: np.ndarray, thresholds: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Compute the same by its definition: each fold, each threshold, all pairs of the other folds."""
     parts = np.array_split(np.arange(len(distances)), FOLDS)
     accuracies, best = [], []

@@ -29,10 +29,11 @@ def prepare(
     own = np.arange(gallery, templates)
     first[: len(own)], second[: len(own)] = identities[own], own
     is_same = identities[first] == identities[second]
+    steps: tuple[Callable[..., Any], Callable[..., Any]]
     steps = (loop_pool, loop_scores) if loop else (pool, pair_scores)
 
     def turn() -> dict[str, Any]:
-        pooled = steps[0](*embeddings, template, medium)
+        pooled: np.ndarray = steps[0](*embeddings, template, medium)
         found = verify_templates(steps[1](pooled, first, second), is_same)
         tpir = []
         for part in (slice(0, gallery // 2), slice(gallery // 2, gallery)):
@@ -43,11 +44,11 @@ def prepare(
     return turn
 
 
-def pool(embeddings, mirrored, template, medium):
+def pool(embeddings: np.ndarray, mirrored: np.ndarray, template: np.ndarray, medium: np.ndarray) -> np.ndarray:
     return pool_templates(embeddings, mirrored, np.arange(len(template)), template, medium).embeddings
 
 
-def loop_pool(embeddings, mirrored, template, medium):
+def loop_pool(embeddings: np.ndarray, mirrored: np.ndarray, template: np.ndarray, medium: np.ndarray) -> np.ndarray:
     """Pool one template after another, found by comparing all numbers, with a list of means of media."""
     both, rows = embeddings + mirrored, []
     for number in np.unique(template):
@@ -57,7 +58,7 @@ def loop_pool(embeddings, mirrored, template, medium):
     return (np.array(rows) / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
 
 
-def loop_scores(pooled, first, second):
+def loop_scores(pooled: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """Score one slice of pairs after another by copies of the rows of both sides."""
     scores = np.empty(len(first), np.float32)
     for begin in range(0, len(first), _SLICE):

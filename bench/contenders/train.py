@@ -36,7 +36,7 @@ def prepare(
     return turn
 
 
-def random_batch(batch_size):
+def random_batch(batch_size: int) -> mx.io.DataBatch:
     random = np.random.RandomState(0)
     return mx.io.DataBatch(
         [mx.nd.array(random.uniform(0, 255, (batch_size, *IMAGE_SHAPE)))],

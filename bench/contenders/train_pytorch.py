@@ -43,7 +43,7 @@ def prepare(
     return turn
 
 
-def margin_loss(embeddings, classifier, labels):
+def margin_loss(embeddings: torch.Tensor, classifier: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """ArcFace, as `vargfacenet.symbols.heads.margin_softmax` with its defaults."""
     cosines = functional.linear(functional.normalize(embeddings), functional.normalize(classifier))
     true = cosines.gather(1, labels[:, None]).clamp(-1 + 1e-6, 1 - 1e-6)
@@ -57,7 +57,7 @@ class Graph(nn.Module):
     Knows the operators of this project's published graphs; the names of its parameters are theirs, ``.`` excepted.
     """
 
-    def __init__(self, text, shapes):
+    def __init__(self, text: str, shapes: dict[str, list[int]]) -> None:
         super().__init__()
         graph = json.loads(text)
         self.nodes = graph["nodes"]
@@ -70,7 +70,7 @@ class Graph(nn.Module):
                 self.register_buffer(f"{node['name']}_moving_mean", torch.zeros(channels))
                 self.register_buffer(f"{node['name']}_moving_var", torch.ones(channels))
 
-    def forward(self, data):
+    def forward(self, data: torch.Tensor) -> torch.Tensor:
         values = {}
         for place, node in enumerate(self.nodes):
             if node["op"] == "null":

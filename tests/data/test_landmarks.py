@@ -59,7 +59,7 @@ GOOD = line("a.jpg", POINTS)
         (["", "# nothing"], "lists no image"),
         (
             [line("a.jpg", POINTS[[1, 0, 2, 4, 3]]), line("b.jpg", POINTS[[1, 0, 2, 4, 3]]), line("c.jpg", POINTS)],
-            "in 2 of 3 faces looked at, .* left and right are swapped: the likely order is right eye, left eye, nose, right",
+            "in 2 of 3 faces checked, .* left and right are swapped: the likely order is right eye, left eye, nose, right",
         ),
     ],
 )
@@ -89,7 +89,7 @@ def test_a_rotated_face_is_accepted_and_a_mirrored_one_refused(tmp_path, degrees
 )
 def test_points_in_another_order_are_refused_and_the_order_is_named(tmp_path, points, order):
     lines = [line(f"{number}.jpg", points * (1 + number)) for number in range(3)]
-    with pytest.raises(DataError, match=f"in 3 of 3 faces looked at, .* the likely order is {order}; expected"):
+    with pytest.raises(DataError, match=f"in 3 of 3 faces checked, .* the likely order is {order}; expected"):
         read_landmarks(written(tmp_path, *lines))
 
 
@@ -97,7 +97,7 @@ def test_points_unlike_a_face_and_relative_coordinates_are_refused(tmp_path):
     heap = np.array([[0, 0], [100, 0], [0, 1], [0, 2], [1, 0]])
     with pytest.raises(DataError, match="do not lie as those of a face: expected x and y of left eye"):
         read_landmarks(written(tmp_path, line("a.jpg", heap)))
-    with pytest.raises(DataError, match=r"shares of the image, 0 \.\. 1: expected pixels"):
+    with pytest.raises(DataError, match=r"fractions of the image, 0 \.\. 1: expected pixels"):
         read_landmarks(written(tmp_path, line("a.jpg", POINTS / 112)))
 
 
@@ -113,7 +113,7 @@ def test_faces_in_full_profile_are_accepted_with_a_warning(tmp_path, caplog):
     profile[:, 0] = 56 + (profile[:, 0] - 56) * 0.05
     profile[2, 0] -= 18
     assert len(read_landmarks(written(tmp_path, line("a.jpg", profile)))) == 1
-    assert "in 1 of 1 faces looked at, the five points lie far from those of a frontal face" in caplog.text
+    assert "in 1 of 1 faces checked, the five points lie far from those of a frontal face" in caplog.text
 
 
 def test_a_missing_file_is_named(tmp_path):

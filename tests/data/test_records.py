@@ -141,6 +141,13 @@ def test_a_malformed_property_file_is_refused(copy, text):
         RecordSet(copy)
 
 
+def test_reading_from_a_closed_set_is_refused(face_folder):
+    records = RecordSet(face_folder)
+    records.close()
+    with pytest.raises(DataError, match=r"train\.rec is closed"):
+        records.read(1)
+
+
 @pytest.mark.parametrize("name", ["train.rec", "train.idx"])
 def test_a_missing_file_is_named(copy, name):
     (copy / name).unlink()

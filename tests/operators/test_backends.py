@@ -155,7 +155,7 @@ def test_a_library_that_is_cut_or_anothers_is_compiled_again_and_never_loaded(tm
     monkeypatch.setattr(library, "_load_error", loaded.append)
     path.write_bytes(b"library")
     assert library._load_once.__wrapped__() == "compiled anew"  # there is no sum beside it
-    path.with_suffix(".sum").write_text(library._sum(path))
+    path.with_suffix(".sum").write_text(library._checksum(path))
     assert library._load_once.__wrapped__() is None
     path.write_bytes(b"libr")
     assert library._load_once.__wrapped__() == "compiled anew"

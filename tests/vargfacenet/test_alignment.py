@@ -128,7 +128,7 @@ def test_what_lies_outside_the_photograph_is_black():
     [
         (np.where(np.eye(5, 2) > 0, np.nan, TEMPLATE), "expected finite numbers"),
         (np.where(np.eye(5, 2) > 0, np.inf, TEMPLATE), "expected finite numbers"),
-        (np.full((5, 2), 50.0), "coincide: no rotation"),
+        (np.full((5, 2), 50.0), "coincide: they define no rotation"),
         (np.full((5, 2), 50.0) + np.arange(10).reshape(5, 2) / 50, "coincide: expected a face of more than a pixel"),
         (TEMPLATE + (0, 400), r"lie far outside the image of 112x112 pixels"),
         (TEMPLATE - (400, 0), r"lie far outside the image of 112x112 pixels"),
@@ -157,5 +157,5 @@ def test_what_is_no_image_is_refused(image):
 
 
 def test_a_image_larger_than_opencv_warps_is_refused():
-    with pytest.raises(DataError, match="32767x1 pixels, expected at most 32766 a side"):
+    with pytest.raises(DataError, match="32767x1 pixels, expected sides of at most 32766"):
         align_face(np.zeros((1, 32767, 3), np.uint8), TEMPLATE)
