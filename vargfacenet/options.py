@@ -28,7 +28,7 @@ _NAMES = {int: "int", float: "float", bool: "bool", str: "str"}
 
 @dataclasses.dataclass(frozen=True)
 class About:
-    """What a declaration says besides type and default.
+    """The parts of a declaration besides type and default.
 
     Attributes
     ----------
@@ -94,7 +94,7 @@ class Setting:
 
     @property
     def is_optional(self) -> bool:
-        """Whether the value may be None."""
+        """Return whether the value may be None."""
         return _plain(self.kind)[1]
 
     @property
