@@ -16,7 +16,7 @@ import numpy as np
 from vargfacenet.data.check import check_records
 from vargfacenet.data.landmarks import read_landmarks
 from vargfacenet.data.writer import write_records
-from vargfacenet.deploy.runtime import _admitted
+from vargfacenet.deploy.runtime import _admit
 from vargfacenet.errors import DataError, VarGFaceNetError
 from vargfacenet.eval.features import read_features, write_features
 from vargfacenet.eval.image_list import read_image_list
@@ -178,5 +178,5 @@ TARGETS = {
         lambda: [_saved(np.savez, a=np.ones(3), b=np.array(["x"]))], lambda content: read_npz(content, "x.npz")
     ),
     "json": Target(lambda: [json.dumps({"a": [1, None, 2.5]}).encode()], lambda content: parse_json(content, "x.json")),
-    "onnx": Target(_onnx, lambda content: _admitted(content, "x.onnx")),
+    "onnx": Target(_onnx, lambda content: _admit(content, "x.onnx")),
 }
