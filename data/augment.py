@@ -7,7 +7,7 @@ neither on threads nor on the update at which a run was resumed. Other packages 
 
 import dataclasses
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Callable, Union
 
 import cv2
@@ -18,7 +18,7 @@ from vargfacenet.formats.images import decode_image, encode_jpeg
 from vargfacenet.options import About, Setting, check_options, declared_settings
 from vargfacenet.registry import Registry
 
-_LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
+_RED, _GREEN, _BLUE = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
 
 
 @dataclasses.dataclass(frozen=True)
@@ -163,11 +163,24 @@ def move(image: np.ndarray, down: int, right: int) -> np.ndarray:
 def jitter_color(image: np.ndarray, amount: float, random: np.random.Generator) -> np.ndarray:
     """Multiply brightness, contrast and saturation, each by a factor in 1 - amount .. 1 + amount."""
     brightness, contrast, saturation = random.uniform(1 - amount, 1 + amount, 3).astype(np.float32)
-    values = image.astype(np.float32) * brightness
-    mean = float((values @ _LUMA).mean())
-    values = mean + (values - mean) * contrast
-    grey = (values @ _LUMA)[:, :, None]
-    return np.clip(grey + (values - grey) * saturation, 0, 255).astype(np.uint8)
+    # Blue first, as in `mirror`.
+    planes = [plane.astype(np.float32) * brightness for plane in cv2.split(image[:, :, ::-1])]
+    # A difference in the last digit can become one grey level below. The float32 sum depends on the order of addition,
+    # which NumPy has changed since 1.23. The float64 sum of so few float32 numbers is exact in any order.
+    mean = float(_luma(planes).mean(dtype=np.float64))
+    planes = [mean + (plane - mean) * contrast for plane in planes]
+    grey = _luma(planes)
+    changed = [np.clip(grey + (plane - grey) * saturation, 0, 255).astype(np.uint8) for plane in planes]
+    return cv2.merge(changed)[:, :, ::-1]
+
+
+def _luma(planes: Sequence[np.ndarray]) -> np.ndarray:
+    """Return the luma of planes in the order blue, green, red.
+
+    Not a matrix product, whose rounding depends on the BLAS and the CPU.
+    """
+    blue, green, red = planes
+    return red * _RED + green * _GREEN + blue * _BLUE
 
 
 def compress(image: np.ndarray, quality: int) -> np.ndarray:

@@ -1,5 +1,6 @@
 """Small sets that tests share. Real faces are looked for where VARGFACENET_FACES points, and nowhere else."""
 
+import ctypes
 import os
 import pathlib
 
@@ -15,6 +16,19 @@ from vargfacenet.formats.images import encode_jpeg
 from vargfacenet.operators import missing_for_native
 from vargfacenet.train.cache import write_embeddings
 from vargfacenet.train.teacher import Teacher
+
+
+@pytest.fixture(scope="module", autouse=True)
+def freed_memory():
+    """Give back to the system what a module's tests have freed.
+
+    The C library keeps it, in pieces that the next network does not fit into: after the suite each of the two workers
+    would hold four gigabytes.
+    """
+    yield
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc's; other C libraries have none
+    if trim is not None:
+        trim(0)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -90,7 +90,7 @@ def over_all_workers(step: StepResult, stopping: NeverStopping, cluster: Cluster
 
     The signals travel in the sum that the means need anyway, so that all workers stop after the same update.
     """
-    means = [float(values.mean()) for values in step.outputs.values()]
+    means = [float(values.mean(dtype=np.float64)) for values in step.outputs.values()]
     totals = cluster.all_reduce(np.array([*means, stopping.signal is not None], np.float64))
     *means, signals = (float(total) / cluster.world_size for total in totals)
     return dict(zip(step.outputs, means)), signals > 0

@@ -92,19 +92,23 @@ def relight(image: np.ndarray, relief: np.ndarray, condition: Condition) -> np.n
     the face causes; 128 is neutral. Returns grey levels, float32 (n, n, 3), that are not clipped yet.
     """
     side = len(image)
-    grid = (np.arange(28, dtype=np.float32) - 13.5) / 14.0
-    x, y = grid[None, :] / 0.95, grid[:, None] / 1.1
-    z = np.sqrt(np.maximum(1.0 - x * x - y * y, 0.03))
-    facing = (
-        x * condition.light_direction[0] + y * condition.light_direction[1] + z * condition.light_direction[2]
-    ) / (np.sqrt(x * x + y * y + z * z))
-    light = 1.0 + condition.light_strength * (1.1 * np.maximum(facing, -0.15) - 0.65)
-    light = cv2.resize(light.astype(np.float32), (side, side), interpolation=cv2.INTER_LINEAR)
+    light = cv2.resize(_light(condition).astype(np.float32), (side, side), interpolation=cv2.INTER_LINEAR)
     light *= relief * np.float32(condition.gain / 128.0)
     colour = np.exp(np.array([condition.temperature, condition.tint, -condition.temperature]))
     table = 255.0 * (np.arange(256) / 255.0) ** condition.gamma
     values = cv2.LUT(image, np.outer(table, colour).astype(np.float32)[None])
     return values * light[:, :, None]
+
+
+def _light(condition: Condition) -> np.ndarray:
+    """Return the light on each place of a round head: float64 (28, 28), 1 is neutral."""
+    grid = (np.arange(28, dtype=np.float32) - 13.5) / 14.0
+    x, y = grid[None, :] / 0.95, grid[:, None] / 1.1
+    z = np.sqrt(np.maximum(1.0 - x * x - y * y, 0.03))
+    # Arrays, not numbers: a float64 number times a float32 array is float32 on NumPy 1 and float64 on NumPy 2.
+    right, down, out = condition.light_direction.reshape(3, 1, 1)
+    facing = (x * right + y * down + z * out) / np.sqrt(x * x + y * y + z * z)
+    return 1.0 + condition.light_strength * (1.1 * np.maximum(facing, -0.15) - 0.65)
 
 
 def photograph(values: np.ndarray, condition: Condition, random: np.random.Generator) -> np.ndarray:

@@ -20,6 +20,7 @@ from vargfacenet.eval import write_pairs
 from vargfacenet.formats.checkpoint import save_checkpoint
 from vargfacenet.formats.images import encode_jpeg
 from vargfacenet.symbols import get_symbol
+from vargfacenet.train.run_folder import Resume
 
 TINY = ["multiplier=0.25", "units=1,1,1", "use_se=false", "embedding_size=16", "batch_size=8", "max_updates=2"]
 TINY += ["warmup_updates=1", "verify_every=2", "save_every=2", "log_every=1"]
@@ -84,13 +85,13 @@ def test_train_lists_its_recipes(capsys):
 
 def test_runs_are_numbered_and_never_overwritten(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert str(_folder("demo", False)) == "runs/demo"
+    assert str(_folder("demo", None)) == "runs/demo"
     (tmp_path / "runs" / "demo").mkdir(parents=True)
-    assert str(_folder("demo", False)) == "runs/demo-2"
-    assert str(_folder("demo", True)) == "runs/demo"
+    assert str(_folder("demo", None)) == "runs/demo-2"
+    assert str(_folder("demo", Resume())) == "runs/demo"
     (tmp_path / "runs" / "demo-7").mkdir()
-    assert str(_folder("demo", False)) == "runs/demo-8"
-    assert str(_folder("demo", True)) == "runs/demo-7"
+    assert str(_folder("demo", None)) == "runs/demo-8"
+    assert str(_folder("demo", Resume())) == "runs/demo-7"
 
 
 def test_pack_and_check(capsys, tmp_path):

@@ -2,6 +2,7 @@
 
 import hashlib
 import itertools
+import math
 
 import cv2
 import numpy as np
@@ -13,7 +14,7 @@ from threadpoolctl import threadpool_limits
 from vargfacenet.data.synth import contact_sheet, draw_faces, draw_pairs
 from vargfacenet.data.synth.faces import _generator
 from vargfacenet.data.synth.identity import sample_identity
-from vargfacenet.data.synth.nuisance import sample_condition
+from vargfacenet.data.synth.nuisance import _light, sample_condition
 from vargfacenet.errors import SettingError
 
 TRAIN_IDENTITIES = 50
@@ -112,6 +113,23 @@ def test_a_seed_draws_the_same_faces_as_in_earlier_versions():
 def test_drawing_again_gives_the_same_bytes():
     first = list(draw_faces(num_identities=2, images_per_identity=2, seed=3))
     assert first == list(draw_faces(num_identities=2, images_per_identity=2, seed=3))
+
+
+def test_light_is_computed_in_float64_with_every_numpy():
+    condition = sample_condition(np.random.default_rng(5))
+    light = _light(condition)
+    assert light.dtype == np.float64
+    right, down, out = condition.light_direction.tolist()
+    for row, column in [(0, 0), (7, 20), (13, 14), (27, 3)]:
+        # The place is rounded to float32, what is computed of it is not; float32 would be off by some 1e-7.
+        x = float((np.float32(column) - np.float32(13.5)) / np.float32(14) / np.float32(0.95))
+        y = float((np.float32(row) - np.float32(13.5)) / np.float32(14) / np.float32(1.1))
+        squares = np.float32(x) * np.float32(x), np.float32(y) * np.float32(y)
+        height = np.sqrt(np.maximum(np.float32(1) - squares[0] - squares[1], np.float32(0.03)))
+        length = float(np.sqrt(squares[0] + squares[1] + height * height))
+        facing = max((x * right + y * down + float(height) * out) / length, -0.15)
+        expected = 1 + condition.light_strength * (1.1 * facing - 0.65)
+        assert math.isclose(light[row, column], expected, rel_tol=1e-12)
 
 
 def test_an_image_does_not_depend_on_what_else_is_drawn(train_set):
