@@ -102,10 +102,11 @@ def score_features(
         See `score_all_pairs`.
     """
     rows, labels = _labelled(features, image_list)
-    if others is None or other_list is None:
-        other_rows = other_labels = None
-    else:
+    other_rows = other_labels = None
+    if others is not None and other_list is not None:
         other_rows, other_labels = _labelled(others, other_list)
+    elif others is not None or other_list is not None:
+        raise DataError("a second feature file needs its list, and a second list its feature file")
     if all((known == DISTRACTOR).all() for known in (labels, other_labels) if known is not None):
         raise DataError(f"{image_list} has no label: give 'PATH LABEL' for each face of a known identity")
     return score_all_pairs(rows, labels, other_rows, other_labels, fars=fars, worst=worst, progress=progress)

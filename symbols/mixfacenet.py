@@ -68,7 +68,7 @@ _M = (
 SIZES = {"xs": (16, _S, 0.5, 512), "s": (16, _S, 1.0, 1024), "m": (24, _M, 1.0, 1024)}
 
 Size = Annotated[str, About("Size of the network.", choices=tuple(SIZES))]
-Shuffle = Annotated[bool, About("Whether channels are shuffled after every unit: ShuffleMixFaceNet.")]
+Shuffle = Annotated[bool, About("Shuffle the channels after every unit: ShuffleMixFaceNet.")]
 Width = Annotated[
     typing.Optional[float],
     About("Factor of the channels, rounded to multiples of 8; none: 0.5 for xs, else 1.", low=0.125, high=16),

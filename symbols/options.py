@@ -14,7 +14,7 @@ GroupSize = Annotated[
     int, About("Channels in a group of a variable group convolution, of which channels are a multiple.", 1, 65_536)
 ]
 Units = Annotated[Sequence[int], About("Blocks of each stage, the down-sampling block counted.", low=1, high=1000)]
-UseSe = Annotated[bool, About("Whether blocks have squeeze and excitation.")]
+UseSe = Annotated[bool, About("Squeeze and excitation in the blocks.")]
 Activation = Annotated[str, About("PReLU, or one of MXNet's activations without parameters.", choices=ACTIVATIONS)]
 Dropout = Annotated[
     float, About("Share of the numbers before the fully connected layer that training drops.", low=0, high=0.9)

@@ -6,6 +6,7 @@ Another package adds its own by these decorators, or by entry points of the grou
 
 import dataclasses
 import inspect
+from collections.abc import Mapping
 from typing import Any, Callable, Optional, TypeVar, Union
 
 import mxnet as mx
@@ -16,7 +17,7 @@ from vargfacenet.registry import Registry
 
 Builder = TypeVar("Builder", bound=Callable[..., Any])
 
-# What a builder of a loss is given besides its own options, where it names them.
+# A builder of a loss gets these besides its own options, where it names them.
 SIZES = ("num_identities", "embedding_size")
 _LOSS_INPUTS, _DISTILLATION_INPUTS = ("embedding", "label", "teacher"), ("student", "teacher", "label")
 
@@ -65,7 +66,9 @@ class Loss:
     options: dict[str, Setting]
     sharded: Optional[Callable[..., Any]] = None
 
-    def __call__(self, *, num_identities: int, embedding_size: int, options: dict, **inputs: Any) -> mx.sym.Symbol:
+    def __call__(
+        self, *, num_identities: int, embedding_size: int, options: Mapping[str, Any], **inputs: Any
+    ) -> mx.sym.Symbol:
         """Return the graph; of `inputs` and sizes, those that the loss does not name are left out."""
         sizes = {"num_identities": num_identities, "embedding_size": embedding_size}
         named = {name: sizes[name] for name in self.sizes}
@@ -83,26 +86,25 @@ def _make_network(name: str, builder: Callable[..., mx.sym.Symbol]) -> Network:
 
 
 def _make_loss(name: str, builder: Callable[..., Any], *, sharded: Optional[Callable[..., Any]] = None) -> Loss:
-    return _checked_loss("loss", name, builder, _LOSS_INPUTS, 2, sharded)
+    return _checked_loss("loss", name, builder, _LOSS_INPUTS, sharded)
 
 
 def _make_distillation(name: str, builder: Callable[..., Any]) -> Loss:
-    return _checked_loss("distillation loss", name, builder, _DISTILLATION_INPUTS, 2, None)
+    return _checked_loss("distillation loss", name, builder, _DISTILLATION_INPUTS, None)
 
 
 def _checked_loss(
     kind: str,
     name: str,
     builder: Callable[..., Any],
-    known: tuple[str, ...],
-    least: int,
+    known: tuple[str, str, str],
     sharded: Optional[Callable[..., Any]],
 ) -> Loss:
     inputs = _positional(builder)
-    if inputs[:least] != known[:least] or any(one not in known for one in inputs):
+    if inputs not in (known[:2], known):
         raise SettingError(
-            f"{kind} {name} takes ({', '.join(inputs)}): expected ({', '.join(known[:least])}), and {known[least]} where it "
-            "needs that; its options stand after *"
+            f"{kind} {name} takes ({', '.join(inputs)}): expected ({', '.join(known[:2])}), and {known[2]} where it needs "
+            "that; its options stand after *"
         )
     sizes = tuple(one for one in SIZES if one in inspect.signature(builder).parameters)
     return Loss(name, builder, inputs, sizes, declared_settings(builder, skip=SIZES), sharded)

@@ -38,7 +38,7 @@ class Options(dict):
 
 
 class Part(NamedTuple):
-    """What has options of its own: the network, a loss, an augmentation or a callback.
+    """A network, loss, augmentation or callback, with options of its own.
 
     Attributes
     ----------
@@ -121,12 +121,12 @@ class Config(
 
     @property
     def distils(self) -> bool:
-        """Whether a teacher is needed."""
+        """True where a teacher is needed."""
         return self.distillation != "none" or "teacher" in self._loss_inputs
 
     @property
     def reads_labels(self) -> bool:
-        """Whether identities of images are read by a loss in the graph."""
+        """True where a loss in the graph reads the identities of images."""
         learned = self.distillation != "none" and "label" in DISTILLATIONS[self.distillation].inputs
         return (self.loss != "none" and self.head == "dense") or learned
 

@@ -120,13 +120,14 @@ def train(
     runtime = runtime or Runtime()
     cluster = runtime.cluster
     cluster.report("preparing")
+    config.check()
     config = fit_to_teacher(config, teacher)
     check_devices(config.batch_size, list(runtime.devices), cluster.world_size)
     check_precision(config.precision, runtime.devices)
     with contextlib.ExitStack() as stack:
         opened = stack.enter_context(open_data(data, bins if cluster.is_first else ()))
         shared = opened.facts(teacher, verification=False)
-        cluster.check_same({**dataclasses.asdict(config), **shared, "resume": resume is not None})
+        cluster.check_same({**config.to_dict(), **shared, "resume": resume is not None})
         facts, folder = opened.facts(teacher), RunFolder(out, config.generations)
         if cluster.is_first:
             stack.enter_context(folder.open(config, resume=resume, facts=facts))

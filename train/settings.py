@@ -42,7 +42,7 @@ class LossSettings:
     head: Annotated[
         str,
         About(
-            "Where the classifier is: in the graph and whole on each device, or in shards, one on each device.",
+            "Place of the classifier: dense is in the graph, whole on each device; sharded is one shard on each device.",
             choices=("dense", "sharded"),
         ),
     ] = "dense"
@@ -77,7 +77,7 @@ class DistillationSettings:
         ),
     ] = 1
     classifier: Annotated[
-        str, About("Whether the next generation keeps the classifier or draws a new one.", choices=("keep", "new"))
+        str, About("Keep the classifier in the next generation, or draw a new one.", choices=("keep", "new"))
     ] = "keep"
     generation_lr_factor: Annotated[
         float,
@@ -95,9 +95,9 @@ class OptimizerSettings:
     lr: Annotated[float, About("Learning rate after the warm-up.", 0, 100)] = 0.1
     momentum: Annotated[float, About("Momentum of stochastic gradient descent.", 0, 0.9999)] = 0.9
     weight_decay: Annotated[float, About("Weight decay.", 0, 1)] = 5e-4
-    decay_norm: Annotated[
-        bool, About("Whether weight decay also applies to BN scales and PReLU slopes, as in InsightFace.")
-    ] = True
+    decay_norm: Annotated[bool, About("Apply weight decay to BN scales and PReLU slopes too, as InsightFace does.")] = (
+        True
+    )
     clip_gradient: Annotated[
         float,
         About("Largest absolute value of a gradient's entry, averaged over the batch; 0: no limit.", 0, 1_000_000.0),
@@ -105,7 +105,7 @@ class OptimizerSettings:
     precision: Annotated[
         str,
         About(
-            "What the network computes in; float16 needs GPUs. Parameters and classifier stay float32.",
+            "Number format in which the network computes; float16 needs GPUs. Parameters and classifier stay float32.",
             choices=("float32", "float16"),
         ),
     ] = "float32"

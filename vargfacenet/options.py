@@ -28,7 +28,7 @@ _NAMES = {int: "int", float: "float", bool: "bool", str: "str"}
 
 @dataclasses.dataclass(frozen=True)
 class About:
-    """What a declaration says besides type and default.
+    """A declaration besides its type and default.
 
     Attributes
     ----------
@@ -41,7 +41,7 @@ class About:
     choices
         The values that are allowed, or a function that returns them.
     may_change
-        Whether a run may be resumed with another value.
+        True where a run may be resumed with another value.
     aliases
         Former names of the setting, which are still understood.
     """
@@ -94,7 +94,7 @@ class Setting:
 
     @property
     def is_optional(self) -> bool:
-        """Whether the value may be None."""
+        """True where the value may be None."""
         return _plain(self.kind)[1]
 
     @property

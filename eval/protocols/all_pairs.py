@@ -10,18 +10,23 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, Union
+from typing import NamedTuple
 
 import numpy as np
 
 from vargfacenet.errors import DataError, SettingError
-from vargfacenet.eval.protocols.most_similar import DISTRACTOR, LabelledRows, exact_cosines, most_similar, rounding
-from vargfacenet.formats.arrays import FileRows
+from vargfacenet.eval.protocols.most_similar import (
+    DISTRACTOR,
+    LabelledRows,
+    RowArray,
+    exact_cosines,
+    most_similar,
+    rounding,
+)
 
 CHALLENGE_FAR = 1e-8
-_BLOCK = 2048  # faces of one identity that are compared at a time
 MOST_ACCEPTED = 1 << 23  # pairs of different identities that are kept
-Rows = Union[np.ndarray, FileRows]
+_BLOCK = 2048  # faces of one identity that are compared at a time
 
 
 class Rate(NamedTuple):
@@ -45,9 +50,9 @@ class AllPairs:
 
 
 def score_all_pairs(
-    features: Rows,
+    features: RowArray,
     labels: np.ndarray,
-    others: Rows | None = None,
+    others: RowArray | None = None,
     other_labels: np.ndarray | None = None,
     *,
     fars: Sequence[float] = (CHALLENGE_FAR,),
@@ -62,7 +67,8 @@ def score_all_pairs(
     Parameters
     ----------
     features
-        Embeddings, float32 (n, d), not necessarily normalised; an array or `FileRows`.
+        Embeddings, float32 (n, d), not necessarily normalised; a NumPy array, or rows that are read from a file
+        when they are needed, such as `vargfacenet.formats.arrays.FileRows`.
     labels
         Identity of each row, int (n,); `DISTRACTOR` for a distractor.
     others, other_labels
@@ -77,11 +83,14 @@ def score_all_pairs(
     Raises
     ------
     DataError
-        If the shapes do not match, a row is zero or not finite, or too many pairs have one score to be kept.
+        If the shapes do not match, the second list lacks features or labels, a row is zero or not finite, or too many
+        pairs have one score to be kept.
     SettingError
         If a rate is out of range, or would accept more than `MOST_ACCEPTED` pairs of different identities.
     """
-    single = others is None or other_labels is None
+    if (others is None) != (other_labels is None):
+        raise DataError("the second list needs both features and labels")
+    single = others is None
     first = LabelledRows(features, labels, "the first list" if not single else "the list")
     second = first
     if others is not None and other_labels is not None:

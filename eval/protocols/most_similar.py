@@ -9,7 +9,7 @@ from __future__ import annotations
 import concurrent.futures
 import threading
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import threadpoolctl
@@ -22,10 +22,24 @@ DISTRACTOR = (
 )  # label of a face whose identity is unknown: every pair with it counts as a pair of different identities
 
 
+class RowArray(Protocol):
+    """Rows of numbers, float (n, d): a NumPy array, or rows that are read from a file when they are needed."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+    @property
+    def ndim(self) -> int: ...
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, rows: Any, /) -> Any: ...
+
+
 class LabelledRows:
     """A list of embeddings, float (n, d), and the identity of each row; `name` names the list in errors."""
 
-    def __init__(self, features: Any, labels: np.ndarray, name: str) -> None:
+    def __init__(self, features: RowArray, labels: np.ndarray, name: str) -> None:
         self.features, self.labels, self.name = features, np.asarray(labels, np.int64), name
         if features.ndim != 2 or self.labels.shape != (len(features),) or not len(features):
             raise DataError(

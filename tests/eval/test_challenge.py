@@ -117,6 +117,13 @@ def test_from_images_to_the_rate(tmp_path, listed):
     assert found.rates[0].tar == (np.array(same) > threshold).mean()
 
 
+def test_a_second_feature_file_without_its_list_is_refused(tmp_path, listed):
+    write_features(tmp_path / "f.bin", [np.ones((12, 3), np.float32)], 12)
+    for second in ({"others": tmp_path / "f.bin"}, {"other_list": listed}):
+        with pytest.raises(DataError, match="a second feature file needs its list"):
+            score_features(tmp_path / "f.bin", listed, **second)
+
+
 def test_features_of_another_list_are_refused(tmp_path, listed):
     write_features(tmp_path / "f.bin", [np.ones((3, 2), np.float32)], 3)
     with pytest.raises(DataError, match="has 3 rows, .* lists 12 images"):

@@ -73,6 +73,16 @@ def test_everything_that_the_package_adds_trains_by_name(command, face_folder, t
     assert float(norms[-1][1]) == pytest.approx(saved["arg:fc1_weight"].norm().asscalar(), rel=1e-5)
 
 
+def test_several_workers_train_what_the_package_adds(command, face_folder, teacher_prefix, tmp_path):
+    options = ["--data", face_folder, "--teacher", teacher_prefix, "--out", "out"]
+    run = command("launch", "--local", "2", "--", "train", "plain_student", *options)
+    assert run.returncode == 0, run.stderr
+    saved = mx.nd.load(str(tmp_path / "out" / "latest-0000.params"))
+    norms = [line.split() for line in (tmp_path / "out" / "norms.txt").read_text().splitlines()]
+    assert [update for update, _ in norms] == ["2", "4"]
+    assert float(norms[-1][1]) == pytest.approx(saved["arg:fc1_weight"].norm().asscalar(), rel=1e-5)
+
+
 def test_what_the_package_adds_is_listed_with_its_options(command):
     listed = command("train", "--list")
     assert "plain_student" in listed.stdout

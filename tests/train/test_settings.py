@@ -9,16 +9,21 @@ import pickle
 from typing import Annotated, Optional
 
 import mxnet as mx
+import numpy as np
 import pytest
 
+from tests.helpers.training import parameters, stopped_after, tiny
+from vargfacenet.commands import main
 from vargfacenet.data import Augmentation
 from vargfacenet.errors import SettingError
 from vargfacenet.options import About, declared_settings
 from vargfacenet.symbols import list_losses, list_networks, network_options
-from vargfacenet.train import Config, read_config, resolve
+from vargfacenet.train import Callback, Config, Resume, read_config, resolve, train
+from vargfacenet.train.callback import OnlyParameters
 from vargfacenet.train.config import config_from, fixed_settings
 from vargfacenet.train.settings import ALIASES, GROUPS, SETTINGS
 from vargfacenet.train.settings_table import markdown_page, tables_of
+from vargfacenet.train.training_state import TrainingStates
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -293,3 +298,57 @@ def test_a_declaration_takes_type_default_and_bounds_from_the_signature():
         None,
         3,
     )
+
+
+def test_a_run_of_an_earlier_version_resumes(face_folder, tmp_path, monkeypatch):
+    """The folder's states hold settings as versions before this one wrote them."""
+    config = tiny(max_updates=4, save_every=2)
+    of_now = config.to_dict()
+
+    def earlier(self):
+        flat = {name: value for name, value in of_now.items() if not name.endswith("_options")}
+        flat["keep"], flat["lr_steps"] = flat.pop("keep_states"), flat.pop("lr_milestones")
+        flat["generation_lr"] = flat.pop("generation_lr_factor")
+        for name in ("augmentations", "callbacks"):
+            flat.pop(name)
+        options = dict.fromkeys(("width", "size", "stride", "dropout"))
+        return {**flat, **options, **of_now["network_options"], **of_now["loss_options"]}
+
+    with monkeypatch.context() as patch, stopped_after(2):
+        patch.setattr(Config, "to_dict", earlier)
+        train(config, data=face_folder, out=tmp_path / "out")
+    assert "keep" in newest_settings(tmp_path / "out")
+    with pytest.raises(SettingError, match=r"with other settings \(network.use_se: False then, True now"):
+        train(tiny(max_updates=4, use_se=True), data=face_folder, out=tmp_path / "out", resume=Resume())
+    train(config, data=face_folder, out=tmp_path / "out", resume=Resume())
+    assert newest_settings(tmp_path / "out") == of_now
+    unbroken = train(config, data=face_folder, out=tmp_path / "unbroken")
+    for name, value in parameters(unbroken.out).items():
+        np.testing.assert_array_equal(parameters(tmp_path / "out")[name], value)
+
+
+def newest_settings(out):
+    return TrainingStates(out).newest().facts["settings"]
+
+
+def test_a_callback_in_another_worker_only_waits():
+    class Busy(Callback):
+        def needs_parameters(self, update):
+            return update == 3
+
+        def after_update(self, result):
+            raise AssertionError("called in a worker that is not the first")
+
+    follower = OnlyParameters(Busy())
+    assert [update for update in range(6) if follower.needs_parameters(update)] == [3]
+    follower.after_update(None)
+    follower.close()
+
+
+def test_settings_are_printed_without_a_recipe(capsys):
+    assert main(["train", "--help-settings"]) == 0
+    printed = capsys.readouterr().out
+    for group in GROUPS:
+        assert f"\n{group.__doc__.rstrip('.')}\n" in f"\n{printed}"
+    for name in SETTINGS:
+        assert f"\n{name}" in printed

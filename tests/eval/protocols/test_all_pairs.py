@@ -141,6 +141,8 @@ def test_mismatched_lists_are_refused():
     features, labels = faces(30, 5, 0)
     with pytest.raises(DataError, match="features of 8 and 7 numbers"):
         score_all_pairs(features, labels, features[:, :7], labels)
+    with pytest.raises(DataError, match="the second list needs both features and labels"):
+        score_all_pairs(np.ones((2, 8), np.float32), np.zeros(2, int), np.ones((2, 8), np.float32))
     with pytest.raises(DataError, match="the first list: features of shape"):
         score_all_pairs(features, labels[1:], features, labels)
     with pytest.raises(SettingError, match="far=0: expected a rate above 0"):
