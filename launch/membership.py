@@ -56,12 +56,12 @@ class Membership:
 
     @property
     def complete(self) -> bool:
-        """Whether all members have joined."""
+        """True once all members have joined."""
         return len(self._heard) == self._size
 
     @property
     def finished(self) -> bool:
-        """Whether all workers have ended successfully."""
+        """True once all workers have ended successfully."""
         return len(self._done) == self._size
 
     def receive(self, rank: int, message: Mapping[str, Any], now: float) -> None:

@@ -80,7 +80,7 @@ def flat_concat(copy: Copy, node: Node) -> bool:
 
 
 def is_prelu(node: Node) -> bool:
-    """Whether a node is a PReLU."""
+    """Return whether a node is a PReLU."""
     return node["op"] == "LeakyReLU" and node["attrs"].get("act_type") == "prelu"
 
 
@@ -94,7 +94,7 @@ def channel_slopes(copy: Copy, node: Node) -> Entry:
 
 
 def is_global_average(node: Node) -> bool:
-    """Whether a node is a global average pooling."""
+    """Return whether a node is a global average pooling."""
     attrs = node.get("attrs", {})
     return node["op"] == "Pooling" and attrs.get("global_pool") in TRUE and attrs.get("pool_type") == "avg"
 

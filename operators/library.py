@@ -70,7 +70,7 @@ def _load_error(path: pathlib.Path) -> str | None:
 
 
 def _is_whole(path: pathlib.Path) -> bool:
-    """Whether a library exists and has its checksum: loading a truncated one kills the process."""
+    """Return whether a library exists and has its checksum: loading a truncated one kills the process."""
     try:
         return path.with_suffix(".sum").read_text(encoding="ascii") == _checksum(path)
     except (OSError, UnicodeDecodeError):

@@ -70,7 +70,7 @@ class Copy:
         return readers[0] if len(readers) == 1 and index not in self._indivisible else None
 
     def is_output(self, index: int) -> bool:
-        """Whether the old node at `index` is an output of the graph, or has more than one output in use."""
+        """Return whether the old node at `index` is an output of the graph, or has more than one output in use."""
         return index in self._indivisible
 
     @property

@@ -75,13 +75,13 @@ def teacher_prefix(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def teacher(teacher_prefix):
-    """It, loaded."""
+    """The checkpoint of `teacher_prefix`, loaded."""
     return Teacher(teacher_prefix)
 
 
 @pytest.fixture(scope="session")
 def cache(tmp_path_factory, teacher, face_folder):
-    """Folder with its embeddings of `face_folder`."""
+    """Folder with the teacher's embeddings of `face_folder`."""
     folder = tmp_path_factory.mktemp("cache") / "embeddings"
     write_embeddings(teacher, RecordSet(face_folder), folder)
     return folder

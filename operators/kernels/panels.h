@@ -1,7 +1,7 @@
-// Images in and out of the panels that `product.h` works on.
+// Copies of images into and out of the panels that `product.h` works on.
 //
-// A panel holds some images of one group of channels. With stride s, an image and its padding are dealt out to
-// s x s planes, by row and column modulo s, so that neighbours in a plane meet neighbouring outputs. All planes, and
+// A panel holds some images of one group of channels. With stride s, an image and its padding are divided into
+// s x s planes, by row and column modulo s, so that neighbours in a plane belong to neighbouring outputs. All planes, and
 // the outputs, have `height` rows of `pitch` numbers. Rows share the padding between them, and so do images.
 #pragma once
 
@@ -26,7 +26,7 @@ struct Convolution {
 
   int64_t phases() const { return stride * stride; }
   int64_t taps() const { return in * kernel * kernel; }
-  int64_t reach() const { return (kernel - 1) / stride; }  // rows or columns of a plane that taps lie beyond an output
+  int64_t reach() const { return (kernel - 1) / stride; }  // rows or columns of a plane by which taps exceed an output
   int64_t shared() const { return stride == 1 ? pad : 0; }
   int64_t pitch() const { return out_width + reach() - shared(); }
   int64_t height() const { return out_height + reach() - shared(); }
@@ -34,30 +34,30 @@ struct Convolution {
   // Zeros before and after a row of a panel.
   int64_t margin() const { return direct() ? 0 : aligned(reach() * (pitch() + 1)); }
 
-  // A 1x1 convolution of images that are whole vectors long: they are panels as they are.
+  // A 1x1 convolution of images whose length is a multiple of a vector: they need no copy to be panels.
   bool direct() const { return kernel == 1 && stride == 1 && in_height * in_width % kLanes == 0; }
 
-  // Images that are worked on together: their panels are meant to stay in a core's cache.
+  // Images that are processed together: their panels should stay in a core's cache.
   int64_t together() const {
     if (direct()) return 1;
     const int64_t cached = (96 << 10) / ((in * phases() + out) * image()), worthwhile = 256 / image();
     return std::min(batch, std::max<int64_t>({1, cached, worthwhile}));
   }
   int64_t length() const { return together() * image(); }
-  // Of a panel's row; an odd multiple of a cache line, so that rows do not fall on the same places of a cache.
+  // Length of a panel's row: an odd multiple of a cache line, so that rows do not map to the same places of a cache.
   int64_t row() const {
     if (direct()) return image();
     return (aligned(2 * margin() + length() + kSlack) / 16 | 1) * 16;
   }
 
-  // With stride 2, where row `y` of an image lies in the planes that begin at `planes`.
+  // With stride 2, the place of row `y` of an image in the planes that begin at `planes`.
   Halves halves(float* planes, int64_t y) const {
     float* even = planes + (y + pad) % 2 * 2 * row() + (y + pad) / 2 * pitch();
     const auto part = [&](int64_t x) { return even + (x + pad) % 2 * row() + (x + pad) / 2; };
     return {part(0), part(1)};
   }
 
-  // Where a group's channels begin in inputs and outputs.
+  // First number of a group's channels in inputs and outputs.
   int64_t in_place(int64_t sample, int64_t group) const {
     return (sample * groups + group) * in * in_height * in_width;
   }
@@ -68,7 +68,7 @@ struct Convolution {
   static int64_t aligned(int64_t count) { return (count + 15) / 16 * 16; }
 };
 
-// Memory of a thread, aligned, kept from one use to the next.
+// Aligned memory of a thread, reused by later calls.
 class Workspace {
  public:
   explicit Workspace(int64_t count) {
@@ -90,7 +90,7 @@ class Workspace {
   float* next_;
 };
 
-// Where the plane of a tap lies from that of an output, in a panel of inputs.
+// Offset of the plane of a tap from that of an output, in a panel of inputs.
 inline std::vector<int64_t> tap_offsets(const Convolution& conv) {
   std::vector<int64_t> offsets;
   for (int64_t c = 0; c < conv.in; ++c) {

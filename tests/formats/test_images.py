@@ -1,4 +1,4 @@
-"""What is looked at in an encoded image before a decoder sees it."""
+"""Checks of an encoded image before a decoder sees it."""
 
 import io
 import struct

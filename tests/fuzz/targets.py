@@ -1,6 +1,6 @@
-"""Each reader of foreign bytes, with whole files to begin from. To add one, add its line to `TARGETS`.
+"""Every reader of foreign bytes, with valid files to start from. To add a reader, add its line to `TARGETS`.
 
-What is held against every reader: of any bytes at all, only a VarGFaceNetError comes out, in bounded time and memory.
+Requirement for every reader: whatever the bytes, it raises only VarGFaceNetError, in bounded time and memory.
 """
 
 import collections
@@ -16,7 +16,7 @@ import numpy as np
 from vargfacenet.data.check import check_records
 from vargfacenet.data.landmarks import read_landmarks
 from vargfacenet.data.writer import write_records
-from vargfacenet.deploy.runtime import _admitted
+from vargfacenet.deploy.runtime import _admit
 from vargfacenet.errors import DataError, VarGFaceNetError
 from vargfacenet.eval.features import read_features, write_features
 from vargfacenet.eval.image_list import read_image_list
@@ -30,13 +30,13 @@ from vargfacenet.formats.images import decode_image, encode_jpeg, encode_png
 from vargfacenet.formats.params import read_params
 
 Target = collections.namedtuple("Target", "seeds read")
-Target.__doc__ = "A function that gives whole files (list of bytes), and one that reads bytes, whatever they are."
+Target.__doc__ = "A function that returns valid files (list of bytes), and one that reads arbitrary bytes."
 
 FOLDER = pathlib.Path(tempfile.mkdtemp(prefix="vargfacenet-fuzz-"))
 
 
 def attempt(target, content):
-    """Reads bytes; the VarGFaceNetError that refuses them, None where they are taken. Anything else goes through."""
+    """Read bytes, and return the VarGFaceNetError that refuses them, or None. Other errors are raised."""
     try:
         target.read(content)
     except VarGFaceNetError as error:
@@ -45,7 +45,7 @@ def attempt(target, content):
 
 
 def of_file(read, name="file"):
-    """A reader of a file as one of its bytes."""
+    """Turn a reader of a file into a reader of its bytes."""
 
     def read_content(content):
         path = FOLDER / name
@@ -61,7 +61,7 @@ def _face(value, size=112):
 
 
 def _set_files(name):
-    """That file of a small training set, with checksums and as others write it."""
+    """Return one file of a small training set, with checksums and as other tools write it."""
     folder = FOLDER / "sets"
     if not folder.exists():
         write_records(folder, ((identity, encode_jpeg(_face(identity))) for identity in (0, 0, 1, 1)))
@@ -178,5 +178,5 @@ TARGETS = {
         lambda: [_saved(np.savez, a=np.ones(3), b=np.array(["x"]))], lambda content: read_npz(content, "x.npz")
     ),
     "json": Target(lambda: [json.dumps({"a": [1, None, 2.5]}).encode()], lambda content: parse_json(content, "x.json")),
-    "onnx": Target(_onnx, lambda content: _admitted(content, "x.onnx")),
+    "onnx": Target(_onnx, lambda content: _admit(content, "x.onnx")),
 }

@@ -27,9 +27,9 @@ _ELEMENT = "element-6066-11e4-a52e-4f735466cecf"  # the key under which WebDrive
 
 @contextlib.contextmanager
 def open_browser(*, width=1000, height=800, seconds=300):
-    """A `Browser` in a window of some size; the test is skipped, with the reason, where Chromium or its driver is missing.
+    """Open a `Browser`; skip the test, with the reason, where Chromium or its driver is missing.
 
-    `seconds` is how long its start, a page and a script may take.
+    `seconds` limits its start, the loading of a page, and a script.
     """
     program = next(filter(None, map(shutil.which, _BROWSERS)), None)
     driver = shutil.which("chromedriver")
@@ -60,13 +60,13 @@ def open_browser(*, width=1000, height=800, seconds=300):
 
 
 class Browser:
-    """A page in Chromium: what a person would do with it, and what a test wants to know of it."""
+    """A page in Chromium: the actions of a user, and questions of a test about the page."""
 
     def __init__(self, driver, seconds):
         self._driver, self._seconds, self._session = driver, seconds, ""
 
     def start(self, options):
-        """Starts the browser (called by `open_browser`)."""
+        """Start the browser (called by `open_browser`)."""
         wanted = {"goog:chromeOptions": options, "goog:loggingPrefs": {"browser": "ALL"}}
         end = time.monotonic() + self._seconds
         while not self._is_ready():
@@ -79,19 +79,19 @@ class Browser:
         self._ask("POST", "/timeouts", {"script": limit, "pageLoad": limit})
 
     def close(self):
-        """Ends the browser."""
+        """Close the browser."""
         self._ask("DELETE", "")
 
     def open(self, url):
-        """Goes to a page, http:// or file://, and waits until it is loaded."""
+        """Open a page, http:// or file://, and wait until it is loaded."""
         self._ask("POST", "/url", {"url": url})
 
     def run(self, script, *arguments):
-        """What a piece of JavaScript with a ``return`` in it gives; `arguments` are its ``arguments``."""
+        """Run JavaScript with a ``return`` in it, and return its result; `arguments` are its ``arguments``."""
         return self._ask("POST", "/execute/sync", {"script": script, "args": list(arguments)})
 
     def wait(self, script, *, seconds=None):
-        """Runs JavaScript until it returns something true, and gives that; TimeoutError where it does not in time."""
+        """Run JavaScript until its result is true, and return that; TimeoutError where it takes too long."""
         end = time.monotonic() + (seconds or self._seconds)
         while True:
             found = self.run(script)
@@ -102,29 +102,31 @@ class Browser:
             time.sleep(0.05)
 
     def text(self, selector):
-        """The visible text of an element, by CSS selector."""
+        """Return the visible text of an element, by CSS selector."""
         return self._ask("GET", f"/element/{self._find(selector)}/text")
 
     def click(self, selector):
-        """Clicks an element; an error where it is hidden or covered."""
+        """Click an element; an error where it is hidden or covered."""
         self._ask("POST", f"/element/{self._find(selector)}/click", {})
 
     def type(self, selector, text):
-        """Types into an element; for an ``<input type=file>`` the text is the path of the file to choose."""
+        """Type into an element; for an ``<input type=file>`` the text is the path of the file to choose."""
         self._ask("POST", f"/element/{self._find(selector)}/value", {"text": str(text)})
 
     def console_errors(self):
-        """What the page's console has said since the last call that is an error (list of str), its own scripts' and the
-        browser's, such as of files that are missing or refused by the page's policy."""
+        """Return the errors in the page's console since the last call (list of str).
+
+        They include the browser's own, such as files that are missing or refused by the page's policy.
+        """
         entries = self._ask("POST", "/se/log", {"type": "browser"})
         return [entry["message"] for entry in entries if entry["level"] == "SEVERE"]
 
     def resize(self, width, height):
-        """Gives the window another size."""
+        """Resize the window."""
         self._ask("POST", "/window/rect", {"width": width, "height": height})
 
     def screenshot(self, path):
-        """Writes what the window shows into a PNG file."""
+        """Write the content of the window into a PNG file."""
         pathlib.Path(path).write_bytes(base64.b64decode(self._ask("GET", "/screenshot")))
 
     def _find(self, selector):

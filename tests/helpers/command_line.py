@@ -4,7 +4,7 @@ from vargfacenet.commands import main
 
 
 def refused(capsys, *arguments):
-    """The one line that a refused request leaves on standard error."""
+    """Run a command that must fail, and return its only line on standard error."""
     assert main(list(map(str, arguments))) == 2
     out, err = capsys.readouterr()
     assert out == ""

@@ -6,7 +6,7 @@ from vargfacenet.eval.embed import ImageEmbedder
 
 
 class Counting(ImageEmbedder):
-    """Embeds an image as its corner pixels, and counts how many it was given."""
+    """Embed an image as its corner pixels, and count the images."""
 
     batch_size = 4
 

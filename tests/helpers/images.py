@@ -7,7 +7,7 @@ import numpy as np
 
 
 def image(identity, number):
-    """A 112x112 image of coloured stripes, whose direction and colour say the identity."""
+    """Return a 112x112 image of coloured stripes whose direction and colour depend on the identity."""
     random = np.random.RandomState(identity * 1000 + number)
     y, x = np.mgrid[:112, :112] / 112
     angle = identity * 0.7
@@ -18,6 +18,6 @@ def image(identity, number):
 
 
 def empty_png(width, height):
-    """The header of an image of any size, in some dozens of bytes."""
+    """Return the header of an image of any size, in some dozens of bytes."""
     header = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     return b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + header + struct.pack(">II", zlib.crc32(header), 0) + b"IDAT"

@@ -10,7 +10,7 @@ SMALL = {"multiplier": 0.25, "units": (1, 2, 1), "embedding_size": 16}
 
 
 def save_random_checkpoint(prefix, network, seed=0, **options):
-    """A checkpoint of random weights whose running statistics are not those of any batch."""
+    """Save a checkpoint of random weights, with running statistics that differ from those of any batch; return its prefix."""
     symbol = get_symbol(network, **options)
     arg_shapes, _, aux_shapes = symbol.infer_shape(data=(1, 3, 112, 112))
     random = np.random.RandomState(seed)
@@ -27,7 +27,7 @@ def save_random_checkpoint(prefix, network, seed=0, **options):
 
 
 def by_stock_calls(prefix, epoch, images):
-    """Embeddings as the lineage's own scripts compute them, with MXNet alone."""
+    """Embed images as the lineage's own scripts do, with MXNet alone."""
     symbol, args, auxs = mx.model.load_checkpoint(str(prefix), epoch)
     symbol = symbol.get_internals()["fc1_output"]
     module = mx.mod.Module(symbol, context=mx.cpu(), label_names=None)

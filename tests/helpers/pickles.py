@@ -11,7 +11,7 @@ def short(text):
 
 
 def doubling(levels):
-    """A list that holds another one twice, and that one another one: 2^levels items for who looks at all."""
+    """Return a list that holds another list twice, and so on: 2^levels items when all are visited."""
     return b"]" + b"".join(b"q\x00]h\x00ah\x00a" for _ in range(levels))
 
 

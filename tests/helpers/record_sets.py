@@ -1,4 +1,4 @@
-"""Training sets as other packers write them, and damage to them."""
+"""Training sets as other tools write them, and damage to them."""
 
 import mxnet as mx
 import numpy as np

@@ -106,7 +106,7 @@ def test_gradient_of_every_parameter_equals_an_independent_form(request, indepen
 
 
 def test_the_stock_operator_gives_wrong_slope_gradients(monkeypatch):
-    """What the other backends are for; and that the test above can fail."""
+    """The reason for the other backends, and proof that the test above can fail."""
     plain, independent = independent_graph(monkeypatch, "vargfacenet", **NETWORKS[1][1])
     values, auxs = draw(plain)
     _, expected = gradients(independent, values, auxs)

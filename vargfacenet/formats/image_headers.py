@@ -50,7 +50,7 @@ def image_form(encoded: bytes) -> Form | None:
 
 
 def is_whole_png(encoded: bytes) -> bool:
-    """Whether all chunks of a PNG are there and undamaged, and hold one image.
+    """Return whether all chunks of a PNG are there and undamaged, and hold one image.
 
     OpenCV 4.11 allocates any length that a chunk announces, and takes a second header for a new size.
     """

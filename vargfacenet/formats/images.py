@@ -144,7 +144,7 @@ class DecoderWarnings:
 
 
 def is_cut(encoded: bytes) -> bool:
-    """Whether a JPEG lacks its end. OpenCV decodes such a file to a half-grey image without an error.
+    """Return whether a JPEG lacks its end. OpenCV decodes such a file to a half-grey image without an error.
 
     Bytes after the end, such as a phone's video, do not matter. Damage in the middle cannot be told from content.
     """

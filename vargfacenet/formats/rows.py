@@ -86,7 +86,7 @@ def open_rows(path: PathLike, shape: Sequence[int], dtype: str, remedy: str) -> 
 
 
 def is_being_written(part: PathLike) -> bool:
-    """Whether a process is writing a ``.part`` file."""
+    """Return whether a process is writing a ``.part`` file."""
     with open(part, "rb") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

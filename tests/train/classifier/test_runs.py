@@ -156,7 +156,7 @@ def test_a_sharded_run_learns(face_folder, tmp_path):
 def test_the_command_trains_on_two_devices(capsys, face_folder, tmp_path):
     settings = ["multiplier=0.25", "units=1,1,1", "use_se=false", "embedding_size=16", "batch_size=8", "max_updates=2"]
     command = ["train", "demo_student_scratch", "--data", str(face_folder), "--out", str(tmp_path / "out")]
-    command += ["--devices", "cpu:0,cpu:1", "--set", *settings, "head=sharded", "sample_rate=0.5"]
+    command += ["--device", "cpu:0,cpu:1", "--set", *settings, "head=sharded", "sample_rate=0.5"]
     assert main(command) == 0
     assert "latest checkpoint" in capsys.readouterr().out
     assert json.loads((tmp_path / "out" / "config.json").read_text())["sample_rate"] == 0.5
