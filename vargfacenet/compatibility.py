@@ -3,6 +3,8 @@
 `install` puts a hook before Python's own importers. When anybody imports ``mxnet``, the names that NumPy has removed since
 then are lent to ``numpy`` until the import ends, and taken away again, as other packages look for them to tell which NumPy
 they run on. What MXNet looks up later, when its functions run, is mended in MXNet's own modules.
+
+When anybody imports ``gluoncv``, PyTorch is hidden from it until the import ends: it refuses every PyTorch from 2.0 on.
 """
 
 import contextlib
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
     from importlib.machinery import ModuleSpec
 
 PACKAGE = "mxnet"
+SCHEDULERS = "gluoncv"
+_MISSING = object()
 
 
 class Removed(NamedTuple):
@@ -96,13 +100,27 @@ def lent_names() -> Iterator[None]:
                 delattr(np, name)
 
 
+@contextlib.contextmanager
+def without_torch() -> Iterator[None]:
+    """Make ``import torch`` fail for the time of the block, also where it has been imported already."""
+    before = sys.modules.get("torch", _MISSING)
+    sys.modules["torch"] = None  # type: ignore[assignment]  # which Python takes as missing
+    try:
+        yield
+    finally:
+        if before is _MISSING:
+            del sys.modules["torch"]
+        else:
+            sys.modules["torch"] = before  # type: ignore[assignment]
+
+
 class _Finder:
-    """Find ``mxnet`` as the other finders do, and import it with the names it needs."""
+    """Find ``mxnet`` and ``gluoncv`` as the other finders do, and import them with what they need."""
 
     def find_spec(
         self, fullname: str, path: Optional[Sequence[str]], target: Optional[types.ModuleType] = None
     ) -> Optional["ModuleSpec"]:
-        if fullname != PACKAGE:
+        if fullname not in (PACKAGE, SCHEDULERS):
             return None
         for finder in sys.meta_path:
             find = getattr(finder, "find_spec", None)
@@ -117,7 +135,7 @@ class _Finder:
 
 
 class _Loader:
-    """A loader that lends the names while the module runs, and then leaves the module to its own loader."""
+    """A loader that makes surroundings fit while the module runs, and then leaves the module to its own loader."""
 
     def __init__(self, loader: Any) -> None:
         self._loader = loader
@@ -131,6 +149,10 @@ class _Loader:
         if module.__spec__ is not None:
             module.__spec__.loader = self._loader
         provide_distutils()
+        if module.__name__ == SCHEDULERS:
+            with without_torch():
+                self._loader.exec_module(module)
+            return
         with lent_names():
             self._loader.exec_module(module)
         mend(module)
