@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 PACKAGE = "mxnet"
 SCHEDULERS = "gluoncv"
-_MISSING = object()
 
 
 class Removed(NamedTuple):
@@ -103,15 +102,26 @@ def lent_names() -> Iterator[None]:
 @contextlib.contextmanager
 def without_torch() -> Iterator[None]:
     """Make ``import torch`` fail for the time of the block, also where it has been imported already."""
-    before = sys.modules.get("torch", _MISSING)
-    sys.modules["torch"] = None  # type: ignore[assignment]  # which Python takes as missing
+    before = sys.modules.pop("torch", None)  # a None in its place would make SciPy fail, which looks there
+    hiding = _Hiding()
+    sys.meta_path.insert(0, hiding)
     try:
         yield
     finally:
-        if before is _MISSING:
-            del sys.modules["torch"]
-        else:
-            sys.modules["torch"] = before  # type: ignore[assignment]
+        sys.meta_path.remove(hiding)
+        if before is not None:
+            sys.modules["torch"] = before
+
+
+class _Hiding:
+    """Find no PyTorch, and let no other finder look for it."""
+
+    def find_spec(
+        self, fullname: str, path: Optional[Sequence[str]], target: Optional[types.ModuleType] = None
+    ) -> Optional["ModuleSpec"]:
+        if fullname == "torch":
+            raise ModuleNotFoundError("PyTorch is hidden while gluoncv is imported", name=fullname)
+        return None
 
 
 class _Finder:
