@@ -6,7 +6,8 @@ import pathlib
 from vargfacenet.checkpoint import checkpoint_files, load_checkpoint
 from vargfacenet.deploy.runtime import OnnxEmbedder
 from vargfacenet.deploy.signature import OWN_SCALING, Scaling
-from vargfacenet.eval import Embedder, PictureEmbedder
+from vargfacenet.eval import PictureEmbedder
+from vargfacenet.eval.embedders import make_embedder
 from vargfacenet.files import fingerprint
 from vargfacenet.models import find_model
 
@@ -92,7 +93,7 @@ def open_model(model, *, epoch=0, runtime="onnxruntime", device=None, batch_size
     if is_onnx(model):
         embedder = OnnxEmbedder(model, runtime=runtime, batch_size=batch_size, scaling=scaling)
         return Model(embedder, _mark([model], embedder.scaling), runtime, embedder.metadata)
-    embedder = Embedder(*load_checkpoint(model, epoch), device=device, batch_size=batch_size)
+    embedder = make_embedder(*load_checkpoint(model, epoch), device=device, batch_size=batch_size)
     if scaling not in (None, Scaling()):
         embedder = ScaledEmbedder(embedder, scaling)
     bundled = find_model(model)

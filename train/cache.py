@@ -16,7 +16,7 @@ import numpy as np
 
 from vargfacenet import IMAGE_SHAPE
 from vargfacenet.errors import DataError
-from vargfacenet.eval import Embedder
+from vargfacenet.eval.embedders import make_embedder
 from vargfacenet.files import read_json, write_text
 from vargfacenet.rows import open_rows, write_rows
 from vargfacenet.train.config import Config
@@ -110,7 +110,7 @@ def open_embeddings(teacher, records, folder):
 
 def _directions(teacher, records, done, device, batch_size):
     """Unit embeddings of pictures and mirrors from a place in a set on, a batch at a time."""
-    embedder = Embedder(*teacher.checkpoint, device=device, batch_size=batch_size)
+    embedder = make_embedder(*teacher.checkpoint, device=device, batch_size=batch_size)
     for both in embedder.embed_batches(len(records) - done, _reader(records, done)):
         plain, mirrored = (unit_float16(mx.nd.array(embeddings)).asnumpy() for embeddings in both)
         if not (np.isfinite(plain).all() and np.isfinite(mirrored).all()):

@@ -9,7 +9,8 @@ import sys
 import tqdm
 
 from vargfacenet.errors import DataError
-from vargfacenet.eval import Embedder, verify_pairs
+from vargfacenet.eval import verify_pairs
+from vargfacenet.eval.embedders import make_embedder
 from vargfacenet.files import read_json, write_text
 
 LOG, VERIFICATION = "log.jsonl", "verification.json"
@@ -123,7 +124,7 @@ class Verifier:
         args, auxs = self._trainer.parameters()
         names = set(self._embedding.list_arguments())
         args = {name: value for name, value in args.items() if name in names}
-        embedder = Embedder(self._embedding, args, auxs, device=self._device)
+        embedder = make_embedder(self._embedding, args, auxs, device=self._device)
         scores = {}
         for name, pairs in self._pairs.items():
             score = verify_pairs(embedder, pairs)

@@ -15,7 +15,8 @@ LOSSES = ("margin", "softmax", "none")
 DISTILLATIONS = ("none", *DISTILLATION_LOSSES)
 CLASSIFIERS = ("keep", "new")
 HEADS = ("dense", "sharded")
-PRECISIONS = ("float32", "float16")
+PRECISIONS = ("float32", "float16", "bfloat16")
+ENGINES = ("auto", "mxnet", "torch")
 SCHEDULES = ("step", "cosine")
 
 
@@ -81,9 +82,17 @@ class Config(_NetworkOptions):
     clip_gradient : float
         Largest absolute value of a gradient's entry, averaged over the batch; 0 for no limit.
     precision : str
-        ``float32``, or on GPUs ``float16``, in which the network then computes; parameters and classifier stay float32.
+        ``float32``, or on GPUs ``float16`` (engine=mxnet) or ``bfloat16`` (engine=torch), in which the network then
+        computes; parameters and classifier stay float32.
     loss_scale : float
         With float16, what gradients are multiplied by at first; it is halved and doubled as they need.
+    engine : str
+        What computes: ``mxnet``, ``torch`` (PyTorch), or ``auto``, which is torch on ``cuda`` devices. A run may be resumed
+        by the other one.
+    accumulate : int
+        Parts of each device's share of a batch that are computed one after another, for small GPUs (engine=torch).
+    channels_last, compile : bool
+        Channels lie together in memory, and kernels are made of the graph first (engine=torch).
     schedule : str
         ``step`` (times `lr_factor` at each of `lr_steps`) or ``cosine`` (down to `lr_final`).
     lr_steps : tuple of int
@@ -128,6 +137,10 @@ class Config(_NetworkOptions):
     clip_gradient: float = 0.0
     precision: str = "float32"
     loss_scale: float = 1024.0
+    engine: str = "auto"
+    accumulate: int = 1
+    channels_last: bool = False
+    compile: bool = False
     schedule: str = "step"
     lr_steps: typing.Sequence[int] = (100_000, 160_000, 220_000)
     lr_factor: float = 0.1
@@ -176,6 +189,7 @@ _RANGES = {
     "weight_decay": (0, 1),
     "clip_gradient": (0, 1000000.0),
     "loss_scale": (1, 2**24),
+    "accumulate": (1, 65_536),
     "lr_factor": (0, 1),
     "lr_final": (0, 100),
     "warmup_updates": (0, 10**9),
@@ -202,6 +216,7 @@ _CHOICES = {
     "schedule": SCHEDULES,
     "head": HEADS,
     "precision": PRECISIONS,
+    "engine": ENGINES,
 }
 _UNITS = {"m2": "radians", "cutoff": "pixels", "shift": "pixels"}
 

@@ -16,6 +16,7 @@ from vargfacenet.threads import threads_in_use
 from vargfacenet.train.callbacks import LOG, Progress, Verifier, best_update, read_verifications
 from vargfacenet.train.classifier import Margin, OverStore, ShardedClassifier, ShardedTrainer
 from vargfacenet.train.cluster import ALONE
+from vargfacenet.train.engine import make_torch_trainer, uses_torch
 from vargfacenet.train.graph import embedding_size_of, training_graph
 from vargfacenet.train.keeping import Follower, Keeper, restore
 from vargfacenet.train.loop import fit
@@ -200,6 +201,8 @@ def last_scores(generation):
 
 def make_trainer(config, embedding, num_identities, number, devices, first_update, cluster=ALONE):
     """The trainer of a generation, with freshly drawn weights."""
+    if uses_torch(devices):
+        return make_torch_trainer(config, embedding, num_identities, number, devices, first_update, cluster)
     schedule = learning_rate_schedule(
         lr=config.lr * (config.generation_lr if number > 1 else 1),
         max_updates=config.max_updates,

@@ -7,8 +7,6 @@ import logging
 import pathlib
 import time
 
-import mxnet as mx
-
 from vargfacenet import IMAGE_SHAPE
 from vargfacenet.checkpoint import load_checkpoint, save_checkpoint
 from vargfacenet.data import JoinedSets
@@ -18,13 +16,12 @@ from vargfacenet.files import alone_in, fingerprint
 from vargfacenet.train.cache import open_embeddings
 from vargfacenet.train.callbacks import mean_accuracy
 from vargfacenet.train.cluster import ALONE
+from vargfacenet.train.engine import check_engine, devices_for, make_online_teacher
 from vargfacenet.train.generation import finished_generation, train_generation
 from vargfacenet.train.graph import embedding_size_of
 from vargfacenet.train.keeping import restore
-from vargfacenet.train.precision import check_precision
 from vargfacenet.train.state import check_same_data, check_settings, check_unused, is_started, saved_update
-from vargfacenet.train.teacher import CachedTeacher, OnlineTeacher, check_embedding_size, teacher_scores
-from vargfacenet.train.trainer import check_devices
+from vargfacenet.train.teacher import CachedTeacher, check_embedding_size, teacher_scores
 
 log = logging.getLogger(__name__)
 
@@ -93,11 +90,10 @@ def train(
     Stopped
         When a signal has stopped the run, which is saved.
     """
-    out, devices = pathlib.Path(out), devices or [mx.cpu()]
+    out, devices = pathlib.Path(out), devices_for(config.engine, devices)
     cluster.report("preparing")
     config = fit_to_teacher(config, teacher)
-    check_devices(config.batch_size, devices, cluster.size)
-    check_precision(config.precision, devices)
+    check_engine(config, devices, cluster.size)
     bins = bins if cluster.is_first else ()
     pairs = read_sets(bins)
     with contextlib.ExitStack() as held:
@@ -262,7 +258,7 @@ def _guide(config, teacher, records, cache, devices, cluster):
         arrays = [open_embeddings(teacher, one, cache) for one in records.sets]
         return CachedTeacher(arrays, records, mirror=config.teacher_mirror)
     rows = config.batch_size // cluster.size
-    return OnlineTeacher(teacher, batch_size=rows, devices=devices, mirror=config.teacher_mirror)
+    return make_online_teacher(teacher, config, devices, rows=rows)
 
 
 def _leave_checkpoints(out, generations):

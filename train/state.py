@@ -13,6 +13,7 @@ from vargfacenet.train.states import FOLDER, States
 
 DATA = "data.json"
 _MAY_CHANGE = {"verify_every", "save_every", "log_every", "generations", "keep", "max_bad_share"}
+_MAY_CHANGE |= {"engine", "channels_last", "compile"}
 
 log = logging.getLogger(__name__)
 
@@ -70,7 +71,8 @@ def check_settings(out, config, *, force=False):
     saved_update(out)
     given = json.loads(config.to_json())
     names = [field.name for field in dataclasses.fields(config) if field.name not in _MAY_CHANGE]
-    saved = States(out).newest()["settings"]
+    # A setting that is younger than the run had its default then.
+    saved = {**{field.name: field.default for field in dataclasses.fields(config)}, **States(out).newest()["settings"]}
     _compare(out, "with other settings", saved, {name: given[name] for name in names}, force)
 
 

@@ -12,7 +12,8 @@ import mxnet as mx
 from vargfacenet import IMAGE_SHAPE
 from vargfacenet.checkpoint import checkpoint_files, load_checkpoint
 from vargfacenet.errors import DataError, SettingError
-from vargfacenet.eval import Embedder, verify_pairs
+from vargfacenet.eval import verify_pairs
+from vargfacenet.eval.embedders import make_embedder
 from vargfacenet.files import fingerprint, read_json, write_text
 from vargfacenet.operators import runnable
 
@@ -169,7 +170,7 @@ def teacher_scores(teacher, pairs, prints, folder, *, device=None):
         scores = {}
     missing = [name for name in pairs if name not in scores]
     if missing:
-        embedder = Embedder(*teacher.checkpoint, device=device)
+        embedder = make_embedder(*teacher.checkpoint, device=device)
         for name in missing:
             score = verify_pairs(embedder, pairs[name])
             log.info("teacher  %s: accuracy %.5f +- %.5f", name, score.accuracy, score.std)

@@ -51,7 +51,17 @@ def add_parser(commands, common):
         help="take the teacher's embeddings from where 'vargfacenet teach' left them, or from DIR",
     )
     parser.add_argument("--out", metavar="DIR", help="folder of the run (default: a new one under runs/)")
-    parser.add_argument("--devices", default="cpu:0", metavar="LIST", help="such as cpu:0 (default) or gpu:0,gpu:1")
+    parser.add_argument(
+        "--devices",
+        default="cpu:0",
+        metavar="LIST",
+        help="such as cpu:0 (default), gpu:0,gpu:1 (MXNet) or cuda:0 (PyTorch)",
+    )
+    parser.add_argument(
+        "--engine",
+        metavar="NAME",
+        help="mxnet, torch, or auto (default): torch on cuda devices; short for --set engine=NAME",
+    )
     parser.add_argument(
         "--set", nargs="+", action="extend", default=[], metavar="SETTING=VALUE", help="such as batch_size=128 lr=0.05"
     )
@@ -73,12 +83,11 @@ def run(args):
 
     from vargfacenet.errors import SettingError, Stopped
     from vargfacenet.train.cache import default_folder
-    from vargfacenet.train.cluster import join
     from vargfacenet.train.config import is_demo, list_recipes, recipe_summary, resolve
+    from vargfacenet.train.engine import join_workers, parse_any_devices
     from vargfacenet.train.run import check_folder, train
     from vargfacenet.train.stopping import Stopping
     from vargfacenet.train.teacher import Teacher
-    from vargfacenet.train.trainer import parse_devices
 
     if args.list:
         print_table(["recipe", ""], [[name, recipe_summary(name)] for name in list_recipes()])
@@ -87,8 +96,9 @@ def run(args):
         raise SettingError(f"no recipe given: there are {', '.join(list_recipes())}")
     if args.force and not args.resume:
         raise SettingError("--force goes with --resume: it is for a run that goes on with other settings or data")
-    config = resolve(args.recipe, split_assignments(args.set))
-    devices = parse_devices(args.devices)
+    engine = {"engine": args.engine} if args.engine else {}
+    config = resolve(args.recipe, {**split_assignments(args.set), **engine})
+    devices = parse_any_devices(args.devices, config.engine)
     if args.teacher_epoch is not None and not args.teacher:
         raise SettingError("--teacher-epoch needs --teacher PREFIX, whose epoch it is")
     epoch = args.teacher_epoch or 0
@@ -98,7 +108,7 @@ def run(args):
         raise SettingError(f"{args.recipe} needs --data DIR, a folder with train.rec, train.idx and property")
     if args.cached and not args.teacher:
         raise SettingError("--cached needs --teacher PREFIX, whose embeddings they are")
-    cluster = join(beats)
+    cluster = join_workers(devices, beats)
     if not cluster.is_first:
         logging.getLogger("vargfacenet").setLevel(logging.WARNING)  # the first worker says it all
     out = pathlib.Path(cluster.share(args.out or str(_folder(args.recipe, args.resume))))

@@ -72,6 +72,7 @@ class SymbolModule(nn.Module):
         self.node_names = tuple(node["name"] for node in nodes)
         auxiliary, fixed = _kinds_of_parameters(nodes)
         self.fixed = frozenset(fixed)
+        self._autocast: tuple[Callable[[], Any], int] | None = None
         self._given: dict[int, str] = {}  # places of inputs
         self._held: dict[int, str] = {}  # places of parameters and running statistics
         for place, node in enumerate(nodes):
@@ -121,6 +122,18 @@ class SymbolModule(nn.Module):
             for name in self.statistic_names:
                 self._buffers[name].fill_(1.0 if name.endswith("_var") else 0.0)
 
+    def set_autocast(self, make: Callable[[], Any], last: str) -> None:
+        """Run the nodes up to the one named `last` in the context that `make` gives; its output is float32 again.
+
+        Raises
+        ------
+        CheckpointError
+            Where there is no such node.
+        """
+        if last not in self.node_names:
+            raise CheckpointError(f"the graph has no node {last!r}")
+        self._autocast = make, self.node_names.index(last)
+
     def forward(self, *inputs: torch.Tensor) -> Outputs:
         """Compute the graph's outputs: one tensor where it has one, else a tuple in the order of `output_names`."""
         return self.run(inputs)
@@ -138,14 +151,24 @@ class SymbolModule(nn.Module):
         if watch is not None:
             for place in sorted({*self._given, *self._held}):
                 watch(self.node_names[place], values[place])
-        for step in self._steps:
+        if self._autocast is None:
+            self._compute(values, self._steps, watch)
+        else:
+            make, last = self._autocast
+            with make():
+                self._compute(values, [step for step in self._steps if step.place <= last], watch)
+            values[last] = values[last].float()
+            self._compute(values, [step for step in self._steps if step.place > last], watch)
+        outputs = tuple(_pick(values, head) for head in self._heads)
+        return outputs[0] if len(outputs) == 1 else outputs
+
+    def _compute(self, values: list[Any], steps: Sequence[_Step], watch: Callable[[str, Any], None] | None) -> None:
+        for step in steps:
             values[step.place] = step.operator(self.training, *(_pick(values, entry) for entry in step.sources))
             if watch is not None:
                 watch(self.node_names[step.place], values[step.place])
             for place in step.last_uses:
                 values[place] = None
-        outputs = tuple(_pick(values, head) for head in self._heads)
-        return outputs[0] if len(outputs) == 1 else outputs
 
 
 def _pick(values: list[Any], entry: Entry) -> Any:

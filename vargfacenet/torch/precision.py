@@ -1,0 +1,43 @@
+"""What a run computes with: the arithmetic of the network, its memory layout, and whether it is compiled."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import torch
+
+from vargfacenet.errors import SettingError
+
+PRECISIONS = ("float32", "bfloat16")
+
+
+@dataclasses.dataclass(frozen=True)
+class Compute:
+    """How a graph is run.
+
+    Attributes
+    ----------
+    device : torch.device
+        Where.
+    precision : str
+        ``float32``, or ``bfloat16``: convolutions and products of the network in bfloat16, with parameters, their updates,
+        normalisation, embedding and losses in float32.
+    channels_last : bool
+        Images and weights lie with their channels together, which bfloat16 on GPUs wants.
+    compiled : bool
+        ``torch.compile`` makes kernels of the graph first, in a minute or more.
+    """
+
+    device: torch.device
+    precision: str = "float32"
+    channels_last: bool = False
+    compiled: bool = False
+
+    def __post_init__(self) -> None:
+        if self.precision not in PRECISIONS:
+            raise SettingError(f"precision={self.precision}: engine=torch computes in {' or '.join(PRECISIONS)}")
+
+    def autocast(self) -> Any:
+        """Return the context in which the network runs."""
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16")
