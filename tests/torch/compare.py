@@ -1,10 +1,14 @@
 """The same graph in MXNet and in PyTorch, on the same numbers."""
 
+import contextlib
+
 import mxnet as mx
 import numpy as np
+import pytest
 import torch
 
 from vargfacenet.torch.graph import SymbolModule
+from vargfacenet.torch.trainer import TorchTrainer
 
 
 def drawn_values(symbol, *, seed=0, **shapes):
@@ -86,3 +90,19 @@ def unequal(found, expected, *, allowed, least=1e-6):
     largest = max((np.abs(value).max() for value in expected.values()), default=0)
     shares = {name: relative(found[name], value, least * largest) for name, value in expected.items() if name in found}
     return {name: share for name, share in shares.items() if not share <= allowed}
+
+
+@contextlib.contextmanager
+def torch_stopped_after(updates):
+    """Whatever trains in here is interrupted at the update after these; that it was is checked."""
+    step, done = TorchTrainer.step, []
+
+    def interrupted(self, batch):
+        if len(done) == updates:
+            raise KeyboardInterrupt
+        done.append(1)
+        return step(self, batch)
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(TorchTrainer, "step", interrupted)
+        yield

@@ -1,6 +1,5 @@
 """Training in PyTorch: the same losses as in MXNet, the same states, and runs that go on in the other engine."""
 
-import contextlib
 import json
 
 import mxnet as mx
@@ -8,21 +7,21 @@ import numpy as np
 import pytest
 import torch
 
-from tests.torch.compare import relative
+from tests.torch.compare import relative, torch_stopped_after
 from tests.train.tiny import newest_state, parameters, stopped_after, tiny
 from vargfacenet.checkpoint import load_checkpoint
 from vargfacenet.errors import SettingError, TrainingError
 from vargfacenet.eval import Embedder, read_pairs, verify_pairs
 from vargfacenet.torch.optimizer import MomentumSGD, decay_multipliers
-from vargfacenet.torch.trainer import TorchTrainer
 from vargfacenet.train.cluster import ALONE
 from vargfacenet.train.generation import make_trainer, read_log
 from vargfacenet.train.run import train
 from vargfacenet.train.state import seed_random
 from vargfacenet.train.trainer import Trainer
 
-# Gentle steps: with the usual ones, what is rounded otherwise grows tenfold at each update.
-GENTLE = {"lr": 0.002, "scale": 8, "m2": 0.1, "verify_every": 1000, "weight_decay": 0.01}
+# Gentle steps: with the usual ones what is rounded otherwise grows tenfold at each update, also between the native and the
+# basic operators of MXNet. The losses still move by tens of percent.
+GENTLE = {"lr": 4e-7, "scale": 8, "m2": 0.1, "verify_every": 1000, "weight_decay": 0.1, "batch_size": 12}
 CPU, BOTH = [torch.device("cpu", 0)], [torch.device("cpu", 0), torch.device("cpu", 1)]
 
 
@@ -48,25 +47,11 @@ def test_twenty_updates_have_the_losses_of_mxnet(settings, face_folder, teacher,
         train(config, data=face_folder, out=tmp_path / engine, **distils)
         found[engine] = losses(tmp_path / engine)
     assert found["torch"].keys() == found["mxnet"].keys()
+    assert np.std(found["mxnet"]["loss"]) > 0.01 * np.mean(found["mxnet"]["loss"])
     for name, expected in found["mxnet"].items():
         np.testing.assert_allclose(found["torch"][name], expected, rtol=1e-4, err_msg=name)
     states = {engine: newest_state(tmp_path / engine) for engine in found}
     assert set(states["torch"]) == set(states["mxnet"])
-
-
-@contextlib.contextmanager
-def torch_stopped_after(updates):
-    step, done = TorchTrainer.step, []
-
-    def interrupted(self, batch):
-        if len(done) == updates:
-            raise KeyboardInterrupt
-        done.append(1)
-        return step(self, batch)
-
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(TorchTrainer, "step", interrupted)
-        yield
 
 
 def test_a_run_goes_on_in_the_other_engine_and_back(face_folder, pairs_file, tmp_path):
@@ -94,13 +79,13 @@ def test_a_run_goes_on_in_the_other_engine_and_back(face_folder, pairs_file, tmp
     assert verify_pairs(Embedder(symbol, args, auxs), pairs).accuracy == scores[0]
 
 
-def drawn_trainer(devices, **settings):
+def drawn_trainer(devices, first_update=0, **settings):
     config = tiny(**{**GENTLE, **settings})
     seed_random(0, 1, 0)
-    return make_trainer(config, config.build_symbol(), 4, 1, devices, 0, ALONE)
+    return make_trainer(config, config.build_symbol(), 4, 1, devices, first_update, ALONE)
 
 
-def batch(seed, rows=8, scale=1.0):
+def batch(seed, rows=12, scale=1.0):
     random = np.random.RandomState(seed)
     images = mx.nd.array(random.uniform(0, 255, (rows, 3, 112, 112)) * scale)
     return mx.io.DataBatch([images], [mx.nd.array(random.randint(0, 4, rows))])
@@ -236,7 +221,7 @@ def test_a_run_of_generations_learns_from_an_online_teacher(face_folder, pairs_f
 
 
 def test_the_state_of_a_trainer_comes_back():
-    trainer, other = drawn_trainer(CPU), drawn_trainer(CPU)
+    trainer, other = drawn_trainer(CPU), drawn_trainer(CPU, first_update=2)
     stepped(trainer, 2)
     other.load_state(trainer.state())
     for one in (trainer, other):
