@@ -139,7 +139,7 @@ def activation(attributes: Attributes) -> Operator:
 @operator("LeakyReLU")
 def leaky_relu(attributes: Attributes) -> Operator:
     """Return PReLU with one slope a channel or one for all, or one of its relatives."""
-    kind = attributes.choice("act_type", ("leaky", "prelu", "elu", "selu", "gelu"), "leaky")
+    kind = attributes.choice("act_type", ("leaky", "prelu", "elu", "gelu"), "leaky")
     slope = float(attributes.value("slope", 0.25))
     if kind == "prelu":
         # Under autocast a slope is float32 and the data may not be.
@@ -147,7 +147,6 @@ def leaky_relu(attributes: Attributes) -> Operator:
     functions = {
         "leaky": lambda training, data: functional.leaky_relu(data, slope),
         "elu": lambda training, data: functional.elu(data, slope),
-        "selu": lambda training, data: functional.selu(data),
         "gelu": lambda training, data: functional.gelu(data),
     }
     return functions[kind]
