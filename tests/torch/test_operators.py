@@ -30,7 +30,6 @@ CASES = {
     "prelu with one slope": (s.LeakyReLU(x, s.var("slope_gamma", shape=(1,)), act_type="prelu"), IMAGE),
     "leaky": (s.LeakyReLU(x, act_type="leaky", slope=0.1), IMAGE),
     "elu": (s.LeakyReLU(x, act_type="elu", slope=0.3), IMAGE),
-    "selu": (s.LeakyReLU(x, act_type="selu"), IMAGE),
     "gelu": (s.LeakyReLU(x, act_type="gelu"), IMAGE),
     **{kind: (s.Activation(x, act_type=kind), IMAGE) for kind in ("relu", "sigmoid", "tanh", "softrelu", "softsign")},
     "InstanceNorm": (s.InstanceNorm(x, eps=1e-2), IMAGE),
@@ -87,6 +86,7 @@ CASES = {
         for n in ("add", "sub", "mul")
     },
 }
+FLOAT32 = {"InstanceNorm", "LRN"}  # which MXNet has in nothing else
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -98,12 +98,13 @@ def test_an_operator_is_that_of_mxnet(name):
     values = drawn_values(symbol, **dict.fromkeys(names, shape))
     out = symbol.infer_shape(**dict.fromkeys(names, shape))[1]
     directions = [np.random.RandomState(1).normal(size=one) for one in out]
+    dtype, allowed = ("float32", 1e-5) if name in FLOAT32 else ("float64", 1e-6)
     for training in (True, False):
         ours = in_pytorch(symbol, inputs, values, training=training, directions=directions)
-        theirs = in_mxnet(symbol, inputs, values, training=training, directions=directions)
+        theirs = in_mxnet(symbol, inputs, values, training=training, directions=directions, dtype=dtype)
         for found, expected in zip(ours[0], theirs[0]):
             assert found.shape == expected.shape
-            assert relative(found, expected, 1e-6) < 1e-6
+            assert relative(found, expected, 1e-6) < allowed
         assert unequal(ours[1], theirs[1], allowed=1e-5) == {}
         for statistic, value in theirs[2].items():
             assert relative(ours[2][statistic], value) < 1e-6
