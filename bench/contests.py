@@ -5,9 +5,11 @@ Every contender runs on all usable cores unless its name says otherwise.
 
 import collections
 import os
+import pathlib
 
 import numpy as np
 
+import vargfacenet
 from vargfacenet import IMAGE_SHAPE
 from vargfacenet.bench.parameters import random_parameters
 from vargfacenet.bench.rounds import Contender
@@ -21,6 +23,7 @@ from vargfacenet.eval.features import write_features
 from vargfacenet.files import atomic_path
 from vargfacenet.operators.tiers import VARIABLE
 from vargfacenet.symbols import get_symbol
+from vargfacenet.torch import has_torch
 
 Contest = collections.namedtuple("Contest", "title unit contenders baselines", defaults=((),))
 Contest.__doc__ = """What is measured, in what unit (a rate such as ``images/s``, or ``ms`` for the time of one), and who takes
@@ -38,6 +41,8 @@ def training(network, options, *, batch_size, updates, tiers, pytorch=None):
     contenders = [Contender(name, "train.py", work, {VARIABLE: tier}) for name, tier in _named(tiers)]
     if pytorch:
         contenders += _pytorch(network, options, batch_size, updates, pytorch)
+    if has_torch():
+        contenders += _torch_engine(work)
     return Contest(f"training, {network}, batch {batch_size}", "images/s", contenders)
 
 
@@ -206,10 +211,11 @@ def _named(tiers):
 
 def _pytorch(network, options, batch_size, updates, python):
     symbol = get_symbol(network, **options)
-    shapes, _, _ = symbol.infer_shape(data=(2, *IMAGE_SHAPE))
+    shapes, _, statistics = symbol.infer_shape(data=(2, *IMAGE_SHAPE))
     work = {
         "graph": symbol.tojson(),
-        "shapes": dict(zip(symbol.list_arguments(), shapes)),
+        "shapes": dict(zip(symbol.list_arguments() + symbol.list_auxiliary_states(), shapes + statistics)),
+        "package": str(pathlib.Path(vargfacenet.__file__).parent.parent),
         "batch_size": batch_size,
         "updates": updates,
         "threads": int(os.environ["OMP_NUM_THREADS"]),
@@ -218,3 +224,14 @@ def _pytorch(network, options, batch_size, updates, python):
         Contender(f"PyTorch, {name}", "train_pytorch.py", {**work, "channels_last": last}, {}, str(python))
         for name, last in (("NCHW", False), ("channels last", True))
     ]
+
+
+def _torch_engine(work):
+    """The PyTorch engine in this environment, in the layouts and precisions that a CPU has."""
+    threads = {"threads": int(os.environ["OMP_NUM_THREADS"])}
+    forms = (
+        ("NCHW", {}),
+        ("channels last", {"channels_last": True}),
+        ("channels last, bfloat16", {"channels_last": True, "precision": "bfloat16"}),
+    )
+    return [Contender(f"engine torch, {name}", "train_torch.py", {**work, **threads, **form}) for name, form in forms]
