@@ -17,6 +17,7 @@ TARGETS ?=
 PYTHONS ?=
 TESTS ?=
 RIVALS ?=
+TORCH ?=
 run = $(BIN)/vargfacenet train $(1) $(if $(DATA),--data $(DATA)) $(if $(BINS),--bins $(BINS)) $(if $(OUT),--out $(OUT)) $(if $(DEVICES),--devices $(DEVICES)) $(if $(SET),--set $(SET))
 
 .DEFAULT_GOAL := help
@@ -25,10 +26,13 @@ run = $(BIN)/vargfacenet train $(1) $(if $(DATA),--data $(DATA)) $(if $(BINS),--
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-install: .venv/installed  ## make .venv with everything (the newest Python 3.9 to 3.14 found; PYTHON=... to choose)
+install: .venv/installed $(if $(TORCH),.venv/torch)  ## make .venv with everything (the newest Python 3.9 to 3.14 found; PYTHON=... to choose; TORCH=1 adds PyTorch)
 
 .venv/installed: requirements/lock.txt setup.py pyproject.toml install.sh
 	@./install.sh .venv $(PYTHON)
+
+.venv/torch: .venv/installed install-torch.sh
+	@./install-torch.sh .venv $(TORCH)
 
 train-student: install  ## teach VarGFaceNet, on the built-in faces unless DATA= is given (TEACHER= TEACHER_EPOCH= BINS= OUT= DEVICES= RECIPE= SET=)
 	$(call run,$(or $(RECIPE),$(if $(DATA),student,demo_student))) $(if $(TEACHER),--teacher $(TEACHER) --teacher-epoch $(TEACHER_EPOCH))

@@ -24,7 +24,7 @@ esac
 say "training: precision, layout, compilation, batch"
 case $device in
 cuda*) "$python" -m vargfacenet.torch.measure --device "$device" --batch 128 256 512 --rounds 5 --updates 20 --json "$out/training.json" ;;
-*) "$python" -m vargfacenet.torch.measure --device "$device" --batch 4 --rounds 2 --updates 1 --set multiplier=0.25 units=1,1,1 --no-compile --json "$out/training.json" ;;
+*) "$python" -m vargfacenet.torch.measure --device "$device" --batch 4 --rounds 2 --updates 1 --identities 1000 --set multiplier=0.25 units=1,1,1 --no-compile --json "$out/training.json" ;;
 esac
 
 case $device in

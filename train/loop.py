@@ -1,11 +1,14 @@
 """The updates of a generation, one after the other."""
 
+import collections
 import time
 
 from vargfacenet.errors import TrainingError
 from vargfacenet.train.cluster import ALONE
 from vargfacenet.train.origin import NotFinite, find_origin
 from vargfacenet.train.stopping import NeverStopping
+
+_Unread = collections.namedtuple("_Unread", "update outputs embedding labels")
 
 
 def fit(trainer, feed, first_update, last_update, *, callbacks, reseed, stopping=None, cluster=ALONE):
@@ -42,7 +45,7 @@ def fit(trainer, feed, first_update, last_update, *, callbacks, reseed, stopping
     TrainingError
         Where a loss or a gradient is not finite, naming what made it; that update is then not made.
     """
-    seconds, stopping = 0.0, stopping or NeverStopping()
+    seconds, stopping, unread = 0.0, stopping or NeverStopping(), collections.deque()
     cluster.report("the first update", waiting=True)
     with stopping:
         for update in range(first_update + 1, last_update + 1):
@@ -55,19 +58,29 @@ def fit(trainer, feed, first_update, last_update, *, callbacks, reseed, stopping
             except NotFinite as fault:
                 reseed(update - 1)
                 raise _explained(fault, trainer, batch, update) from None
-            means = {name: float(values.asnumpy().mean()) for name, values in outputs.items()}
-            # Several workers stop where all know that one wishes it; one alone looks once more.
-            ends = means.pop("wish", stopping.signal or 0) > 0 or update == last_update
-            cluster.report(f"update {update}", waiting=True)
+            unread.append(_Unread(update, outputs, trainer.embedding, trainer.labels))
+            # Several workers stop where all know that one wishes it, which is told with the means; one alone looks once more.
+            ends = update == last_update or (cluster.size == 1 and bool(stopping.signal))
             waits = ends or any(callback.needs_parameters(update) for callback in callbacks)
-            if waits:
-                trainer.synchronise()
-                cluster.report(f"saving and verifying after update {update}")
-            seconds += time.perf_counter() - begin
-            for callback in callbacks:
-                callback.after_update(update, means, seconds)
-            if waits:
+            # A device that computes ahead is not waited for: what it did is read some updates later.
+            while len(unread) > (0 if waits else trainer.lag):
+                one = unread.popleft()
+                means = {name: float(values.asnumpy().mean()) for name, values in one.outputs.items()}
+                ends = means.pop("wish", 0) > 0 or ends
+                waits = waits or ends
                 cluster.report(f"update {update}", waiting=True)
+                own = one.update == update
+                if waits and own:
+                    trainer.synchronise()
+                    cluster.report(f"saving and verifying after update {update}")
+                seconds, begin = seconds + time.perf_counter() - begin, time.perf_counter()
+                trainer.embedding, trainer.labels = one.embedding, one.labels
+                for callback in callbacks:
+                    callback.after_update(one.update, means, seconds)
+                begin = time.perf_counter()
+                if waits and own:
+                    cluster.report(f"update {update}", waiting=True)
+            seconds += time.perf_counter() - begin
             if ends:
                 return update
     return last_update

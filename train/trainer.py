@@ -46,7 +46,11 @@ class Trainer:
         that name; not waited for.
     labels : list of NDArray
         Its labels.
+    lag : int
+        Updates after which the outputs of one are read, so that the device need not be waited for.
     """
+
+    lag = 0
 
     def __init__(
         self,

@@ -13,6 +13,7 @@ from vargfacenet.checkpoint import load_checkpoint
 from vargfacenet.errors import SettingError, TrainingError
 from vargfacenet.eval import Embedder, read_pairs, verify_pairs
 from vargfacenet.torch.optimizer import MomentumSGD, decay_multipliers
+from vargfacenet.torch.trainer import TorchTrainer
 from vargfacenet.train.cluster import ALONE
 from vargfacenet.train.generation import make_trainer, read_log
 from vargfacenet.train.run import train
@@ -233,3 +234,23 @@ def test_the_state_of_a_trainer_comes_back():
         1e-9,
     )
     assert isinstance(drawn_trainer([mx.cpu()]), Trainer)
+
+
+def test_outputs_that_are_read_later_are_the_same(face_folder, tmp_path, monkeypatch):
+    settings = {**GENTLE, "engine": "torch", "max_updates": 7, "save_every": 3, "log_every": 2}
+    train(tiny(**settings), data=face_folder, out=tmp_path / "at once")
+    init = TorchTrainer.__init__
+
+    def later(self, *args, **options):
+        init(self, *args, **options)
+        self.lag = 1
+
+    monkeypatch.setattr(TorchTrainer, "__init__", later)
+    train(tiny(**settings), data=face_folder, out=tmp_path / "later")
+    timed = {"images_per_second", "waiting"}
+    logs = [read_log(tmp_path / name) for name in ("at once", "later")]
+    assert [line["update"] for line in logs[0]] == [2, 4, 6, 7]
+    first, second = ([{k: v for k, v in line.items() if k not in timed} for line in log] for log in logs)
+    assert first == second
+    for name, value in parameters(tmp_path / "at once").items():
+        np.testing.assert_array_equal(parameters(tmp_path / "later")[name], value, err_msg=name)

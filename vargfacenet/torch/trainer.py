@@ -66,6 +66,8 @@ class TorchTrainer:
         The embeddings of the last update's part of the batch, (N, embedding_size), where the graph has such an output.
     labels : list of NDArray
         Its labels.
+    lag : int
+        As of `vargfacenet.train.trainer.Trainer`: 1 on a GPU, which computes one update while the last one is read.
     module : SymbolModule
         The graph with its parameters.
     """
@@ -117,6 +119,7 @@ class TorchTrainer:
         )
         self._outputs = list(self.module.output_names)
         self._broken = torch.zeros((), device=compute.device)  # 1 from the first update on that is not finite
+        self.lag = int(compute.device.type == "cuda")
         self._last: tuple[int, list[torch.Tensor], Means] | None = None
 
     def _distributed(self) -> Any:
