@@ -199,7 +199,7 @@ def test_updates_are_those_of_mxnets_optimizer(clip, momentum):
             {"engine": "torch", "accumulate": 3},
             r"batch_size=8: expected a multiple of devices x accumulate x workers \(3\)",
         ),
-        ({"engine": "torch", "head": "sharded"}, "engine=torch has the dense classifier only"),
+        ({"engine": "torch", "head": "sharded", "accumulate": 2}, "one slice of the classifier and one of the batch"),
     ],
 )
 def test_settings_that_an_engine_has_not_are_refused_before_anything_is_written(

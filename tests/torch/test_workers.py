@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 
+import mxnet as mx
 import numpy as np
 import pytest
 import torch
@@ -63,6 +64,21 @@ def test_two_workers_train_as_two_slices_of_one_process(face_folder, tmp_path):
     assert set(found) == set(expected)
     for name, value in expected.items():
         np.testing.assert_allclose(found[name].asnumpy(), value.asnumpy(), rtol=1e-5, atol=1e-5, err_msg=name)
+
+
+def test_two_workers_share_the_classifier_as_two_devices_of_mxnet(face_folder, tmp_path):
+    settings = {"max_updates": 4, "save_every": 2, "head": "sharded", "sample_rate": 0.5}
+    group = launched(face_folder, tmp_path / "workers", **settings)
+    printed, _ = group.communicate(timeout=900)
+    assert group.returncode == 0, printed
+    gentle = {**GENTLE, "engine": "mxnet"}
+    train(tiny(**gentle, **settings), data=face_folder, out=tmp_path / "devices", devices=[mx.cpu(0), mx.cpu(1)])
+    found, expected = (newest_state(tmp_path / name) for name in ("workers", "devices"))
+    assert set(found) == set(expected)
+    classifier = [name for name in expected if ":fc7_" in name]
+    assert len(classifier) == 2
+    for name in classifier:
+        np.testing.assert_allclose(found[name].asnumpy(), expected[name].asnumpy(), rtol=1e-3, atol=1e-5, err_msg=name)
 
 
 def children(pid):

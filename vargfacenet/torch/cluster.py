@@ -36,10 +36,10 @@ class TorchCluster(Cluster):
             distributed.all_reduce(total, group=self._control)
         return total.numpy()
 
-    def all_reduce(self, tensor: torch.Tensor) -> torch.Tensor:
-        """Sum a tensor on the training device over all workers, in place."""
+    def all_reduce(self, tensor: torch.Tensor, *, largest: bool = False) -> torch.Tensor:
+        """Make a tensor on the training device the sum over all workers, or the largest of each number, in place."""
         with explained(self):
-            distributed.all_reduce(tensor)
+            distributed.all_reduce(tensor, distributed.ReduceOp.MAX if largest else distributed.ReduceOp.SUM)
         return tensor
 
     def broadcast(self, tensor: torch.Tensor) -> None:

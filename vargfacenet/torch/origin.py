@@ -33,13 +33,13 @@ def not_finite_error(
     """
     what = "the loss is finite, its gradient is not," if math.isfinite(loss) else f"the loss is {loss}"
     return TrainingError(
-        f"update {update}: {what} at learning rate {lr:g}; first not finite: {_origin(module, inputs, gradients)}. The "
+        f"update {update}: {what} at learning rate {lr:g}; first not finite: {_origin(module, inputs, loss, gradients)}. The "
         f"checkpoints are of earlier updates. Try a smaller lr (--set lr={lr / 10:g}), a longer warm-up (warmup_updates), "
         "or clip_gradient=1"
     )
 
 
-def _origin(module: SymbolModule, inputs: Sequence[torch.Tensor], gradients: list[str]) -> str:
+def _origin(module: SymbolModule, inputs: Sequence[torch.Tensor], loss: float, gradients: list[str]) -> str:
     nodes = json.loads(module.text)["nodes"]
     operators = {node["name"]: node["op"] for node in nodes}
     statistics = set(module.statistic_names)
@@ -61,4 +61,6 @@ def _origin(module: SymbolModule, inputs: Sequence[torch.Tensor], gradients: lis
         own = [nodes[source]["name"] for source, *_ in node["inputs"] if nodes[source]["name"] in gradients]
         if own:
             return f"on the way back, the gradient of {own[0]} at {node['name']} ({node['op']})"
+    if not math.isfinite(loss):
+        return "the loss of the classifier outside of the graph"
     return "sums of squares of the gradients, each of which is finite by itself"

@@ -151,8 +151,7 @@ class TorchTrainer:
         self._update += 1
         # Dropout draws what this update draws, wherever the run was taken up.
         torch.manual_seed(int(np.random.randint(1 << 31)))  # noqa: NPY002 - which the loop has seeded
-        labels = batch.label[: len(self.label_names)]  # a graph without an identity loss takes none
-        inputs = [self._uploader.images(batch), *map(self._uploader.other, [*batch.data[1:], *labels])]
+        inputs = self._inputs(batch)
         self.module.train()
         self._optimizer.clear()
         with explained(self._cluster):
@@ -160,7 +159,7 @@ class TorchTrainer:
             embedding = outputs.pop(_EMBEDDING, None)
             means = self._means(outputs)
         self._broken = torch.maximum(self._broken, means[-1].clamp(max=1))
-        self._optimizer.step(self.schedule(self._update), self._broken)
+        self._apply(self.schedule(self._update))
         self.embedding = None if embedding is None else HostCopy(embedding)
         self.labels = batch.label
         names = [*outputs, "wish"] if self._workers > 1 else list(outputs)
@@ -169,6 +168,13 @@ class TorchTrainer:
         if self._compute.device.type == "cpu":
             self._check_last()
         return told.by_name()
+
+    def _inputs(self, batch: mx.io.DataBatch) -> list[torch.Tensor]:
+        labels = batch.label[: len(self.label_names)]  # a graph without an identity loss takes none
+        return [self._uploader.images(batch), *map(self._uploader.other, [*batch.data[1:], *labels])]
+
+    def _apply(self, lr: float) -> None:
+        self._optimizer.step(lr, self._broken)
 
     def _descend(self, inputs: list[torch.Tensor]) -> dict[str, torch.Tensor]:
         """Add up gradients over the slices; the outputs of all samples by name."""
