@@ -34,7 +34,7 @@ cuda*)
     say "scaling over $gpus GPUs"
     for count in 1 "$gpus"; do
       "$python" -m torch.distributed.run --nproc-per-node "$count" -m vargfacenet train demo_student_scratch --engine torch \
-        --devices cuda --set network=vargfacenet multiplier=1.25 units=3,7,4 batch_size=$((512 * count)) max_updates=100 \
+        --device cuda --set network=vargfacenet multiplier=1.25 units=3,7,4 batch_size=$((512 * count)) max_updates=100 \
         precision=bfloat16 channels_last=true save_every=1000 verify_every=1000 --out "$out/scaling-$count" | tee "$out/scaling-$count.txt"
     done
   fi

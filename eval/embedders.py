@@ -1,13 +1,13 @@
-"""What embeds images on a device, whichever engine the device is of; PyTorch is loaded only for devices of its own."""
+"""Embedders of either engine, chosen by the device; PyTorch is loaded only for devices of its own."""
 
 from __future__ import annotations
 
-import importlib
 import typing
 
 import mxnet as mx
 
-from vargfacenet.eval.embed import Embedder, PictureEmbedder
+from vargfacenet.engines import torch_module, uses_torch
+from vargfacenet.eval.embed import Embedder, ImageEmbedder
 
 if typing.TYPE_CHECKING:
     import torch
@@ -22,10 +22,8 @@ def make_embedder(
     *,
     device: Device | None = None,
     batch_size: int = 32,
-) -> PictureEmbedder:
-    """Return what embeds images by a network on a device, the CPU by default, whichever engine it is of."""
-    if device is None or isinstance(device, mx.Context):
+) -> ImageEmbedder:
+    """Return an embedder of images on a device of MXNet or PyTorch, the CPU and MXNet by default."""
+    if device is None or not uses_torch([device]):
         return Embedder(symbol, args, auxs, device=device, batch_size=batch_size)
-    return importlib.import_module("vargfacenet.torch.embed").TorchEmbedder(
-        symbol, args, auxs, device=device, batch_size=batch_size
-    )
+    return torch_module("embed").TorchEmbedder(symbol, args, auxs, device=device, batch_size=batch_size)

@@ -1,110 +1,103 @@
-"""What computes: MXNet, or PyTorch where the devices are PyTorch's. The latter is loaded only where it is used."""
+"""The interface between a training run and the engine that computes its updates.
+
+A run (`vargfacenet.train.run.Run`) owns settings, data, folder and callbacks. A trainer owns the parameters of a network
+and everything else that an update changes. `TrainerProtocol` is all that a run asks of a trainer, so that whatever
+implements it is saved, resumed, monitored, verified and stopped by the same code. MXNet's trainers
+(`vargfacenet.train.trainer.Trainer`, and `vargfacenet.train.classifier.ShardedTrainer` around it) are one implementation.
+
+What crosses the interface belongs to no engine, with one exception: losses, embeddings and labels of an update are NumPy
+arrays; parameters and training states are ``mx.nd.NDArray`` on the CPU, as checkpoint files hold them.
+"""
 
 from __future__ import annotations
 
-import importlib
-import os
-import typing
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol
 
 import mxnet as mx
+import numpy as np
 
-from vargfacenet.errors import SettingError
-from vargfacenet.torch import require_torch
-from vargfacenet.train.cluster import join
-from vargfacenet.train.precision import check_precision
-from vargfacenet.train.teacher import OnlineTeacher
-from vargfacenet.train.trainer import check_devices, parse_devices
+from vargfacenet.errors import TrainingError
 
-if typing.TYPE_CHECKING:
-    import torch
-
-    from vargfacenet.launch.beats import Beats
-    from vargfacenet.torch.embed import TorchTeacher
-    from vargfacenet.train.cluster import Cluster
-    from vargfacenet.train.config import Config
-    from vargfacenet.train.teacher import Teacher
-
-Device = typing.Union[mx.Context, "torch.device"]
-_TORCH_ONLY = {"accumulate": 1, "channels_last": False, "compile": False}  # settings, and what MXNet does instead
+Arrays = dict[str, mx.nd.NDArray]  # by name
+Schedule = Callable[[int], float]  # learning rate of an update; 1 is the first
 
 
-def parse_any_devices(text: str, engine: str = "auto") -> list[Device]:
-    """Return the devices of an engine: ``cpu:0,cpu:1`` and ``gpu:0`` for MXNet, ``cuda:0`` and ``cpu:0`` for PyTorch.
+class StepResult(NamedTuple):
+    """Results of one update of one worker, over this worker's N images.
 
-    ``auto`` is PyTorch where a device is called ``cuda``, or where ``torchrun`` started this process.
+    Attributes
+    ----------
+    outputs
+        Losses and measures by name, each float32 (N,). The first is the loss that was minimised, and is called ``loss``.
+    embedding
+        The embeddings before the update, (N, embedding_size); None where the trainer's graph does not give them.
+    labels
+        The labels of the batch; the first are the identities, (N,). Empty for an iterator without labels.
     """
-    wants_torch = engine == "torch" or (engine == "auto" and ("cuda" in text or _is_launched()))
-    if not wants_torch:
-        if "cuda" in text:
-            raise SettingError(f"devices {text!r}: engine=mxnet calls them gpu:N; cuda:N are those of engine=torch")
-        return parse_devices(text)
-    return _torch_part("devices").parse_torch_devices(text)
+
+    outputs: dict[str, np.ndarray]
+    embedding: np.ndarray | None
+    labels: list[np.ndarray]
 
 
-def parse_any_device(text: str) -> Device:
-    """Return one device, of MXNet's or with a name such as ``cuda:0`` of PyTorch's; errors as `parse_any_devices`."""
-    device, *more = parse_any_devices(text)
-    if more:
-        raise SettingError(f"device {text!r}: expected one")
-    return device
+class NotFinite(TrainingError):
+    """An update that was not made because its loss or a gradient is not finite.
+
+    Attributes
+    ----------
+    loss
+        The mean loss, where that is not finite, or else None.
+    gradients
+        Names of the parameters whose gradients are not finite, in the order of the graph.
+    """
+
+    def __init__(self, loss: float | None, gradients: list[str]) -> None:
+        super().__init__(f"the loss is {loss}, gradients that are not finite: {', '.join(gradients) or 'none'}")
+        self.loss, self.gradients = loss, gradients
 
 
-def devices_for(engine: str, devices: typing.Sequence[Device] | None) -> list[Device]:
-    """Return devices as an engine takes them, by default the CPU: CPUs of the one are CPUs of the other."""
-    devices = list(devices or [mx.cpu()])
-    if engine == "auto" or uses_torch(devices) == (engine == "torch"):
-        return devices
-    names = [str(device).replace("(", ":").replace(")", "") for device in devices]
-    return parse_any_devices(",".join(names), engine)
+class TrainerProtocol(Protocol):
+    """Interface between a run and its trainer.
 
+    With several workers, all of them call `step`, `state` after `synchronise`, `synchronise` and `broadcast_state` in the
+    same order, as each waits for the others.
 
-def uses_torch(devices: typing.Sequence[Device]) -> bool:
-    """Return True where devices are PyTorch's."""
-    return not isinstance(devices[0], mx.Context)
+    Attributes
+    ----------
+    schedule
+        Learning rate of an update of this schedule; 1 is the first.
+    """
 
+    schedule: Schedule
 
-def check_engine(config: Config, devices: typing.Sequence[Device], workers: int = 1) -> None:
-    """Raise a SettingError for settings that the engine of these devices has not, or a batch that does not divide."""
-    if uses_torch(devices):
-        _torch_part("engine").check_settings(config, devices, workers)
-        return
-    for name, usual in _TORCH_ONLY.items():
-        if getattr(config, name) != usual:
-            raise SettingError(
-                f"{name}={getattr(config, name)} is of engine=torch: give --set engine=torch, or leave it out"
-            )
-    if config.precision == "bfloat16":
-        raise SettingError("precision=bfloat16 is of engine=torch: give --set engine=torch too, or precision=float32")
-    check_devices(config.batch_size, devices, workers)
-    check_precision(config.precision, devices)
+    def step(self, batch: Any) -> StepResult:
+        """Make one update; `NotFinite` where loss or gradients are not finite, and then nothing has changed."""
 
+    def parameters(self) -> tuple[Arrays, Arrays]:
+        """Return parameters and running statistics as they are after the last update."""
 
-def make_online_teacher(
-    teacher: Teacher, config: Config, devices: list[Device], *, rows: int
-) -> OnlineTeacher | TorchTeacher:
-    """Return what embeds each batch, of `rows` images in this worker, by the teacher's network."""
-    if not uses_torch(devices):
-        return OnlineTeacher(teacher, batch_size=rows, devices=devices, mirror=config.teacher_mirror)
-    compute = _torch_part("engine").compute_of(config, devices[0])
-    return _torch_part("embed").TorchTeacher(teacher, compute, mirror=config.teacher_mirror, whole=not config.mix)
+    def set_parameters(self, args: Arrays, auxs: Arrays) -> None:
+        """Replace all parameters and running statistics."""
 
+    def state(self) -> Arrays:
+        """Return everything that the next update depends on besides the data.
 
-def make_torch_trainer(*arguments: typing.Any) -> typing.Any:
-    """Return the trainer of a generation, see `vargfacenet.torch.engine.make_trainer`."""
-    return _torch_part("engine").make_trainer(*arguments)
+        Names begin with ``arg:`` (parameters), ``aux:`` (running statistics), ``momentum:``, or with a kind of the
+        engine's own. Classifier weights are ``arg:fc7_...``.
+        """
 
+    def load_state(self, state: Arrays) -> None:
+        """Take what `state` returned; missing momenta become 0. CheckpointError where arrays do not fit the network."""
 
-def join_workers(devices: typing.Sequence[Device], beats: Beats | None = None) -> Cluster:
-    """Return the workers that this process was started with, by ``vargfacenet launch`` or by ``torchrun``."""
-    if uses_torch(devices):
-        return _torch_part("cluster").join_torch(devices[0])
-    return join(beats)
+    def synchronise(self) -> None:
+        """Average running statistics over all workers, and check that their parameters are identical.
 
+        All workers call it before worker 0 reads `parameters` or `state`.
+        """
 
-def _torch_part(name: str) -> typing.Any:
-    require_torch()
-    return importlib.import_module(f"vargfacenet.torch.{name}")
+    def broadcast_state(self) -> None:
+        """Give every worker the state that worker 0 has loaded or drawn."""
 
-
-def _is_launched() -> bool:
-    return "TORCHELASTIC_RUN_ID" in os.environ
+    def trace_nan(self, batch: Any, fault: NotFinite) -> str:
+        """Name what made the first number that is not finite in the update that `fault` ended."""

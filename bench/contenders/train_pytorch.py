@@ -1,11 +1,12 @@
 """PyTorch's eager training of the same network, on the CPU; runs in an environment of its own.
 
-The network is read from the published graph, node by node, by `vargfacenet.torch.graph`, so that it is the same one; the
-loop is the usual one.
+The network is read from the published graph, node by node, by `vargfacenet.torch.graph`, so that both train the same one.
 """
 
 import importlib
 import sys
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import nn
@@ -15,27 +16,39 @@ NUM_IDENTITIES = 1000
 SCALE, MARGIN = 64.0, 0.5
 
 
-def prepare(*, graph, shapes, batch_size, updates, channels_last, threads, package):
-    """`graph` is the symbol's JSON text, `shapes` those of its arguments and running statistics, `data` included, and
-    `package` the folder with this project's package."""
+def prepare(
+    *,
+    graph: str,
+    shapes: dict[str, list[int]],
+    batch_size: int,
+    updates: int,
+    channels_last: bool,
+    threads: int,
+    package: str,
+) -> Callable[[], dict[str, Any]]:
+    """Prepare training of `graph`, a symbol as JSON.
+
+    `shapes` are those of its arguments and running statistics, `data` included; `package` is the folder that holds
+    ``vargfacenet``.
+    """
     torch.manual_seed(0)
     torch.set_num_threads(threads)
     network = read_graph(package, graph, shapes)
-    pictures = torch.rand(batch_size, *shapes["data"][1:]) * 255
+    images = torch.rand(batch_size, *shapes["data"][1:]) * 255
     if channels_last:
         network = network.to(memory_format=torch.channels_last)
-        pictures = pictures.contiguous(memory_format=torch.channels_last)
+        images = images.contiguous(memory_format=torch.channels_last)
     labels = torch.randint(NUM_IDENTITIES, (batch_size,))
     with torch.no_grad():
-        size = network(pictures[:2]).shape[1]
+        size = network(images[:2]).shape[1]
     classifier = nn.Parameter(torch.randn(NUM_IDENTITIES, size) * 0.01)
     trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
     optimizer = torch.optim.SGD([*trained, classifier], lr=1e-3, momentum=0.9, weight_decay=5e-4)
 
-    def turn():
+    def turn() -> dict[str, Any]:
         for _ in range(updates):
             optimizer.zero_grad(set_to_none=True)
-            loss = margin_loss(network(pictures), classifier, labels)
+            loss = margin_loss(network(images), classifier, labels)
             loss.backward()
             optimizer.step()
         return {"items": updates * batch_size, "loss": float(loss.detach())}
@@ -43,13 +56,13 @@ def prepare(*, graph, shapes, batch_size, updates, channels_last, threads, packa
     return turn
 
 
-def read_graph(package, text, shapes):
-    """A graph as a module in training mode: (N, 3, 112, 112) -> (N, embedding_size)."""
+def read_graph(package: str, text: str, shapes: dict[str, list[int]]) -> nn.Module:
+    """Return a graph as a module in training mode: (N, 3, 112, 112) -> (N, embedding_size)."""
     sys.path.append(package)
     return importlib.import_module("vargfacenet.torch.graph").SymbolModule(text, shapes)
 
 
-def margin_loss(embeddings, classifier, labels):
+def margin_loss(embeddings: torch.Tensor, classifier: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """ArcFace, as `vargfacenet.symbols.heads.margin_softmax` with its defaults."""
     cosines = functional.linear(functional.normalize(embeddings), functional.normalize(classifier))
     true = cosines.gather(1, labels[:, None]).clamp(-1 + 1e-6, 1 - 1e-6)

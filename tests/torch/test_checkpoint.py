@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 import torch
 
-from vargfacenet.checkpoint import load_checkpoint
-from vargfacenet.data import Augmentation, FaceIterator, JoinedSets
+from vargfacenet.data import Augmentation, FaceIterator
 from vargfacenet.errors import CheckpointError
 from vargfacenet.eval import Embedder
 from vargfacenet.eval.embedders import make_embedder
+from vargfacenet.formats.checkpoint import load_checkpoint
 from vargfacenet.torch import load_module, save_checkpoint
 from vargfacenet.torch.embed import TorchEmbedder, TorchTeacher
 from vargfacenet.torch.precision import Compute
@@ -78,11 +78,11 @@ def test_embedders_of_both_engines_agree(teacher):
 
 @pytest.mark.parametrize("mirror", [False, True])
 def test_teachers_of_both_engines_agree(teacher, face_folder, mirror):
-    iterator = FaceIterator(JoinedSets([face_folder]), batch_size=4, seed=3, augment=Augmentation())
+    iterator = FaceIterator(BatchReader(JoinedSets([face_folder]), batch_size=4, seed=3, augment=Augmentation()))
     batch = iterator.next()
     iterator.close()
-    expected = OnlineTeacher(teacher, batch_size=4, devices=[mx.cpu()], mirror=mirror).directions(batch).asnumpy()
-    found = TorchTeacher(teacher, Compute(CPU), mirror=mirror).directions(batch)
+    expected = OnlineTeacher(teacher, batch_size=4, devices=[mx.cpu()], mirror=mirror).embed(batch).asnumpy()
+    found = TorchTeacher(teacher, Compute(CPU), mirror=mirror).embed(batch)
     assert found.dtype == torch.float32
     np.testing.assert_allclose(found.numpy(), expected, atol=2e-3 * np.abs(expected).max())
     if not mirror:

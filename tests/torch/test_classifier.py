@@ -5,24 +5,26 @@ import numpy as np
 import pytest
 import torch
 
-from tests.train.tiny import newest_state, tiny
+from tests.helpers.training import newest_state, tiny
 from vargfacenet.errors import CheckpointError, SettingError
 from vargfacenet.symbols import heads
 from vargfacenet.torch.classifier import TorchClassifier, margin_change
-from vargfacenet.train.classifier import Margin, ShardedClassifier
+from vargfacenet.train.classifier import Margin, Sampling, ShardedClassifier
 from vargfacenet.train.cluster import ALONE, Cluster
-from vargfacenet.train.generation import read_log
+from vargfacenet.train.optimizer import SGD
 from vargfacenet.train.run import train
+from vargfacenet.train.run_folder import Resume
+from vargfacenet.train.run_log import read_log
 
 IDENTITIES, SIZE = 50, 8
-OPTIONS = {"momentum": 0.9, "weight_decay": 0.01, "rescale": 1 / 12, "seed": 3}
 
 
 def both(margin, sample_rate=1.0, clip_gradient=0.0):
     """The classifier of each engine, with the same weights."""
-    settings = {**OPTIONS, "margin": margin, "sample_rate": sample_rate, "clip_gradient": clip_gradient}
-    theirs = ShardedClassifier(num_identities=IDENTITIES, embedding_size=SIZE, devices=[mx.cpu()], **settings)
-    ours = TorchClassifier(IDENTITIES, SIZE, device=torch.device("cpu"), cluster=ALONE, **settings)
+    sgd = SGD(lambda update: 0.3, 0.9, 0.01, clip_gradient)
+    settings = {"sgd": sgd, "margin": margin, "sampling": Sampling(sample_rate, 3, 7), "rescale": 1 / 12}
+    theirs = ShardedClassifier(num_identities=IDENTITIES, embedding_size=SIZE, **settings)
+    ours = TorchClassifier((IDENTITIES, SIZE), device=torch.device("cpu"), cluster=ALONE, **settings)
     for one in (ours, theirs):
         one.initialise(1, 2)
     return ours, theirs
@@ -44,7 +46,7 @@ def test_updates_are_those_of_mxnets_classifier(margin, sample_rate, clip_gradie
     for update in range(1, 5):
         embedding = random.normal(size=(12, SIZE)).astype(np.float32)
         label = random.randint(0, IDENTITIES, 12)
-        expected = theirs.step(mx.nd.array(embedding), mx.nd.array(label), lr=0.3, update=update)
+        expected = theirs.step(mx.nd.array(embedding), mx.nd.array(label), update=update)
         found = ours.descend(torch.from_numpy(embedding), label, update=update)
         ours.update(0.3, torch.zeros(()))
         for value, wanted in zip(found, expected):
@@ -87,9 +89,8 @@ def test_the_margin_is_that_of_the_graph(margins):
 
 
 def test_fewer_identities_than_workers_are_refused():
-    settings = {**OPTIONS, "margin": None, "sample_rate": 1.0, "clip_gradient": 0.0}
     with pytest.raises(SettingError, match="1 identities on 2 workers: expected at least one for each"):
-        TorchClassifier(1, SIZE, device=torch.device("cpu"), cluster=Cluster(0, 2), **settings)
+        TorchClassifier((1, SIZE), device=torch.device("cpu"), cluster=Cluster(0, 2), sgd=SGD(lambda update: 0.3))
 
 
 def test_a_run_with_it_has_the_losses_of_mxnet_and_goes_on_there(face_folder, teacher, tmp_path):
@@ -104,4 +105,4 @@ def test_a_run_with_it_has_the_losses_of_mxnet_and_goes_on_there(face_folder, te
     assert newest_state(tmp_path / "torch").keys() == newest_state(tmp_path / "mxnet").keys()
     longer = tiny(**{**settings, "max_updates": 7})
     options = {"data": face_folder, "out": tmp_path / "torch", "teacher": teacher}
-    assert train(longer, resume=True, force=True, **options).updates == 1
+    assert train(longer, resume=Resume(must=True, force=True), **options).updates == 1

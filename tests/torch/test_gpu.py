@@ -5,15 +5,16 @@ import numpy as np
 import pytest
 import torch
 
+from tests.helpers.training import tiny
 from tests.torch.compare import relative
-from tests.train.tiny import tiny
-from vargfacenet.errors import TrainingError
 from vargfacenet.eval import Embedder
 from vargfacenet.torch.embed import TorchEmbedder
-from vargfacenet.train.cluster import ALONE
-from vargfacenet.train.generation import make_trainer
+from vargfacenet.train.build import make_trainer
+from vargfacenet.train.engine import NotFinite
+from vargfacenet.train.random_state import seed_random
 from vargfacenet.train.run import train
-from vargfacenet.train.state import seed_random
+from vargfacenet.train.run_folder import Resume
+from vargfacenet.train.runtime import Runtime
 
 pytestmark = [
     pytest.mark.gpu,
@@ -32,7 +33,7 @@ def exact(monkeypatch):
 def drawn_trainer(device, **settings):
     config = tiny(**{**GENTLE, **settings})
     seed_random(0, 1, 0)
-    return make_trainer(config, config.build_symbol(), 4, 1, [torch.device(device, 0)], 0, ALONE)
+    return make_trainer(config, config.build_symbol(), 4, runtime=Runtime([torch.device(device, 0)]))
 
 
 def batch(seed, scale=1.0):
@@ -45,8 +46,8 @@ def losses(trainer, updates=10):
     found = []
     for update in range(updates):
         seed_random(0, 1, update)
-        found.append(trainer.step(batch(update))["loss"])
-    return [float(one.asnumpy()[0]) for one in found]
+        found.append(trainer.launch(batch(update)))
+    return [float(one.result().outputs["loss"].mean()) for one in found]
 
 
 def test_embeddings_are_those_of_the_cpu(teacher):
@@ -67,13 +68,14 @@ def test_bfloat16_is_near_float32():
     np.testing.assert_allclose(rough, losses(drawn_trainer("cuda"), 3), rtol=0.05)
 
 
-def test_what_is_not_finite_changes_nothing_and_is_told_at_the_next_update():
+def test_what_is_not_finite_changes_nothing_until_it_is_reported():
     trainer = drawn_trainer("cuda")
     losses(trainer, 1)
     before = trainer.state()
-    trainer.step(batch(1, scale=np.nan))
-    with pytest.raises(TrainingError, match="update 2: the loss is nan .* first not finite: the input data"):
-        trainer.step(batch(2))
+    pending = trainer.launch(batch(1, scale=np.nan))
+    trainer.launch(batch(2))
+    with pytest.raises(NotFinite, match="the loss is nan"):
+        pending.result()
     for name, value in trainer.state().items():
         if not name.startswith("aux:"):
             np.testing.assert_array_equal(value.asnumpy(), before[name].asnumpy(), err_msg=name)
@@ -83,5 +85,10 @@ def test_a_run_begun_on_the_cpu_goes_on_on_the_gpu(face_folder, pairs_file, tmp_
     settings = {**GENTLE, "max_updates": 4, "save_every": 2, "verify_every": 2}
     train(tiny(**{**settings, "engine": "mxnet"}, generations=1), data=face_folder, out=tmp_path, bins=[pairs_file])
     longer = tiny(**{**settings, "max_updates": 6})
-    options = {"data": face_folder, "out": tmp_path, "bins": [pairs_file], "devices": [torch.device("cuda", 0)]}
-    assert train(longer, resume=True, force=True, **options).updates == 2
+    options = {
+        "data": face_folder,
+        "out": tmp_path,
+        "bins": [pairs_file],
+        "runtime": Runtime([torch.device("cuda", 0)]),
+    }
+    assert train(longer, resume=Resume(must=True, force=True), **options).updates == 2

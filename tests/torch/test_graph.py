@@ -61,7 +61,7 @@ def test_a_network_is_that_of_mxnet(name, options):
     dtypes = ("float64", torch.float64) if precise else ("float32", torch.float32)
     direction = [np.random.RandomState(1).normal(size=symbol.infer_shape(data=DATA)[1][0])]
     ours = in_pytorch(symbol, inputs, values, training=True, dtype=dtypes[1], directions=direction)
-    form = runnable(symbol, for_training=True, data_shape=DATA, tier="basic")
+    form = runnable(symbol, for_training=True, data_shape=DATA, backend="basic")
     theirs = in_mxnet(form, inputs, values, training=True, dtype=dtypes[0], directions=direction)
     assert relative(ours[0][0], theirs[0][0]) < 1e-5
     fixed = module_with(symbol, values).fixed
@@ -74,7 +74,7 @@ def test_a_network_is_that_of_mxnet(name, options):
     # Inference, with statistics of the batch, which keep the numbers in proportion.
     for statistic, value in ours[2].items():
         values[statistic] = ((value - 0.9 * values[statistic]) / 0.1).clip(1e-6 if "var" in statistic else None)
-    form = runnable(symbol, data_shape=DATA, tier="basic")
+    form = runnable(symbol, data_shape=DATA, backend="basic")
     for dtype, theirs_dtype, allowed in ((dtypes[1], dtypes[0], 1e-5), (torch.float32, "float32", 5e-5)):
         found, _, _ = in_pytorch(symbol, inputs, values, training=False, dtype=dtype)
         expected, _, _ = in_mxnet(form, inputs, values, training=False, dtype=theirs_dtype)

@@ -7,17 +7,19 @@ import numpy as np
 import pytest
 import torch
 
+from tests.helpers.training import newest_state, parameters, stopped_after, tiny
 from tests.torch.compare import relative, torch_stopped_after
-from tests.train.tiny import newest_state, parameters, stopped_after, tiny
-from vargfacenet.checkpoint import load_checkpoint
 from vargfacenet.errors import SettingError, TrainingError
 from vargfacenet.eval import Embedder, read_pairs, verify_pairs
+from vargfacenet.formats.checkpoint import load_checkpoint
 from vargfacenet.torch.optimizer import MomentumSGD, decay_multipliers
-from vargfacenet.torch.trainer import TorchTrainer
-from vargfacenet.train.cluster import ALONE
-from vargfacenet.train.generation import make_trainer, read_log
+from vargfacenet.train.build import make_trainer
+from vargfacenet.train.engine import NotFinite
+from vargfacenet.train.random_state import seed_random
 from vargfacenet.train.run import train
-from vargfacenet.train.state import seed_random
+from vargfacenet.train.run_folder import Resume
+from vargfacenet.train.run_log import read_log
+from vargfacenet.train.runtime import Runtime
 from vargfacenet.train.trainer import Trainer
 
 # Gentle steps: with the usual ones what is rounded otherwise grows tenfold at each update, also between the native and the
@@ -62,8 +64,8 @@ def test_a_run_goes_on_in_the_other_engine_and_back(face_folder, pairs_file, tmp
     with stopped_after(20):
         train(tiny(**settings), data=face_folder, out=changed)
     with torch_stopped_after(10):
-        train(tiny(**settings, engine="torch"), data=face_folder, out=changed, resume=True)
-    train(tiny(**settings, engine="mxnet"), data=face_folder, out=changed, resume=True)
+        train(tiny(**settings, engine="torch"), data=face_folder, out=changed, resume=Resume(must=True))
+    train(tiny(**settings, engine="mxnet"), data=face_folder, out=changed, resume=Resume(must=True))
     expected, found = newest_state(whole), newest_state(changed)
     assert set(found) == set(expected)
     # A bias before BN has no gradient but rounding.
@@ -83,7 +85,7 @@ def test_a_run_goes_on_in_the_other_engine_and_back(face_folder, pairs_file, tmp
 def drawn_trainer(devices, first_update=0, **settings):
     config = tiny(**{**GENTLE, **settings})
     seed_random(0, 1, 0)
-    return make_trainer(config, config.build_symbol(), 4, 1, devices, first_update, ALONE)
+    return make_trainer(config, config.build_symbol(), 4, first_update=first_update, runtime=Runtime(devices))
 
 
 def batch(seed, rows=12, scale=1.0):
@@ -128,22 +130,30 @@ def test_a_loss_that_is_not_finite_names_its_origin_and_changes_nothing():
     trainer = drawn_trainer(CPU)
     stepped(trainer, 1)
     before = trainer.state()
-    with pytest.raises(
-        TrainingError, match=r"update 2: the loss is nan at learning rate .*; first not finite: the input data"
-    ):
+    with pytest.raises(NotFinite) as caught:
         trainer.step(batch(1, scale=np.nan))
+    assert np.isnan(caught.value.loss)
+    assert "pre_fc1_weight" in caught.value.gradients
+    assert trainer.trace_nan(batch(1, scale=np.nan), caught.value) == "the input data"
     for name, value in trainer.state().items():
         if not name.startswith("aux:"):
             np.testing.assert_array_equal(value.asnumpy(), before[name].asnumpy(), err_msg=name)
     with torch.no_grad():
         trainer.module.fc7_weight.fill_(float("inf"))
-    with pytest.raises(TrainingError, match=r"update 3: .* first not finite: the parameter fc7_weight"):
+    with pytest.raises(NotFinite) as caught:
         trainer.step(batch(2))
+    assert trainer.trace_nan(batch(2), caught.value) == "the parameter fc7_weight"
+
+
+def test_an_update_that_is_not_finite_ends_the_run_with_its_origin(face_folder, tmp_path):
+    config = tiny(**{**GENTLE, "engine": "torch", "lr": 1e30, "warmup_updates": 0, "log_every": 1})
+    with pytest.raises(TrainingError, match=r"update \d: the loss .* at learning rate 1e\+30; first not finite: the "):
+        train(config, data=face_folder, out=tmp_path)
 
 
 def test_bfloat16_is_near_float32_and_keeps_parameters_in_float32():
     precise, rough = drawn_trainer(CPU), drawn_trainer(CPU, precision="bfloat16", channels_last=True)
-    losses = [float(one.step(batch(0))["loss"].asnumpy()[0]) for one in (precise, rough)]
+    losses = [float(one.step(batch(0)).outputs["loss"].mean()) for one in (precise, rough)]
     assert losses[1] != losses[0]
     assert losses[1] == pytest.approx(losses[0], rel=0.05)
     assert {value.dtype for value in rough.module.state_dict().values()} == {torch.float32}
@@ -236,21 +246,20 @@ def test_the_state_of_a_trainer_comes_back():
     assert isinstance(drawn_trainer([mx.cpu()]), Trainer)
 
 
-def test_outputs_that_are_read_later_are_the_same(face_folder, tmp_path, monkeypatch):
-    settings = {**GENTLE, "engine": "torch", "max_updates": 7, "save_every": 3, "log_every": 2}
-    train(tiny(**settings), data=face_folder, out=tmp_path / "at once")
-    init = TorchTrainer.__init__
-
-    def later(self, *args, **options):
-        init(self, *args, **options)
-        self.lag = 1
-
-    monkeypatch.setattr(TorchTrainer, "__init__", later)
-    train(tiny(**settings), data=face_folder, out=tmp_path / "later")
-    timed = {"images_per_second", "waiting"}
-    logs = [read_log(tmp_path / name) for name in ("at once", "later")]
-    assert [line["update"] for line in logs[0]] == [2, 4, 6, 7]
-    first, second = ([{k: v for k, v in line.items() if k not in timed} for line in log] for log in logs)
-    assert first == second
-    for name, value in parameters(tmp_path / "at once").items():
-        np.testing.assert_array_equal(parameters(tmp_path / "later")[name], value, err_msg=name)
+def test_updates_that_are_read_later_are_the_same():
+    at_once, later = drawn_trainer(CPU), drawn_trainer(CPU)
+    steps, pending = [], []
+    for update in range(3):
+        seed_random(0, 1, update)
+        steps.append(at_once.step(batch(update)))
+    for update in range(3):
+        seed_random(0, 1, update)
+        pending.append(later.launch(batch(update)))
+    for one, other in zip(steps, pending):
+        assert list(one.outputs) == list(other.result().outputs)
+        assert next(iter(one.outputs)) == "loss"
+        for name, values in one.outputs.items():
+            np.testing.assert_array_equal(other.result().outputs[name], values, err_msg=name)
+        np.testing.assert_array_equal(other.result().labels[0], one.labels[0])
+    for name, value in at_once.state().items():
+        np.testing.assert_array_equal(later.state()[name].asnumpy(), value.asnumpy(), err_msg=name)

@@ -11,17 +11,18 @@ import numpy as np
 import pytest
 import torch
 
-from tests.launch.ports import free_ports
+from tests.helpers.ports import free_ports
+from tests.helpers.training import TINY, newest_state, tiny
 from tests.torch.compare import torch_stopped_after
-from tests.train.tiny import TINY, newest_state, tiny
+from vargfacenet.engines import devices_for, parse_any_devices
 from vargfacenet.errors import ClusterError, SettingError
 from vargfacenet.torch.cluster import explained, is_launched, join_torch
 from vargfacenet.torch.devices import parse_torch_devices
 from vargfacenet.train.cluster import ALONE, Cluster
-from vargfacenet.train.engine import devices_for, parse_any_devices
 from vargfacenet.train.run import train
-from vargfacenet.train.state import is_started
-from vargfacenet.train.states import States
+from vargfacenet.train.run_folder import Resume, RunFolder
+from vargfacenet.train.runtime import Runtime
+from vargfacenet.train.training_state import TrainingStates
 
 BOTH = [torch.device("cpu", 0), torch.device("cpu", 1)]
 GENTLE = {"lr": 4e-7, "scale": 8, "m2": 0.1, "verify_every": 1000, "engine": "torch"}
@@ -59,7 +60,7 @@ def test_two_workers_train_as_two_slices_of_one_process(face_folder, tmp_path):
     group = launched(face_folder, tmp_path / "workers", **settings)
     printed, _ = group.communicate(timeout=900)
     assert group.returncode == 0, printed
-    train(tiny(**GENTLE, **settings), data=face_folder, out=tmp_path / "slices", devices=BOTH)
+    train(tiny(**GENTLE, **settings), data=face_folder, out=tmp_path / "slices", runtime=Runtime(BOTH))
     found, expected = (newest_state(tmp_path / name) for name in ("workers", "slices"))
     assert set(found) == set(expected)
     for name, value in expected.items():
@@ -72,7 +73,9 @@ def test_two_workers_share_the_classifier_as_two_devices_of_mxnet(face_folder, t
     printed, _ = group.communicate(timeout=900)
     assert group.returncode == 0, printed
     gentle = {**GENTLE, "engine": "mxnet"}
-    train(tiny(**gentle, **settings), data=face_folder, out=tmp_path / "devices", devices=[mx.cpu(0), mx.cpu(1)])
+    train(
+        tiny(**gentle, **settings), data=face_folder, out=tmp_path / "devices", runtime=Runtime([mx.cpu(0), mx.cpu(1)])
+    )
     found, expected = (newest_state(tmp_path / name) for name in ("workers", "devices"))
     assert set(found) == set(expected)
     classifier = [name for name in expected if ":fc7_" in name]
@@ -95,7 +98,7 @@ def test_a_killed_worker_ends_the_run_with_one_line_and_one_process_goes_on(face
     out, settings = tmp_path / "run", {"max_updates": 400, "save_every": 2}
     group = launched(face_folder, out, **settings)
     limit = time.monotonic() + 900
-    while not is_started(out):
+    while not RunFolder(out).started:
         assert time.monotonic() < limit
         assert group.poll() is None, group.communicate()[0]
         time.sleep(0.05)
@@ -108,17 +111,17 @@ def test_a_killed_worker_ends_the_run_with_one_line_and_one_process_goes_on(face
     assert not any("vargfacenet/" in line and line.lstrip().startswith("File") for line in printed.splitlines()), (
         printed
     )
-    done = States(out).newest()["update"]
+    done = TrainingStates(out).newest().update
     with torch_stopped_after(2):
-        train(tiny(**GENTLE, **settings), data=face_folder, out=out, resume=True)
-    assert States(out).newest()["update"] == done + 2
+        train(tiny(**GENTLE, **settings), data=face_folder, out=out, resume=Resume(must=True))
+    assert TrainingStates(out).newest().update == done + 2
 
 
 def test_a_lost_worker_is_told_in_one_line():
     cluster = Cluster(1, 2)
     with (
         pytest.raises(
-            ClusterError, match=r"worker 1 has lost another worker.*--resume goes on.*Connection closed by peer"
+            ClusterError, match=r"worker 1 has lost another worker.*--resume continues.*Connection closed by peer"
         ),
         explained(cluster),
     ):

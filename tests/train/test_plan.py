@@ -7,7 +7,7 @@ import re
 import mxnet as mx
 import pytest
 
-from tests.train.tiny import tiny
+from tests.helpers.training import tiny
 from vargfacenet import IMAGE_SHAPE
 from vargfacenet.commands import main
 from vargfacenet.errors import SettingError
@@ -104,7 +104,7 @@ def test_half_precision_halves_the_activations_and_nothing_else():
     assert single.device == half.device
 
 
-def test_a_teacher_that_looks_at_each_picture_is_counted():
+def test_a_teacher_that_looks_at_each_image_is_counted():
     config, place = resolve("student"), Place("gpu", 8)
     without, beside = (make_plan(config, place, teacher=teacher, **PAPER) for teacher in (None, "resnet18"))
     assert beside.device["teacher"] > 0
@@ -135,7 +135,7 @@ def test_an_array_larger_than_mxnet_holds_is_refused():
 
 
 def test_the_command_prints_a_plan_of_the_papers_recipe(capsys):
-    assert main(["plan", "student", "--devices", "8", "--set", "head=sharded"]) == 0
+    assert main(["plan", "student", "--device", "8", "--set", "head=sharded"]) == 0
     out = capsys.readouterr().out
     assert "batch 512, 64 a device; 93,431 identities, 5,179,510 images" in out
     assert "classifier: weights" in out
@@ -143,7 +143,7 @@ def test_the_command_prints_a_plan_of_the_papers_recipe(capsys):
 
 
 def test_the_command_takes_the_sizes_of_a_data_set(capsys, face_folder):
-    command = ["plan", "demo_student_scratch", "--data", str(face_folder), "--devices", "cpu:0", "--json"]
+    command = ["plan", "demo_student_scratch", "--data", str(face_folder), "--device", "cpu:0", "--json", "-"]
     assert main(command) == 0
     plan = json.loads(capsys.readouterr().out)
     assert (plan["identities"], plan["images"], plan["updates_per_epoch"]) == (4, 24, 24 / 32)
@@ -156,17 +156,17 @@ def test_the_command_takes_the_sizes_of_a_data_set(capsys, face_folder):
     [
         (["--memory", "4"], r"each GPU needs .* GiB, there are 4.00 GiB; what would fit: .*head=sharded"),
         (["--memory", "0.01"], "no batch, sample or number of devices tried would"),
-        (["--devices", "3"], r"batch_size=512: expected a multiple of the number of devices \(3\)"),
-        (["--devices", "cpu:0,gpu:0"], "expected CPUs or GPUs, not both"),
-        (["--devices", "0"], "--devices=0: expected between 1 and 1024"),
+        (["--device", "3"], r"batch_size=512: expected a multiple of the number of devices \(3\)"),
+        (["--device", "cpu:0,gpu:0"], "expected CPUs or GPUs, not both"),
+        (["--device", "0"], "--device=0: expected between 1 and 1024"),
         (["--identities", "0"], "--identities=0: expected between 1 and"),
-        (["--data", "x", "--images", "3"], "--identities and --images are those of --data"),
-        (["--devices", "cpu:0", "--set", "precision=float16"], "precision=float16 on cpu"),
+        (["--data", "x", "--images", "3"], "--data has identities and images of its own"),
+        (["--device", "cpu:0", "--set", "precision=float16"], "precision=float16 on cpu"),
         (["--teacher-network", "resnet18"], "student_scratch does not distil"),
     ],
 )
 def test_what_does_not_fit_or_cannot_be_is_refused(capsys, arguments, message):
-    assert main(["plan", "student_scratch", "--devices", "8", *arguments]) == 2
+    assert main(["plan", "student_scratch", "--device", "8", *arguments]) == 2
     error = capsys.readouterr().err
     assert error.startswith("vargfacenet plan: error: ")
     assert len(error.splitlines()) == 1

@@ -21,7 +21,7 @@ class Attributes:
 
     Parameters
     ----------
-    node : dict
+    node
         A node of MXNet's JSON: ``op``, ``name`` and ``attrs``.
     """
 

@@ -10,7 +10,7 @@ import mxnet as mx
 import numpy as np
 import torch
 
-from vargfacenet import checkpoint as contract
+from vargfacenet.formats import checkpoint as files
 from vargfacenet.torch.graph import SymbolModule
 
 Prefix = Union[str, "os.PathLike[str]"]
@@ -20,19 +20,19 @@ def load_module(prefix: Prefix, epoch: int = 0) -> SymbolModule:
     """Return a checkpoint of this project or of the lineage as a module in inference mode, on the CPU.
 
     It takes images (N, 3, 112, 112), RGB, 0..255, float32, and gives embeddings (N, embedding_size), not normalised. Its
-    parameters and buffers have the checkpoint's names. Errors are those of `vargfacenet.checkpoint.load_checkpoint`, and a
-    CheckpointError for an operator that is not known here.
+    parameters and buffers have the checkpoint's names. Errors are those of
+    `vargfacenet.formats.checkpoint.load_checkpoint`, and a CheckpointError for an operator that is not known here.
     """
-    symbol, args, auxs = contract.load_checkpoint(prefix, epoch)
+    symbol, args, auxs = files.load_checkpoint(prefix, epoch)
     module = module_of(symbol, {**args, **auxs})
     return module.eval()
 
 
 def save_checkpoint(module: SymbolModule, prefix: Prefix, epoch: int = 0) -> None:
-    """Write a module as a checkpoint that MXNet's own calls load; errors as `vargfacenet.checkpoint.save_checkpoint`."""
+    """Write a module as a checkpoint that MXNet's own calls load; errors as `vargfacenet.formats.save_checkpoint`."""
     symbol = mx.sym.load_json(module.text)
     args, auxs = arrays_of(module)
-    contract.save_checkpoint(prefix, epoch, symbol, args, auxs)
+    files.save_checkpoint(prefix, epoch, symbol, args, auxs)
 
 
 def module_of(
@@ -54,7 +54,8 @@ def set_arrays(module: SymbolModule, values: Mapping[str, mx.nd.NDArray]) -> Non
 def arrays_of(module: SymbolModule) -> tuple[dict[str, mx.nd.NDArray], dict[str, mx.nd.NDArray]]:
     """Return copies of a module's parameters and running statistics as two dicts of NDArray."""
     values = {name: as_ndarray(tensor) for name, tensor in named_tensors(module)}
-    return tuple({name: values[name] for name in names} for names in (module.parameter_names, module.statistic_names))
+    args = {name: values[name] for name in module.parameter_names}
+    return args, {name: values[name] for name in module.statistic_names}
 
 
 def named_tensors(module: SymbolModule) -> Iterator[tuple[str, torch.Tensor]]:

@@ -14,10 +14,11 @@ import torch
 from torch.nn import functional
 
 from vargfacenet.errors import CheckpointError, SettingError
-from vargfacenet.symbols.heads import COSINE_LIMIT
+from vargfacenet.symbols.heads import COSINE_LIMIT, Margin
 from vargfacenet.torch.checkpoint import as_ndarray
-from vargfacenet.train.classifier.sampling import sample_rows
-from vargfacenet.train.classifier.sharded import PART, Margin, shard_bounds
+from vargfacenet.train.classifier.sampling import Sampling, sample_rows
+from vargfacenet.train.classifier.sharded import PART, shard_bounds
+from vargfacenet.train.optimizer import SGD
 
 _DRAWN = 4096  # rows whose initial weights are drawn at once, as on MXNet
 _NORM_EPS = 1e-10  # that of mx.sym.L2Normalization
@@ -30,15 +31,13 @@ class TorchClassifier:
 
     Parameters
     ----------
-    num_identities, embedding_size : int
-        Rows and columns, all workers together.
-    device : torch.device
-        Where the slice lives.
-    cluster : Cluster
-        The workers.
-    margin : Margin, optional
-        Without it, plain softmax with a bias.
-    momentum, weight_decay, rescale, clip_gradient, sample_rate, seed
+    shape
+        Rows (identities) and columns, all workers together.
+    device
+        Where the slice is.
+    cluster
+        The workers; of several, a `TorchCluster`.
+    sgd, margin, sampling, rescale
         As of `vargfacenet.train.classifier.ShardedClassifier`.
 
     Raises
@@ -49,25 +48,24 @@ class TorchClassifier:
 
     def __init__(
         self,
-        num_identities: int,
-        embedding_size: int,
+        shape: tuple[int, int],
         *,
         device: torch.device,
         cluster: Any,
-        margin: Margin | None,
-        momentum: float,
-        weight_decay: float,
-        rescale: float,
-        clip_gradient: float,
-        sample_rate: float,
-        seed: int,
-    ):
-        if num_identities < cluster.size:
-            raise SettingError(f"{num_identities} identities on {cluster.size} workers: expected at least one for each")
+        sgd: SGD,
+        margin: Margin | None = None,
+        sampling: Sampling | None = None,
+        rescale: float = 1.0,
+    ) -> None:
+        num_identities, embedding_size = shape
+        if num_identities < cluster.world_size:
+            raise SettingError(
+                f"{num_identities} identities on {cluster.world_size} workers: expected at least one for each"
+            )
         self._count, self._device, self._cluster, self._margin = num_identities, device, cluster, margin
-        self._momentum, self._decay, self._rescale, self._clip = momentum, weight_decay, rescale, clip_gradient
-        self._rate, self._seed = sample_rate, seed
-        self._start, self._stop = shard_bounds(num_identities, cluster.size)[cluster.rank : cluster.rank + 2]
+        self._momentum, self._decay, self._clip = sgd.momentum, sgd.weight_decay, sgd.clip_gradient
+        self._rescale, self._sampling = rescale, sampling or Sampling()
+        self._start, self._stop = shard_bounds(num_identities, cluster.world_size)[cluster.rank : cluster.rank + 2]
         columns = {"weight": embedding_size, **({} if margin else {"bias": 1})}
         length = self._stop - self._start
         self._arrays = {
@@ -92,20 +90,20 @@ class TorchClassifier:
 
         Parameters
         ----------
-        embedding : Tensor
+        embedding
             This worker's (N, embedding_size), without a gradient.
-        label : array
+        label
             Identities (N,).
-        update : int
+        update
             Decides the sample.
 
         Returns
         -------
-        loss, correct, gradient : Tensor
+        loss, correct, gradient
             Of this worker's samples, as `vargfacenet.train.classifier.ShardedClassifier.step` gives them.
         """
         own = slice(self._cluster.rank * len(embedding), (self._cluster.rank + 1) * len(embedding))
-        label = self._cluster.gather(label.astype(np.float32)).reshape(-1).astype(np.int64)
+        label = self._cluster.all_gather(label.astype(np.float32)).reshape(-1).astype(np.int64)
         whole = self._gather(embedding).requires_grad_(True)
         here = np.flatnonzero((label >= self._start) & (label < self._stop))
         rows, places = self._rows(label[here] - self._start, update)
@@ -178,7 +176,7 @@ class TorchClassifier:
             low, high = max(begin, self._start), min(end, self._stop)
             if low < high:
                 values[low - begin : high - begin] = as_ndarray(array[low - self._start : high - self._start]).asnumpy()
-            state[f"{key}/{part}"] = mx.nd.array(self._cluster.sum(values))
+            state[f"{key}/{part}"] = mx.nd.array(self._cluster.all_reduce(values))
         return state
 
     def load_state(self, state: Mapping[str, mx.nd.NDArray]) -> None:
@@ -194,7 +192,7 @@ class TorchClassifier:
                 if given.shape != shape:
                     raise CheckpointError(f"the state's {key}/{part} has shape {given.shape}, expected {shape}")
                 values = given.asnumpy()
-            values = self._cluster.spread(values)
+            values = self._cluster.broadcast(values)
             low, high = max(begin, self._start), min(end, self._stop)
             if low < high:
                 array[low - self._start : high - self._start] = torch.from_numpy(values[low - begin : high - begin])
@@ -207,24 +205,25 @@ class TorchClassifier:
 
     def _rows(self, positives: np.ndarray, update: int) -> tuple[torch.Tensor | None, np.ndarray]:
         """Return the rows that take part (None: all), and where among them those of the batch are."""
-        if self._rate >= 1:
+        if self._sampling.rate >= 1:
             return None, positives
         length = self._stop - self._start
-        rows = sample_rows(length, self._rate, positives, seed=self._seed, update=update, start=self._start)
+        place = {"update": self._sampling.updates_before + update, "start": self._start}
+        rows = sample_rows(length, self._sampling.rate, positives, seed=self._sampling.seed, **place)
         return torch.from_numpy(rows.astype(np.int64)).to(self._device), np.searchsorted(rows, positives)
 
     def _gather(self, embedding: torch.Tensor) -> torch.Tensor:
-        if self._cluster.size == 1:
+        if self._cluster.world_size == 1:
             return embedding.clone()
-        rows = torch.zeros(self._cluster.size, *embedding.shape, device=self._device)
+        rows = torch.zeros(self._cluster.world_size, *embedding.shape, device=self._device)
         rows[self._cluster.rank] = embedding
-        return self._cluster.all_reduce(rows).reshape(-1, embedding.shape[1])
+        return self._cluster.all_reduce_tensor(rows).reshape(-1, embedding.shape[1])
 
     def _sum(self, tensor: torch.Tensor) -> torch.Tensor:
-        return tensor if self._cluster.size == 1 else self._cluster.all_reduce(tensor.contiguous())
+        return tensor if self._cluster.world_size == 1 else self._cluster.all_reduce_tensor(tensor.contiguous())
 
     def _largest(self, tensor: torch.Tensor) -> torch.Tensor:
-        return tensor if self._cluster.size == 1 else self._cluster.all_reduce(tensor, largest=True)
+        return tensor if self._cluster.world_size == 1 else self._cluster.all_reduce_tensor(tensor, largest=True)
 
 
 def margin_change(cosine: torch.Tensor, margin: Margin) -> torch.Tensor:

@@ -25,31 +25,31 @@ class TorchCluster(Cluster):
     What is exchanged of settings, states and stops goes between CPUs; gradients go by the group of the devices.
     """
 
-    def __init__(self, rank: int, size: int, control: Any):
-        super().__init__(rank, size)
+    def __init__(self, rank: int, world_size: int, control: Any) -> None:
+        super().__init__(rank, world_size)
         self._control = control
 
-    def sum(self, array: np.ndarray) -> np.ndarray:
-        """Return the sum over all workers of a float32 array, of the same shape in each."""
+    def all_reduce(self, array: Any) -> np.ndarray:
+        """Return the sum over all workers of a number or a float32 array that has the same shape in each."""
         total = torch.from_numpy(np.array(array, np.float32, order="C"))
         with explained(self):
             distributed.all_reduce(total, group=self._control)
         return total.numpy()
 
-    def all_reduce(self, tensor: torch.Tensor, *, largest: bool = False) -> torch.Tensor:
+    def all_reduce_tensor(self, tensor: torch.Tensor, *, largest: bool = False) -> torch.Tensor:
         """Make a tensor on the training device the sum over all workers, or the largest of each number, in place."""
         with explained(self):
             distributed.all_reduce(tensor, distributed.ReduceOp.MAX if largest else distributed.ReduceOp.SUM)
         return tensor
 
-    def broadcast(self, tensor: torch.Tensor) -> None:
+    def broadcast_tensor(self, tensor: torch.Tensor) -> None:
         """Give every worker worker 0's values, in place."""
         with explained(self):
             distributed.broadcast(tensor, 0)
 
     def leave(self) -> None:
-        """End this worker's part, when all have come here."""
-        self.wait()
+        """End this worker's part, when all workers have called it."""
+        self.barrier()
         distributed.destroy_process_group()
 
 
@@ -59,11 +59,11 @@ def explained(cluster: Any) -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        if cluster is None or cluster.size == 1 or not _is_of_transport(error):
+        if cluster is None or cluster.world_size == 1 or not _is_of_transport(error):
             raise
         first = str(error).strip().splitlines()[0][:200]
         raise ClusterError(
-            f"worker {cluster.rank} has lost another worker, so that the run ends: --resume goes on from its last save, with "
+            f"worker {cluster.rank} has lost another worker, so that the run ends: --resume continues from its last save, with "
             f"any number of workers ({first})"
         ) from error
 

@@ -8,7 +8,7 @@ import mxnet as mx
 import numpy as np
 import torch
 
-from vargfacenet.eval.embed import PictureEmbedder
+from vargfacenet.eval.embed import ImageEmbedder
 from vargfacenet.torch.checkpoint import module_of
 from vargfacenet.torch.precision import Compute
 from vargfacenet.torch.uploads import Uploader
@@ -16,18 +16,18 @@ from vargfacenet.torch.uploads import Uploader
 _NORM_EPS = 1e-10  # that of mx.nd.L2Normalization
 
 
-class TorchEmbedder(PictureEmbedder):
+class TorchEmbedder(ImageEmbedder):
     """A network ready to embed batches of images, in PyTorch; see `vargfacenet.eval.Embedder`.
 
     Parameters
     ----------
-    symbol : mx.sym.Symbol
+    symbol
         The plain embedding graph.
-    args, auxs : dict of str to NDArray
+    args, auxs
         Its parameters and running statistics.
-    device : torch.device
+    device
         Where it runs.
-    batch_size : int
+    batch_size
         Images in a batch.
     """
 
@@ -39,15 +39,15 @@ class TorchEmbedder(PictureEmbedder):
         *,
         device: torch.device,
         batch_size: int = 32,
-    ):
+    ) -> None:
         self.batch_size, self._device = batch_size, device
         needed = {name: value for name, value in {**args, **auxs}.items() if name in _parameters(symbol)}
         self._module = module_of(symbol, needed).to(device).eval()
 
-    def embed_batch(self, pictures: np.ndarray) -> np.ndarray:
+    def embed_batch(self, images: np.ndarray) -> np.ndarray:
         """Return embeddings of up to `batch_size` images: float32 (n, 3, 112, 112), RGB, 0..255 -> (n, embedding_size)."""
         with torch.inference_mode():
-            return self._module(torch.from_numpy(np.ascontiguousarray(pictures)).to(self._device)).float().cpu().numpy()
+            return self._module(torch.from_numpy(np.ascontiguousarray(images)).to(self._device)).float().cpu().numpy()
 
 
 class TorchTeacher:
@@ -55,26 +55,24 @@ class TorchTeacher:
 
     Parameters
     ----------
-    teacher : Teacher
+    teacher
         Whose embeddings.
-    compute : Compute
+    compute
         Device and precision.
-    mirror : bool
+    mirror
         The embedding of the image's mirror is added, as verification does.
-    whole : bool
-        Images hold whole numbers, see `Uploader`.
     """
 
-    def __init__(self, teacher: Any, compute: Compute, *, mirror: bool = False, whole: bool = True):
+    def __init__(self, teacher: Any, compute: Compute, *, mirror: bool = False) -> None:
         symbol, args, auxs = teacher.checkpoint
         self._mirror, self._compute = mirror, compute
-        self._uploader = Uploader(compute.device, whole=whole, channels_last=compute.channels_last)
+        self._uploader = Uploader(compute.device, whole=compute.whole_images, channels_last=compute.channels_last)
         self._module = module_of(symbol, {**args, **auxs}).to(compute.device).eval()
         if compute.channels_last:
             self._module.to(memory_format=torch.channels_last)
 
     @torch.no_grad()
-    def directions(self, batch: mx.io.DataBatch) -> torch.Tensor:
+    def embed(self, batch: mx.io.DataBatch) -> torch.Tensor:
         """Return the teacher's embeddings of a batch of `FaceIterator`: (N, embedding_size) on the device, not waited for."""
         images = self._uploader.images(batch)
         found = self._embed(images)

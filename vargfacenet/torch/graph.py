@@ -38,22 +38,22 @@ class SymbolModule(nn.Module):
 
     Parameters
     ----------
-    text : str
+    text
         The graph's JSON, as ``Symbol.tojson()`` gives it.
-    shapes : dict of str to tuple of int
+    shapes
         Of the parameters and running statistics; of the inputs they are not needed.
-    inputs : sequence of str
+    inputs
         The names of those nodes that are given at each call, in the order in which they are given.
 
     Attributes
     ----------
-    text : str
+    text
         As given.
-    inputs, output_names : tuple of str
+    inputs, output_names
         Names of what `forward` takes and of what it gives.
-    parameter_names, statistic_names : tuple of str
+    parameter_names, statistic_names
         Names of the parameters and of the running statistics, in the order of the graph.
-    fixed : frozenset of str
+    fixed
         Scales that the graph fixes at 1 (``fix_gamma``). They have no gradient and keep the value that they were given.
 
     Raises

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 from torch.nn import functional
 
 from vargfacenet.torch.attributes import Attributes
 from vargfacenet.torch.registry import Operator, operator
 
-Tensor = torch.Tensor
 _CONVOLUTIONS = {1: functional.conv1d, 2: functional.conv2d, 3: functional.conv3d}
 
 

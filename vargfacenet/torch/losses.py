@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from vargfacenet.torch.attributes import Attributes
 from vargfacenet.torch.registry import Operator, operator
-
-Tensor = torch.Tensor
 
 
 @operator("MakeLoss", "make_loss")

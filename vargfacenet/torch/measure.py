@@ -12,6 +12,7 @@ import json
 import statistics
 import sys
 import time
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import mxnet as mx
@@ -19,15 +20,16 @@ import numpy as np
 import torch
 
 from vargfacenet import IMAGE_SHAPE
-from vargfacenet.files import write_text
+from vargfacenet.formats.files import write_text
 from vargfacenet.options import split_assignments
 from vargfacenet.symbols.complexity import complexity
+from vargfacenet.torch.build import make_trainer
 from vargfacenet.torch.devices import parse_torch_devices
-from vargfacenet.torch.engine import make_trainer
 from vargfacenet.torch.trainer import TorchTrainer
-from vargfacenet.train.cluster import ALONE
+from vargfacenet.train.build import make_optimizer
 from vargfacenet.train.config import Config, resolve
 from vargfacenet.train.graph import embedding_size_of
+from vargfacenet.train.runtime import Runtime
 
 FORMS: dict[str, dict[str, Any]] = {
     "float32": {},
@@ -50,7 +52,7 @@ class Figure(NamedTuple):
 
 def measure(
     device: torch.device,
-    settings: dict[str, Any],
+    settings: Mapping[str, Any],
     batch: int,
     *,
     forms: list[str],
@@ -65,7 +67,15 @@ def measure(
             "student", {**settings, **FORMS[form], "engine": "torch", "batch_size": batch, "distillation": "angular"}
         )
         symbol = config.build_symbol()
-        trainers[form] = make_trainer(config, symbol, identities, 1, [device], 0, ALONE)
+        trainers[form] = make_trainer(
+            config,
+            symbol,
+            identities,
+            sgd=make_optimizer(config),
+            generation=1,
+            first_update=0,
+            runtime=Runtime([device]),
+        )
         given = given or _batch(config, embedding_size_of(symbol), identities)
     seconds: dict[str, list[float]] = {form: [] for form in forms}
     peaks = {}
@@ -94,8 +104,8 @@ def _round(trainer: TorchTrainer, given: Any, device: torch.device, updates: int
         torch.cuda.synchronize(device)
     begin = time.perf_counter()
     for _ in range(updates):
-        means = trainer.step(mx.io.DataBatch(*given))
-    means["loss"].asnumpy()
+        step = trainer.launch(mx.io.DataBatch(*given))
+    step.result()
     if on_gpu:
         torch.cuda.synchronize(device)
     taken = time.perf_counter() - begin

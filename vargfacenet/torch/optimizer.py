@@ -21,15 +21,15 @@ class MomentumSGD:
 
     Parameters
     ----------
-    parameters : dict of str to Parameter
+    parameters
         Those that are trained, by name.
-    decays : dict of str to float
+    decays
         Multiplier of the weight decay of each.
-    momentum, weight_decay : float
+    momentum, weight_decay
         As MXNet's.
-    rescale : float
+    rescale
         Multiplies gradients before everything else.
-    clip_gradient : float
+    clip_gradient
         Largest absolute value of a rescaled gradient's entry; 0 for no limit.
     """
 
@@ -42,7 +42,7 @@ class MomentumSGD:
         weight_decay: float,
         rescale: float,
         clip_gradient: float = 0.0,
-    ):
+    ) -> None:
         self._parameters = dict(parameters)
         self._rescale, self._clip = rescale, clip_gradient
         groups: dict[float, list[nn.Parameter]] = {}
@@ -68,9 +68,9 @@ class MomentumSGD:
 
         Parameters
         ----------
-        lr : float
+        lr
             Learning rate.
-        skip : Tensor
+        skip
             A float32 number on the parameters' device; where it is not 0 everything stays as it is, and nobody waits to
             know that.
         """

@@ -18,21 +18,27 @@ class Compute:
 
     Attributes
     ----------
-    device : torch.device
+    device
         Where.
-    precision : str
+    precision
         ``float32``, or ``bfloat16``: convolutions and products of the network in bfloat16, with parameters, their updates,
         normalisation, embedding and losses in float32.
-    channels_last : bool
+    channels_last
         Images and weights lie with their channels together, which bfloat16 on GPUs wants.
-    compiled : bool
+    compiled
         ``torch.compile`` makes kernels of the graph first, in a minute or more.
+    slices
+        Parts of this worker's batch that are computed one after another.
+    whole_images
+        Images hold whole numbers in 0..255, as they do unless faces are mixed.
     """
 
     device: torch.device
     precision: str = "float32"
     channels_last: bool = False
     compiled: bool = False
+    slices: int = 1
+    whole_images: bool = True
 
     def __post_init__(self) -> None:
         if self.precision not in PRECISIONS:

@@ -7,12 +7,11 @@ import operator as arithmetic
 from collections.abc import Callable
 
 import torch
+from torch import Tensor
 from torch.nn import functional
 
 from vargfacenet.torch.attributes import Attributes
 from vargfacenet.torch.registry import Constant, Operator, enter_plain, operator
-
-Tensor = torch.Tensor
 
 for _name, _function in {"add": torch.add, "sub": torch.sub, "mul": torch.mul, "div": torch.div}.items():
     _older = {"add": ("_Plus", "_plus", "_add"), "sub": ("_Minus", "_minus", "_sub"), "mul": ("_Mul", "_mul")}

@@ -1,9 +1,9 @@
-"""A trainer with the interface of `vargfacenet.train.trainer.Trainer`, on PyTorch."""
+"""The trainer of the PyTorch engine, which implements `vargfacenet.train.engine.TrainerProtocol`."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import mxnet as mx
@@ -12,18 +12,21 @@ import torch
 from torch import nn
 
 from vargfacenet.errors import SettingError
-from vargfacenet.graph_names import OUTPUT
+from vargfacenet.formats.graph_names import OUTPUT
 from vargfacenet.torch.checkpoint import arrays_of, as_ndarray, module_of, set_arrays
 from vargfacenet.torch.cluster import explained
 from vargfacenet.torch.graph import SymbolModule
+from vargfacenet.torch.nan_trace import first_not_finite
 from vargfacenet.torch.optimizer import MomentumSGD, decay_multipliers
-from vargfacenet.torch.origin import not_finite_error
-from vargfacenet.torch.outputs import HostCopy, Means
+from vargfacenet.torch.outputs import PendingStep
 from vargfacenet.torch.precision import Compute
 from vargfacenet.torch.uploads import Uploader
-from vargfacenet.train.states import check_fits
+from vargfacenet.train.cluster import ALONE, Cluster
+from vargfacenet.train.engine import Arrays, NotFinite, StepResult
+from vargfacenet.train.nan_trace import last_faulty_gradient
+from vargfacenet.train.optimizer import SGD
+from vargfacenet.train.training_state import check_fits
 
-Arrays = dict[str, mx.nd.NDArray]
 _EMBEDDING = "embedding"
 
 
@@ -36,40 +39,31 @@ class TorchTrainer:
 
     Parameters
     ----------
-    symbol : mx.sym.Symbol
+    symbol
         A graph of losses whose first output is the loss of each sample, in operators that PyTorch's engine knows.
-    data, labels : dict of str to tuple of int
+    data, labels
         Its inputs that are data and those that are labels, in the order of a batch's: name to shape of this worker's part of
         a batch.
-    compute : Compute
-        Device, precision, memory layout.
-    slices : int
-        Parts of this worker's batch, one after another.
-    schedule : callable
-        Learning rate of an update (1 is the first).
-    momentum, weight_decay, clip_gradient : float
-        As of `vargfacenet.train.trainer.Trainer`.
-    first_update : int
-        Updates already behind; a state is loaded with `load_state`.
-    cluster : Cluster
+    sgd
+        The optimizer.
+    compute
+        Device, precision, memory layout, slices.
+    cluster
         The workers that train together; of several, a `TorchCluster`.
-    whole : bool
-        Images hold whole numbers, see `Uploader`.
+    first_update
+        Updates that were made before; a state is loaded with `load_state`.
 
     Attributes
     ----------
-    schedule, symbol
-        As given.
-    data_names, label_names : list of str
-        The graph's inputs.
-    embedding : HostCopy or None
-        The embeddings of the last update's part of the batch, (N, embedding_size), where the graph has such an output.
-    labels : list of NDArray
-        Its labels.
-    lag : int
-        As of `vargfacenet.train.trainer.Trainer`: 1 on a GPU, which computes one update while the last one is read.
-    module : SymbolModule
+    schedule
+        Learning rate of an update; 1 is the first.
+    module
         The graph with its parameters.
+
+    Raises
+    ------
+    SettingError
+        Where the batch does not divide among the slices.
     """
 
     def __init__(
@@ -78,29 +72,22 @@ class TorchTrainer:
         *,
         data: Mapping[str, Sequence[int]],
         labels: Mapping[str, Sequence[int]],
+        sgd: SGD,
         compute: Compute,
-        schedule: Callable[[int], float],
-        slices: int = 1,
-        momentum: float = 0.9,
-        weight_decay: float = 5e-4,
-        clip_gradient: float = 0.0,
+        cluster: Cluster = ALONE,
         first_update: int = 0,
-        cluster: Any = None,
-        whole: bool = True,
-    ):
-        rows = next(iter(data.values()))[0]
-        workers = cluster.size if cluster else 1
+    ) -> None:
+        rows, slices, workers = next(iter(data.values()))[0], compute.slices, cluster.world_size
         if rows % slices:
             raise SettingError(
                 f"batch_size={rows * workers}: expected a multiple of the number of slices ({slices * workers})"
             )
-        self.symbol, self.schedule = symbol, schedule
-        self.data_names, self.label_names = list(data), list(labels)
-        self.embedding: HostCopy | None = None
-        self.labels: list[mx.nd.NDArray] = []
+        self.schedule = sgd.schedule
+        self._symbol, self._label_names = symbol, list(labels)
         self._rows, self._slices, self._update, self._workers = rows, slices, first_update, workers
-        self._cluster, self._compute, self._momentum = cluster, compute, momentum
-        self._uploader = Uploader(compute.device, whole=whole, channels_last=compute.channels_last)
+        self._cluster: Any = cluster
+        self._compute = compute
+        self._uploader = Uploader(compute.device, whole=compute.whole_images, channels_last=compute.channels_last)
         self.module = _drawn_module(symbol, {**data, **labels}).to(compute.device)
         if compute.channels_last:
             self.module.to(memory_format=torch.channels_last)
@@ -111,16 +98,15 @@ class TorchTrainer:
         self._optimizer = MomentumSGD(
             trained,
             decay_multipliers(list(trained), symbol.attr_dict()),
-            momentum=momentum,
-            weight_decay=weight_decay,
+            momentum=sgd.momentum,
+            weight_decay=sgd.weight_decay,
             # DistributedDataParallel gives the mean over workers of what each has summed.
             rescale=1 / rows,
-            clip_gradient=clip_gradient,
+            clip_gradient=sgd.clip_gradient,
         )
         self._outputs = list(self.module.output_names)
-        self._broken = torch.zeros((), device=compute.device)  # 1 from the first update on that is not finite
-        self.lag = int(compute.device.type == "cuda")
-        self._last: tuple[int, list[torch.Tensor], Means] | None = None
+        # Above 0 from an update that is not finite on, until `step` has reported it.
+        self._broken = torch.zeros((), device=compute.device)
 
     def _distributed(self) -> Any:
         run: Any = self.module
@@ -133,44 +119,40 @@ class TorchTrainer:
             )
         return run
 
-    def step(self, batch: mx.io.DataBatch) -> dict[str, Any]:
-        """Make one update.
+    def step(self, batch: mx.io.DataBatch) -> StepResult:
+        """Make one update, as of `TrainerProtocol`; ClusterError where another worker is gone."""
+        try:
+            return self.launch(batch).result()
+        except NotFinite:
+            self._broken.zero_()
+            raise
 
-        Returns the means of the graph's outputs over all workers' samples: dict of name to something whose ``asnumpy()``
-        waits for it. On a GPU an update that is not finite is noticed at the next one; nothing is changed after it.
+    def launch(self, batch: mx.io.DataBatch) -> PendingStep:
+        """Start an update without waiting for the device.
 
-        Raises
-        ------
-        TrainingError
-            Where loss or gradients are not finite, with the node of the graph that was the first; parameters and momenta
-            are then what they were.
-        ClusterError
-            Where another worker is gone.
+        The device decides by itself to leave everything unchanged where loss or gradients are not finite, and in all
+        updates after that until `step` has raised `NotFinite`.
         """
-        self._check_last()
         self._update += 1
-        # Dropout draws what this update draws, wherever the run was taken up.
-        torch.manual_seed(int(np.random.randint(1 << 31)))  # noqa: NPY002 - which the loop has seeded
+        self._seed_dropout()
         inputs = self._inputs(batch)
         self.module.train()
         self._optimizer.clear()
         with explained(self._cluster):
             outputs = self._descend(inputs)
             embedding = outputs.pop(_EMBEDDING, None)
-            means = self._means(outputs)
-        self._broken = torch.maximum(self._broken, means[-1].clamp(max=1))
+            fault = self._fault(outputs)
+        self._broken = torch.maximum(self._broken, fault)
         self._apply(self.schedule(self._update))
-        self.embedding = None if embedding is None else HostCopy(embedding)
-        self.labels = batch.label
-        names = [*outputs, "wish"] if self._workers > 1 else list(outputs)
-        told = Means(means, names)
-        self._last = (self._update, inputs, told)
-        if self._compute.device.type == "cpu":
-            self._check_last()
-        return told.by_name()
+        labels = [label.asnumpy() for label in batch.label]
+        return PendingStep(outputs, embedding, labels, fault, self._faulty_gradients)
+
+    def _seed_dropout(self) -> None:
+        # From the state of NumPy, which the loop has seeded: an update draws the same wherever the run was resumed.
+        torch.manual_seed(int(np.random.randint(1 << 31)))  # noqa: NPY002
 
     def _inputs(self, batch: mx.io.DataBatch) -> list[torch.Tensor]:
-        labels = batch.label[: len(self.label_names)]  # a graph without an identity loss takes none
+        labels = batch.label[: len(self._label_names)]  # a graph without an identity loss takes none
         return [self._uploader.images(batch), *map(self._uploader.other, [*batch.data[1:], *labels])]
 
     def _apply(self, lr: float) -> None:
@@ -203,48 +185,48 @@ class TorchTrainer:
             torch.autograd.backward(ends, [torch.ones_like(output) for output in ends])
         return [output.detach() for output in outputs]
 
-    def _means(self, outputs: dict[str, torch.Tensor]) -> torch.Tensor:
-        """Means over all workers of the outputs, of the wish to stop, and whether something is not finite, in a row."""
+    def _fault(self, outputs: dict[str, torch.Tensor]) -> torch.Tensor:
+        """Return on the device 0 where the loss and all gradients of all workers are finite, otherwise 1."""
         gradients = list(self._optimizer.gradients().values())
-        values = [output.float().mean() for output in outputs.values()]
         # Sums of squares, as on MXNet: infinite also where the numbers themselves are not.
-        size = torch.stack(torch._foreach_norm(gradients)).square().sum() + values[0]
+        size = torch.stack(torch._foreach_norm(gradients)).square().sum() + next(iter(outputs.values())).float().mean()
         faulty = (~torch.isfinite(size)).float()
-        if self._workers > 1:
-            values.append(torch.full_like(faulty, float(self._cluster.wish)))
-        row = torch.stack([*values, faulty])
-        if self._workers > 1:
-            row = self._cluster.all_reduce(row)
-            row[:-1] /= self._workers
-        return row
+        return self._cluster.all_reduce_tensor(faulty).clamp(max=1) if self._workers > 1 else faulty
 
-    def _check_last(self) -> None:
-        """Raise what the last update came to, where it was not finite."""
-        last, self._last = self._last, None
-        if last is not None and last[2].is_faulty():
-            gradients = {name: bool(torch.isfinite(g).all()) for name, g in self._optimizer.gradients().items()}
-            faulty = [name for name in self.module.parameter_names if not gradients.get(name, True)]
-            raise not_finite_error(self.module, last[0], last[1], last[2].first(), faulty, self.schedule(last[0]))
+    def _faulty_gradients(self) -> list[str]:
+        """Return the parameters whose gradients are not finite, in the order of the graph."""
+        found = self._optimizer.gradients()
+        names = [name for name in self.module.parameter_names if name in found]
+        return [name for name in names if not bool(torch.isfinite(found[name].square().sum()))]
+
+    def trace_nan(self, batch: mx.io.DataBatch, fault: NotFinite) -> str:
+        """Name what made the first number that is not finite, by another forward pass, as of `TrainerProtocol`."""
+        self._seed_dropout()
+        found = first_not_finite(self.module, self._inputs(batch))
+        if found:
+            return found
+        if fault.gradients:
+            return last_faulty_gradient(self._symbol, fault.gradients)
+        return "the loss of the classifier outside of the graph, or another worker's part of the batch"
 
     def synchronise(self) -> None:
-        """Give every worker the mean of all workers' running statistics; TrainingError where parameters are not alike."""
-        self._check_last()
+        """Average running statistics over all workers; TrainingError where their parameters are not identical."""
         if self._workers == 1:
             return
         args, _ = self.parameters()
-        self._cluster.check_alike("the weights", [args[name] for name in sorted(args)])
+        self._cluster.check_identical("the weights", [args[name] for name in sorted(args)])
         with torch.no_grad():
             for name in self.module.statistic_names:
                 value = getattr(self.module, name)
-                value.copy_(self._cluster.all_reduce(value.clone()) / self._workers)
+                value.copy_(self._cluster.all_reduce_tensor(value.clone()) / self._workers)
 
-    def share_state(self) -> None:
-        """Give every worker what worker 0 has loaded, or else drawn."""
+    def broadcast_state(self) -> None:
+        """Give every worker the state that worker 0 has loaded or drawn."""
         if self._workers == 1:
             return
         momenta = self._optimizer.momenta()
         for tensor in (*self._tensors().values(), *momenta.values()):
-            self._cluster.broadcast(tensor)
+            self._cluster.broadcast_tensor(tensor)
         self._optimizer.load_momenta(momenta)
 
     def _tensors(self) -> dict[str, torch.Tensor]:
@@ -252,16 +234,15 @@ class TorchTrainer:
         return {name: getattr(self.module, name).detach() for name in names}
 
     def parameters(self) -> tuple[Arrays, Arrays]:
-        """Return parameters and running statistics as they are now: two dicts of name to NDArray on the CPU."""
+        """Return parameters and running statistics as they are after the last update."""
         return arrays_of(self.module)
 
     def set_parameters(self, args: Arrays, auxs: Arrays) -> None:
-        """Take parameters and running statistics, all of them."""
+        """Replace all parameters and running statistics."""
         set_arrays(self.module, {**args, **auxs})
 
     def state(self) -> Arrays:
-        """Return all that the next update depends on besides data, as `vargfacenet.train.trainer.Trainer.state` does."""
-        self._check_last()
+        """Return everything that the next update depends on, in the arrays of `vargfacenet.train.trainer.Trainer`."""
         args, auxs = self.parameters()
         state = {f"arg:{name}": value for name, value in args.items()}
         state.update({f"aux:{name}": value for name, value in auxs.items()})
@@ -269,7 +250,7 @@ class TorchTrainer:
         return state
 
     def load_state(self, state: Arrays) -> None:
-        """Take what `state` gave, of this engine or of MXNet's; CheckpointError where it is of another network."""
+        """Take what `state` returned, of either engine; CheckpointError where it does not fit."""
         parts: dict[str, Arrays] = {"arg": {}, "aux": {}, "momentum": {}}
         for key, value in state.items():
             part, _, name = key.partition(":")

@@ -7,7 +7,7 @@ from typing import Any
 import mxnet as mx
 import torch
 
-from vargfacenet.data.memory import memory_of
+from vargfacenet.data.memory import numpy_view
 
 _RING = 3  # buffers of pinned memory: one that is filled, one that is copied, one to spare
 
@@ -17,15 +17,15 @@ class Uploader:
 
     Parameters
     ----------
-    device : torch.device
+    device
         On the CPU the tensors share the memory of the batch's arrays, which must live as long.
-    whole : bool
+    whole
         Images hold whole numbers in 0..255, as they do unless faces are mixed: a quarter of the bytes crosses the bus.
-    channels_last : bool
+    channels_last
         The memory layout of images on the device.
     """
 
-    def __init__(self, device: torch.device, *, whole: bool = True, channels_last: bool = False):
+    def __init__(self, device: torch.device, *, whole: bool = True, channels_last: bool = False) -> None:
         self._device, self._whole = device, whole
         self._layout = torch.channels_last if channels_last else torch.contiguous_format
         self._buffers: list[tuple[torch.Tensor, Any]] = []
@@ -64,4 +64,4 @@ def as_tensor(array: Any) -> torch.Tensor:
     if array.context.device_type != "cpu" or array.dtype.__name__ != "float32":
         return torch.from_numpy(array.asnumpy())
     array.wait_to_read()
-    return torch.from_numpy(memory_of(array))
+    return torch.from_numpy(numpy_view(array))

@@ -1,0 +1,124 @@
+"""Build the trainer that the settings of a run describe."""
+
+from __future__ import annotations
+
+import mxnet as mx
+
+from vargfacenet import IMAGE_SHAPE
+from vargfacenet.devices import check_devices
+from vargfacenet.engines import devices_for, torch_module, uses_torch
+from vargfacenet.errors import SettingError
+from vargfacenet.train.classifier import Sampling, ShardedClassifier, ShardedTrainer
+from vargfacenet.train.config import Config
+from vargfacenet.train.engine import TrainerProtocol
+from vargfacenet.train.graph import embedding_size_of, training_graph
+from vargfacenet.train.optimizer import SGD
+from vargfacenet.train.precision import LossScale, check_precision
+from vargfacenet.train.runtime import Runtime
+from vargfacenet.train.schedule import learning_rate_schedule
+from vargfacenet.train.settings import SETTINGS
+from vargfacenet.train.teacher import OnlineTeacher, Teacher, TeacherEmbeddings
+from vargfacenet.train.trainer import Trainer
+
+
+def make_trainer(
+    config: Config,
+    embedding: mx.sym.Symbol,
+    num_identities: int,
+    *,
+    generation: int = 1,
+    first_update: int = 0,
+    runtime: Runtime | None = None,
+) -> TrainerProtocol:
+    """Return the trainer of a generation, with freshly drawn weights.
+
+    Parameters
+    ----------
+    config
+        The settings.
+    embedding
+        The plain graph that they describe.
+    num_identities
+        Identities of the training set.
+    generation
+        Number of the generation, 1 the first.
+    first_update
+        Updates of the generation that were made before.
+    runtime
+        What it is computed on.
+    """
+    runtime = runtime or Runtime()
+    runtime = runtime._replace(devices=devices_for(config.engine, runtime.devices))
+    check_engine(config, runtime)
+    sgd = make_optimizer(config, generation)
+    if uses_torch(runtime.devices):
+        numbers = {"generation": generation, "first_update": first_update}
+        return torch_module("build").make_trainer(
+            config, embedding, num_identities, sgd=sgd, runtime=runtime, **numbers
+        )
+    rows = config.batch_size // runtime.cluster.world_size
+    inputs: dict[str, tuple[int, ...]] = {"data": (rows, *IMAGE_SHAPE)}
+    if config.distils:
+        inputs["teacher"] = (rows, embedding_size_of(embedding))
+    network = Trainer(
+        training_graph(embedding, config, num_identities, runtime.devices[0]),
+        data=inputs,
+        labels={"softmax_label": (rows,)} if config.reads_labels else {},
+        sgd=sgd,
+        runtime=runtime,
+        first_update=first_update,
+        loss_scale=LossScale(config.loss_scale) if config.precision == "float16" else None,
+    )
+    if config.head == "dense":
+        return network
+    classifier = ShardedClassifier(
+        num_identities=num_identities,
+        embedding_size=embedding_size_of(embedding),
+        sgd=sgd,
+        margin=config.sharded_margin(),
+        sampling=Sampling(config.sample_rate, config.seed, (generation - 1) * config.max_updates),
+        rescale=1 / config.batch_size,
+        runtime=runtime,
+    )
+    classifier.initialise(config.seed, generation)
+    return ShardedTrainer(network, classifier, runtime.cluster)
+
+
+def check_engine(config: Config, runtime: Runtime) -> None:
+    """Raise SettingError where the engine of the devices lacks what the settings ask for, or a batch does not divide."""
+    workers = runtime.cluster.world_size
+    if uses_torch(runtime.devices):
+        torch_module("build").check_settings(config, runtime.devices, workers)
+        return
+    for name in ("accumulate", "channels_last", "compile"):
+        if getattr(config, name) != SETTINGS[name].default:
+            raise SettingError(
+                f"{name}={getattr(config, name)} is of engine=torch: give --engine torch, or leave it out"
+            )
+    if config.precision == "bfloat16":
+        raise SettingError("precision=bfloat16 is of engine=torch: give --engine torch, or precision=float32")
+    check_devices(config.batch_size, list(runtime.devices), workers)
+    check_precision(config.precision, runtime.devices)
+
+
+def make_online_teacher(teacher: Teacher, config: Config, runtime: Runtime) -> TeacherEmbeddings:
+    """Return what embeds each batch by the teacher's network, on the engine of the devices."""
+    if uses_torch(runtime.devices):
+        compute = torch_module("build").compute_of(config, runtime.devices)
+        return torch_module("embed").TorchTeacher(teacher, compute, mirror=config.teacher_mirror)
+    rows = config.batch_size // runtime.cluster.world_size
+    return OnlineTeacher(teacher, batch_size=rows, devices=runtime.devices, mirror=config.teacher_mirror)
+
+
+def make_optimizer(config: Config, generation: int = 1) -> SGD:
+    """Return the optimizer of a generation: its schedule begins again in each, with another learning rate after the first."""
+    schedule = learning_rate_schedule(
+        lr=config.lr * (config.generation_lr_factor if generation > 1 else 1),
+        max_updates=config.max_updates,
+        schedule=config.schedule,
+        warmup_updates=config.warmup_updates,
+        lr_milestones=config.lr_milestones,
+        lr_factor=config.lr_factor,
+        lr_final=config.lr_final,
+    )
+    return SGD(schedule, config.momentum, config.weight_decay, config.clip_gradient)
