@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 import torch
 
-from vargfacenet.data import Augmentation, FaceIterator
+from vargfacenet.data import Augmentation, BatchReader, FaceIterator
+from vargfacenet.data.joined import JoinedSets
 from vargfacenet.errors import CheckpointError
 from vargfacenet.eval import Embedder
 from vargfacenet.eval.embedders import make_embedder

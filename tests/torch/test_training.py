@@ -45,8 +45,11 @@ def losses(out):
 def test_twenty_updates_have_the_losses_of_mxnet(settings, face_folder, teacher, tmp_path):
     distils = {"teacher": teacher} if "distillation" in settings else {}
     found = {}
+    gentle = {
+        name: value for name, value in GENTLE.items() if settings["loss"] == "margin" or name not in ("scale", "m2")
+    }
     for engine in ("mxnet", "torch"):
-        config = tiny(**GENTLE, **settings, engine=engine, max_updates=20, log_every=1, save_every=20)
+        config = tiny(**gentle, **settings, engine=engine, max_updates=20, log_every=1, save_every=20)
         train(config, data=face_folder, out=tmp_path / engine, **distils)
         found[engine] = losses(tmp_path / engine)
     assert found["torch"].keys() == found["mxnet"].keys()
@@ -146,8 +149,20 @@ def test_a_loss_that_is_not_finite_names_its_origin_and_changes_nothing():
 
 
 def test_an_update_that_is_not_finite_ends_the_run_with_its_origin(face_folder, tmp_path):
-    config = tiny(**{**GENTLE, "engine": "torch", "lr": 1e30, "warmup_updates": 0, "log_every": 1})
-    with pytest.raises(TrainingError, match=r"update \d: the loss .* at learning rate 1e\+30; first not finite: the "):
+    config = tiny(
+        **{
+            **GENTLE,
+            "engine": "torch",
+            "lr": 100,
+            "weight_decay": 1,
+            "scale": 1000,
+            "warmup_updates": 0,
+            "log_every": 1,
+        }
+    )
+    with pytest.raises(
+        TrainingError, match=r"update \d: the loss is nan at learning rate .*; first not finite: the output of "
+    ):
         train(config, data=face_folder, out=tmp_path)
 
 
@@ -261,5 +276,6 @@ def test_updates_that_are_read_later_are_the_same():
         for name, values in one.outputs.items():
             np.testing.assert_array_equal(other.result().outputs[name], values, err_msg=name)
         np.testing.assert_array_equal(other.result().labels[0], one.labels[0])
-    for name, value in at_once.state().items():
-        np.testing.assert_array_equal(later.state()[name].asnumpy(), value.asnumpy(), err_msg=name)
+    states = at_once.state(), later.state()
+    for name, value in states[0].items():
+        np.testing.assert_array_equal(states[1][name].asnumpy(), value.asnumpy(), err_msg=name)

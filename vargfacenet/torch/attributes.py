@@ -25,7 +25,7 @@ class Attributes:
         A node of MXNet's JSON: ``op``, ``name`` and ``attrs``.
     """
 
-    def __init__(self, node: Mapping[str, Any]):
+    def __init__(self, node: Mapping[str, Any]) -> None:
         self.op, self.name = node["op"], node["name"]
         self._given = {key: text for key, text in node.get("attrs", {}).items() if not key.startswith("__")}
         self._read: set[str] = set()

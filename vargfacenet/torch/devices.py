@@ -1,14 +1,13 @@
-"""Which engine runs on which device, and devices by their names."""
+"""Parse devices of PyTorch given as text, such as ``cuda:0``."""
 
 from __future__ import annotations
 
 import re
-from typing import Any
 
 import torch
 
 from vargfacenet.errors import SettingError, SetupError
-from vargfacenet.torch.cluster import is_launched, local_rank
+from vargfacenet.torch.cluster import local_rank
 
 _NAME = re.compile(r"(cpu|cuda)(?::(\d{1,3}))?", re.ASCII)
 
@@ -16,13 +15,13 @@ _NAME = re.compile(r"(cpu|cuda)(?::(\d{1,3}))?", re.ASCII)
 def parse_torch_devices(text: str) -> list[torch.device]:
     """Return devices named as in ``cuda:0`` or ``cpu:0,cpu:1``.
 
-    ``cuda`` alone is the GPU of this worker's number on its machine. Several CPUs are slices of a batch, computed one after
+    ``cuda`` alone is the GPU with this worker's number on its machine. Several CPUs are slices of a batch, computed one after
     another; several GPUs are workers of their own, which ``torchrun`` starts.
 
     Raises
     ------
     SettingError
-        For a name that is none of these, or several GPUs.
+        For another name, or several GPUs.
     SetupError
         For a GPU that is not there.
     """
@@ -41,18 +40,10 @@ def parse_torch_devices(text: str) -> list[torch.device]:
     if len(devices) > 1 and gpus:
         raise SettingError(
             f"devices {text!r}: a worker of engine=torch has one GPU; start one worker for each with torchrun "
-            f"--nproc-per-node {len(devices)} -m vargfacenet train ... --devices cuda"
+            f"--nproc-per-node {len(devices)} -m vargfacenet train ... --device cuda"
         )
     there = torch.cuda.device_count() if gpus else 0
     for device in gpus:
         if device.index >= there:
             raise SetupError(f"device {device}: PyTorch sees {there} GPU(s) here; 'vargfacenet doctor' says more")
     return devices
-
-
-def is_torch_device(device: Any) -> bool:
-    """Return True for a device of PyTorch's, False for MXNet's."""
-    return isinstance(device, torch.device)
-
-
-__all__ = ["is_launched", "is_torch_device", "parse_torch_devices"]

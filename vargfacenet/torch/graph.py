@@ -62,7 +62,7 @@ class SymbolModule(nn.Module):
         For an operator or attribute that is not known here, naming the node, or a parameter without a shape.
     """
 
-    def __init__(self, text: str, shapes: Mapping[str, Sequence[int]], inputs: Sequence[str] = ("data",)):
+    def __init__(self, text: str, shapes: Mapping[str, Sequence[int]], inputs: Sequence[str] = ("data",)) -> None:
         super().__init__()
         self.text, self.inputs = text, tuple(inputs)
         graph = json.loads(text)

@@ -1,4 +1,4 @@
-"""How fast the engine trains on a device: ``python -m vargfacenet.torch.measure --device cuda:0 --batch 128 512``.
+"""Measure the speed of training on a device: ``python -m vargfacenet.torch.measure --device cuda:0 --batch 128 512``.
 
 Whole updates of VarGFaceNet with margin loss and cached distillation on random images that are on the host, as a data iterator
 leaves them. Forms take turns in rounds; medians are given, and on a GPU the share of the time in which the convolutions and
@@ -41,7 +41,7 @@ _IDENTITIES = 93_431  # of MS1M-RetinaFace
 
 
 class Figure(NamedTuple):
-    """What one form came to: images a second, the best and the median round, and the most memory of the device."""
+    """Result of one form: images per second in the median and the best round, and the peak memory of the device."""
 
     form: str
     batch: int

@@ -1,4 +1,4 @@
-"""What a run computes with: the arithmetic of the network, its memory layout, and whether it is compiled."""
+"""Computation of a run: the arithmetic of the network, its memory layout, and whether it is compiled."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PRECISIONS = ("float32", "bfloat16")
 
 @dataclasses.dataclass(frozen=True)
 class Compute:
-    """How a graph is run.
+    """Device and form of computation of a graph.
 
     Attributes
     ----------

@@ -11,9 +11,9 @@ from vargfacenet.torch.attributes import Attributes
 
 
 class Constant:
-    """What an operator without inputs gives; a module keeps it where its parameters are."""
+    """Result of an operator without inputs; a module keeps it on the device of its parameters."""
 
-    def __init__(self, value: torch.Tensor):
+    def __init__(self, value: torch.Tensor) -> None:
         self.value = value
 
 
