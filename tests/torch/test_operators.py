@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from tests.torch.compare import drawn_values, in_mxnet, in_pytorch, relative, unequal
-from vargfacenet.graphs import _OPERATORS
+from vargfacenet.formats.graphs import _OPERATORS
 from vargfacenet.torch.operators import OPERATORS
 from vargfacenet.torch.shapes import wanted_shape
 
