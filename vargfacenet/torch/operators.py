@@ -1,7 +1,7 @@
 """MXNet's operators in PyTorch: the same values and the same gradients.
 
 The table holds every operator of the bundled networks, of the losses, and of the checkpoints that
-`vargfacenet.graphs.read_graph` accepts. Where the libraries differ, MXNet's way counts; comments say where.
+`vargfacenet.formats.graphs.read_graph` accepts. Where the libraries differ, MXNet's way counts; comments say where.
 """
 
 from __future__ import annotations
