@@ -280,6 +280,23 @@ def test_a_declaration_that_lacks_something_is_named(function, message):
         declared_settings(function)
 
 
+def test_a_default_of_none_may_make_an_annotation_optional():
+    """As Python 3.9 and 3.10 do when they read ``width: Annotated[Optional[float], ...] = None``."""
+
+    def build(*, width: Optional[Annotated[Optional[float], About("Factor.", 0.5, 2)]] = None):
+        pass
+
+    width = declared_settings(build)["width"]
+    assert (width.type_name, width.range_name, width.check("none"), width.check("2")) == (
+        "float or none",
+        "0.5 .. 2",
+        None,
+        2,
+    )
+    with pytest.raises(SettingError, match="width=3.0: expected between 0.5 and 2"):
+        width.check(3)
+
+
 def test_a_declaration_takes_type_default_and_bounds_from_the_signature():
     def build(
         *, width: Annotated[float, About("Factor.", 0.5, 2, "x")] = 1, depth: Optional[int] = None, symbol: str = "a"
