@@ -64,8 +64,9 @@ fuzz: install  ## fuzz every reader of foreign files, SECONDS=60 each (TARGETS="
 	@test -d .venv/fuzz/atheris || $(BIN)/python -m pip install --quiet --no-deps --target .venv/fuzz 'atheris>=2.2'
 	PYTHONPATH=.venv/fuzz $(BIN)/python -m tests.fuzz $(TARGETS) --seconds $(SECONDS)
 
-lint: install  ## check style, formatting and types
+lint: install  ## check style, formatting, spelling and types
 	$(BIN)/ruff check .
+	$(BIN)/codespell
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
