@@ -29,6 +29,7 @@ from vargfacenet.devices import check_devices
 from vargfacenet.errors import SettingError
 from vargfacenet.train.cache import open_embeddings
 from vargfacenet.train.config import Config
+from vargfacenet.train.embedder_teacher import EmbedderTeacher, OnlineEmbedder
 from vargfacenet.train.generation import train_generation
 from vargfacenet.train.generation_folder import CONFIG, Generation
 from vargfacenet.train.graph import embedding_size_of
@@ -247,6 +248,8 @@ def fit_to_teacher(config: Config, teacher: Teacher | None) -> Config:
 
 def _teacher_embeddings(config: Config, teacher: Teacher, data: TrainingData, runtime: Runtime) -> TeacherEmbeddings:
     """Return the source of the teacher's embeddings; SettingError where mixed images need one that is not stored."""
+    if isinstance(teacher, EmbedderTeacher) and teacher.stored is None:
+        return OnlineEmbedder(teacher, mirror=config.teacher_mirror)
     if teacher.stored is None:
         rows = config.batch_size // runtime.cluster.world_size
         return OnlineTeacher(teacher, batch_size=rows, devices=runtime.devices, mirror=config.teacher_mirror)
