@@ -19,7 +19,8 @@ import numpy as np
 from vargfacenet import IMAGE_SHAPE
 from vargfacenet.data import JoinedSets
 from vargfacenet.errors import DataError, SettingError
-from vargfacenet.eval import Embedder, ImageEmbedder, verify_pairs
+from vargfacenet.eval import ImageEmbedder, verify_pairs
+from vargfacenet.eval.embedders import make_embedder
 from vargfacenet.eval.pairs import Pairs
 from vargfacenet.formats.arrays import StoredRows
 from vargfacenet.formats.checkpoint import checkpoint_files, load_checkpoint
@@ -74,7 +75,7 @@ class Teacher:
 
     def embedder(self, *, device: mx.Context | None = None, batch_size: int = 32) -> ImageEmbedder:
         """Return the network that embeds images, on the CPU by default."""
-        return Embedder(*self.checkpoint, device=device, batch_size=batch_size)
+        return make_embedder(*self.checkpoint, device=device, batch_size=batch_size)
 
     def stored_in(self, folder: str | os.PathLike) -> Teacher:
         """Return the same teacher with its stored embeddings in a folder, which is read when a run begins."""

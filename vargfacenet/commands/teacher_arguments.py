@@ -38,7 +38,7 @@ def open_teacher(
     scaling = given_scaling(args)
     if not is_onnx(path) and scaling == Scaling():
         return Teacher(path, epoch)
-    if is_onnx(path) and device is not None and device.device_type != "cpu":
+    if is_onnx(path) and device is not None and not str(device).startswith("cpu"):
         raise SettingError(f"--device {device}: {path} runs in onnxruntime on the CPU; leave out --device")
     model = open_model(path, epoch=epoch, device=device, batch_size=batch_size, scaling=scaling)
     name = path if is_onnx(path) else f"{path},{epoch}"
