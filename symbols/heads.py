@@ -46,13 +46,13 @@ def margin_softmax(embedding, label, *, num_identities, embedding_size, m1=1.0, 
     change = margin_change(mx.sym.pick(cosines, label, axis=1), m1=m1, m2=m2, m3=m3)  # (N,)
     hits = mx.sym.one_hot(label, num_identities)  # (N, num_identities)
     logits = scale * (cosines + mx.sym.broadcast_mul(hits, mx.sym.expand_dims(change, axis=1)))
-    return _loss_and_correct(logits, cosines, label)
+    return loss_and_correct(logits, cosines, label)
 
 
 def softmax(embedding, label, *, num_identities):
     """Plain softmax with bias over (N, embedding_size); labels and output are those of `margin_softmax`."""
     logits = mx.sym.FullyConnected(data=embedding, num_hidden=num_identities, flatten=False, name="fc7")
-    return _loss_and_correct(logits, logits, label)
+    return loss_and_correct(logits, logits, label)
 
 
 def margin_change(cosine, *, m1, m2, m3, operators=mx.sym):
@@ -69,7 +69,8 @@ def margin_change(cosine, *, m1, m2, m3, operators=mx.sym):
     return (1 - 2 * odd) * operators.cos(angle) - 2 * turns - m3 - cosine
 
 
-def _loss_and_correct(logits, scores, label):
+def loss_and_correct(logits, scores, label):
+    """Softmax cross-entropy of logits (N, C), and whether the label has the largest score: a group of two, each (N,)."""
     # log_softmax subtracts the row's largest logit and never takes the logarithm of a small probability.
     loss = -mx.sym.pick(mx.sym.log_softmax(logits, axis=1), label, axis=1)
     correct = mx.sym.broadcast_equal(mx.sym.argmax(scores, axis=1), label)
