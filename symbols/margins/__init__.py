@@ -37,7 +37,7 @@ __all__ = [
 ]
 
 MARGINS = {
-    "combined": Combined,
+    "margin": Combined,
     "adaface": AdaFace,
     "elasticface_arc": ElasticFaceArc,
     "elasticface_cos": ElasticFaceCos,

@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import typing
 
-from vargfacenet.symbols.margins.combined import Combined
 from vargfacenet.symbols.margins.margin import MarginLoss, Samples, angle_of
 
 
 @dataclasses.dataclass(frozen=True)
-class ArcDistill(Combined):
-    """ArcFace on the teacher's classifier, which stays as it is [ProxylessKD, arXiv 2011.00265; AML].
+class ArcDistill(MarginLoss):
+    """``cos(theta + m)`` on the teacher's classifier, which stays as it is [ProxylessKD, arXiv 2011.00265; AML].
+
+    Beyond pi the cosine continues to fall, as with the combined margin.
 
     Attributes
     ----------
-    m1, m2, m3 : float
-        As in `Combined`.
+    margin : float
+        m, in radians.
     """
 
-    m2: float = 0.45
+    margin: float = 0.45
+
+    def target(self, samples: Samples, state: tuple, *, operators):
+        return falling_cosine(angle_of(samples.cosine, operators=operators) + self.margin, operators=operators)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,7 +32,7 @@ class MarginDistillation(MarginLoss):
     """``cos(theta + m_i)`` on the teacher's classifier, ``m_i = (largest - smallest) d_i / max d + smallest``.
 
     ``d_i`` is the cosine of the teacher's embedding to the own identity, and the maximum is over the batch: an image of
-    which the teacher is sure gets a larger margin. Beyond pi the cosine continues to fall, as in `Combined`.
+    which the teacher is sure gets a larger margin. Beyond pi the cosine continues to fall, as with the combined margin.
     [Svitov and Alyamkin, arXiv 2003.02586, section 3]
 
     Attributes
@@ -51,7 +56,6 @@ class MarginDistillation(MarginLoss):
 
 def falling_cosine(angle, *, operators):
     """Return the cosine of an angle, which beyond pi continues to fall: any shape [arXiv 1704.08063, section 3.2]."""
-    pi = 3.141592653589793
-    turns = operators.BlockGrad(operators.floor(angle / pi))
+    turns = operators.BlockGrad(operators.floor(angle / math.pi))
     odd = turns - 2 * operators.floor(turns / 2)
     return (1 - 2 * odd) * operators.cos(angle) - 2 * turns

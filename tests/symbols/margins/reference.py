@@ -88,7 +88,7 @@ def subcentre_arcface(embedding, weight, label, *, scale, centres, m=0.5):
 
 
 def adadistill(centres, student, teacher, label, *, scale, m=0.45, weighted=True):
-    """The loss, and the centres after the batch."""
+    """The loss, and the centres after the batch; every `a` is of the centres before it."""
     s, t, before = l2_normalize(student), l2_normalize(teacher), l2_normalize(centres)
     after = centres.copy()
     for row, own in enumerate(label):
