@@ -65,9 +65,10 @@ def margin_head(
         cosines = mx.sym.max(mx.sym.reshape(cosines, shape=(-1, num_identities, centres)), axis=2)
     teacher_cosine = None
     if margin.reads_teacher:
-        own = mx.sym.take(weight, label)  # (N, embedding_size)
-        teacher_cosine = mx.sym.sum(mx.sym.L2Normalization(teacher, mode="instance") * own, axis=1)
-        teacher_cosine = mx.sym.BlockGrad(teacher_cosine)
+        own = mx.sym.take(mx.sym.reshape(weight, shape=(num_identities, centres * embedding_size)), label)
+        own = mx.sym.reshape(own, shape=(-1, centres, embedding_size))  # (N, centres, embedding_size)
+        taught = mx.sym.expand_dims(mx.sym.L2Normalization(teacher, mode="instance"), axis=1)
+        teacher_cosine = mx.sym.BlockGrad(mx.sym.max(mx.sym.sum(mx.sym.broadcast_mul(own, taught), axis=2), axis=1))
     norm = mx.sym.sqrt(mx.sym.sum(mx.sym.square(embedding), axis=1) + _NORM_EPS)
     samples = Samples(mx.sym.pick(cosines, label, axis=1), norm, draw, teacher_cosine)
     return margin_loss(cosines, label, samples, margin=margin, num_identities=num_identities, scale=scale)
