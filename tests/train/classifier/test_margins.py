@@ -1,0 +1,215 @@
+"""Every margin loss on a classifier in shards, sampled or not, against the head of a graph."""
+
+import mxnet as mx
+import numpy as np
+import pytest
+
+from tests.train.classifier.workers import run_workers
+from vargfacenet.errors import CheckpointError
+from vargfacenet.symbols.margins import MARGINS, TEACHER_MARGINS, adadistill, get_margin, margin_head
+from vargfacenet.symbols.objective import objective
+from vargfacenet.train.classifier import ShardedClassifier, shard
+from vargfacenet.train.classifier.sampling import sample_rows
+from vargfacenet.train.classifier.sharded import shard_bounds
+
+IDENTITIES, SIZE, BATCH, SEED, UPDATE = 23, 8, 12, 5, 3
+OPTIONS = {"magface": {"norm_low": 1.0, "norm_high": 9.0}}
+NAMES = [*MARGINS, *TEACHER_MARGINS]
+
+
+def problem(centres=1):
+    random = np.random.RandomState(0)
+    weight = random.normal(size=(IDENTITIES * centres, SIZE)).astype(np.float32)
+    label = random.randint(0, IDENTITIES, BATCH)
+    label[1] = label[0]
+    near = (np.arange(BATCH) % 2)[:, None] * weight[label * centres]
+    embedding = random.normal(size=(BATCH, SIZE)) + 2 * near
+    teacher = random.normal(size=(BATCH, SIZE)) + weight[label * centres]
+    return weight, embedding.astype(np.float32), teacher.astype(np.float32), label
+
+
+def dense(name, weight, embedding, teacher, label, centres=1, scale=16.0):
+    """Loss, correctness, gradients of embedding and weight, and moving means: what the graph computes."""
+    margin = get_margin(name, **OPTIONS.get(name, {}))
+    identities = len(weight) // centres
+    head = margin_head(
+        mx.sym.var("embedding"),
+        mx.sym.var("label"),
+        margin=margin,
+        num_identities=identities,
+        embedding_size=SIZE,
+        scale=scale,
+        centres=centres,
+        draw=mx.sym.var("draw"),
+        teacher=mx.sym.var("teacher"),
+    )
+    given = {"embedding": embedding, "fc7_weight": weight, "label": label}
+    if margin.draws:
+        given["draw"] = margin.draw(BATCH, seed=SEED, update=UPDATE)
+    if margin.reads_teacher:
+        given["teacher"] = teacher
+    arrays = {key: mx.nd.array(value) for key, value in given.items()}
+    gradients = {key: mx.nd.zeros_like(value) for key, value in arrays.items()}
+    states = {f"fc7_{state}": mx.nd.array([value]) for state, value in margin.states.items()}
+    executor = objective(identity=head).bind(mx.cpu(), arrays, args_grad=gradients, aux_states=states)
+    loss, correct = executor.forward(is_train=True)
+    executor.backward()
+    mx.nd.waitall()
+    return (
+        loss.asnumpy(),
+        correct.asnumpy(),
+        gradients["embedding"].asnumpy(),
+        gradients["fc7_weight"].asnumpy(),
+        {key: value.asnumpy() for key, value in states.items()},
+    )
+
+
+def sharded(name, weight, devices, centres=1, scale=16.0, **options):
+    classifier = ShardedClassifier(
+        num_identities=IDENTITIES,
+        embedding_size=SIZE,
+        devices=[mx.cpu(number) for number in range(devices)],
+        margin=get_margin(name, **OPTIONS.get(name, {})),
+        scale=scale,
+        centres=centres,
+        seed=SEED,
+        **{"momentum": 0.0, "weight_decay": 0.0, **options},
+    )
+    state = {"arg:fc7_weight/0": mx.nd.array(weight.reshape((IDENTITIES, -1)))}
+    return classifier, {**classifier.state(), **state}
+
+
+def stepped(classifier, embedding, teacher, label):
+    """Loss, correctness and gradient of one update, and the state after it."""
+    arrays = classifier.step(
+        mx.nd.array(embedding), mx.nd.array(label), lr=1.0, update=UPDATE, teacher=mx.nd.array(teacher)
+    )
+    return [array.asnumpy() for array in arrays], classifier.state()
+
+
+def close(found, expected):
+    np.testing.assert_allclose(found, expected, rtol=0, atol=2e-5 * max(1, np.abs(expected).max()))
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("devices", [1, 3])
+@pytest.mark.parametrize("block", [4, shard.BLOCK])
+def test_each_loss_is_that_of_the_dense_head(monkeypatch, name, devices, block):
+    monkeypatch.setattr(shard, "BLOCK", block)
+    weight, embedding, teacher, label = problem()
+    loss, correct, by_embedding, by_weight, states = dense(name, weight, embedding, teacher, label)
+    classifier, state = sharded(name, weight, devices)
+    classifier.load_state(state)
+    found, after = stepped(classifier, embedding, teacher, label)
+    close(found[0], loss)
+    np.testing.assert_array_equal(found[1], correct)
+    assert 0 < correct.sum() < BATCH
+    close(found[2], by_embedding)
+    close(weight - after["arg:fc7_weight/0"].asnumpy(), by_weight)
+    for key, value in states.items():
+        close(after[f"aux:{key}"].asnumpy(), value)
+
+
+@pytest.mark.parametrize("name", ["margin", "curricularface"])
+@pytest.mark.parametrize("devices", [1, 2])
+@pytest.mark.parametrize("block", [4, shard.BLOCK])
+def test_sub_centres_are_those_of_the_dense_head(monkeypatch, name, devices, block):
+    monkeypatch.setattr(shard, "BLOCK", block)
+    weight, embedding, teacher, label = problem(centres=3)
+    loss, correct, by_embedding, by_weight, _ = dense(name, weight, embedding, teacher, label, centres=3)
+    classifier, state = sharded(name, weight, devices, centres=3)
+    classifier.load_state(state)
+    found, after = stepped(classifier, embedding, teacher, label)
+    close(found[0], loss)
+    np.testing.assert_array_equal(found[1], correct)
+    close(found[2], by_embedding)
+    close(weight - after["arg:fc7_weight/0"].asnumpy().reshape(weight.shape), by_weight)
+
+
+def taking_part(label, devices, rate=0.3):
+    bounds, found = shard_bounds(IDENTITIES, devices), []
+    for start, stop in zip(bounds, bounds[1:]):
+        local = label[(label >= start) & (label < stop)] - start
+        found.append(start + sample_rows(stop - start, rate, local, seed=SEED, update=UPDATE, start=start))
+    return np.concatenate(found)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("centres", [1, 2])
+def test_a_sample_is_the_dense_head_of_those_that_take_part(monkeypatch, name, centres):
+    monkeypatch.setattr(shard, "BLOCK", 4)
+    weight, embedding, teacher, label = problem(centres)
+    label = np.where(label > 6, label % 7, label)  # few identities, so that some are left out
+    rows = taking_part(label, 2)
+    assert len(rows) < 0.7 * IDENTITIES
+    by_identity = weight.reshape((IDENTITIES, centres, SIZE))
+    expected = dense(
+        name, by_identity[rows].reshape((-1, SIZE)), embedding, teacher, np.searchsorted(rows, label), centres
+    )
+    classifier, state = sharded(name, weight, 2, centres, sample_rate=0.3)
+    classifier.load_state(state)
+    found, after = stepped(classifier, embedding, teacher, label)
+    for array, other in zip(found, expected):
+        close(array, other)
+    moved = by_identity - after["arg:fc7_weight/0"].asnumpy().reshape(by_identity.shape)
+    close(moved[rows].reshape((-1, SIZE)), expected[3])
+    assert not np.delete(moved, rows, axis=0).any()
+
+
+@pytest.mark.parametrize("name", ["adaface", "curricularface", "elasticface_arc_plus", "magface"])
+def test_two_workers_compute_what_one_does(name):
+    weight, embedding, teacher, label = problem()
+    one, state = sharded(name, weight, 2)
+    one.load_state(state)
+    expected, after = stepped(one, embedding, teacher, label)
+
+    def work(exchange):
+        own = slice(exchange.rank * BATCH // 2, (exchange.rank + 1) * BATCH // 2)
+        classifier, _ = sharded(name, weight, 1, exchange=exchange)
+        classifier.load_state(state)
+        return stepped(classifier, embedding[own], teacher[own], label[own])
+
+    parts = run_workers(2, work)
+    for number, value in enumerate(expected):
+        close(np.concatenate([found[number] for found, _ in parts]), value)
+    for _, told in parts:
+        assert set(told) == set(after)
+        for key, value in after.items():
+            close(told[key].asnumpy(), value.asnumpy())
+
+
+def test_a_frozen_classifier_stays_as_it_is_to_the_last_bit():
+    weight, embedding, teacher, label = problem()
+    classifier, state = sharded("margin_distillation", weight, 2, frozen=True, momentum=0.9, weight_decay=0.1)
+    classifier.load_state(state)
+    (_, _, gradient), after = stepped(classifier, embedding, teacher, label)
+    assert gradient.any()
+    np.testing.assert_array_equal(after["arg:fc7_weight/0"].asnumpy(), weight)
+
+
+@pytest.mark.parametrize("devices", [1, 3])
+def test_adadistills_centres_are_those_of_the_graph(devices):
+    weight, embedding, teacher, label = problem()
+    student, other, identity = mx.sym.var("student"), mx.sym.var("teacher"), mx.sym.var("label")
+    graph = adadistill(student, other, identity, num_identities=IDENTITIES, embedding_size=SIZE, scale=16.0)
+    arrays = {"student": mx.nd.array(embedding), "teacher": mx.nd.array(teacher), "label": mx.nd.array(label)}
+    gradients = {key: mx.nd.zeros_like(value) for key, value in arrays.items()}
+    centres = {"fc7_centres": mx.nd.array(weight)}
+    executor = objective(distillation=graph, alpha=1.0).bind(mx.cpu(), arrays, gradients, aux_states=centres)
+    loss = executor.forward(is_train=True)[0].asnumpy()
+    executor.backward()
+    mx.nd.waitall()
+    classifier, state = sharded("arcdistill", weight, devices, follow=True)
+    classifier.load_state(state)
+    found, after = stepped(classifier, embedding, teacher, label)
+    close(found[0], loss)
+    close(found[2], gradients["student"].asnumpy())
+    close(after["arg:fc7_weight/0"].asnumpy(), centres["fc7_centres"].asnumpy())
+
+
+def test_a_state_without_the_moving_means_is_refused():
+    weight, _, _, _ = problem()
+    classifier, state = sharded("adaface", weight, 1)
+    del state["aux:fc7_norm_mean"]
+    with pytest.raises(CheckpointError, match="lacks aux:fc7_norm_mean of the margin loss; was it saved with another"):
+        classifier.load_state(state)
