@@ -5,7 +5,6 @@ from __future__ import annotations
 import mxnet as mx
 import numpy as np
 
-from vargfacenet.symbols.distillation import cosine
 from vargfacenet.symbols.margins.combined import Combined
 from vargfacenet.symbols.margins.head import margin_loss
 from vargfacenet.symbols.margins.margin import Samples
@@ -48,7 +47,7 @@ def adadistill(
     Returns
     -------
     mx.sym.Symbol
-        The group of loss, and cosine between student and teacher, each (N,).
+        The group of loss and correctness, each (N,), as of `margin_head`.
     """
     s, t = (mx.sym.L2Normalization(embedding, mode="instance") for embedding in (student, teacher))
     centres = mx.sym.var(
@@ -69,10 +68,7 @@ def adadistill(
         data=s, weight=weight, num_hidden=num_identities, no_bias=True, flatten=False, name="fc7"
     )
     samples = Samples(mx.sym.pick(cosines, label, axis=1))
-    loss, _ = margin_loss(
-        cosines, label, samples, margin=Combined(m2=margin), num_identities=num_identities, scale=scale
-    )
-    return mx.sym.Group([loss, mx.sym.BlockGrad(cosine(student, teacher))])
+    return margin_loss(cosines, label, samples, margin=Combined(m2=margin), num_identities=num_identities, scale=scale)
 
 
 def moved_centres(own: np.ndarray, label: np.ndarray, student: np.ndarray, teacher: np.ndarray, *, weighted: bool):
