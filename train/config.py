@@ -9,10 +9,16 @@ import typing
 from vargfacenet.errors import SettingError
 from vargfacenet.options import check_range, convert, unknown
 from vargfacenet.symbols import get_symbol, list_networks, network_options
-from vargfacenet.symbols.distillation import DISTILLATION_LOSSES
+from vargfacenet.symbols.margins import TEACHER_MARGINS
+from vargfacenet.train.losses import (
+    DISTILLATIONS,
+    LOSSES,
+    PUBLISHED_ALPHA,
+    TEACHER_CLASSES,
+    check_losses,
+    loss_option_kinds,
+)
 
-LOSSES = ("margin", "softmax", "none")
-DISTILLATIONS = ("none", *DISTILLATION_LOSSES)
 CLASSIFIERS = ("keep", "new")
 HEADS = ("dense", "sharded")
 PRECISIONS = ("float32", "float16")
@@ -32,10 +38,13 @@ NETWORK_OPTIONS = tuple(_network_option_kinds())
 _NetworkOptions = dataclasses.make_dataclass(
     "_NetworkOptions", [(name, kind, None) for name, kind in _network_option_kinds().items()], frozen=True
 )
+_LossOptions = dataclasses.make_dataclass(
+    "_LossOptions", [(name, typing.Optional[kind], None) for name, kind in loss_option_kinds().items()], frozen=True
+)
 
 
 @dataclasses.dataclass(frozen=True)
-class Config(_NetworkOptions):
+class Config(_NetworkOptions, _LossOptions):
     """Everything that decides what a run computes. Defaults are the lineage's at the paper's scale.
 
     Attributes
@@ -46,7 +55,13 @@ class Config(_NetworkOptions):
         Options of the networks, see `vargfacenet.symbols.network_options`; None leaves the network's own default, or for
         `embedding_size` the teacher's.
     loss : str
-        ``margin`` (ArcFace and its relatives), ``softmax``, or ``none`` for distillation alone.
+        ``margin`` (ArcFace and its relatives), another margin loss of `vargfacenet.symbols.margins`, ``softmax``, or
+        ``none`` for distillation alone.
+    margin, deviation, concentration and so on
+        Settings of the other margin losses, see `vargfacenet.symbols.margins.margin_options`; None leaves what the paper
+        publishes.
+    centres : int
+        Centres of an identity, of which the nearest counts; 3 in Sub-centre ArcFace.
     m1, m2, m3 : float
         Margins: factor of the angle, angle added (radians), cosine subtracted.
     scale : float
@@ -57,9 +72,18 @@ class Config(_NetworkOptions):
     sample_rate : float
         Share of a shard's identities that takes part in an update, those of the batch among them; above 0 .. 1.
     distillation : str
-        What is learned of the teacher: ``none``, ``angular`` (eq. 5 of the paper) or ``squared_cosine`` (eq. 4).
+        What is learned of the teacher: ``none``, ``angular`` (eq. 5 of the paper), ``squared_cosine`` (eq. 4),
+        ``embedding_error``, ``rkd``, ``triplet``, or with ``loss=none`` an identity loss on the teacher's classes,
+        ``arcdistill``, ``margin_distillation`` or ``adadistill``.
     alpha : float
-        Weight of the distillation loss beside the identity loss.
+        Weight of the distillation loss beside the identity loss; where it is not given, the published one of the form. An
+        identity loss on the teacher's classes has none.
+    rkd_distance, rkd_angle : float
+        Weights of the two parts of ``rkd``.
+    triplet_margin_low, triplet_margin_high : float
+        The smallest and the largest margin of ``triplet``.
+    teacher_epochs : bool
+        Whether the teacher of each epoch is its own checkpoint of that epoch: multi-step distillation.
     teacher_mirror : bool
         Whether the teacher's embeddings of picture and mirror are added, as verification does.
     generations : int
@@ -100,6 +124,8 @@ class Config(_NetworkOptions):
         Share of the pictures, 0 .. 1, that may be bad and are skipped; beyond it a run stops.
     verify_every, save_every, log_every : int
         Updates between verifications, between saved states, and between lines of the log.
+    save_epochs : bool
+        Whether a checkpoint ``epochs-000N`` is left after each epoch, as multi-step distillation needs of a teacher.
     keep : int
         States that are kept, the latest; that of the best verification is kept besides.
     """
@@ -109,11 +135,17 @@ class Config(_NetworkOptions):
     m1: float = 1.0
     m2: float = 0.5
     m3: float = 0.0
+    centres: int = 1
     scale: float = 64.0
     head: str = "dense"
     sample_rate: float = 1.0
     distillation: str = "none"
     alpha: float = 7.0
+    rkd_distance: float = 1.0
+    rkd_angle: float = 2.0
+    triplet_margin_low: float = 0.2
+    triplet_margin_high: float = 0.5
+    teacher_epochs: bool = False
     teacher_mirror: bool = False
     generations: int = 1
     classifier: str = "keep"
@@ -143,12 +175,33 @@ class Config(_NetworkOptions):
     verify_every: int = 2000
     save_every: int = 2000
     log_every: int = 100
+    save_epochs: bool = False
     keep: int = 2
 
     @property
     def distils(self):
         """Whether a teacher is needed (bool)."""
         return self.distillation != "none"
+
+    @property
+    def has_classifier(self):
+        """Whether there is an identity loss, be it on the teacher's classes (bool)."""
+        return self.loss != "none" or self.distillation in TEACHER_CLASSES
+
+    @property
+    def has_frozen_classifier(self):
+        """Whether the classifier is the teacher's and stays as it is (bool)."""
+        return self.distillation in TEACHER_MARGINS
+
+    @property
+    def reads_teacher(self):
+        """Whether the teacher's embeddings are looked at (bool)."""
+        return self.distillation not in ("none", "arcdistill")
+
+    @property
+    def needs_labels(self):
+        """Whether identities of the images are looked at (bool)."""
+        return self.has_classifier or self.distillation == "triplet"
 
     def network_options(self):
         """The options given for the network (dict)."""
@@ -184,6 +237,11 @@ _RANGES = {
     "m1": (0.001, 4),
     "m2": (0, 1.6),
     "m3": (0, 1),
+    "centres": (1, 100),
+    "rkd_distance": (0, 1000000.0),
+    "rkd_angle": (0, 1000000.0),
+    "triplet_margin_low": (0, 4),
+    "triplet_margin_high": (0, 4),
     "shift": (0, 56),
     "color_jitter": (0, 1),
     "cutoff": (0, 112),
@@ -236,13 +294,17 @@ def resolve(recipe, settings=None):
     if "max_updates" in (settings or {}) and "warmup_updates" not in settings:
         # A run cut short by hand warms up for no more than a tenth of it.
         values["warmup_updates"] = min(values.get("warmup_updates", 0), values["max_updates"] // 10)
+    given = settings or {}
+    # A recipe's alpha is that of its own form of distillation.
+    published = "alpha" not in given if "distillation" in given else "alpha" not in values
+    if published and values.get("distillation") in PUBLISHED_ALPHA:
+        values["alpha"] = PUBLISHED_ALPHA[values["distillation"]]
     config = Config(**values)
     for name, choices in _CHOICES.items():
         if getattr(config, name) not in choices:
             raise unknown(name, getattr(config, name), choices)
-    if config.loss == config.distillation == "none":
-        raise SettingError("loss=none without distillation leaves nothing to learn: give --set distillation=angular")
-    if config.loss == "none" and (config.head, config.sample_rate) != ("dense", 1):
+    check_losses(config)
+    if not config.has_classifier and (config.head, config.sample_rate) != ("dense", 1):
         raise SettingError(
             f"head={config.head} sample_rate={config.sample_rate:g}: loss=none has no classifier; leave both out"
         )
@@ -250,7 +312,9 @@ def resolve(recipe, settings=None):
         raise SettingError(
             f"sample_rate={config.sample_rate:g} is of a classifier in shards: give --set head=sharded too"
         )
-    if config.mix and config.loss != "none":
+    if config.teacher_epochs and not config.distils:
+        raise SettingError("teacher_epochs=true without distillation: give --set distillation=embedding_error")
+    if config.mix and config.needs_labels:
         raise SettingError(
             f"mix={config.mix:g}: a picture of two faces has no one label; give --set loss=none, or mix=0"
         )

@@ -1,41 +1,30 @@
 """The graph that is trained: an embedding graph with the losses that the settings ask for."""
 
-import mxnet as mx
-
 from vargfacenet import IMAGE_SHAPE
 from vargfacenet.operators import in_half_precision, runnable
-from vargfacenet.symbols.distillation import distillation
-from vargfacenet.symbols.heads import margin_softmax, softmax
 from vargfacenet.symbols.objective import objective, open_objective
+from vargfacenet.train.losses import distillation_loss, identity_loss, loss_inputs
 
 
 def training_graph(embedding, config, num_identities, device=None, *, tier=None):
     """The graph that is trained: the form of an embedding graph that runs on a device, with the losses that `config`
     asks for.
 
-    Its inputs are ``data``, with an identity loss in it ``softmax_label``, and with distillation ``teacher``, the teacher's
-    embeddings; its outputs are those of `vargfacenet.symbols.objective.objective`, or with the classifier in shards those
-    of `open_objective`.
+    Its inputs are ``data``; ``softmax_label`` for losses that need labels; ``teacher``, the teacher's embeddings, for those
+    that read them; and ``margin_draw`` for a margin loss that draws. Its outputs are those of
+    `vargfacenet.symbols.objective.objective`, or with the classifier in shards those of `open_objective`.
     """
     student = runnable(embedding, for_training=True, device=device, tier=tier)
     scaled = config.precision == "float16"
     if scaled:
         student = in_half_precision(student, data_shape=(2, *IMAGE_SHAPE))
-    identity = learned = None
-    if config.head == "sharded":
-        pass
-    elif config.loss == "softmax":
-        identity = softmax(student, mx.sym.var("softmax_label"), num_identities=num_identities)
-    elif config.loss == "margin":
-        margins = {"m1": config.m1, "m2": config.m2, "m3": config.m3, "scale": config.scale}
-        size = embedding_size_of(embedding)
-        label = mx.sym.var("softmax_label")
-        identity = margin_softmax(student, label, num_identities=num_identities, embedding_size=size, **margins)
-    if config.distils:
-        learned = distillation(student, mx.sym.var("teacher"), form=config.distillation)
+    size = embedding_size_of(embedding)
+    inputs = loss_inputs()
+    learned = distillation_loss(config, student, inputs, embedding_size=size)
     if config.head == "sharded":
         symbol = open_objective(student, distillation=learned, alpha=config.alpha, scaled=scaled)
     else:
+        identity = identity_loss(config, student, inputs, num_identities=num_identities, embedding_size=size)
         symbol = objective(
             identity=identity, distillation=learned, embedding=student, alpha=config.alpha, scaled=scaled
         )

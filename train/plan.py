@@ -87,7 +87,8 @@ def make_plan(config, place, *, identities, images, teacher=None):
     size = embedding_size_of(embedding)
     tier = "basic" if place.kind == "gpu" else choose_tier()
     body = training_graph(embedding, dataclasses.replace(config, head="sharded"), 0, tier=tier)
-    inputs = {"teacher": size} if config.distils else {}
+    arguments = body.list_arguments()
+    inputs = {name: columns for name, columns in (("teacher", size), ("softmax_label", None)) if name in arguments}
     parameters, activations = graph_bytes(body, share, inputs)
     if config.precision == "float16":
         activations //= 2  # MXNet's account takes every number for one of four bytes
@@ -97,7 +98,7 @@ def make_plan(config, place, *, identities, images, teacher=None):
         network.parameters
     )  # what the store sums on each device, and the Module keeps of the parameters on the host
     sums = stored if place.devices > 1 else 0
-    if config.loss != "none":
+    if config.has_classifier:
         classifier = _classifier(config, place, identities, size, share)
         device.update({f"classifier: {name}": value for name, value in classifier._asdict().items()})
         if config.head == "dense":
@@ -135,7 +136,7 @@ def remedies(config, place, **data):
 
     Parameters are those of `make_plan`.
     """
-    classified = config.loss != "none"
+    classified = config.has_classifier
     changes = []
     if classified and config.head == "dense":
         changes.append({"head": "sharded"})
@@ -176,7 +177,7 @@ def graph_bytes(symbol, batch_size, inputs=None, *, for_training=True):
     batch_size : int
         Pictures.
     inputs : dict of str to int
-        Columns of its other inputs.
+        Columns of its other inputs; None for one that has a number a sample.
     for_training : bool
         Whether gradients are computed too.
 
@@ -192,7 +193,10 @@ def graph_bytes(symbol, batch_size, inputs=None, *, for_training=True):
 def _bound(graph, inputs, for_training):
     """Numbers in a graph's parameters, and megabytes of what it computes, for `_PICTURES`."""
     symbol = mx.sym.load_json(graph)
-    shapes = {"data": (_PICTURES, *IMAGE_SHAPE), **{name: (_PICTURES, size) for name, size in inputs}}
+    shapes = {
+        "data": (_PICTURES, *IMAGE_SHAPE),
+        **{name: (_PICTURES, *([size] if size else [])) for name, size in inputs},
+    }
     names = symbol.list_arguments()
     wanted = {name: "write" if for_training and name not in shapes else "null" for name in names}
     executor = symbol.simple_bind(mx.cpu(), grad_req=wanted, **shapes)
@@ -202,6 +206,7 @@ def _bound(graph, inputs, for_training):
 
 def _classifier(config, place, identities, size, share):
     options = {"bias": config.loss == "softmax", "momentum": bool(config.momentum)}
+    identities *= config.centres
     if config.head == "dense":
         largest = memory.largest_dense_array(identities, size, share)
         classifier = memory.dense_classifier(identities, size, share, **options)

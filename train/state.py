@@ -117,8 +117,8 @@ def initial_state(out, trainer, *, keep_classifier):
     saved = {key: value for key, value in arrays.items() if key.startswith(("arg:", "aux:"))}
     if not keep_classifier:
         fresh = trainer.state()
-        saved = {key: value for key, value in saved.items() if not key.startswith("arg:fc7")}
-        saved.update({key: value for key, value in fresh.items() if key.startswith("arg:fc7")})
+        saved = {key: value for key, value in saved.items() if not key.startswith(("arg:fc7", "aux:fc7"))}
+        saved.update({key: value for key, value in fresh.items() if key.startswith(("arg:fc7", "aux:fc7"))})
     return saved
 
 

@@ -33,8 +33,8 @@ def ignorance(config, num_identities):
     if config.loss == "none":
         return None
     count = max(1.0, num_identities * config.sample_rate)
-    if config.loss == "softmax":
-        return Ignorance(count, math.log(count))
+    if config.loss != "margin":
+        return Ignorance(count, math.log(count))  # no margin of any loss makes it less
     cosines = mx.nd.array(np.cos(np.linspace(0, np.pi, 1000)))
     changes = margin_change(cosines, m1=config.m1, m2=config.m2, m3=config.m3, operators=mx.nd).asnumpy()
     losses = np.logaddexp(0, math.log(max(count - 1, 1e-9)) - config.scale * changes.astype(np.float64))

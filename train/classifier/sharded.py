@@ -103,6 +103,11 @@ class ShardedClassifier:
             for number, device in zip(mine, devices)
         ]
 
+    @property
+    def reads_teacher(self):
+        """Whether `step` needs the teacher's embeddings (bool)."""
+        return self._follow or (self._margin is not None and self._margin.reads_teacher)
+
     def initialise(self, *seeds):
         """Draws weights as a run's others are drawn: Xavier, gaussian, by fan-out, magnitude 2; the rest becomes 0.
 

@@ -1,5 +1,7 @@
 """A trainer whose classifier is outside the graph."""
 
+import mxnet as mx
+
 from vargfacenet.train.trainer import Trainer
 
 
@@ -24,10 +26,15 @@ class ShardedTrainer(Trainer):
         self._whole, self._given = {}, {}
 
     def _descend(self, batch):
-        self._module.forward(batch, is_train=True)
+        data = batch.data[: len(self.data_names)]
+        self._module.forward(mx.io.DataBatch(data, batch.label[: len(self.label_names)]), is_train=True)
         embedding, *others = self._module.get_outputs()
         loss, correct, gradient = self._classifier.step(
-            embedding, batch.label[0], lr=self.schedule(self._update), update=self._updates_before + self._update
+            embedding,
+            batch.label[0],
+            lr=self.schedule(self._update),
+            update=self._updates_before + self._update,
+            teacher=batch.data[1] if self._classifier.reads_teacher else None,
         )
         if self._loss_scale is not None:
             gradient = gradient * self._loss_scale.value
