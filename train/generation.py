@@ -8,20 +8,25 @@ import logging
 import pathlib
 import signal
 
+import mxnet as mx
+
 from vargfacenet import IMAGE_SHAPE
 from vargfacenet.data import Augmentation, FaceIterator
 from vargfacenet.errors import Stopped
 from vargfacenet.files import write_text
 from vargfacenet.threads import threads_in_use
 from vargfacenet.train.callbacks import LOG, Progress, Verifier, best_update, read_verifications
-from vargfacenet.train.classifier import Margin, OverStore, ShardedClassifier, ShardedTrainer
+from vargfacenet.train.classifier import OverStore, ShardedClassifier, ShardedTrainer
 from vargfacenet.train.cluster import ALONE
 from vargfacenet.train.graph import embedding_size_of, training_graph
 from vargfacenet.train.keeping import Follower, Keeper, restore
 from vargfacenet.train.loop import fit
+from vargfacenet.train.losses import DRAW, LABEL, TEACHER, check_spread, margin_of
+from vargfacenet.train.multi_step import EpochCheckpoints
 from vargfacenet.train.precision import LossScale, check_precision
 from vargfacenet.train.schedule import learning_rate_schedule
 from vargfacenet.train.state import DATA, initial_state, seed_random, warn_of_threads
+from vargfacenet.train.teacher_classifier import with_classifier
 from vargfacenet.train.trainer import Trainer
 from vargfacenet.train.watch import Watch, ignorance
 
@@ -43,6 +48,7 @@ def train_generation(
     pairs,
     devices,
     guide=None,
+    classifier=None,
     before=None,
     resume=False,
     stopping=None,
@@ -67,7 +73,9 @@ def train_generation(
     devices : list of mx.Context
         Each takes an equal slice of a batch.
     guide : OnlineTeacher or CachedTeacher, optional
-        Gives the teacher's embeddings; needed where the settings ask for distillation.
+        Gives the teacher's embeddings; needed where the settings read them.
+    classifier : array, optional
+        The teacher's, (identities, embedding_size); needed where the settings ask for it.
     before : Generation, optional
         Whose student this one starts from; its momentum and schedule are left behind.
     resume : bool
@@ -103,6 +111,8 @@ def train_generation(
         log.info("resuming %s at update %d of %d", out, first_update, config.max_updates)
     elif before and cluster.is_first:
         trainer.load_state(initial_state(before.out, trainer, keep_classifier=config.classifier == "keep"))
+    if config.has_frozen_classifier and not resume and cluster.is_first:
+        trainer.load_state(with_classifier(trainer.state(), classifier, config.head))
     trainer.share_state()
     if cluster.is_first:
         write_text(out / "config.json", config.to_json())
@@ -162,10 +172,16 @@ def train_generation(
         callbacks = (progress, watch, verifier, keeper)
     else:
         callbacks = (Follower(config, verified=verified),)
+    if config.save_epochs:
+
+        def epoch_of(update):
+            return iterator.epoch_of(updates_before + update)
+
+        callbacks += (EpochCheckpoints(embedding, trainer, out, epoch_of=epoch_of, writes=cluster.is_first),)
     try:
         done = fit(
             trainer,
-            _feed(iterator, guide),
+            _feed(iterator, guide, config, trainer.data_names, updates_before + first_update, cluster.rank),
             first_update,
             total,
             callbacks=callbacks,
@@ -210,12 +226,14 @@ def make_trainer(config, embedding, num_identities, number, devices, first_updat
         lr_final=config.lr_final,
     )
     check_precision(config.precision, devices)
+    check_spread(config, len(devices) * cluster.size)
     rows = config.batch_size // cluster.size
-    inputs = {"data": (rows, *IMAGE_SHAPE)}
-    if config.distils:
-        inputs["teacher"] = (rows, embedding_size_of(embedding))
+    graph = training_graph(embedding, config, num_identities, devices[0])
+    shapes = {"data": (rows, *IMAGE_SHAPE), TEACHER: (rows, embedding_size_of(embedding)), DRAW: (rows,)}
+    arguments = set(graph.list_arguments())
     options = {
-        "data": inputs,
+        "data": {name: shape for name, shape in shapes.items() if name in arguments},
+        "labels": {LABEL: (rows,)} if LABEL in arguments else {},
         "devices": devices,
         "schedule": schedule,
         "momentum": config.momentum,
@@ -225,14 +243,17 @@ def make_trainer(config, embedding, num_identities, number, devices, first_updat
         "cluster": cluster,
         "loss_scale": LossScale(config.loss_scale) if config.precision == "float16" else None,
     }
-    graph = training_graph(embedding, config, num_identities, devices[0])
     if config.head == "dense":
-        return Trainer(graph, labels={"softmax_label": (rows,)} if config.loss != "none" else {}, **options)
+        return Trainer(graph, **options)
     classifier = ShardedClassifier(
         num_identities=num_identities,
         embedding_size=embedding_size_of(embedding),
         devices=devices,
-        margin=Margin(config.m1, config.m2, config.m3, config.scale) if config.loss == "margin" else None,
+        margin=margin_of(config),
+        scale=config.scale,
+        centres=config.centres,
+        frozen=config.has_frozen_classifier,
+        follow=config.distillation == "adadistill",
         momentum=config.momentum,
         weight_decay=config.weight_decay,
         rescale=1 / config.batch_size,
@@ -242,16 +263,25 @@ def make_trainer(config, embedding, num_identities, number, devices, first_updat
         exchange=OverStore(cluster),
     )
     classifier.initialise(config.seed, number)
-    return ShardedTrainer(
-        graph, classifier=classifier, labels={}, updates_before=(number - 1) * config.max_updates, **options
-    )
+    return ShardedTrainer(graph, classifier=classifier, updates_before=(number - 1) * config.max_updates, **options)
 
 
-def _feed(iterator, guide):
+def _feed(iterator, guide, config, data_names, first_update, rank=0):
+    """A callable that gives the next batch, with the inputs of the losses that a set does not hold."""
+    margin = margin_of(config) if DRAW in data_names else None
+    update = first_update
+
     def feed():
+        nonlocal update
         batch = iterator.next()
+        batch.epoch = iterator.epoch_of(update)
+        update += 1
         if guide is not None:
             batch.data.append(guide.directions(batch))
+        if margin is not None:
+            drawn = margin.draw(config.batch_size, seed=config.seed, update=update)
+            count = len(batch.label[0])
+            batch.data.append(mx.nd.array(drawn[rank * count : (rank + 1) * count]))
         return batch
 
     return feed

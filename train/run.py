@@ -4,6 +4,7 @@ import collections
 import contextlib
 import dataclasses
 import logging
+import math
 import pathlib
 import time
 
@@ -21,9 +22,12 @@ from vargfacenet.train.cluster import ALONE
 from vargfacenet.train.generation import finished_generation, train_generation
 from vargfacenet.train.graph import embedding_size_of
 from vargfacenet.train.keeping import restore
+from vargfacenet.train.losses import check_spread
+from vargfacenet.train.multi_step import MultiStepTeacher
 from vargfacenet.train.precision import check_precision
 from vargfacenet.train.state import check_same_data, check_settings, check_unused, is_started, saved_update
 from vargfacenet.train.teacher import CachedTeacher, OnlineTeacher, check_embedding_size, teacher_scores
+from vargfacenet.train.teacher_classifier import read_classifier
 from vargfacenet.train.trainer import check_devices
 
 log = logging.getLogger(__name__)
@@ -43,6 +47,7 @@ def train(
     devices=None,
     resume=False,
     teacher=None,
+    teacher_classifier=None,
     cache=None,
     force=False,
     stopping=None,
@@ -70,6 +75,9 @@ def train(
         run.
     teacher : Teacher, optional
         Whom to learn from, where the settings ask for distillation.
+    teacher_classifier : path, optional
+        Where the teacher's classifier is, for a distillation that needs it, see
+        `vargfacenet.train.teacher_classifier.read_classifier`; by default the folder of the teacher's checkpoint.
     cache : path, optional
         Folder with the teacher's embeddings of the sets, see `vargfacenet.train.cache`; without, the teacher embeds each
         batch.
@@ -97,6 +105,7 @@ def train(
     cluster.report("preparing")
     config = fit_to_teacher(config, teacher)
     check_devices(config.batch_size, devices, cluster.size)
+    check_spread(config, len(devices) * cluster.size)
     check_precision(config.precision, devices)
     bins = bins if cluster.is_first else ()
     pairs = read_sets(bins)
@@ -112,6 +121,15 @@ def train(
         if teacher:
             facts["learned from"] = f"{teacher}, {f'embeddings in {cache}' if cache else 'online'}"
         guide = _guide(config, teacher, records, cache, devices, cluster)
+        if isinstance(guide, MultiStepTeacher):
+            facts["teacher epochs"] = guide.fingerprints
+            for folder in folders if resume and cluster.is_first else ():
+                if is_started(folder):
+                    check_same_data(folder, facts, force=force)
+        classifier = None
+        if config.has_frozen_classifier and not resume and cluster.is_first:
+            source = teacher_classifier or pathlib.Path(teacher.prefix).parent
+            classifier = read_classifier(source, records.num_identities, teacher.embedding_size)
         log.info(
             "%s: %d pictures of %d identities, %d updates of %d (%.1f epochs) on %s%s; settings in %s",
             records,
@@ -152,6 +170,7 @@ def train(
                     pairs=pairs,
                     devices=devices,
                     guide=guide,
+                    classifier=classifier,
                     before=generations[-1] if generations else None,
                     resume=saved is not None,
                     stopping=stopping,
@@ -254,14 +273,28 @@ def best_generation(generations):
 
 def _guide(config, teacher, records, cache, devices, cluster):
     """Whoever gives the teacher's embeddings of a batch; None without a teacher."""
-    if teacher is None:
+    if teacher is None or not config.reads_teacher:
         return None
+    if cache is not None and config.teacher_epochs:
+        raise SettingError(
+            "teacher_epochs=true has a teacher for each epoch, --cached one for all: leave one of them out"
+        )
     if cache is not None and config.mix:
         raise SettingError(f"mix={config.mix:g} needs a teacher that looks at each picture: leave --cached out, or mix")
     if cache is not None:
         arrays = [open_embeddings(teacher, one, cache) for one in records.sets]
         return CachedTeacher(arrays, records, mirror=config.teacher_mirror)
     rows = config.batch_size // cluster.size
+    if config.teacher_epochs:
+        updates = config.max_updates * config.generations
+        return MultiStepTeacher(
+            teacher.prefix,
+            epochs=math.ceil(updates * config.batch_size / len(records)),
+            embedding_size=teacher.embedding_size,
+            batch_size=rows,
+            devices=devices,
+            mirror=config.teacher_mirror,
+        )
     return OnlineTeacher(teacher, batch_size=rows, devices=devices, mirror=config.teacher_mirror)
 
 

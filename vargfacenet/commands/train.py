@@ -44,6 +44,12 @@ def add_parser(commands, common):
     )
     parser.add_argument("--teacher-epoch", type=int, metavar="N", help="as in PREFIX-000N.params (default 0)")
     parser.add_argument(
+        "--teacher-classifier",
+        metavar="PATH",
+        help="where the teacher's classifier is, for arcdistill and margin_distillation: the folder of the run that trained "
+        "it, or a file (default: the folder of PREFIX)",
+    )
+    parser.add_argument(
         "--cached",
         nargs="?",
         const=AUTOMATIC,
@@ -98,6 +104,10 @@ def run(args):
         raise SettingError(f"{args.recipe} needs --data DIR, a folder with train.rec, train.idx and property")
     if args.cached and not args.teacher:
         raise SettingError("--cached needs --teacher PREFIX, whose embeddings they are")
+    if args.teacher_classifier and not config.has_frozen_classifier:
+        raise SettingError(
+            f"--teacher-classifier is for distillation=arcdistill and margin_distillation, not {config.distillation}"
+        )
     cluster = join(beats)
     if not cluster.is_first:
         logging.getLogger("vargfacenet").setLevel(logging.WARNING)  # the first worker says it all
@@ -121,6 +131,7 @@ def run(args):
             devices=devices,
             resume=args.resume,
             teacher=teacher,
+            teacher_classifier=args.teacher_classifier,
             cache=default_folder(teacher) if args.cached == AUTOMATIC else args.cached,
             force=args.force,
             stopping=stopping,
