@@ -15,6 +15,7 @@ from vargfacenet.errors import Stopped, VarGFaceNetError
 COMMANDS = (
     "models",
     "summary",
+    "zoo",
     "data",
     "teach",
     "plan",
