@@ -15,7 +15,6 @@ from vargfacenet.errors import Stopped, VarGFaceNetError
 COMMANDS = (
     "models",
     "summary",
-    "zoo",
     "data",
     "teach",
     "plan",
@@ -32,6 +31,7 @@ COMMANDS = (
     "gallery",
     "demo",
     "bench",
+    "zoo",
     "doctor",
 )
 _CHOICE = re.compile(
