@@ -25,6 +25,7 @@ COMMANDS = (
     "ijb",
     "identify",
     "convert",
+    "prune",
     "export",
     "embed",
     "compare",
