@@ -70,7 +70,8 @@ def check_settings(out, config, *, force=False):
     saved_update(out)
     given = json.loads(config.to_json())
     names = [field.name for field in dataclasses.fields(config) if field.name not in _MAY_CHANGE]
-    saved = States(out).newest()["settings"]
+    # Settings that are newer than the run had their defaults.
+    saved = {**json.loads(type(config)().to_json()), **States(out).newest()["settings"]}
     _compare(out, "with other settings", saved, {name: given[name] for name in names}, force)
 
 

@@ -12,6 +12,7 @@ from vargfacenet.train.config import resolve
 from vargfacenet.train.generation import read_log
 from vargfacenet.train.losses import margin_of
 from vargfacenet.train.run import train
+from vargfacenet.train.states import States
 from vargfacenet.train.teacher import Teacher
 from vargfacenet.train.teacher_classifier import read_classifier
 
@@ -286,6 +287,22 @@ def test_the_weight_of_a_distillation_is_the_published_one_unless_given():
     assert resolve("student", {"distillation": "rkd"}).alpha == 1
     assert resolve("student", {"distillation": "rkd", "alpha": 3}).alpha == 3
     assert resolve("student", {"distillation": "squared_cosine"}).alpha == 7
+
+
+def test_a_run_from_before_a_setting_existed_is_resumed_with_its_default(face_folder, tmp_path, monkeypatch):
+    given = {"data": face_folder, "out": tmp_path}
+    with stopped_after(4):
+        train(tiny(), **given)
+    newest = States.newest
+
+    def older(self, **options):
+        facts = newest(self, **options)
+        return {**facts, "settings": {name: value for name, value in facts["settings"].items() if name != "centres"}}
+
+    monkeypatch.setattr(States, "newest", older)
+    with pytest.raises(SettingError, match="centres: 1 then, 3 now"):
+        train(tiny(centres=3), resume=True, **given)
+    assert train(tiny(), resume=True, **given).updates == 3
 
 
 def test_adadistill_in_the_graph_keeps_to_one_device(face_folder, teacher, tmp_path):
