@@ -215,6 +215,10 @@ def _classifier(config, place, identities, size, share):
         classifier = memory.sharded_classifier(
             identities, size, config.batch_size, shards=place.shards, sample_rate=config.sample_rate, **options
         )
+    if config.loss == "curricularface":
+        # What hard negatives weigh: three arrays more in the graph, and in shards their slope.
+        more = 3 / 2 if config.head == "dense" else 1
+        classifier = classifier._replace(logits=classifier.logits + int(more * classifier.logits))
     if largest > memory.MOST_NUMBERS:
         raise SettingError(
             f"a classifier of {identities} identities with head={config.head} on {place.shards} device(s) has an array of "
