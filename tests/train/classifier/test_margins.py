@@ -1,12 +1,16 @@
 """Every margin loss on a classifier in shards, sampled or not, against the head of a graph."""
 
+import dataclasses
+import typing
+
 import mxnet as mx
 import numpy as np
 import pytest
 
+from tests.symbols.margins import reference
 from tests.train.classifier.workers import run_workers
 from vargfacenet.errors import CheckpointError
-from vargfacenet.symbols.margins import MARGINS, TEACHER_MARGINS, adadistill, get_margin, margin_head
+from vargfacenet.symbols.margins import MARGINS, TEACHER_MARGINS, MarginLoss, adadistill, get_margin, margin_head
 from vargfacenet.symbols.objective import objective
 from vargfacenet.train.classifier import ShardedClassifier, shard
 from vargfacenet.train.classifier.sampling import sample_rows
@@ -213,3 +217,38 @@ def test_a_state_without_the_moving_means_is_refused():
     del state["aux:fc7_norm_mean"]
     with pytest.raises(CheckpointError, match="lacks aux:fc7_norm_mean of the margin loss; was it saved with another"):
         classifier.load_state(state)
+
+
+@dataclasses.dataclass(frozen=True)
+class Quadratic(MarginLoss):
+    """A margin loss of somebody else's: a margin by the square of the angle, and a carried mean of the lengths."""
+
+    factor: float = 0.1
+
+    states: typing.ClassVar[dict] = {"length": 3.0}
+
+    def observed(self, samples, *, operators):
+        return (operators.mean(samples.norm),)
+
+    def target(self, samples, state, *, operators):
+        angle = operators.arccos(operators.clip(samples.cosine, -0.999, 0.999))
+        return operators.broadcast_sub(samples.cosine - self.factor * angle * angle, 0.01 * state[0])
+
+
+def test_a_loss_from_outside_computes_the_same_in_the_graph_and_in_shards(monkeypatch):
+    weight, embedding, teacher, label = problem()
+    monkeypatch.setitem(globals(), "get_margin", lambda name, **options: Quadratic(**options))
+    loss, correct, by_embedding, by_weight, states = dense("quadratic", weight, embedding, teacher, label)
+    classifier, state = sharded("quadratic", weight, 2)
+    classifier.load_state(state)
+    found, after = stepped(classifier, embedding, teacher, label)
+    for array, other in zip(found, (loss, correct, by_embedding)):
+        close(array, other)
+    close(weight - after["arg:fc7_weight/0"].asnumpy(), by_weight)
+    close(after["aux:fc7_length"].asnumpy(), states["fc7_length"])
+    # Against the formula itself.
+    cosines = reference.cosines_of(embedding, weight)
+    length = 0.99 * 3 + 0.01 * np.linalg.norm(embedding, axis=1).mean()
+    own = cosines[np.arange(BATCH), label]
+    targets = own - 0.1 * np.arccos(np.clip(own, -0.999, 0.999)) ** 2 - 0.01 * length
+    close(loss, reference.cross_entropy(16 * reference.with_targets(cosines, label, targets), label))
