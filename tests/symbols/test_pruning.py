@@ -49,7 +49,9 @@ def dead(channels, units, args, auxs):
     return {name: made[name] for name in args}, {name: made[name] for name in auxs}
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] if name == "pocketnet" else []) for name in NETWORKS]
+)
 def test_what_is_left_computes_what_the_network_with_dead_filters_does(name):
     symbol, args, auxs = network(name)
     channels = Channels(symbol)
