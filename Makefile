@@ -20,7 +20,7 @@ RIVALS ?=
 run = $(BIN)/vargfacenet train $(1) $(if $(DATA),--data $(DATA)) $(if $(BINS),--bins $(BINS)) $(if $(OUT),--out $(OUT)) $(if $(DEVICES),--devices $(DEVICES)) $(if $(SET),--set $(SET))
 
 .DEFAULT_GOAL := help
-.PHONY: help install train-student train-teacher verify bench doctor test test-pythons lock fuzz lint format clean
+.PHONY: help install train-student train-teacher verify bench doctor test test-pythons lock fuzz lint format docs clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -53,18 +53,25 @@ test-pythons:  ## run the tests in every Python 3.9 to 3.14 of this machine and 
 
 lock:  ## make requirements/lock.txt again from pyproject.toml, for all Pythons (needs uv: pip install uv)
 	uv pip compile --universal --python-version 3.9 --upgrade pyproject.toml requirements/lock.in --override requirements/overrides.txt --no-annotate --custom-compile-command 'make lock' --quiet -o requirements/lock.txt
+	uv pip compile --universal --python-version 3.10 --upgrade requirements/docs.in --no-annotate --custom-compile-command 'make lock' --quiet -o requirements/docs.txt
 
 fuzz: install  ## fuzz every reader of foreign files, SECONDS=60 each (TARGETS="bin params" for some)
 	@test -d .venv/fuzz/atheris || $(BIN)/python -m pip install --quiet --no-deps --target .venv/fuzz 'atheris>=2.2'
 	PYTHONPATH=.venv/fuzz $(BIN)/python -m tests.fuzz $(TARGETS) --seconds $(SECONDS)
 
-lint: install  ## check style and formatting
+lint: install  ## check style, formatting and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 
 format: install  ## format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+docs: install  ## build the documentation site into build/docs; warnings are errors
+	@test -x build/docs-env/bin/mkdocs || { python3 -m venv build/docs-env && build/docs-env/bin/pip install --quiet -r requirements/docs.txt; }
+	NO_MKDOCS_2_WARNING=1 build/docs-env/bin/mkdocs build --strict --quiet
+	@echo "open build/docs/index.html"
 
 clean:  ## remove .venv and caches; data sets and runs stay
 	rm -rf .venv build *.egg-info .pytest_cache .ruff_cache

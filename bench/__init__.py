@@ -1,4 +1,4 @@
-"""How fast everything is here, beside its rivals, by rounds in which all take turns."""
+"""Measurements of speed, next to rivals, in rounds in which all take turns."""
 
 from vargfacenet.bench.contests import (
     deployed,

@@ -1,82 +1,111 @@
-"""Who is measured against whom: each function gives one contest.
+"""Contests between this package and its rivals, one function each.
 
 Every contender runs on all usable cores unless its name says otherwise.
 """
 
-import collections
 import os
+import pathlib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, Optional, Union
 
 import numpy as np
 
 from vargfacenet import IMAGE_SHAPE
 from vargfacenet.bench.parameters import random_parameters
 from vargfacenet.bench.rounds import Contender
-from vargfacenet.checkpoint import load_checkpoint, save_checkpoint
 from vargfacenet.deploy.export import VERSIONS, export_onnx
-from vargfacenet.deploy.probe import probe_pictures
+from vargfacenet.deploy.probe import probe_images
 from vargfacenet.deploy.quantise import LAYERS, quantise, ranges
 from vargfacenet.deploy.translate import translate
 from vargfacenet.environment import usable_cores
 from vargfacenet.eval.features import write_features
-from vargfacenet.files import atomic_path
-from vargfacenet.operators.tiers import VARIABLE
+from vargfacenet.formats.checkpoint import load_checkpoint, save_checkpoint
+from vargfacenet.formats.files import atomic_path
+from vargfacenet.operators.backends import VARIABLE
 from vargfacenet.symbols import get_symbol
-
-Contest = collections.namedtuple("Contest", "title unit contenders baselines", defaults=((),))
-Contest.__doc__ = """What is measured, in what unit (a rate such as ``images/s``, or ``ms`` for the time of one), and who takes
-part: the first is who the others are compared with. The quickest of `baselines` (names of contenders), where there are
-any, is one at its best setting, with which all are compared too.
-"""
 
 OURS = "ours"
 _MODULE = "MXNet's Module"
 
+_Options = Mapping[str, Any]  # of a network
 
-def training(network, options, *, batch_size, updates, tiers, pytorch=None):
-    """Whole updates on random pictures, by tier of operators and, where its Python is named, by PyTorch."""
+
+class Contest(NamedTuple):
+    """Contenders that do the same work.
+
+    ``unit`` is a rate such as ``images/s``, or ``ms`` for the time of one item. The others are compared with the first
+    of ``contenders``. ``baselines`` are names of contenders that are one rival at several settings; all are compared
+    with the fastest of these too.
+    """
+
+    title: str
+    unit: str
+    contenders: Sequence[Contender]
+    baselines: tuple[str, ...] = ()
+
+
+def training(
+    network: str,
+    options: _Options,
+    *,
+    batch_size: int,
+    updates: int,
+    backends: Sequence[str],
+    pytorch: Optional[pathlib.Path] = None,
+) -> Contest:
+    """Whole updates on random images, by backend, and by PyTorch where a Python that has it is given."""
     work = _work(network, options, batch_size, updates=updates)
-    contenders = [Contender(name, "train.py", work, {VARIABLE: tier}) for name, tier in _named(tiers)]
+    contenders = [Contender(name, "train.py", work, {VARIABLE: backend}) for name, backend in _named(backends)]
     if pytorch:
         contenders += _pytorch(network, options, batch_size, updates, pytorch)
     return Contest(f"training, {network}, batch {batch_size}", "images/s", contenders)
 
 
-def waiting(network, options, *, batch_size, updates, data):
-    """Training on the pictures of a set, decoded meanwhile."""
+def waiting(
+    network: str, options: _Options, *, batch_size: int, updates: int, data: Union[str, pathlib.Path]
+) -> Contest:
+    """Training on the images of a set, which are decoded at the same time."""
     work = _work(network, options, batch_size, updates=updates, data=str(data))
     return Contest(
         f"training with its data, {network}, batch {batch_size}", "images/s", [Contender(OURS, "train.py", work)]
     )
 
 
-def profile(network, options, *, batch_size, updates, tiers):
-    """Where the time of an update goes."""
+def profile(network: str, options: _Options, *, batch_size: int, updates: int, backends: Sequence[str]) -> Contest:
+    """The time of an update, operator by operator."""
     work = _work(network, options, batch_size, updates=updates)
     alone = {"MXNET_EXEC_BULK_EXEC_TRAIN": "0"}
     contenders = [
-        Contender(name, "profile_training.py", work, {VARIABLE: tier, **alone}) for name, tier in _named(tiers)
+        Contender(name, "profile_training.py", work, {VARIABLE: backend, **alone}) for name, backend in _named(backends)
     ]
     return Contest(f"an update by operator, {network}, batch {batch_size}", "images/s", contenders)
 
 
-def embedding(network, options, *, batch_size, batches, tiers):
-    """Embeddings of whole batches, by tier, and by MXNet's Module on the published graph at each setting of threads."""
+def embedding(network: str, options: _Options, *, batch_size: int, batches: int, backends: Sequence[str]) -> Contest:
+    """Embeddings of batches, by backend, and by MXNet's Module on the published graph with one thread and with all."""
     work = _work(network, options, batch_size, batches=batches)
-    tiers = [tier for tier in tiers if tier != "stock"]
-    contenders = [Contender(name, "embed.py", work, {VARIABLE: tier}) for name, tier in _named(tiers)]
+    backends = [backend for backend in backends if backend != "stock"]
+    contenders = [Contender(name, "embed.py", work, {VARIABLE: backend}) for name, backend in _named(backends)]
     for threads in sorted({1, usable_cores()}, reverse=True):
         name = f"{_MODULE}, {threads} thread{'s' if threads > 1 else ''}"
         contenders.append(Contender(name, "embed.py", {**work, "module": True}, {"OMP_NUM_THREADS": str(threads)}))
     return Contest(f"embedding, {network}, batch {batch_size}", "ms", contenders)
 
 
-def deployed(network, options, *, folder, batches, openvino=None):
-    """One picture's embedding, out of MXNet: ONNX files in two forms by onnxruntime, by OpenVINO where its Python is named, and
-    what MXNet itself does.
+def deployed(
+    network: str,
+    options: _Options,
+    *,
+    folder: pathlib.Path,
+    batches: int,
+    openvino: Optional[pathlib.Path] = None,
+) -> Contest:
+    """The embedding of one image: ONNX files in two forms in onnxruntime, in OpenVINO where a Python that has it is
+    given, and MXNet itself.
 
-    MXNet's Module has two settings for one picture: one thread, or all of them on a pair of which the other is padding (one
-    picture alone fails with several threads, "IsMKLDNNData"). The quicker is what all are compared with. A pair of which both
-    are wanted takes part too; it answers another question.
+    MXNet's Module has two settings for one image: one thread, or all threads on a pair whose second image is padding
+    (one image alone fails with several threads, "IsMKLDNNData"). All are compared with the faster one. A pair of two
+    real images takes part too, which answers another question.
     """
     checkpoint = folder / "random"
     symbol = get_symbol(network, **options)
@@ -116,34 +145,38 @@ def deployed(network, options, *, folder, batches, openvino=None):
     contenders += [Contender("MXNet, native operators", "embed.py", inside), *modules]
     contenders.append(Contender(f"{_MODULE}, {threads}, each of a pair", "embed.py", pair, all_cores))
     names = tuple(one.name for one in modules)
-    return Contest(f"out of MXNet, {network}, one picture", "ms", contenders, names)
+    return Contest(f"out of MXNet, {network}, one image", "ms", contenders, names)
 
 
-def _write_int8(checkpoint, path):
-    """All layers on bytes, with ranges from random pictures: what a file in use computes, if not its numbers."""
+def _write_int8(checkpoint: pathlib.Path, path: str) -> None:
+    """Write a file with all layers on bytes and ranges from random images: it costs the time of a calibrated file."""
     graph = translate(load_checkpoint(checkpoint, 0))
     layers = [node.name for node in graph.nodes if node.op in LAYERS]
-    quantised = quantise(graph, layers, ranges(graph, layers, probe_pictures(16), 1e-4))
+    quantised = quantise(graph, layers, ranges(graph, layers, probe_images(16), 1e-4))
     opset, ir_version = VERSIONS["int8"]
     model = quantised.to_onnx(opset=opset, ir_version=ir_version)
     with atomic_path(path) as temporary:
         temporary.write_bytes(model.SerializeToString())
 
 
-def feeding(data, records, *, batch_size, batches):
-    """Batches ready for the device, from a training set's folder, and from a record file of the same pictures."""
+def feeding(data: pathlib.Path, records: pathlib.Path, *, batch_size: int, batches: int) -> Contest:
+    """Batches ready for the device, from the folder of a training set, and from a record file of the same images."""
     work = {"batch_size": batch_size, "batches": batches}
     theirs = {**work, "records": str(records), "threads": usable_cores()}
-    slow = {**work, "batches": max(1, batches // 8), "data": str(data)}  # shorter turns for who is so much slower
+    slow = {
+        **work,
+        "batches": max(1, batches // 8),
+        "data": str(data),
+    }  # shorter turns for a contender that is much slower
     contenders = [
         Contender(OURS, "feed.py", {**work, "data": str(data)}),
         Contender("ImageRecordIter, shuffled", "feed_imagerecorditer.py", theirs),
         Contender("Python iterator like the lineage's", "feed_python.py", slow),
     ]
-    return Contest(f"batches of decoded pictures, batch {batch_size}", "images/s", contenders)
+    return Contest(f"batches of decoded images, batch {batch_size}", "images/s", contenders)
 
 
-def verifying(*, pairs, thresholds):
+def verifying(*, pairs: int, thresholds: int) -> Contest:
     """The ten-fold protocol on random distances."""
     work = {"pairs": pairs, "thresholds": thresholds}
     contenders = [
@@ -153,14 +186,16 @@ def verifying(*, pairs, thresholds):
     return Contest(f"ten folds of {pairs} pairs, {thresholds} thresholds", "ms", contenders)
 
 
-def pairing(*, rows, others, folder, size=512, identities=4000, far=1e-8):
-    """All pairs across two lists of drawn features, beside the matrix product that cannot be done without."""
+def pairing(
+    *, rows: int, others: int, folder: pathlib.Path, size: int = 512, identities: int = 4000, far: float = 1e-8
+) -> Contest:
+    """All pairs across two lists of random features, next to the matrix product alone, which is the lower limit."""
     random = np.random.RandomState(0)
     centres = random.normal(size=(identities, size)).astype(np.float32)
     files = {}
     for name, count in (("features", rows), ("others", others)):
 
-        def blocks(count=count):
+        def blocks(count: int = count) -> Iterator[np.ndarray]:
             for begin in range(0, count, 4096):
                 labels = np.arange(begin, min(begin + 4096, count)) % identities
                 yield centres[labels] + 2.5 * random.standard_normal((len(labels), size)).astype(np.float32)
@@ -175,19 +210,19 @@ def pairing(*, rows, others, folder, size=512, identities=4000, far=1e-8):
     return Contest(f"all pairs of {rows:,} x {others:,}, {size} numbers, FAR {far:g}", "pairs/s", contenders)
 
 
-def pooling(*, pictures, templates, gallery, pairs, embedding_size=512):
+def pooling(*, images: int, templates: int, gallery: int, pairs: int, embedding_size: int = 512) -> Contest:
     """The template protocols, 1:1 and 1:N, on random embeddings."""
-    sizes = {"pictures": pictures, "templates": templates, "gallery": gallery, "pairs": pairs}
+    sizes = {"images": images, "templates": templates, "gallery": gallery, "pairs": pairs}
     work = {**sizes, "embedding_size": embedding_size}
     contenders = [
         Contender(OURS, "templates.py", work),
         Contender("template by template, slices of pairs", "templates.py", {**work, "loop": True}),
     ]
-    return Contest(f"templates: {pictures:,} pictures in {templates:,}, {pairs:,} pairs", "ms", contenders)
+    return Contest(f"templates: {images:,} images in {templates:,}, {pairs:,} pairs", "ms", contenders)
 
 
-def starting():
-    """From nothing to the first word."""
+def starting() -> Contest:
+    """The start of Python, up to the help text or the end of an import."""
     contenders = [
         Contender("vargfacenet --help", "start.py", {"words": ["-m", "vargfacenet", "--help"]}),
         Contender("import vargfacenet", "start.py", {"words": ["-c", "import vargfacenet"]}),
@@ -196,15 +231,15 @@ def starting():
     return Contest("start", "ms", contenders)
 
 
-def _work(network, options, batch_size, **more):
+def _work(network: str, options: _Options, batch_size: int, **more: Any) -> dict[str, Any]:
     return {"network": network, "network_options": options, "batch_size": batch_size, **more}
 
 
-def _named(tiers):
-    return [("stock MXNet operators" if tier == "stock" else f"{OURS}, {tier}", tier) for tier in tiers]
+def _named(backends: Sequence[str]) -> list[tuple[str, str]]:
+    return [("stock MXNet operators" if backend == "stock" else f"{OURS}, {backend}", backend) for backend in backends]
 
 
-def _pytorch(network, options, batch_size, updates, python):
+def _pytorch(network: str, options: _Options, batch_size: int, updates: int, python: pathlib.Path) -> list[Contender]:
     symbol = get_symbol(network, **options)
     shapes, _, _ = symbol.infer_shape(data=(2, *IMAGE_SHAPE))
     work = {

@@ -1,11 +1,16 @@
-"""How an update of the classifier grows with the identities: seconds and memory, measured, as figures and as a picture."""
+"""Seconds and memory of a classifier's update by number of identities, measured, as JSON and as a plot."""
 
-import json
 import os
+import pathlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Optional, Union
 
-from vargfacenet.bench.measure import measure_classifier
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from vargfacenet.bench.measure import ClassifierTask, measure_classifier
 from vargfacenet.environment import processor_name
-from vargfacenet.files import atomic_path, write_text
+from vargfacenet.formats.files import atomic_path
 from vargfacenet.train import memory
 from vargfacenet.train.plan import WORKSPACE
 
@@ -13,44 +18,52 @@ KINDS = (("dense", 1.0), ("sharded", 1.0), ("sharded", 0.1))  # head, sample rat
 _GIB = 2**30
 
 
-def planned_bytes(head, identities, *, sample_rate=1.0, embedding_size=512, batch_size=64):
-    """What `measure_classifier` of the same arguments is expected to take (int)."""
-    if head == "dense":
-        parts = memory.dense_classifier(identities, embedding_size, batch_size)
+def planned_bytes(task: ClassifierTask) -> int:
+    """Return the bytes that `measure_classifier` of a task is expected to find."""
+    sizes = (task.identities, task.embedding_size, task.batch_size)
+    if task.head == "dense":
+        parts = memory.dense_classifier(*sizes)
         return sum(parts) + parts.weights + WORKSPACE  # the Module keeps another copy of the weights
-    parts = memory.sharded_classifier(identities, embedding_size, batch_size, shards=1, sample_rate=sample_rate)
-    return sum(parts) + WORKSPACE
+    return sum(memory.sharded_classifier(*sizes, shards=1, sample_rate=task.sample_rate)) + WORKSPACE
 
 
-def measure_growth(identities, *, limit, kinds=KINDS, embedding_size=512, batch_size=64, updates=5, progress=None):
-    """Measures the classifier in the graph, in shards, and sampled, each in a process of its own on one CPU device.
+def measure_growth(
+    identities: Sequence[int],
+    *,
+    limit: int,
+    kinds: Sequence[tuple[str, float]] = KINDS,
+    embedding_size: int = 512,
+    batch_size: int = 64,
+    updates: int = 5,
+    progress: Optional[Callable[[dict[str, Any]], object]] = None,
+) -> dict[str, Any]:
+    """Measure the dense, sharded and sampled classifier, each in a process of its own on one CPU device.
 
     Parameters
     ----------
-    identities : sequence of int
+    identities
         Sizes of the classifier.
-    limit : int
-        Bytes; what is planned to take more is not run.
-    kinds : sequence of (str, float)
+    limit
+        Bytes; a run that is planned to take more is skipped.
+    kinds
         Heads and their sample rates.
-    embedding_size, batch_size, updates : int
-        As of `vargfacenet.bench.measure.measure_classifier`.
-    progress : callable, optional
-        Called with each run when it is known.
+    progress
+        Called with each run when it is finished.
 
     Returns
     -------
     dict
-        ``processor``, ``threads``, ``limit``, and ``runs``: what `measure_classifier` gave, with ``planned`` bytes; where
-        that is over the limit, without ``seconds`` and ``bytes``.
+        ``processor``, ``threads``, ``limit``, and ``runs``: results of `measure_classifier` with ``planned`` bytes;
+        skipped runs have no ``seconds`` and ``bytes``.
     """
     runs = []
     for count in identities:
         for head, rate in kinds:
+            task = ClassifierTask(head, count, rate, embedding_size, batch_size, updates)
             sizes = {"sample_rate": rate, "embedding_size": embedding_size, "batch_size": batch_size}
-            run = {"head": head, "identities": count, **sizes, "planned": planned_bytes(head, count, **sizes)}
+            run: dict[str, Any] = {"head": head, "identities": count, **sizes, "planned": planned_bytes(task)}
             if run["planned"] <= limit:
-                run = {**run, **measure_classifier(head, count, updates=updates, **sizes)}
+                run = {**run, **measure_classifier(task)}
             runs.append(run)
             if progress:
                 progress(run)
@@ -62,23 +75,15 @@ def measure_growth(identities, *, limit, kinds=KINDS, embedding_size=512, batch_
     }
 
 
-def draw_growth(report, path):
-    """Draws memory and seconds over identities, both axes logarithmic, what was planned and not run as hollow marks.
+def draw_growth(report: Mapping[str, Any], path: Union[str, pathlib.Path]) -> None:
+    """Draw memory and seconds of a `measure_growth` report over identities into a PNG file.
 
-    Parameters
-    ----------
-    report : dict
-        What `measure_growth` gave.
-    path : path
-        A .png file.
+    Both axes are logarithmic. Hollow marks are the planned memory of skipped runs.
     """
-    # Not pyplot, which looks for a display.
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
+    # pyplot would look for a display.
     figure = Figure(figsize=(9, 3.6), constrained_layout=True)
     space, time = figure.subplots(1, 2)
-    lines = {}
+    lines: dict[tuple[str, float], list[Mapping[str, Any]]] = {}
     for run in report["runs"]:
         lines.setdefault((run["head"], run["sample_rate"]), []).append(run)
     for (head, rate), runs in lines.items():
@@ -106,8 +111,3 @@ def draw_growth(report, path):
         axes.legend(fontsize="small")
     with atomic_path(path) as temporary:
         FigureCanvasAgg(figure).print_png(str(temporary))
-
-
-def write_growth(report, path):
-    """Writes a report as JSON."""
-    write_text(path, json.dumps(report, indent=1) + "\n")

@@ -1,20 +1,26 @@
-"""What was measured, as tables, JSON and a picture."""
+"""Results of contests as tables, JSON and a plot."""
 
 import os
+import pathlib
 import platform
 import statistics
+from collections.abc import Mapping, Sequence
+from typing import Any, Optional, Union
+
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 
 from vargfacenet import __version__
-from vargfacenet.bench.contests import OURS
-from vargfacenet.bench.rounds import peak_memory, rate
+from vargfacenet.bench.contests import OURS, Contest
+from vargfacenet.bench.rounds import Outcome, peak_memory, rate
 from vargfacenet.environment import processor_name, usable_cores
-from vargfacenet.files import atomic_path
+from vargfacenet.formats.files import atomic_path
 
 MATRIX_OPERATORS = ("onvolution", "FullyConnected", "dot")  # parts of their names, gradients included
 
 
-def machine():
-    """What it was measured on (dict of str)."""
+def machine() -> dict[str, Any]:
+    """Return the properties of this machine that affect speed."""
     return {
         "processor": processor_name(),
         "usable cores": usable_cores(),
@@ -24,14 +30,15 @@ def machine():
     }
 
 
-def contest_report(contest, outcomes):
-    """A contest and what came of it, as a dict of JSON values.
+def contest_report(contest: Contest, outcomes: Sequence[Outcome]) -> dict[str, Any]:
+    """Return the result of a contest, as JSON values.
 
-    Each of ``rows`` has the contender's ``name`` and either ``failure`` or its ``median`` in the contest's unit, ``rounds``,
-    ``peak_mib`` (its process's memory), ``first_is_faster`` (the median over rounds of how many times faster the first
-    contender was in the same round), and where it was found out ``waited`` (share of the time) and ``milliseconds`` of
-    an update by operator. In a contest with baselines ``baseline`` is the name of the one with the quickest median, and
-    rows have ``times_baseline``, the median over rounds of how many times faster they were than it in the same round.
+    Each of ``rows`` has the contender's ``name`` and either ``failure`` or its ``median`` in the contest's unit,
+    ``rounds``, ``peak_mib`` (its process's memory), ``first_is_faster`` (the median over rounds of how many times
+    faster the first contender was in the same round), and where measured ``waited`` (share of the time) and
+    ``milliseconds`` of an update by operator. In a contest with baselines ``baseline`` is the name of the one with the
+    fastest median, and rows have ``times_baseline``, the median over rounds of how many times faster they were than it
+    in the same round.
     """
     first = outcomes[0]
     report = {"title": contest.title, "unit": contest.unit}
@@ -42,12 +49,15 @@ def contest_report(contest, outcomes):
     return {**report, "rows": [_row(contest, one, first, baseline) for one in outcomes]}
 
 
-def _row(contest, outcome, first, baseline):
+def _row(contest: Contest, outcome: Outcome, first: Outcome, baseline: Optional[Outcome]) -> dict[str, Any]:
     if outcome.failure or not outcome.turns:
         return {"name": outcome.name, "failure": outcome.failure}
     rates = _rates(outcome)
-    per_unit = {"ms": lambda value: 1000 / value}.get(contest.unit, lambda value: value)
-    row = {
+
+    def per_unit(value: float) -> float:
+        return 1000 / value if contest.unit == "ms" else value
+
+    row: dict[str, Any] = {
         "name": outcome.name,
         "median": per_unit(rate(outcome)),
         "rounds": [per_unit(value) for value in rates],
@@ -66,12 +76,12 @@ def _row(contest, outcome, first, baseline):
     return row
 
 
-def _rates(outcome):
+def _rates(outcome: Outcome) -> list[float]:
     return [turn["items"] / turn["seconds"] for turn in outcome.turns]
 
 
-def table(report):
-    """Headers and rows of text for a contest's report."""
+def table(report: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
+    """Return headers and rows of text for the report of a contest."""
     baseline = report.get("baseline")
     headers = ["", report["unit"], "rounds", f"against {baseline}" if baseline else "first is faster"]
     rows = []
@@ -85,12 +95,12 @@ def table(report):
     return headers, rows
 
 
-def _short(value):
+def _short(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
-def operator_table(row, shown=12):
-    """Headers and rows of text for the profile in a row of a report: operators by time, the rest in one."""
+def operator_table(row: Mapping[str, Any], shown: int = 12) -> tuple[list[str], list[list[str]]]:
+    """Return headers and rows of text for the profile in a row of a report: operators by time, then the rest."""
     spent = sorted(row["milliseconds"].items(), key=lambda item: -item[1])
     total = sum(value for _, value in spent)
     rest = sum(value for _, value in spent[shown:])
@@ -98,19 +108,16 @@ def operator_table(row, shown=12):
     return ["operator", "ms", "share"], [[name, f"{value:.1f}", f"{value / total:.1%}"] for name, value in rows]
 
 
-def matrix_share(row):
-    """Share of an update's time, 0 .. 1, in convolutions and matrix products, of a row that has a profile."""
+def matrix_share(row: Mapping[str, Any]) -> float:
+    """Return the share of an update's time, 0 .. 1, in convolutions and matrix products, by the profile in a row."""
     spent = row["milliseconds"]
     heavy = sum(value for name, value in spent.items() if any(part in name for part in MATRIX_OPERATORS))
     return heavy / sum(spent.values())
 
 
-def draw(reports, path):
-    """Draws contests of several, profiles left out, as bars, one panel each, into a PNG file."""
-    # Not pyplot, which looks for a display.
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
+def draw(reports: Sequence[Mapping[str, Any]], path: Union[str, pathlib.Path]) -> None:
+    """Draw contests of several contenders, without profiles, as bars, one panel each, into a PNG file."""
+    # pyplot would look for a display.
     reports = [one for one in reports if len(one["rows"]) > 1 and "milliseconds" not in one["rows"][0]]
     heights = [1 + len(report["rows"]) for report in reports]
     figure = Figure(figsize=(9, 0.34 * sum(heights) + 0.3), constrained_layout=True)

@@ -1,15 +1,17 @@
-"""Environments for rivals that this project does not depend on: made when asked for, kept in the user's cache."""
+"""Environments for rivals that this project does not depend on: made on request, kept in the user's cache."""
 
 import logging
+import pathlib
 import shutil
 import subprocess
 import sys
+from typing import Optional
 
 from vargfacenet.errors import SetupError
-from vargfacenet.files import cache_folder
+from vargfacenet.formats.files import cache_folder
 
 _PACKAGES = {
-    # PyPI's builds of PyTorch bring gigabytes of CUDA, those of this index do not.
+    # PyPI's builds of PyTorch include gigabytes of CUDA; those of this index do not.
     "pytorch": ("torch==2.13.0", "numpy", "--extra-index-url", "https://download.pytorch.org/whl/cpu"),
     "openvino": ("openvino==2026.4.1",),
 }
@@ -17,10 +19,10 @@ _PACKAGES = {
 log = logging.getLogger(__name__)
 
 
-def rival_python(name, *, install=True):
-    """The Python of an environment that has a rival, ``pytorch`` or ``openvino``.
+def rival_python(name: str, *, install: bool = True) -> Optional[pathlib.Path]:
+    """Return the Python of an environment that has a rival, ``pytorch`` or ``openvino``.
 
-    Without `install`, None where it has not been made; with it, SetupError where it cannot be.
+    A missing environment is installed, with SetupError where that fails; without `install` the result is then None.
     """
     packages = _PACKAGES[name]
     folder = cache_folder() / "rivals" / packages[0]
@@ -35,7 +37,7 @@ def rival_python(name, *, install=True):
     for command in ([sys.executable, "-m", "venv", str(folder)], [*pip, *packages]):
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode:
-            said = [line for line in done.stderr.splitlines() if line.strip()] or ["no word"]
+            said = [line for line in done.stderr.splitlines() if line.strip()] or ["no message"]
             raise SetupError(f"{packages[0]} cannot be installed into {folder}: {said[-1]}; leave --rivals out")
     made.touch()
     return python

@@ -1,6 +1,5 @@
-"""Contenders in processes of their own, taking turns, so that what else the machine does touches all alike."""
+"""Contenders in processes of their own, taking turns, so that other work on the machine affects all alike."""
 
-import collections
 import contextlib
 import json
 import os
@@ -10,42 +9,44 @@ import statistics
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from typing import IO, Any, NamedTuple, Optional
 
 from vargfacenet.errors import SetupError
 
 CONTENDERS = pathlib.Path(__file__).parent / "contenders"
 WORKER = pathlib.Path(__file__).parent / "worker.py"
 
-Contender = collections.namedtuple(
-    "Contender", "name file options environment python", defaults=({}, {}, sys.executable)
-)
-Contender.__doc__ = """Who takes part: a name for tables, the file in `contenders` that does it, the options for its
-``prepare``, environment variables to set (None: to unset), and the Python to run it in.
-"""
 
-Outcome = collections.namedtuple("Outcome", "name turns failure")
-Outcome.__doc__ = """What came of a contender: its name, what each counted turn gave (list of dict), and why it failed
-(None where it did not), which for some is the finding.
-"""
+class Contender(NamedTuple):
+    """A participant of a contest.
+
+    ``file`` in the folder `contenders` does the work; ``options`` are those of its ``prepare``. ``environment`` holds
+    variables to set, or to unset where None, and ``python`` is the interpreter that runs it.
+    """
+
+    name: str
+    file: str
+    options: Mapping[str, Any] = {}
+    environment: Mapping[str, Optional[str]] = {}
+    python: str = sys.executable
 
 
-def take_turns(contenders, *, rounds, progress=None):
-    """Lets contenders take turns, round after round.
+class Outcome(NamedTuple):
+    """The result of a contender: what each counted turn returned, and the error that stopped it, if any."""
 
-    Each turns once uncounted, when memory is taken and layouts are chosen. One that fails is left out from there on.
+    name: str
+    turns: list[dict[str, Any]]
+    failure: Optional[str]
 
-    Parameters
-    ----------
-    contenders : sequence of Contender
-    rounds : int
-        Counted turns of each.
-    progress : callable, optional
-        Called after each turn.
 
-    Returns
-    -------
-    list of Outcome
-        In the order given.
+def take_turns(
+    contenders: Sequence[Contender], *, rounds: int, progress: Optional[Callable[[], object]] = None
+) -> list[Outcome]:
+    """Let contenders take turns, `rounds` times, and return their outcomes in order.
+
+    The first turn of each is not counted: it allocates memory and chooses layouts. A contender that fails takes no more
+    turns. `progress` is called after each turn.
     """
     with contextlib.ExitStack() as stack:
         processes = [stack.enter_context(_Process(contender)) for contender in contenders]
@@ -57,71 +58,75 @@ def take_turns(contenders, *, rounds, progress=None):
         return [Outcome(each.contender.name, each.turns, each.failure) for each in processes]
 
 
-def rate(outcome):
-    """Median of items a second over an outcome's turns (float)."""
+def rate(outcome: Outcome) -> float:
+    """Return the median of items per second over an outcome's turns."""
     return statistics.median(turn["items"] / turn["seconds"] for turn in outcome.turns)
 
 
-def peak_memory(outcome):
-    """Largest resident memory of an outcome's process, in MiB (float)."""
+def peak_memory(outcome: Outcome) -> float:
+    """Return the largest resident memory of an outcome's process, in MiB."""
     return max(turn["peak_bytes"] for turn in outcome.turns) / 2**20
 
 
 class _Process:
     """A contender's process; it starts in the first turn and sleeps between turns."""
 
-    def __init__(self, contender):
+    def __init__(self, contender: Contender) -> None:
         self.contender = contender
-        self.turns = []
-        self.failure = None
-        self._process = self._said = None
+        self.turns: list[dict[str, Any]] = []
+        self.failure: Optional[str] = None
+        self._process: Optional[subprocess.Popen[str]] = None
+        self._errors: Optional[IO[str]] = None
 
-    def __enter__(self):
+    def __enter__(self) -> "_Process":
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: object) -> None:
         if self._process is not None:
             self._process.kill()
             self._process.wait()
-            self._process.stdin.close()
-            self._process.stdout.close()
-            self._said.close()
+        for stream in (self._process and self._process.stdin, self._process and self._process.stdout, self._errors):
+            if stream:
+                stream.close()
 
-    def turn(self, *, counted):
+    def turn(self, *, counted: bool) -> None:
         if self.failure:
             return
         try:
             if self._process is None:
-                self._start()
-                self._answer()
+                self._process = self._start()
+                self._answer(self._process)
             print(file=self._process.stdin, flush=True)
-            found = self._answer()
+            found = self._answer(self._process)
         except (SetupError, OSError) as error:
             self.failure = str(error)
             return
         if counted:
             self.turns.append(found)
 
-    def _start(self):
+    def _start(self) -> "subprocess.Popen[str]":
         contender = self.contender
         environment = {**os.environ, **contender.environment}
-        self._said = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115 - closed at exit
-        self._process = subprocess.Popen(
+        self._errors = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115 - closed at exit
+        process = subprocess.Popen(
             [contender.python, "-I", str(WORKER), str(CONTENDERS / contender.file)],
             env={name: value for name, value in environment.items() if value is not None},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=self._said,
+            stderr=self._errors,
             text=True,
         )
-        print(json.dumps(contender.options), file=self._process.stdin, flush=True)
+        print(json.dumps(contender.options), file=process.stdin, flush=True)
+        return process
 
-    def _answer(self):
-        line = self._process.stdout.readline()
+    def _answer(self, process: "subprocess.Popen[str]") -> dict[str, Any]:
+        assert process.stdout is not None
+        assert self._errors is not None
+        line = process.stdout.readline()
         if line:
             return json.loads(line)
-        status = self._process.wait()
-        self._said.seek(0)
-        said = [line.strip() for line in self._said if line.strip()]
+        status = process.wait()
+        self._errors.seek(0)
+        lines = [line.strip() for line in self._errors if line.strip()]
         ended = signal.Signals(-status).name if status < 0 else f"exit status {status}"
-        raise SetupError(f"{ended}: {said[-1] if said else 'no word'}")
+        raise SetupError(f"{ended}: {lines[-1] if lines else 'no message'}")

@@ -9,7 +9,7 @@ import typing
 from vargfacenet.bench.published import SETS, ZOO, Published
 from vargfacenet.bench.rounds import Contender, rate, take_turns
 from vargfacenet.errors import SetupError
-from vargfacenet.files import atomic_path
+from vargfacenet.formats.files import atomic_path
 from vargfacenet.options import unknown
 from vargfacenet.symbols import get_symbol, list_networks
 from vargfacenet.symbols.complexity import complexity

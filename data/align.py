@@ -1,99 +1,116 @@
-"""Photographs -> aligned faces, a folder at a time."""
+"""Alignment of the photographs in a folder."""
+
+from __future__ import annotations
 
 import collections
 import concurrent.futures
+import os
 import pathlib
 import threading
+from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple, TypeVar
+
+import numpy as np
 
 from vargfacenet.alignment import align_face
 from vargfacenet.data.detector import FaceDetector
 from vargfacenet.data.landmarks import read_landmarks
 from vargfacenet.environment import usable_cores
 from vargfacenet.errors import DataError
-from vargfacenet.files import atomic_path, files_below, write_text
-from vargfacenet.pictures import NOT_ALIGNED, SUFFIXES, decode_picture, encode_jpeg, read_picture
+from vargfacenet.formats.files import atomic_path, files_below, write_text
+from vargfacenet.formats.images import NOT_ALIGNED, SUFFIXES, decode_image, encode_jpeg, read_image
 
-_AT_ONCE = 64  # items that threads may be ahead
+_LOOKAHEAD = 64  # items that are submitted before the first result is needed
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
 
-Alignment = collections.namedtuple("Alignment", "written kept faults")
-Alignment.__doc__ = """What became of a folder: pictures written (int), pictures that were already there (int), and what
-could not be aligned (list of (path relative to the folder, reason))."""
+
+class Alignment(NamedTuple):
+    """Result of aligning a folder: the number of images written, the number kept because they existed, and the faults."""
+
+    written: int
+    kept: int
+    faults: list[tuple[str, str]]  # path relative to the folder, and the reason
 
 
 class DetectedPoints:
-    """The points of the face that a photograph is of (`vargfacenet.data.detector.choose_face`); for several threads."""
+    """Points of the main face of a photograph (see `vargfacenet.data.detector.choose_face`); safe to call from threads."""
 
-    def __init__(self, *, threshold=0.5):
-        self._make = lambda: FaceDetector(threshold=threshold)
-        self._of_thread = threading.local()
-        self._of_thread.detector = self._make()  # so that a missing package is known at once
+    def __init__(self, *, threshold: float = 0.5) -> None:
+        self._threshold = threshold
+        self._local = threading.local()
+        self._local.detector = FaceDetector(threshold=threshold)  # raises at once if the package is missing
 
-    def __call__(self, name, picture):
-        if not hasattr(self._of_thread, "detector"):
-            self._of_thread.detector = self._make()
-        face = self._of_thread.detector.detect_one(picture)
+    def __call__(self, name: object, image: np.ndarray) -> np.ndarray:
+        if not hasattr(self._local, "detector"):
+            self._local.detector = FaceDetector(threshold=self._threshold)
+        face = self._local.detector.detect_one(image)
         if face is None:
             raise DataError("no face found")
         return face.points
 
 
 class ListedPoints:
-    """The points that a file lists, see `vargfacenet.data.landmarks.read_landmarks`."""
+    """Points that a file lists, see `vargfacenet.data.landmarks.read_landmarks`."""
 
-    def __init__(self, path):
+    def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = pathlib.Path(path)
         self.lines = read_landmarks(path)
 
-    def __call__(self, name, picture):
+    def __call__(self, name: str, image: np.ndarray) -> np.ndarray:
         if name not in self.lines:
-            raise DataError(f"no line in {self.path.name}")
-        return self.lines[name][0]
+            raise DataError(f"{self.path.name} has no line for it")
+        return self.lines[name].points
 
 
-def align_folder(images, folder, find_points, *, progress=None):
-    """Writes an aligned 112x112 JPEG for each photograph of a folder, into the same sub-folders of another one.
+def align_folder(
+    images: str | os.PathLike[str],
+    folder: str | os.PathLike[str],
+    find_points: Callable[[str, np.ndarray], np.ndarray],
+    *,
+    progress: Callable[[list[str]], Iterable[str]] | None = None,
+) -> Alignment:
+    """Write an aligned 112x112 JPEG for each photograph of a folder, into the same sub-folders of another folder.
 
-    A picture that is already there is kept as it is, so that a run that was stopped goes on. Files that could not be
-    aligned are listed with the reason in ``not-aligned.txt``, a tab between; without any, there is no such file. Names
-    that start with a dot are passed over; links to folders are followed. Nothing in `images` is changed.
+    An image that already exists in `folder` is kept, so that an interrupted run can be resumed. Files that cannot be
+    aligned are listed with the reason in ``not-aligned.txt``, separated by a tab; without such files the list does not
+    exist. Names that start with a dot are skipped. Links to folders are followed. Nothing in `images` is changed.
 
     Parameters
     ----------
-    images : str or path
+    images
         Folder of photographs, in sub-folders of any depth.
-    folder : str or path
-        Where the faces go; made where it is missing.
-    find_points : callable
-        Of a path relative to `images` (str) and a picture (uint8 RGB), turned as its EXIF data says; returns points
-        (5, 2) or raises DataError. `DetectedPoints` or `ListedPoints`. Called from several threads.
-    progress : callable, optional
+    folder
+        Output folder; created if missing.
+    find_points
+        Returns the points, float (5, 2), of an image, or raises DataError. It receives the path relative to `images`
+        and the image, uint8 RGB, rotated as its EXIF orientation says. It is called from several threads. Use
+        `DetectedPoints` or `ListedPoints`.
+    progress
         Wraps the list of files, as tqdm does.
-
-    Returns
-    -------
-    Alignment
 
     Raises
     ------
     DataError
-        Where `images` is missing or empty, the folders lie in one another, two files would become one, or a face cannot
-        be written.
+        If `images` is missing or empty, one folder contains the other, two files have the same output path, or a face
+        cannot be written.
     """
     images, folder = pathlib.Path(images), pathlib.Path(folder)
     if not images.is_dir():
         raise DataError(f"no folder of images {images}")
     _refuse_nested(images.resolve(), folder.resolve())
-    listed = getattr(find_points, "lines", {})
-    names = _files_of(images, leave_out=getattr(find_points, "path", None))
+    listed = find_points.lines if isinstance(find_points, ListedPoints) else {}
+    names = _files_of(images, leave_out=find_points.path if isinstance(find_points, ListedPoints) else None)
     targets = _targets(names, folder)
 
-    def align(name):
+    def align(name: str) -> str | None:
+        """Return the reason why a file is not aligned, an empty string if it is, None if its face exists already."""
         if name not in targets:
-            return f"no picture by its name: expected {', '.join(SUFFIXES)}"
+            return f"not an image by its suffix: expected {', '.join(SUFFIXES)}"
         if targets[name].exists():
             return None
         try:
-            face = align_file(images / name, lambda picture: find_points(name, picture))
+            face = align_file(images / name, lambda image: find_points(name, image))
         except DataError as error:
             return str(error)
         with atomic_path(targets[name]) as temporary:
@@ -103,8 +120,8 @@ def align_folder(images, folder, find_points, *, progress=None):
     outcomes = dict(zip(names, in_threads(align, progress(names) if progress else names)))
     faults = [(name, outcome) for name, outcome in outcomes.items() if outcome]
     faults += [
-        (name, f"no such file, in line {line} of the list")
-        for name, (_, line) in listed.items()
+        (name, f"listed in line {landmarks.line}, but there is no such file")
+        for name, landmarks in listed.items()
         if name not in outcomes
     ]
     list_path = folder / NOT_ALIGNED
@@ -116,48 +133,49 @@ def align_folder(images, folder, find_points, *, progress=None):
     return Alignment(len(outcomes) - kept - sum(map(bool, outcomes.values())), kept, faults)
 
 
-def align_file(path, find_points):
-    """The aligned face, uint8 (112, 112, 3), of a photograph's file; `find_points` is called with the picture.
+def align_file(path: pathlib.Path, find_points: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    """Return the aligned face, uint8 (112, 112, 3), of an image file; `find_points` receives the image.
 
     Raises
     ------
     DataError
-        With the reason, which doesn't name the file.
+        With the reason, which does not name the file.
     """
-    picture = decode_picture(read_picture(path), "the file", shape=None)
-    return align_face(picture, find_points(picture))
+    image = decode_image(read_image(path), "the file", shape=None)
+    return align_face(image, find_points(image))
 
 
-def in_threads(function, items):
-    """Calls a function of each item from as many threads as there are cores; yields the results in order."""
+def in_threads(function: Callable[[_Item], _Result], items: Iterable[_Item]) -> Iterator[_Result]:
+    """Call a function for each item, in one thread per core, and yield the results in order."""
     with concurrent.futures.ThreadPoolExecutor(usable_cores()) as pool:
-        waiting = collections.deque()
+        waiting: collections.deque[concurrent.futures.Future[_Result]] = collections.deque()
         try:
             for item in items:
                 waiting.append(pool.submit(function, item))
-                if len(waiting) == _AT_ONCE:
+                if len(waiting) == _LOOKAHEAD:
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()
         finally:
-            for future in waiting:  # where the work stops early
+            for future in waiting:  # not empty if the caller stops early
                 future.cancel()
 
 
-def _files_of(images, *, leave_out):
-    """Paths of the files below a folder relative to it, with slashes, in the order of their names."""
+def _files_of(images: pathlib.Path, *, leave_out: pathlib.Path | None) -> list[str]:
+    """Return the files in a folder as sorted relative paths with slashes."""
     left_out = leave_out and leave_out.resolve()
     paths = (path for path in files_below(images) if path.is_file() and path.resolve() != left_out)
-    names = (path.relative_to(images) for path in paths)
-    names = sorted(name.as_posix() for name in names if not any(part.startswith(".") for part in name.parts))
+    relative = (path.relative_to(images) for path in paths)
+    names = sorted(path.as_posix() for path in relative if not any(part.startswith(".") for part in path.parts))
     if not names:
         raise DataError(f"{images} holds no file")
     return names
 
 
-def _targets(names, folder):
-    """Where the face of each picture goes: dict of name to path."""
-    targets, sources = {}, {}
+def _targets(names: list[str], folder: pathlib.Path) -> dict[str, pathlib.Path]:
+    """Map the name of each image to the path of its face."""
+    targets: dict[str, pathlib.Path] = {}
+    sources: dict[pathlib.Path, str] = {}
     for name in names:
         if pathlib.PurePosixPath(name).suffix.lower() not in SUFFIXES:
             continue
@@ -168,6 +186,6 @@ def _targets(names, folder):
     return targets
 
 
-def _refuse_nested(images, folder):
+def _refuse_nested(images: pathlib.Path, folder: pathlib.Path) -> None:
     if folder == images or images in folder.parents or folder in images.parents:
-        raise DataError(f"{folder} and {images} lie in one another: give a folder elsewhere for the aligned faces")
+        raise DataError(f"one of {folder} and {images} contains the other: choose another folder for the aligned faces")

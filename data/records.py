@@ -1,42 +1,47 @@
-"""A reader of training sets that no damaged file can take down; their layout is `vargfacenet.data.layout`'s.
+"""Reader of training sets that reports damaged files as errors; for the layout see `vargfacenet.data.layout`.
 
-MXNet's own reader aborts the process on damaged bytes, so this one reads the format itself.
+It parses the format itself, because MXNet's reader aborts the process on damaged bytes.
 """
 
-import collections
+from __future__ import annotations
+
 import logging
 import os
-import struct
+import pathlib
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
+from vargfacenet.data.framing import RecordFile
 from vargfacenet.data.index_record import divide
 from vargfacenet.data.layout import (
     FRAME,
     HEADER,
-    MAGIC,
-    MOST_BYTES,
     MOST_IDENTITIES,
-    MOST_PARTS,
     MOST_RECORDS,
     PROBES,
+    checksum_fault,
+    has_checksum,
     identities_by_key,
-    is_sealed,
-    number_of,
     read_index,
     read_property,
     record_file,
-    seal_fault,
+    record_number,
 )
 from vargfacenet.errors import DataError
-from vargfacenet.files import fingerprint
-from vargfacenet.pictures import decode_picture
+from vargfacenet.formats.files import fingerprint
+from vargfacenet.formats.images import decode_image
 
 log = logging.getLogger(__name__)
-_CONTINUATIONS = {1: (2, 3), 2: (2, 3)}  # what may follow the first and a middle part of a split record
+_Value = TypeVar("_Value")
 
-Record = collections.namedtuple("Record", "labels picture")
-Record.__doc__ = "Labels (float32 array, at least one) and the encoded picture (bytes, empty where there is none)."
+
+class Record(NamedTuple):
+    """Content of a record."""
+
+    labels: np.ndarray  # float32, at least one
+    image: bytes  # encoded; empty if there is none
 
 
 class RecordSet:
@@ -44,108 +49,110 @@ class RecordSet:
 
     Parameters
     ----------
-    path : str or path
-        The folder that holds ``train.rec``, ``train.idx`` and ``property``, or the ``.rec`` file itself.
-    allow_cut : bool
-        Opens a file that ends too early all the same; its lost records fail when they are read.
+    path
+        Folder that holds ``train.rec``, ``train.idx`` and ``property``, or the ``.rec`` file itself.
+    allow_cut
+        Open a truncated file as well; its lost records fail when they are read.
 
     Attributes
     ----------
-    keys : int64 array
-        Keys of the pictures, ascending.
-    identity_keys : int64 array
-        Keys of the records that stand for an identity; empty where the set has none.
-    num_identities : int
-        From ``property``, else from the identity records, else the largest label plus one.
-    height, width : int
-        From ``property``, else 112 each.
-    is_sealed : bool
-        Whether the records bear checksums.
-    has_split_identities : bool
-        Whether identities have several identity records, because the set was packed from a list that was not sorted.
+    keys
+        int64, keys of the images, ascending.
+    identity_keys
+        int64, keys of the identity records; empty if the set has none.
+    num_identities
+        From ``property``; otherwise from the identity records; otherwise the largest label plus one.
+    height, width
+        From ``property``; otherwise 112 each.
+    has_checksums
+        True if the records have checksums.
+    has_split_identities
+        True if identities have several identity records, because the set was packed from an unsorted list.
 
     Raises
     ------
     DataError
-        Where a file is missing, the index is no index or of another file, or the record file ends before the index does.
+        If a file is missing, the index is malformed or belongs to another file, or the record file is truncated.
     """
 
-    def __init__(self, path, *, allow_cut=False):
+    def __init__(self, path: str | os.PathLike[str], *, allow_cut: bool = False) -> None:
         self.path = record_file(path)
         index_file = self.path.with_suffix(".idx")
-        self.is_sealed, self._is_numbered, self._expected, self._tolerant = False, False, None, allow_cut
+        self.has_checksums, self._is_numbered, self._tolerant = False, False, allow_cut
+        self._expected: np.ndarray | None = None
         self.has_split_identities = self._is_header_wrong = False
+        self._file = RecordFile(self.path)
         try:
-            self._descriptor = os.open(self.path, os.O_RDONLY)
-        except OSError as error:
-            raise DataError(f"cannot read {self.path}: {error.strerror}") from error
-        try:
-            self._size = os.fstat(self._descriptor).st_size
-            keys, offsets = read_index(index_file, self._size)
+            keys, offsets = read_index(index_file, self._file.size)
             self._offsets = dict(zip(keys.tolist(), offsets.tolist()))
             self._open(keys, offsets, index_file, allow_cut)
         except BaseException:
             self.close()
             raise
 
-    def _open(self, keys, offsets, index_file, allow_cut):
+    def _open(self, keys: np.ndarray, offsets: np.ndarray, index_file: pathlib.Path, allow_cut: bool) -> None:
         last = int(keys[np.argmax(offsets)])
-        if not allow_cut and int(offsets.max()) + FRAME.size > self._size:
+        if not allow_cut and int(offsets.max()) + FRAME.size > self._file.size:
             raise DataError(
-                f"{self.path} is cut: it ends at byte {self._size}, but {index_file.name} puts record {last} at byte "
+                f"{self.path} is cut: it ends at byte {self._file.size}, but {index_file.name} puts record {last} at byte "
                 f"{offsets.max()}; copy the file again"
             )
         if not allow_cut:
             self.read(last)
         self.keys, self.identity_keys = self._divide(keys)
-        ranges = [] if self.is_sealed else [self._readable(self.read_range, int(key)) for key in self.identity_keys]
+        ranges: list[tuple[int, int] | None] = []
+        if not self.has_checksums:
+            ranges = [self._readable(self.read_range, int(key)) for key in self.identity_keys]
         self.num_identities, self.height, self.width = self._properties(ranges)
-        if not self.is_sealed:
+        if not self.has_checksums:
             probes = self.keys[np.linspace(0, len(self.keys) - 1, min(PROBES, len(self.keys))).astype(int)].tolist()
             numbers = [self._readable(self._number, key) for key in probes]
             self._is_numbered = sum(number == key for number, key in zip(numbers, probes)) > 0.75 * len(probes)
         if len(ranges) and not self.has_split_identities:
             self._expected = identities_by_key(self.keys, ranges, lambda key: self._readable(self._label, key))
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.keys)
 
-    def __str__(self):
+    def __str__(self) -> str:
         return str(self.path)
 
-    def close(self):
-        """Closes the file; reading afterwards fails."""
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-            self._descriptor = None
+    def close(self) -> None:
+        """Close the file; reading afterwards fails."""
+        self._file.close()
 
-    def fingerprint(self):
-        """A digest of the record file and its index (str), see `vargfacenet.files.fingerprint`."""
+    def fingerprint(self) -> str:
+        """Return the fingerprint of the record file and its index, see `vargfacenet.formats.files.fingerprint`."""
         return fingerprint([self.path, self.path.with_suffix(".idx")])
 
-    def check_size(self, height, width):
-        """DataError where the pictures are not of this size."""
+    def check_size(self, height: int, width: int) -> None:
+        """Raise DataError if the images have another size."""
         if (self.height, self.width) != (height, width):
             raise DataError(
-                f"{self.path} holds {self.height}x{self.width} pictures, networks here take {height}x{width}: align and "
-                "pack them anew"
+                f"{self.path} holds {self.height}x{self.width} images, networks here take {height}x{width}: align and "
+                "pack them again"
             )
 
-    def read(self, key):
-        """The record of a key; DataError, naming it and its offset, where its bytes are no record, or not those that were
-        written and it bears a checksum."""
+    def read(self, key: int) -> Record:
+        """Read the record of a key.
+
+        Raises
+        ------
+        DataError
+            If the bytes are not a record or do not match their checksum, naming the key and its offset.
+        """
         offset = self._offset(key)
-        payload = self._payload(key, offset)
+        payload = self._payload(key)
         where = f"{self.path}: record {key} at byte {offset}"
         if len(payload) < HEADER.size:
             raise DataError(f"{where} is too short for a header ({len(payload)} bytes)")
         fault = None
-        if is_sealed(payload):
-            fault = seal_fault(payload, key)
-        elif self.is_sealed:
-            fault = "is damaged: it has no checksum, as record 0 has"
-        elif self._is_numbered and number_of(payload) != key:
-            fault = f"bears the number {number_of(payload)}: it is damaged, or the index is wrong"
+        if has_checksum(payload):
+            fault = checksum_fault(payload, key)
+        elif self.has_checksums:
+            fault = "is damaged: it has no checksum, but record 0 has one"
+        elif self._is_numbered and record_number(payload) != key:
+            fault = f"has the number {record_number(payload)}: it is damaged, or the index is wrong"
         if fault:
             raise DataError(f"{where} {fault}")
         count, label, _, _ = HEADER.unpack_from(payload)
@@ -156,19 +163,14 @@ class RecordSet:
             raise DataError(f"{where} announces {count} labels in {len(payload)} bytes")
         return Record(np.frombuffer(payload, np.float32, count, HEADER.size), payload[end:])
 
-    def read_face(self, key):
-        """The picture and identity of a key.
-
-        Returns
-        -------
-        picture : uint8 array (height, width, 3), RGB
-        identity : int, 0 .. num_identities - 1
+    def read_face(self, key: int) -> tuple[np.ndarray, int]:
+        """Read the image, uint8 (height, width, 3), RGB, and the identity, 0 .. num_identities - 1, of a key.
 
         Raises
         ------
         DataError
-            Where the record is damaged, the picture is none or of another form, or the label is out of range or not the one
-            that the identity records have.
+            If the record is damaged, the image cannot be decoded or has another size, or the label is out of range or
+            contradicts the identity records.
         """
         record = self.read(key)
         where = f"{self.path}: record {key}"
@@ -177,81 +179,49 @@ class RecordSet:
             raise DataError(f"{where}: label {label}, expected a whole number in 0..{self.num_identities - 1}")
         expected = -1 if self._expected is None else self._expected[key - int(self.keys[0])]
         if expected not in (-1, label):
-            raise DataError(f"{where}: label {label:g}, but it is among the pictures of identity {expected}")
-        return decode_picture(record.picture, where, shape=(self.height, self.width), plain=True), int(label)
+            raise DataError(f"{where}: label {label:g}, but it is one of the images of identity {expected}")
+        return decode_image(record.image, where, shape=(self.height, self.width), plain=True), int(label)
 
-    def read_range(self, key):
-        """The two whole numbers of an index or identity record; DataError where it holds none."""
+    def read_range(self, key: int) -> tuple[int, int]:
+        """Read the two whole numbers of an index or identity record; DataError if it does not hold them."""
         labels = self.read(key).labels[:2].tolist()
         if len(labels) < 2 or not all(label.is_integer() and 0 <= label <= MOST_RECORDS for label in labels):
             raise DataError(f"{self.path}: record {key} holds {labels}, expected a range of records")
         return int(labels[0]), int(labels[1])
 
-    def _offset(self, key):
+    def _offset(self, key: int) -> int:
         try:
             return self._offsets[key]
         except KeyError:
-            raise DataError(f"{self.path}: record {key} is missing in the index") from None
+            raise DataError(f"{self.path}: record {key} is missing from the index") from None
 
-    def _payload(self, key, offset):
-        parts, expected, total = [], (0, 1), 0
-        while True:
-            where = f"{self.path}: record {key} at byte {offset}"
-            frame = self._bytes(FRAME.size, offset, where)
-            if len(frame) < FRAME.size:
-                raise DataError(f"{where} is cut: the file ends at byte {self._size}; copy it again")
-            magic, packed = FRAME.unpack(frame)
-            if magic != MAGIC:
-                raise DataError(f"{where} does not start as a record does: wrong offset in the index, or damaged")
-            kind, length = packed >> 29, packed & (1 << 29) - 1
-            if kind not in expected:
-                raise DataError(f"{where} has continuation flag {kind}, expected one of {expected}")
-            if offset + FRAME.size + length > self._size:
-                raise DataError(
-                    f"{where} is cut: it announces {length} bytes, the file ends at byte {self._size}; copy it again"
-                )
-            total += length
-            if total > MOST_BYTES or len(parts) == MOST_PARTS:
-                raise DataError(f"{where} announces {total} bytes or more: it is no face of {self.path.name}")
-            parts.append(self._bytes(length, offset + FRAME.size, where))
-            if len(parts[-1]) < length:
-                raise DataError(f"{where} is cut: the file has become shorter since it was opened")
-            if kind in (0, 3):
-                # A record is split where its bytes would read as the magic number, which is left out.
-                return struct.pack("<I", MAGIC).join(parts)
-            expected = _CONTINUATIONS[kind]
-            offset += FRAME.size + (length + 3) // 4 * 4
+    def _payload(self, key: int) -> bytes:
+        return self._file.payload(self._offset(key), f"{self.path}: record {key}")
 
-    def _bytes(self, count, offset, where):
-        try:
-            return os.pread(self._descriptor, count, offset) if offset < self._size else b""
-        except OSError as error:
-            raise DataError(f"{where} cannot be read: {error.strerror}") from error
-
-    def _divide(self, keys):
+    def _divide(self, keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         try:
             first = self.read(int(keys[0]))
         except DataError:
             if not self._tolerant:
                 raise
-            return keys, keys[:0]  # a set whose first record is lost: all are looked at as pictures
-        self.is_sealed = is_sealed(self._payload(int(keys[0]), self._offsets[int(keys[0])]))
-        if keys[0] != 0 or len(first.labels) < 2 or first.picture:
+            return keys, keys[:0]  # a set whose first record is lost: all records count as images
+        self.has_checksums = has_checksum(self._payload(int(keys[0])))
+        if keys[0] != 0 or len(first.labels) < 2 or first.image:
             return keys, keys[:0]
-        found = divide(keys, *self.read_range(0), lambda key: bool(self.read(key).picture), self.read_range, self.path)
+        found = divide(keys, *self.read_range(0), lambda key: bool(self.read(key).image), self.read_range, self.path)
         self._is_header_wrong = found.is_header_wrong
         return found.keys, found.identity_keys
 
-    def _properties(self, ranges):
+    def _properties(self, ranges: Sequence[tuple[int, int] | None]) -> tuple[int, int, int]:
         path, announced = self.path.with_name("property"), len(self.identity_keys)
         if not path.exists():
-            if announced and not self.is_sealed and self._repeat(ranges):
+            if announced and not self.has_checksums and self._repeat(ranges):
                 self._warn_of_runs(announced, 1 + self._largest_label())
             return 1 + self._largest_label() if self.has_split_identities or not announced else announced, 112, 112
         identities, height, width, images = read_property(path)
         if images not in (None, len(self.keys)):
             log.warning("%s states %d images, %s holds %d", path, images, self.path.name, len(self.keys))
-        if announced > identities and not self.is_sealed and self._repeat(ranges):
+        if announced > identities and not self.has_checksums and self._repeat(ranges):
             self._warn_of_runs(announced, identities)
         elif announced and identities != announced and not self._is_header_wrong:
             raise DataError(
@@ -259,39 +229,39 @@ class RecordSet:
             )
         return identities, height, width
 
-    def _repeat(self, ranges):
-        """True where the first images of two identity records bear one label."""
+    def _repeat(self, ranges: Sequence[tuple[int, int] | None]) -> bool:
+        """Return True if the first images of two identity records have the same label."""
         labels = [self._readable(self._label, pair[0]) for pair in ranges if pair]
         labels = [label for label in labels if label is not None]
         return len(set(labels)) < len(labels)
 
-    def _warn_of_runs(self, announced, identities):
+    def _warn_of_runs(self, announced: int, identities: int) -> None:
         self.has_split_identities = True
         log.warning(
-            "%s: there are %d identity records for %d identities: the list that it was packed from was not sorted by label, "
-            "and identities lie in several places. The labels of the images count; to have one record for each identity, sort "
-            "the list by label and pack the set again",
+            "%s: there are %d identity records for %d identities, because the list that it was packed from was not sorted by "
+            "label. The labels of the images are used; to have one record for each identity, sort the list by label and pack "
+            "the set again",
             self.path,
             announced,
             identities,
         )
 
-    def _largest_label(self):
+    def _largest_label(self) -> int:
         labels = [self._readable(self._label, key) for key in self.keys.tolist()]
         whole = [int(label) for label in labels if label is not None and label in range(MOST_IDENTITIES)]
         if not whole:
-            raise DataError(f"{self.path} has no property file beside it and no label to count identities by")
+            raise DataError(f"{self.path} has neither a property file nor a label to count identities by")
         return max(whole)
 
-    def _number(self, key):
-        return number_of(self._payload(key, self._offset(key)))
+    def _number(self, key: int) -> int:
+        return record_number(self._payload(key))
 
-    def _label(self, key):
+    def _label(self, key: int) -> float:
         return float(self.read(key).labels[0])
 
     @staticmethod
-    def _readable(read, key):
-        """What `read` gives of a key; None where the record is damaged."""
+    def _readable(read: Callable[[int], _Value], key: int) -> _Value | None:
+        """Return ``read(key)``, or None if the record is damaged."""
         try:
             return read(key)
         except DataError:

@@ -1,46 +1,51 @@
-"""Writing training sets in InsightFace's layout."""
+"""Writer of training sets in InsightFace's layout."""
+
+from __future__ import annotations
 
 import contextlib
+import os
 import pathlib
+from collections.abc import Callable, Iterable, Iterator
 
 import mxnet as mx
 
 from vargfacenet import IMAGE_SHAPE
-from vargfacenet.data.layout import FRAME, MOST_IDENTITIES, pack, seal
+from vargfacenet.data.layout import FRAME, MOST_IDENTITIES, add_checksum, pack
 from vargfacenet.errors import DataError
-from vargfacenet.files import atomic_path
-from vargfacenet.pictures import as_face_jpeg, pictures_by_person, read_picture
+from vargfacenet.formats.files import atomic_path
+from vargfacenet.formats.images import as_face_jpeg, images_by_identity, read_image
 
 
-def write_records(folder, faces):
-    """Writes ``train.rec``, ``train.idx`` and ``property``, with the identity index record; all whole or none.
+def write_records(folder: str | os.PathLike[str], faces: Iterable[tuple[int, bytes]]) -> tuple[int, int]:
+    """Write ``train.rec``, ``train.idx`` and ``property``, with the index record of identities; all files or none.
 
-    Each record bears a checksum, where the lineage's readers do not look.
+    Each record has a checksum in a field that the lineage's readers ignore. Returns the numbers of images and identities.
 
     Parameters
     ----------
-    folder : str or path
-        Made where it is missing. DataError where it already holds a set.
-    faces : iterable of (int, bytes)
-        Identity and encoded picture; the pictures of an identity follow one another, identities count from 0.
+    folder
+        Created if missing; must not hold a set.
+    faces
+        Identity and encoded image. Identities count from 0; the images of an identity follow one another.
 
-    Returns
-    -------
-    tuple of 2 int
-        Pictures and identities written.
+    Raises
+    ------
+    DataError
+        If the folder holds a set already, identities are not in order, or a limit of the layout is exceeded.
     """
     folder = pathlib.Path(folder)
     targets = [folder / name for name in ("train.rec", "train.idx", "property")]
     for path in targets:
         if path.exists():
-            raise DataError(f"{path} is already there; give another folder, or remove it first")
+            raise DataError(f"{path} already exists; give another folder, or remove it first")
     with contextlib.ExitStack() as stack:
         record_file, index_file, property_file = (stack.enter_context(atomic_path(path)) for path in targets)
         writer = mx.recordio.MXIndexedRecordIO(str(index_file), str(record_file), "w")
         stack.callback(writer.close)
-        # Record 0 says where the identity records lie, which is known only at the end: its place is kept.
+        # Record 0 holds the range of the identity records, which is known only at the end: its place is reserved.
         writer.write_idx(0, _packed((0.0, 0.0), 0, b""))
-        firsts, key = [], 1
+        firsts: list[int] = []
+        key = 1
         for identity, encoded in faces:
             if identity == len(firsts):
                 firsts.append(key)
@@ -52,45 +57,45 @@ def write_records(folder, faces):
                 raise DataError(f"more than {MOST_IDENTITIES} records: the layout numbers them by float32")
         if not firsts:
             raise DataError(f"no face to write into {folder}")
-        end_of_pictures = key
-        for first, after in zip(firsts, [*firsts[1:], end_of_pictures]):
-            writer.write_idx(key, _packed((float(first), float(after)), key, b""))
+        end_of_images = key
+        for first, end in zip(firsts, [*firsts[1:], end_of_images]):
+            writer.write_idx(key, _packed((float(first), float(end)), key, b""))
             key += 1
         writer.close()
         with open(record_file, "r+b") as written:
             written.seek(FRAME.size)
-            written.write(_packed((float(end_of_pictures), float(key)), 0, b""))
+            written.write(_packed((float(end_of_images), float(key)), 0, b""))
         property_file.write_text("{},{},{}".format(len(firsts), *IMAGE_SHAPE[1:]))
-    return end_of_pictures - 1, len(firsts)
+    return end_of_images - 1, len(firsts)
 
 
-def faces_of_folder(images, *, resize=False, progress=None):
-    """The faces of a folder that holds one folder of pictures for each identity, in the order of `pictures_by_person`.
+def faces_of_folder(
+    folder: str | os.PathLike[str],
+    *,
+    resize: bool = False,
+    progress: Callable[[list], Iterable] | None = None,
+) -> Iterator[tuple[int, bytes]]:
+    """Yield identity, from 0, and JPEG of the faces in a folder that holds one folder of images for each identity.
 
     Parameters
     ----------
-    images : str or path
-        The folder of folders.
-    resize : bool
-        Scales pictures of another size to 112x112; without, they are an error.
-    progress : callable, optional
+    folder
+        Read in the order of `images_by_identity`.
+    resize
+        Scale images of another size to 112x112; otherwise they are an error.
+    progress
         Wraps the list of identities, as tqdm does.
-
-    Yields
-    ------
-    int, bytes
-        Identity, from 0, and JPEG.
 
     Raises
     ------
     DataError
-        For a folder that is missing, holds no identity, an identity without picture, or a file that is no picture.
+        If the folder is missing or holds no identity, an identity has no image, or a file is not an image.
     """
-    people = list(pictures_by_person(images))
-    for identity, (_, pictures) in enumerate(progress(people) if progress else people):
-        for path in pictures:
-            yield identity, as_face_jpeg(read_picture(path), str(path), resize=resize)
+    identities = list(images_by_identity(folder))
+    for identity, (_, images) in enumerate(progress(identities) if progress else identities):
+        for path in images:
+            yield identity, as_face_jpeg(read_image(path), str(path), resize=resize)
 
 
-def _packed(label, key, encoded):
-    return seal(pack(label, key, encoded), key)
+def _packed(label: float | tuple[float, ...], key: int, encoded: bytes) -> bytes:
+    return add_checksum(pack(label, key, encoded), key)

@@ -1,4 +1,4 @@
-"""What leaves MXNet, conversion and export, and what runs it."""
+"""Conversion and export of networks, and their use outside training."""
 
 from vargfacenet.deploy.conversion import convert_checkpoint
 from vargfacenet.deploy.export import export_onnx

@@ -1,64 +1,79 @@
-"""A checkpoint of the lineage, of whatever year and with whatever around its embedding, as a plain one of this package."""
+"""Conversion of any checkpoint of the lineage into a plain embedding network of this package."""
 
-import collections
+import pathlib
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Optional, Union
 
 import mxnet as mx
 
-from vargfacenet.checkpoint import Checkpoint, checkpoint_files, load_checkpoint, save_checkpoint
 from vargfacenet.deploy.nodes import read_operations
-from vargfacenet.deploy.probe import probe_pictures, relative_error
-from vargfacenet.deploy.recognition import network_like, recognise, same_function
+from vargfacenet.deploy.probe import probe_images, relative_error
+from vargfacenet.deploy.recognition import Recognised, function_of, network_like, recognise
 from vargfacenet.errors import CheckpointError, ExportError
 from vargfacenet.eval import Embedder
-from vargfacenet.params import load_params
+from vargfacenet.formats.checkpoint import Checkpoint, checkpoint_files, load_checkpoint, save_checkpoint
+from vargfacenet.formats.params import load_params
 from vargfacenet.symbols import get_symbol
 
 TOLERANCE = 1e-5
 
-Conversion = collections.namedtuple("Conversion", "recognised left_out renamed error")
-Conversion.__doc__ = (
-    "What became of a checkpoint: the network (Recognised, or None where it is none of this package and keeps its graph), "
-    "names left out, dict of old to new names, and the relative error between the embeddings before and after."
-)
+_Path = Union[str, pathlib.Path]
 
 
-def convert_checkpoint(prefix, epoch, out, *, out_epoch=0, network=None, output=None):
-    """Writes a checkpoint anew: embedding graph only, float32, names of this package, and nothing else in the file.
+class Conversion(NamedTuple):
+    """The result of a conversion.
+
+    ``recognised`` is None for a network that is not of this package, which keeps its graph. ``left_out`` are names of
+    parameters that are not in the new checkpoint, ``renamed`` maps old names to new ones, and ``error`` is the relative
+    error between the embeddings before and after.
+    """
+
+    recognised: Optional[Recognised]
+    left_out: list[str]
+    renamed: dict[str, str]
+    error: float
+
+
+def convert_checkpoint(
+    prefix: _Path,
+    epoch: int,
+    out: _Path,
+    *,
+    out_epoch: int = 0,
+    network: Optional[str] = None,
+    output: Optional[str] = None,
+) -> Conversion:
+    """Rewrite a checkpoint as its embedding graph alone, in float32, with the names of this package.
 
     Parameters
     ----------
-    prefix, epoch : str or path, int
-        The checkpoint to read. A classifier and whatever else lies behind ``fc1``, casts to half precision, float16
-        parameters and names that differ from this package's are all taken.
-    out, out_epoch : str or path, int
-        The checkpoint to write.
-    output : str, optional
-        The node whose output is the embedding, as of `load_checkpoint`.
-    network : str, optional
-        The network it must become, where two are the same function: InsightFace's VarGFaceNet is that of the authors
-        without SE and with 1 as the scale of ``fc1``. By default it stays what it is.
-
-    Returns
-    -------
-    Conversion
+    prefix, epoch
+        The checkpoint to read. A classifier and anything else behind ``fc1``, casts to half precision, float16
+        parameters and other names are all accepted.
+    output
+        The node whose output is the embedding, as `load_checkpoint` takes it.
+    network
+        The network to write, where two are the same function: InsightFace's VarGFaceNet is that of the authors without
+        SE and with 1 as the scale of ``fc1``. By default the network stays the same.
 
     Raises
     ------
     CheckpointError
-        Where it cannot be read, is not the same function as `network`, or embeds differently afterwards. Nothing is written.
+        Where the checkpoint cannot be read, is not the same function as `network`, or embeds differently afterwards.
+        Nothing is written.
     SettingError
         For an unknown network.
     """
     checkpoint = load_checkpoint(prefix, epoch, output=output)
     try:
         recognised = recognise(checkpoint.symbol)
-    except ExportError:  # an operator this package does not know; the graph stays what it is
+    except ExportError:  # an unknown operator; the graph stays the same
         recognised = None
     if network is not None:
         recognised = network_like(checkpoint.symbol, network)
     converted, renamed = _as_network(checkpoint, recognised, f"{prefix}-{epoch:04d}")
-    pictures = probe_pictures(4)
-    before, after = (Embedder(*one, batch_size=4).embed_batch(pictures) for one in (checkpoint, converted))
+    images = probe_images(4)
+    before, after = (Embedder(*one, batch_size=4).embed_batch(images) for one in (checkpoint, converted))
     error = relative_error(after, before)
     if not error <= TOLERANCE:
         raise CheckpointError(
@@ -71,12 +86,14 @@ def convert_checkpoint(prefix, epoch, out, *, out_epoch=0, network=None, output=
     return Conversion(recognised, sorted(saved - kept - set(renamed)), renamed, error)
 
 
-def _as_network(checkpoint, recognised, source):
-    """The checkpoint with the graph and names of a network, and a dict of the old names to the new ones that differ."""
+def _as_network(
+    checkpoint: Checkpoint, recognised: Optional[Recognised], source: str
+) -> tuple[Checkpoint, dict[str, str]]:
+    """Return the checkpoint with the graph and names of a network, and a dict of old names to new ones that differ."""
     if recognised is None:
         return checkpoint, {}
     symbol = get_symbol(recognised.network, **recognised.options)
-    (before, old), (after, new) = same_function(checkpoint.symbol), same_function(symbol)
+    (before, old), (after, new) = function_of(checkpoint.symbol), function_of(symbol)
     _check_same(before, after, recognised, source)
     values = {**checkpoint.args, **checkpoint.auxs}
     named = {name: values[other] for name, other in zip(new, old)}
@@ -98,11 +115,11 @@ def _as_network(checkpoint, recognised, source):
     return Checkpoint(symbol, args, auxs), {one: other for one, other in zip(old, new) if one != other}
 
 
-def _check_same(before, after, recognised, source):
-    def without_scale(function):
+def _check_same(before: Sequence[Any], after: Sequence[Any], recognised: Recognised, source: str) -> None:
+    def without_scale(function: Sequence[Any]) -> list[Any]:
         return [
             (op, [pair for pair in attrs if pair[0] != "fix_gamma"], inputs) for op, attrs, inputs in function[:-1]
-        ] + function[-1:]
+        ] + list(function[-1:])
 
     if without_scale(before) != without_scale(after):
         options = " ".join(f"{name}={value}" for name, value in recognised.options.items())

@@ -1,4 +1,4 @@
-"""From encoded pictures to unit embeddings and verdicts: the few functions that services need.
+"""Functions for services: from encoded images to l2-normalized embeddings and verdicts.
 
 >>> from vargfacenet.deploy import load_model
 >>> model = load_model("student.onnx")
@@ -6,62 +6,81 @@
 >>> comparison.cosine, comparison.same
 """
 
-import collections
+import pathlib
 import threading
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, Optional, Protocol, Union
 
 import cv2
+import mxnet as mx
 import numpy as np
 
 from vargfacenet import IMAGE_SHAPE
 from vargfacenet.alignment import align_face
+from vargfacenet.data.detector import Detection
 from vargfacenet.deploy.models import open_model
+from vargfacenet.deploy.signature import Scaling
 from vargfacenet.errors import DataError
+from vargfacenet.eval import ImageEmbedder
 from vargfacenet.eval.plausible import warn_without_spread
-from vargfacenet.pictures import decode_picture
+from vargfacenet.formats.images import decode_image
 
-Comparison = collections.namedtuple("Comparison", "cosine same threshold far")
-Comparison.__doc__ = (
-    "Cosine of two faces, -1 .. 1; whether it is above the threshold, None where there is none; the threshold, and the "
-    "false accept rate at which it was measured, None where that is not known."
-)
+
+class Detector(Protocol):
+    """An object that finds faces in images, such as `vargfacenet.data.detector.FaceDetector`."""
+
+    def detect(self, image: np.ndarray) -> list[Detection]:
+        """Return the faces of an image: uint8 (height, width, 3), RGB."""
+
+
+class Comparison(NamedTuple):
+    """The result of comparing two faces.
+
+    ``cosine`` is within -1 .. 1. ``same`` is True where it is above ``threshold``; both are None for a model without a
+    threshold. ``far`` is the false accept rate at which the threshold was measured, None where that is unknown.
+    """
+
+    cosine: float
+    same: Optional[bool]
+    threshold: Optional[float]
+    far: Optional[float]
 
 
 class FaceModel:
-    """A network that embeds faces, with the threshold it was given.
+    """A network that embeds faces, with a threshold. Threads may share it; they embed one after another.
 
-    Threads may share it; they embed in turn.
-
-    Parameters
-    ----------
-    embedder : PictureEmbedder
-        What runs the network.
-    mark : str
-        Fingerprint of the files it came from.
-    threshold, far : float, optional
-        The cosine above which two faces are one person, and the false accept rate at which it was measured.
+    ``fingerprint`` is that of the files the network came from, ``threshold`` the cosine above which two faces are one
+    identity, and ``far`` the false accept rate at which it was measured.
     """
 
-    def __init__(self, embedder, mark, *, threshold=None, far=None):
-        self._embedder, self._turn = embedder, threading.Lock()
-        self.fingerprint, self.threshold, self.far = mark, threshold, far
+    def __init__(
+        self,
+        embedder: ImageEmbedder,
+        fingerprint: str,
+        *,
+        threshold: Optional[float] = None,
+        far: Optional[float] = None,
+    ) -> None:
+        self._embedder, self._lock = embedder, threading.Lock()
+        self.fingerprint, self.threshold, self.far = fingerprint, threshold, far
 
-    def embed(self, pictures, *, progress=None):
-        """Embeddings of faces as verification takes them: picture and mirror added, at length 1.
+    def embed(self, images: Sequence[np.ndarray], *, progress: Optional[Callable[[int], object]] = None) -> np.ndarray:
+        """Return embeddings of faces as verification computes them: image and mirror added, l2-normalized.
 
         Parameters
         ----------
-        pictures : list of uint8 array (112, 112, 3)
-            Aligned faces, RGB, as of `face_of`.
-        progress : callable, optional
-            Called with the number of pictures done since the last call.
+        images
+            Aligned faces: uint8 (112, 112, 3), RGB, as `face_of` gives them.
+        progress
+            Called with the number of images embedded since the last call.
 
         Returns
         -------
-        float32 array (len(pictures), embedding_size)
+        float32 array (len(images), embedding_size)
         """
         rows = []
-        with self._turn:
-            for plain, mirrored in self._embedder.embed_batches(len(pictures), pictures.__getitem__):
+        with self._lock:
+            for plain, mirrored in self._embedder.embed_batches(len(images), images.__getitem__):
                 both = plain + mirrored
                 lengths = np.linalg.norm(both, axis=1, keepdims=True)
                 rows.append(both / np.where(lengths == 0, 1, lengths))
@@ -73,107 +92,105 @@ class FaceModel:
         warn_without_spread(found)
         return found
 
-    def compare(self, one, other, *, crop=False, detector=None):
-        """Whether two encoded pictures (bytes) show one person: a `Comparison`; options and errors of `face_of`."""
-        options = {"crop": crop, "detector": detector}
+    def compare(
+        self, one: bytes, other: bytes, *, crop: bool = False, detector: Optional[Detector] = None
+    ) -> Comparison:
+        """Compare two encoded images, with the options and errors of `face_of`."""
         return self.compare_faces(
-            face_of(one, "the first picture", **options), face_of(other, "the second picture", **options)
+            face_of(one, "the first image", crop=crop, detector=detector),
+            face_of(other, "the second image", crop=crop, detector=detector),
         )
 
-    def compare_faces(self, one, other):
-        """The same of two aligned faces, uint8 arrays (112, 112, 3), RGB."""
+    def compare_faces(self, one: np.ndarray, other: np.ndarray) -> Comparison:
+        """Compare two aligned faces: uint8 (112, 112, 3), RGB."""
         first, second = self.embed([one, other])
         cosine = float(np.clip(first @ second, -1, 1))
         same = None if self.threshold is None else cosine > self.threshold
         return Comparison(cosine, same, self.threshold, self.far)
 
 
-def load_model(model, *, epoch=0, runtime="onnxruntime", device=None, threshold=None, batch_size=32, scaling=None):
-    """A network ready to embed faces.
+def load_model(
+    model: Union[str, pathlib.Path],
+    *,
+    epoch: int = 0,
+    runtime: str = "onnxruntime",
+    device: Optional[mx.Context] = None,
+    threshold: Optional[float] = None,
+    batch_size: int = 32,
+    scaling: Optional[Scaling] = None,
+) -> FaceModel:
+    """Load a network that embeds faces.
 
-    Parameters
-    ----------
-    model, epoch, runtime, device, batch_size, scaling
-        As of `vargfacenet.deploy.models.open_model`.
-    threshold : float, optional
-        The cosine, -1 .. 1, above which two faces are one person; by default what ``vargfacenet export --verify`` left in
-        the file.
-
-    Returns
-    -------
-    FaceModel
-
-    Raises
-    ------
-    CheckpointError, DataError, SettingError, SetupError
-        As of `open_model`.
+    Arguments and errors are those of `vargfacenet.deploy.models.open_model`, with one more: `threshold` is the cosine,
+    -1 .. 1, above which two faces are one identity; by default the one that ``vargfacenet export --verify`` stored in
+    the file.
     """
-    options = {"epoch": epoch, "runtime": runtime, "device": device, "batch_size": batch_size, "scaling": scaling}
-    opened, far = open_model(model, **options), None
+    opened = open_model(model, epoch=epoch, runtime=runtime, device=device, batch_size=batch_size, scaling=scaling)
+    far = None
     if threshold is None:
         threshold, far = (_number(opened.metadata.get(name), model) for name in ("threshold", "threshold_far"))
     return FaceModel(opened.embedder, opened.fingerprint, threshold=threshold, far=far)
 
 
-def face_of(encoded, where, *, crop=False, detector=None):
-    """An encoded picture as an aligned face.
+def face_of(encoded: bytes, where: str, *, crop: bool = False, detector: Optional[Detector] = None) -> np.ndarray:
+    """Decode an image to an aligned face.
 
     Parameters
     ----------
-    encoded : bytes
+    encoded
         JPEG, PNG, BMP or WebP.
-    where : str
-        What the picture is, for errors.
-    crop : bool
-        Whether of a picture of another size than 112x112 the middle square is taken, scaled. That is no alignment: a
-        network is as good as the place of the eyes.
-    detector : optional
-        What finds faces in a picture of another size, such as `vargfacenet.data.detector.FaceDetector`; the one face of the
-        picture is aligned. It goes before `crop`.
+    where
+        The name of the image in errors.
+    crop
+        Take the middle square, scaled, of an image that is not 112x112. That is not an alignment: networks depend on
+        the places of the eyes.
+    detector
+        Finds the face in an image that is not 112x112, which is then aligned. It takes precedence over `crop`.
 
     Returns
     -------
-    uint8 array (112, 112, 3)
-        RGB.
+    uint8 array (112, 112, 3), RGB.
 
     Raises
     ------
     DataError
-        Where the bytes are no picture, a JPEG without its end, of more than 40 megapixels, of another size without `crop`
-        and `detector`, or where the detector finds no face or several of which none is by far the largest.
+        Where the bytes are not an image, a JPEG without its end, of more than 40 megapixels, or of another size without
+        `crop` and `detector`; or where the detector finds no face, or several without one that is by far the largest.
     """
     height, width = IMAGE_SHAPE[1:]
     if not crop and detector is None:
-        return decode_picture(encoded, where)
-    picture = decode_picture(encoded, where, shape=None)
-    if picture.shape[:2] == (height, width):
-        return picture
+        return decode_image(encoded, where)
+    image = decode_image(encoded, where, shape=None)
+    if image.shape[:2] == (height, width):
+        return image
     if detector is not None:
-        picture = np.ascontiguousarray(picture)
-        return align_face(picture, _face_in(detector.detect(picture), where).points)
-    side = min(picture.shape[:2])
-    top, left = (picture.shape[0] - side) // 2, (picture.shape[1] - side) // 2
-    square = np.ascontiguousarray(picture[top : top + side, left : left + side])
+        image = np.ascontiguousarray(image)
+        return align_face(image, _face_in(detector.detect(image), where).points)
+    side = min(image.shape[:2])
+    top, left = (image.shape[0] - side) // 2, (image.shape[1] - side) // 2
+    square = np.ascontiguousarray(image[top : top + side, left : left + side])
     return cv2.resize(square, (width, height), interpolation=cv2.INTER_AREA if side > width else cv2.INTER_CUBIC)
 
 
-def _face_in(found, where):
-    """The Detection of a picture's one face: bystanders that are less than half as large do not count."""
+def _face_in(found: Sequence[Detection], where: str) -> Detection:
+    """Return the one face of an image; faces less than half as large do not count."""
     if not found:
-        raise DataError(f"{where} shows no face that is found: give one that is larger, sharper or more from the front")
+        raise DataError(f"{where} shows no face that the detector finds: give a larger, sharper or more frontal one")
     sizes = [min(right - left, bottom - top) for left, top, right, bottom in (one.box for one in found)]
     largest = found[int(np.argmax(sizes))]
     rivals = sum(size >= max(sizes) / 2 for size in sizes)
     if rivals > 1:
-        raise DataError(f"{where} shows {rivals} faces of like size: cut it to the one that is meant")
+        raise DataError(f"{where} shows {rivals} faces of similar size: crop it to one")
     return largest
 
 
-def _number(text, model):
+def _number(text: Optional[str], model: Union[str, pathlib.Path]) -> Optional[float]:
     try:
         number = None if text is None else float(text)
     except ValueError:
         number = np.nan
     if number is not None and not abs(number) <= 1:
-        raise DataError(f"{model} says {text[:40]!r} where a number of -1 .. 1 belongs: export it anew")
+        raise DataError(
+            f"{model} states {str(text)[:40]!r}, expected a number of -1 .. 1 for its threshold: export it again"
+        )
     return number

@@ -1,76 +1,62 @@
-"""Faces of people who are known, in a folder, and an exact search among them.
+"""A folder with faces of known people, and an exact search among them.
 
-A folder holds ``gallery.npz``: unit embeddings (float32), names, and digests of the pictures, which are not kept
-themselves. Search is one matrix product: 100,000 faces of 512 numbers are 200 MB, and a search takes some 30 ms on one core.
-Galleries that outgrow memory belong into a library of indexes, such as faiss, which takes ``Gallery.embeddings`` as they are.
+The folder holds ``gallery.npz``: l2-normalized embeddings (float32), names, and digests of the images, which are not
+stored. A search is one matrix product: 100,000 faces of 512 numbers are 200 MB, and a search takes about 30 ms on one
+core. For a gallery that outgrows memory, give ``Gallery.embeddings`` to an index library such as faiss.
 """
 
-import collections
 import contextlib
 import fcntl
 import hashlib
 import io
 import pathlib
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple, Union
 
 import numpy as np
 
-from vargfacenet.arrays import read_npz
+from vargfacenet.deploy.faces import FaceModel
 from vargfacenet.errors import DataError
-from vargfacenet.files import atomic_path, read_bytes
+from vargfacenet.formats.arrays import read_npz
+from vargfacenet.formats.files import atomic_path, read_bytes
 
 FILE = "gallery.npz"
 
-Hit = collections.namedtuple("Hit", "name cosine")
-Hit.__doc__ = "The name of a face in a gallery, and its cosine to the one searched."
-
 MOST_BYTES = 4 << 30  # of a gallery's file
+
+
+class Hit(NamedTuple):
+    """The name of a face in a gallery, and its cosine to the face that was searched."""
+
+    name: str
+    cosine: float
 
 
 class Gallery:
     """Faces by name, for one network.
 
-    Parameters
-    ----------
-    folder : str or path
-        Made when something is added.
-
-    Attributes
-    ----------
-    names : list of str
-        One for each face; a person may have several.
-    embeddings : float32 array (faces, embedding_size)
-        At length 1.
-    fingerprint : str
-        Of the network; empty where the gallery is.
-
-    Raises
-    ------
-    DataError
-        Where the file is damaged.
+    The folder is made when faces are added. ``names`` has the name of each face; a person may have several faces.
+    ``embeddings`` is float32 (faces, embedding_size), l2-normalized. ``fingerprint`` is the network's; it is empty for
+    an empty gallery. DataError where the file is damaged.
     """
 
-    def __init__(self, folder):
+    names: list[str]
+    embeddings: np.ndarray
+    fingerprint: str
+
+    def __init__(self, folder: Union[str, pathlib.Path]) -> None:
         self.path = pathlib.Path(folder) / FILE
         self._read()
 
-    def add(self, model, faces, names, digests):
-        """Embeds faces and keeps them under their names.
+    def add(self, model: FaceModel, faces: Sequence[np.ndarray], names: Sequence[str], digests: Sequence[str]) -> int:
+        """Embed faces, store them under their names, and return the number of new ones.
 
         Parameters
         ----------
-        model : FaceModel
-            The network, always the same for one gallery.
-        faces : list of uint8 array (112, 112, 3)
-            Aligned, RGB.
-        names : list of str
-            One for each.
-        digests : list of str
-            Of the pictures, as of `digest`; what is there already is left out.
-
-        Returns
-        -------
-        int
-            How many were added.
+        faces
+            Aligned: uint8 (112, 112, 3), RGB.
+        digests
+            `image_digest` of each image; images that are in the gallery already are skipped.
 
         Raises
         ------
@@ -78,7 +64,7 @@ class Gallery:
             Where the gallery is of another network, or cannot be written.
         """
         with self._locked():
-            self._read()  # what another process has added meanwhile
+            self._read()  # faces that another process has added meanwhile
             self._check(model)
             first = {one: place for place, one in reversed(list(enumerate(digests)))}
             known = set(self._digests)
@@ -103,29 +89,29 @@ class Gallery:
                 temporary.write_bytes(content.getvalue())
             return len(new)
 
-    def search(self, model, face, *, top=5):
-        """The nearest people: list of `Hit`, best first, each name once with its nearest face.
+    def search(self, model: FaceModel, face: np.ndarray, *, top: int = 5) -> list[Hit]:
+        """Return the nearest people, best first, each name once with its nearest face.
 
-        `face` is a uint8 array (112, 112, 3); DataError where the gallery is empty or of another network.
+        `face` is uint8 (112, 112, 3), RGB; DataError where the gallery is empty or of another network.
         """
         if not self.names:
             raise DataError(f"{self.path.parent} has no faces: add some with 'vargfacenet gallery add'")
         self._check(model)
         cosines = self.embeddings @ model.embed([face])[0]
-        best = {}
+        best: dict[str, float] = {}
         for place in np.argsort(-cosines, kind="stable"):
             best.setdefault(self.names[place], float(cosines[place]))
             if len(best) == top:
                 break
         return [Hit(name, cosine) for name, cosine in best.items()]
 
-    def _check(self, model):
+    def _check(self, model: FaceModel) -> None:
         if self.names and model.fingerprint != self.fingerprint:
             raise DataError(
                 f"{self.path} holds faces of another network, whose embeddings cannot be compared: make another gallery"
             )
 
-    def _read(self):
+    def _read(self) -> None:
         self.names, self._digests, self.fingerprint = [], [], ""
         self.embeddings = np.zeros((0, 0), np.float32)
         if not self.path.is_file():
@@ -141,11 +127,11 @@ class Gallery:
         except (DataError, KeyError, TypeError, ValueError):
             sound = False
         if not sound:
-            raise DataError(f"{self.path} is damaged or no gallery")
+            raise DataError(f"{self.path} is damaged, or is not a gallery")
 
     @contextlib.contextmanager
-    def _locked(self):
-        """One process at a time writes."""
+    def _locked(self) -> Iterator[None]:
+        """Keep other processes from writing."""
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             lock = open(self.path.with_suffix(".lock"), "w")  # noqa: SIM115 - closed below
@@ -156,6 +142,6 @@ class Gallery:
             yield
 
 
-def digest(encoded):
-    """By which a picture (bytes) is found to be there already (str)."""
+def image_digest(encoded: bytes) -> str:
+    """Return the digest of an encoded image, by which it is recognised as known."""
     return hashlib.blake2b(encoded, digest_size=16).hexdigest()

@@ -1,11 +1,18 @@
 """A graph between MXNet and ONNX: nodes in order, each with one output under its own name, and constants."""
 
+from __future__ import annotations
+
 import collections
 import dataclasses
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from vargfacenet import IMAGE_SHAPE
+
+if TYPE_CHECKING:
+    import onnx
 
 INPUT = "data"
 
@@ -14,71 +21,57 @@ INPUT = "data"
 class Node:
     """One ONNX operator.
 
-    Attributes
-    ----------
-    op, name : str
-        ONNX's operator; the node's name, which is its output's too.
-    inputs : list of str
-        Names of nodes, of constants, or `INPUT`.
-    attrs : dict
-        ONNX attributes: int, float, str, or a list of int.
+    ``op`` is the name of the operator in ONNX; ``name`` names both the node and its output. ``inputs`` are names of
+    nodes or constants, or `INPUT`. ``attrs`` are ONNX attributes: int, float, str, or a list of int.
     """
 
     op: str
     name: str
-    inputs: list
-    attrs: dict = dataclasses.field(default_factory=dict)
+    inputs: list[str]
+    attrs: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
 class Graph:
     """Nodes in an order in which they can run.
 
-    Attributes
-    ----------
-    nodes : list of Node
-    constants : dict of str to array
-        Weights, by name: float32, float16, int8, uint8, or bfloat16 as the uint16 of its bits.
-    output : str
-        The node whose output is the embedding.
-    embedding_size : int
-        Of its rows.
+    ``constants`` are weights by name: float32, float16, int8, uint8, or bfloat16 as the uint16 of its bits. ``output``
+    names the node whose output is the embedding.
     """
 
-    def __init__(self, nodes, constants, output, embedding_size):
+    def __init__(
+        self, nodes: Iterable[Node], constants: Mapping[str, np.ndarray], output: str, embedding_size: int
+    ) -> None:
         self.nodes, self.constants = list(nodes), dict(constants)
         self.output, self.embedding_size = output, embedding_size
 
-    def readers(self):
-        """Nodes that read each name (dict of str to list of Node); the graph's output counts as read by None."""
-        readers = collections.defaultdict(list)
+    def readers(self) -> Mapping[str, list[Node | None]]:
+        """Return the nodes that read each name; the graph's output is read by None."""
+        readers: collections.defaultdict[str, list[Node | None]] = collections.defaultdict(list)
         for node in self.nodes:
             for name in node.inputs:
                 readers[name].append(node)
         readers[self.output].append(None)
         return readers
 
-    def by_name(self):
-        """Nodes by their names."""
+    def by_name(self) -> dict[str, Node]:
+        """Return the nodes by their names."""
         return {node.name: node for node in self.nodes}
 
-    def rewrite(self, rule):
-        """Replaces nodes, in order.
+    def rewrite(self, rule: Callable[[Node], list[Node] | None]) -> None:
+        """Replace nodes, in order.
 
-        Parameters
-        ----------
-        rule : callable
-            Takes a node; gives None to leave it, or the list of nodes that take its place, of which the last carries
-            its name.
+        `rule` takes a node and returns None to keep it, or the nodes that replace it; the last of them carries its
+        name.
         """
-        nodes = []
+        nodes: list[Node] = []
         for node in self.nodes:
             placed = rule(node)
             nodes += [node] if placed is None else placed
         self.nodes = nodes
         self.prune()
 
-    def prune(self):
-        """Drops what the output does not need."""
+    def prune(self) -> None:
+        """Remove nodes and constants that the output does not need."""
         wanted, kept = {self.output}, []
         for node in reversed(self.nodes):
             if node.name in wanted:
@@ -87,30 +80,31 @@ class Graph:
         self.nodes = kept[::-1]
         self.constants = {name: value for name, value in self.constants.items() if name in wanted}
 
-    def copy(self):
-        """A graph that can be rewritten without touching this one; the arrays are shared."""
+    def copy(self) -> Graph:
+        """Return a graph that can be rewritten without changing this one; the arrays are shared."""
         nodes = [Node(node.op, node.name, list(node.inputs), dict(node.attrs)) for node in self.nodes]
         return Graph(nodes, self.constants, self.output, self.embedding_size)
 
-    def to_onnx(self, *, opset, ir_version, metadata=None, extra_outputs=()):
-        """The graph as an ``onnx.ModelProto`` with any number of pictures in a batch.
+    def to_onnx(
+        self,
+        *,
+        opset: int,
+        ir_version: int,
+        metadata: dict[str, str] | None = None,
+        extra_outputs: Sequence[str] = (),
+    ) -> onnx.ModelProto:
+        """Return the graph as an ONNX model for any number of images in a batch.
 
-        Parameters
-        ----------
-        opset, ir_version : int
-            Versions of ONNX's operators and of its file format.
-        metadata : dict of str to str, optional
-            Properties to write into it.
-        extra_outputs : sequence of str
-            Nodes whose outputs are wanted too, of any shape.
+        `opset` and `ir_version` are the versions of ONNX's operators and of its file format, `metadata` are properties
+        of the model, and `extra_outputs` are nodes whose outputs it gives too, of any shape.
         """
-        from onnx import TensorProto, helper
+        from onnx import TensorProto, helper  # optional
 
-        # Long names of tensors, each written several times, would be a tenth of a small INT8 file.
+        # Long names of tensors, each written several times, would make a tenth of a small INT8 file.
         short = {name: f"c{place}" for place, name in enumerate(self.constants)}
         short.update({node.name: f"t{place}" for place, node in enumerate(self.nodes)})
         short.update({name: name for name in (INPUT, self.output, *extra_outputs)})
-        # InsightFace's package tells by names that begin with Sub and Mul that a graph scales its input itself.
+        # InsightFace's package recognises a graph that scales its input by names that begin with Sub and Mul.
         nodes = [
             helper.make_node(n.op, [short[i] for i in n.inputs], [short[n.name]], name=f"{n.op}_{n.name}", **n.attrs)
             for n in self.nodes
@@ -120,7 +114,7 @@ class Graph:
         outputs = [helper.make_tensor_value_info(self.output, TensorProto.FLOAT, ["batch", self.embedding_size])]
         outputs += [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in extra_outputs]
         model = helper.make_model(
-            # Constants are initializers only: runtimes take an initializer that is an input too for a changing value.
+            # Constants are initializers only: runtimes treat an initializer that is also an input as a variable.
             helper.make_graph(nodes, "vargfacenet", [image], outputs, constants),
             opset_imports=[helper.make_opsetid("", opset)],
             ir_version=ir_version,
@@ -130,8 +124,8 @@ class Graph:
         return model
 
 
-def _tensor(name, value):
-    from onnx import TensorProto, numpy_helper
+def _tensor(name: str, value: np.ndarray) -> onnx.TensorProto:
+    from onnx import TensorProto, numpy_helper  # optional
 
     tensor = numpy_helper.from_array(value, name)
     if value.dtype == np.uint16:

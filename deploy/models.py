@@ -1,104 +1,95 @@
-"""Whatever holds a network, a checkpoint or an ONNX file, as what embeds pictures."""
+"""Opening a checkpoint, an ONNX file or a bundled network as an embedder of images."""
 
 import dataclasses
 import pathlib
+from collections.abc import Iterable, Mapping
+from typing import Optional, Union
 
-from vargfacenet.checkpoint import checkpoint_files, load_checkpoint
+import mxnet as mx
+import numpy as np
+
 from vargfacenet.deploy.runtime import OnnxEmbedder
 from vargfacenet.deploy.signature import OWN_SCALING, Scaling
-from vargfacenet.eval import Embedder, PictureEmbedder
-from vargfacenet.files import fingerprint
+from vargfacenet.eval import Embedder, ImageEmbedder
+from vargfacenet.formats.checkpoint import checkpoint_files, load_checkpoint
+from vargfacenet.formats.files import fingerprint
 from vargfacenet.models import find_model
 
 
 @dataclasses.dataclass(frozen=True)
 class Model:
-    """A network ready to embed pictures.
+    """A network ready to embed images.
 
-    Attributes
-    ----------
-    embedder : PictureEmbedder
-        What embeds.
-    fingerprint : str
-        Of the files it came from, and of the scaling of images where that is not the network's own.
-    runtime : str
-        What runs it: ``mxnet``, ``onnxruntime`` or ``openvino``.
-    metadata : dict of str to str
-        What an ONNX file says of itself; empty for a checkpoint.
+    ``fingerprint`` covers the files it came from, and the scaling of images where that is not the network's own.
+    ``runtime`` is ``mxnet``, ``onnxruntime`` or ``openvino``. ``metadata`` holds the properties of an ONNX file or a
+    bundled network.
     """
 
-    embedder: object
+    embedder: ImageEmbedder
     fingerprint: str
     runtime: str
-    metadata: dict
+    metadata: Mapping[str, str]
 
     @property
-    def mark(self):
-        """What its embeddings may be kept under (str): files and runtime."""
+    def cache_key(self) -> str:
+        """The key under which embeddings are cached: files and runtime."""
         return f"{self.fingerprint} {self.runtime}"
 
 
-class ScaledEmbedder(PictureEmbedder):
-    """An embedder whose network needs images scaled first.
+class ScaledEmbedder(ImageEmbedder):
+    """An embedder that scales images first."""
 
-    Parameters
-    ----------
-    embedder : PictureEmbedder
-        What embeds.
-    scaling : Scaling
-        What images need before.
-    """
+    def __init__(self, embedder: ImageEmbedder, scaling: Scaling) -> None:
+        self._embedder, self.scaling = embedder, scaling
+        self.batch_size = embedder.batch_size
 
-    def __init__(self, embedder: PictureEmbedder, scaling: Scaling):
-        self._embedder, self.scaling, self.batch_size = embedder, scaling, embedder.batch_size
-
-    def embed_batch(self, pictures):
-        return self._embedder.embed_batch(self.scaling.apply(pictures))
+    def embed_batch(self, images: np.ndarray) -> np.ndarray:
+        return self._embedder.embed_batch(self.scaling.apply(images))
 
 
-def is_onnx(model):
-    """Whether a model (str or path) is named as an ONNX file is (bool); otherwise it is a checkpoint's prefix."""
+def is_onnx(model: Union[str, pathlib.Path]) -> bool:
+    """Return True for the name of an ONNX file; another name is a checkpoint's prefix."""
     return pathlib.Path(model).suffix == ".onnx"
 
 
-def open_model(model, *, epoch=0, runtime="onnxruntime", device=None, batch_size=32, scaling=None):
-    """A network ready to embed batches of pictures.
+def open_model(
+    model: Union[str, pathlib.Path],
+    *,
+    epoch: int = 0,
+    runtime: str = "onnxruntime",
+    device: Optional[mx.Context] = None,
+    batch_size: int = 32,
+    scaling: Optional[Scaling] = None,
+) -> Model:
+    """Open a network that embeds batches of images.
 
     Parameters
     ----------
-    model : str or path
-        An ONNX file, or the prefix of a checkpoint, as in ``PREFIX-symbol.json``.
-    epoch : int
-        Of a checkpoint.
-    runtime : str
+    model
+        An ONNX file, the prefix of a checkpoint, as in ``PREFIX-symbol.json``, or the name of a bundled network.
+    epoch, device
+        Of a checkpoint; the device is the CPU by default.
+    runtime
         ``onnxruntime`` or ``openvino``, for an ONNX file.
-    device : mx.Context, optional
-        For a checkpoint; the CPU by default.
-    batch_size : int
-        Pictures at a time.
-    scaling : Scaling, optional
-        What images need before the network takes them. By default an ONNX file's as
-        `vargfacenet.deploy.signature.scaling_of` finds it, and none for a checkpoint.
-
-    Returns
-    -------
-    Model
+    scaling
+        The scaling of images that the network expects. By default none for a checkpoint, and for an ONNX file the one
+        that `vargfacenet.deploy.signature.scaling_of` finds.
 
     Raises
     ------
     CheckpointError, DataError, SettingError, SetupError
-        As of `load_checkpoint` and `OnnxEmbedder`.
+        As `load_checkpoint` and `OnnxEmbedder` do.
     """
     if is_onnx(model):
-        embedder = OnnxEmbedder(model, runtime=runtime, batch_size=batch_size, scaling=scaling)
-        return Model(embedder, _mark([model], embedder.scaling), runtime, embedder.metadata)
-    embedder = Embedder(*load_checkpoint(model, epoch), device=device, batch_size=batch_size)
-    if scaling not in (None, Scaling()):
+        onnx = OnnxEmbedder(model, runtime=runtime, batch_size=batch_size, scaling=scaling)
+        return Model(onnx, _fingerprint_of([model], onnx.scaling), runtime, onnx.metadata)
+    embedder: ImageEmbedder = Embedder(*load_checkpoint(model, epoch), device=device, batch_size=batch_size)
+    if scaling is not None and scaling != Scaling():
         embedder = ScaledEmbedder(embedder, scaling)
     bundled = find_model(model)
     metadata = bundled.metadata() if bundled else {}
-    return Model(embedder, _mark(checkpoint_files(model, epoch), scaling or OWN_SCALING), "mxnet", metadata)
+    return Model(embedder, _fingerprint_of(checkpoint_files(model, epoch), scaling or OWN_SCALING), "mxnet", metadata)
 
 
-def _mark(files, scaling):
+def _fingerprint_of(files: Iterable[Union[str, pathlib.Path]], scaling: Scaling) -> str:
     return f"{fingerprint(files)} {scaling}".rstrip()

@@ -1,15 +1,19 @@
-"""What a graph's operators say, read for good: every attribute known, or an error."""
+"""The operations of an MXNet graph, with every attribute understood; others are an error."""
 
 import ast
 import dataclasses
 import json
+from collections.abc import Mapping
+from typing import Any
+
+import mxnet as mx
 
 from vargfacenet.errors import ExportError
 
-# Operators of the networks, with the attributes that decide what they compute and MXNet's defaults for them.
+# Operators of the networks, with the attributes that define their function, and MXNet's defaults for them.
 _CONVOLUTION = {"stride": (1, 1), "pad": (0, 0), "dilate": (1, 1), "num_group": 1, "no_bias": False, "layout": None}
 _POOLING = {"kernel": (), "stride": (1, 1), "pad": (0, 0), "pool_type": "max", "global_pool": False}
-_DECIDE = {
+_DECIDE: dict[str, dict[str, Any]] = {
     "Convolution": {"kernel": None, "num_filter": None, **_CONVOLUTION},
     "BatchNorm": {"eps": 1e-3, "fix_gamma": True, "axis": 1, "output_mean_var": False},
     "FullyConnected": {"num_hidden": None, "no_bias": False, "flatten": True},
@@ -34,7 +38,7 @@ _DECIDE = {
     "softmax": {"axis": -1, "temperature": None, "use_length": False},
     "hard_sigmoid": {"alpha": 0.2, "beta": 0.5},
     "_contrib_BilinearResize2D": {"height": None, "width": None, "align_corners": True, "mode": "size"},
-    # Of what does not depend on an image.
+    # In parts that do not depend on an image.
     "_arange": {"start": None, "stop": None, "step": 1.0, "repeat": 1, "infer_range": False, "dtype": None},
     "broadcast_to": {"shape": None},
     "exp": {},
@@ -56,38 +60,25 @@ class Operation:
     op, name : str
         MXNet's operator, and the node's name.
     attrs : dict
-        The attributes that decide what it computes, defaults filled in, as Python values.
+        The attributes that define its function, with defaults, as Python values.
     inputs : tuple of str
         Names of parameters and of other operations.
     """
 
     op: str
     name: str
-    attrs: dict
-    inputs: tuple
+    attrs: dict[str, Any]
+    inputs: tuple[str, ...]
 
 
-def read_operations(symbol):
-    """The operations of a graph, each after those it reads; what does nothing in inference is left out.
+def read_operations(symbol: mx.sym.Symbol) -> tuple[list[Operation], str]:
+    """Return the operations of a graph with one output, each after those it reads, and the name of the last.
 
-    Parameters
-    ----------
-    symbol : mx.sym.Symbol
-        With one output.
-
-    Returns
-    -------
-    operations : list of Operation
-    output : str
-        The name of the one that is the graph's output.
-
-    Raises
-    ------
-    ExportError
-        For an operator or attribute that is not known here.
+    Operations without effect in inference are left out. ExportError for an unknown operator or attribute.
     """
     graph = json.loads(symbol.tojson())
-    operations, names = [], []  # by node, the name of what its output is; none of the known ones has two
+    operations: list[Operation] = []
+    names: list[str] = []  # by node, the name of its output; no known operator has two
     for node in graph["nodes"]:
         inputs = tuple(names[source] for source, *_ in node["inputs"])
         if node["op"] == "null":
@@ -101,23 +92,23 @@ def read_operations(symbol):
     return operations, names[graph["heads"][0][0]]
 
 
-def _attributes(op, node):
+def _attributes(op: str, node: Mapping[str, Any]) -> dict[str, Any]:
     if op not in _DECIDE:
         known = ", ".join(sorted(_DECIDE))
-        raise ExportError(f"node {node['name']!r} is a {node['op']}, which is not known here; known are {known}")
+        raise ExportError(f"node {node['name']!r} is a {node['op']}, which is not supported; supported are {known}")
     attrs = dict(_DECIDE[op])
     for name, text in node.get("attrs", {}).items():
         if name in attrs:
             attrs[name] = _value(text)
         elif name not in _NEUTRAL and not name.startswith("__"):
-            raise ExportError(f"{op} {node['name']!r} has the attribute {name}={text}, which is not known here")
+            raise ExportError(f"{op} {node['name']!r} has the attribute {name}={text}, which is not supported")
     other_axis = op == "BatchNorm" and attrs["axis"] != 1
     if attrs.get("layout") not in (None, "NCHW") or other_axis or attrs.get("output_mean_var"):
-        raise ExportError(f"{op} {node['name']!r} has a layout, axis or output that is not known here: {node['attrs']}")
+        raise ExportError(f"{op} {node['name']!r} has an unsupported layout, axis or output: {node['attrs']}")
     return attrs
 
 
-def _value(text):
+def _value(text: str) -> Any:
     try:
         value = ast.literal_eval(text)
     except (ValueError, SyntaxError):

@@ -1,4 +1,4 @@
-"""Pictures to compare networks on, and how far apart embeddings are."""
+"""Images to compare networks on, and measures of the difference between embeddings."""
 
 import cv2
 import numpy as np
@@ -6,29 +6,29 @@ import numpy as np
 from vargfacenet import IMAGE_SHAPE
 
 
-def probe_pictures(count, *, seed=0):
-    """Pictures that use the whole range: float32 (count, 3, 112, 112), whole numbers 0..255.
+def probe_images(count: int, *, seed: int = 0) -> np.ndarray:
+    """Return images that use the whole range: float32 (count, 3, 112, 112), whole numbers 0..255.
 
-    They are soft like photographs, each of another contrast and with some noise, so that rectifiers of every layer meet
-    both signs; the first is white and the second black.
+    They are soft like photographs, with different contrasts and some noise, so that the inputs of all rectifiers have
+    both signs. The first is white and the second black.
     """
     random = np.random.RandomState(seed)
     channels, height, width = IMAGE_SHAPE
-    pictures = np.empty((count, height, width, channels), np.float32)
+    images = np.empty((count, height, width, channels), np.float32)
     for place in range(count):
         coarse = random.uniform(-1, 1, (random.randint(4, 15), random.randint(4, 15), channels)).astype(np.float32)
         soft = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
         noise = random.normal(0, random.uniform(0, 20), soft.shape)
-        pictures[place] = random.uniform(80, 176) + random.uniform(20, 200) * soft + noise
-    pictures = np.clip(np.rint(pictures), 0, 255)
-    pictures[:1], pictures[1:2] = 255, 0
-    return np.ascontiguousarray(pictures.transpose(0, 3, 1, 2))
+        images[place] = random.uniform(80, 176) + random.uniform(20, 200) * soft + noise
+    images = np.clip(np.rint(images), 0, 255)
+    images[:1], images[1:2] = 255, 0
+    return np.ascontiguousarray(images.transpose(0, 3, 1, 2))
 
 
-def relative_error(found, expected):
-    """The largest length of a difference over the length of what was expected, row by row: two (n, d) -> float.
+def relative_error(found: np.ndarray, expected: np.ndarray) -> float:
+    """Return the largest length of a row's difference over the length of its expected row: two (n, d) -> float.
 
-    Infinite where a number is not finite.
+    It is infinite where a number is not finite.
     """
     found, expected = np.asarray(found, np.float64), np.asarray(expected, np.float64)
     if found.shape != expected.shape or not (np.isfinite(found).all() and np.isfinite(expected).all()):
@@ -37,8 +37,8 @@ def relative_error(found, expected):
     return float((np.linalg.norm(found - expected, axis=1) / np.where(lengths == 0, 1, lengths)).max())
 
 
-def cosines(one, other):
-    """Cosine of each row of one array with that of another: two (n, d) -> (n,)."""
+def cosines(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Return the cosine of each row of one array with the same row of another: two (n, d) -> (n,)."""
     one, other = np.asarray(one, np.float64), np.asarray(other, np.float64)
     lengths = np.linalg.norm(one, axis=1) * np.linalg.norm(other, axis=1)
     return (one * other).sum(axis=1) / np.where(lengths == 0, 1, lengths)

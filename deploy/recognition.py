@@ -1,7 +1,11 @@
-"""Which network of this package a graph is, with which options; graphs are compared operator by operator."""
+"""Recognition of a graph as a network of this package with its options, by comparing operators."""
 
 import collections
 import re
+from collections.abc import Mapping
+from typing import Any, NamedTuple, Optional
+
+import mxnet as mx
 
 from vargfacenet import IMAGE_SHAPE
 from vargfacenet.deploy.nodes import read_operations
@@ -17,69 +21,56 @@ from vargfacenet.symbols.pocketnet import NODES
 from vargfacenet.symbols.pocketnet import SIZES as POCKETNET_SIZES
 from vargfacenet.symbols.shufflefacenet import STAGE_CHANNELS as SHUFFLEFACENET_CHANNELS
 
-Recognised = collections.namedtuple("Recognised", "network options")
-Recognised.__doc__ = (
-    "Name of a network and the options (dict) with which `vargfacenet.symbols.get_symbol` builds the graph."
-)
+
+class Recognised(NamedTuple):
+    """The name of a network, and the options with which `vargfacenet.symbols.get_symbol` builds the graph."""
+
+    network: str
+    options: dict[str, Any]
 
 
-def recognise(symbol):
-    """The network whose graph this is.
+def recognise(symbol: mx.sym.Symbol) -> Optional[Recognised]:
+    """Return the network that an embedding graph is; None where no network has options that build it.
 
-    Parameters
-    ----------
-    symbol : mx.sym.Symbol
-        An embedding graph.
-
-    Returns
-    -------
-    Recognised or None
-        None where it is none of `vargfacenet.symbols.list_networks`, whatever their options.
-
-    Raises
-    ------
-    ExportError
-        Where the graph has an operator that none of the lineage's networks has.
+    ExportError where the graph has an operator that none of the lineage's networks has.
     """
-    wanted, _ = same_function(symbol)
+    wanted, _ = function_of(symbol)
     found = []
     for network in list_networks():
         try:
             like = network_like(symbol, network)
-            candidate, _ = same_function(get_symbol(network, **like.options))
+            candidate, _ = function_of(get_symbol(network, **like.options))
         except SettingError:
             continue
         if candidate == wanted:
             found.append(like)
-    # A deeper network is also a shallow one with other units: the name that needs the fewest options is its name.
+    # A deeper network is also a shallow one with other units: its name is the one that needs the fewest options.
     return min(found, key=lambda one: len(one.options), default=None)
 
 
-def network_like(symbol, network):
-    """A network with the options that the parameters of a graph suggest; SettingError for an unknown network."""
+def network_like(symbol: mx.sym.Symbol, network: str) -> Recognised:
+    """Return a network with the options that the parameters of a graph suggest; SettingError for an unknown network."""
     known = network_options(network)
     guess = _guess(symbol)
     if network in _SIZES:
         shapes = output_shapes(symbol, (1, *IMAGE_SHAPE))
         guess.update(_SIZES[network](collections.defaultdict(lambda: (0,), shapes)))
-    options = {name: value for name, value in guess.items() if name in known and value not in (None, known[name][1])}
+    options = {
+        name: value for name, value in guess.items() if name in known and value not in (None, known[name].default)
+    }
     return Recognised(network, options)
 
 
-def same_function(symbol):
-    """What a graph computes, whatever its names.
+def function_of(symbol: mx.sym.Symbol) -> tuple[list[Any], list[str]]:
+    """Return the function that a graph computes, without names, and the names of its parameters in order.
 
-    Returns
-    -------
-    function : list
-        Equal for graphs that compute the same of parameters that are equal, one after the other.
-    parameters : list of str
-        The names of its parameters and running statistics in that order.
+    Graphs with equal functions give equal results where their parameters, in order, are equal. Running statistics count
+    as parameters.
     """
     operations, output = read_operations(symbol)
     numbers = {operation.name: index for index, operation in enumerate(operations)}
-    parameters = {}
-    function = []
+    parameters: dict[str, int] = {}
+    function: list[Any] = []
     for one in operations:
         inputs = [
             numbers[name] if name in numbers else ("parameter", parameters.setdefault(name, len(parameters)))
@@ -90,10 +81,10 @@ def same_function(symbol):
     return function, [name for name in parameters if name != "data"]
 
 
-def _guess(symbol):
-    """Options that shapes tell, of whichever network has them."""
+def _guess(symbol: mx.sym.Symbol) -> dict[str, Any]:
+    """Return options that follow from shapes, of whichever networks have them."""
     shapes = output_shapes(symbol, (1, *IMAGE_SHAPE))
-    options = {"use_se": any("_se_conv1" in name for name in shapes)}
+    options: dict[str, Any] = {"use_se": any("_se_conv1" in name for name in shapes)}
     options["embedding_size"] = symbol.infer_shape(data=(1, *IMAGE_SHAPE))[1][0][1]
     kinds = (one.attrs["act_type"] for one in read_operations(symbol)[0] if "act_type" in one.attrs)
     options["activation"] = next(kinds, "prelu")  # the first is never that of squeeze and excitation
@@ -103,7 +94,7 @@ def _guess(symbol):
     if "embed_convx_depthwise_weight" in shapes:
         options["group_size"] = shapes["embed_convx_depthwise_weight"][1]
         options["head_pooling"] = "vargface_head_max_pooling" in shapes
-    units = collections.defaultdict(int)
+    units: collections.defaultdict[int, int] = collections.defaultdict(int)
     for name in shapes:
         found = re.match(r"(?:vargface_stage_|stage)(\d)_unit_?(\d+)", name)
         if found:
@@ -113,7 +104,10 @@ def _guess(symbol):
     return options
 
 
-def _ghostfacenet(shapes):
+_Shapes = Mapping[str, tuple[int, ...]]
+
+
+def _ghostfacenet(shapes: _Shapes) -> dict[str, Any]:
     version = 2 if "block3_map_conv_weight" in shapes else 1
     first, last = shapes["stem_weight"][0], shapes["last_conv_weight"][0]
     widths = (1.3, 1.0, first / STEM_CHANNELS)
@@ -122,32 +116,32 @@ def _ghostfacenet(shapes):
     return {"version": version, "width": next(fitting, None), "stride": stride}
 
 
-def _mixfacenet(shapes):
+def _mixfacenet(shapes: _Shapes) -> dict[str, Any]:
     sizes = {round_to_8(stem * width): size for size, (stem, _, width, _) in MIXFACENET_SIZES.items()}
     shuffle = "stage1_unit1_shuffle_swap" in shapes
     return {"size": sizes.get(shapes["stem_conv_weight"][0]), "shuffle": shuffle}
 
 
-def _pocketnet(shapes):
+def _pocketnet(shapes: _Shapes) -> dict[str, Any]:
     sizes = {NODES * channels: size for size, (channels, _) in POCKETNET_SIZES.items()}
     return {"size": sizes.get(shapes["stem_weight"][0])}
 
 
-def _shufflefacenet(shapes):
+def _shufflefacenet(shapes: _Shapes) -> dict[str, Any]:
     widths = {channels[0] // 2: width for width, channels in SHUFFLEFACENET_CHANNELS.items()}
     return {"width": widths.get(shapes["stage2_unit1_conv1_weight"][0])}
 
 
-def _edgeface(shapes):
+def _edgeface(shapes: _Shapes) -> dict[str, Any]:
     sizes = {channels[0]: size for size, (channels, *_) in EDGEFACE_SIZES.items()}
     return {"size": sizes.get(shapes["stem_conv_weight"][0])}
 
 
-def _arcface_mbf(shapes):
+def _arcface_mbf(shapes: _Shapes) -> dict[str, Any]:
     return {"size": {128: "base", 256: "large"}.get(shapes["conv1_weight"][0])}
 
 
-# By network, the options that its parameters' shapes tell; None for what they do not.
+# Functions that find options of a network by the shapes of its parameters; None for options that these leave open.
 _SIZES = {
     "arcface_mbf": _arcface_mbf,
     "edgeface": _edgeface,

@@ -1,31 +1,37 @@
-"""The input and output of an ONNX file as other projects write them: which input is the image, its layout and its scaling."""
+"""The image input of an ONNX file, also of other projects: its name, layout and scaling."""
 
-import typing
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from vargfacenet import IMAGE_SHAPE
 from vargfacenet.errors import DataError
 
+if TYPE_CHECKING:
+    import onnx
+
 LAYOUTS = {"NCHW": IMAGE_SHAPE, "NHWC": (*IMAGE_SHAPE[1:], IMAGE_SHAPE[0])}
-_FIRST_NODES = 8  # among which a network that scales its own input does so
-_MOST_AT_ONCE = 256  # images that a file may fix as its batch
+_FIRST_NODES = 8  # a network that scales its own input does so among these
+_MOST_AT_ONCE = 256  # largest fixed batch of a file
 _OWN = "vargfacenet"  # the producer of files that scale their own input
-_RAW_MEAN = 16.0  # above which the running means of a BatchNorm on the image are those of unscaled images
+_RAW_MEAN = 16.0  # larger running means of a BatchNorm on the image are those of unscaled images
 
 
-class Scaling(typing.NamedTuple):
-    """The change that images, RGB in 0..255, need before a network takes them: (x - mean) / std, and the order of channels.
+class Scaling(NamedTuple):
+    """The scaling of images, RGB in 0..255, that a network expects: (x - mean) / std, and the order of channels.
 
     A mean or std of None is the network's own.
     """
 
-    mean: typing.Optional[float] = None
-    std: typing.Optional[float] = None
+    mean: float | None = None
+    std: float | None = None
     bgr: bool = False
 
     def apply(self, images: np.ndarray) -> np.ndarray:
-        """Images (n, 3, height, width), RGB, 0..255, as the network takes them."""
+        """Scale images (n, 3, height, width), RGB, 0..255."""
         if self.bgr:
             images = images[:, ::-1]
         if (self.mean or 0.0) == 0.0 and (1.0 if self.std is None else self.std) == 1.0:
@@ -41,7 +47,7 @@ class Scaling(typing.NamedTuple):
 OWN_SCALING = Scaling(0.0, 1.0)
 
 
-class Signature(typing.NamedTuple):
+class Signature(NamedTuple):
     """The image input of a network.
 
     ``layout`` is a key of `LAYOUTS`; ``batch`` is the number of images that the file fixes, None for any.
@@ -49,11 +55,11 @@ class Signature(typing.NamedTuple):
 
     name: str
     layout: str
-    batch: typing.Optional[int]
+    batch: int | None
 
 
-def drop_weight_inputs(model, where) -> bool:
-    """Removes inputs of a model (``onnx.ModelProto``) that are weights, and returns whether there were any.
+def drop_weight_inputs(model: onnx.ModelProto, where: str) -> bool:
+    """Remove inputs of a model that are weights, and return True where there were any.
 
     Old exporters list each weight as an input too. DataError where more or less than one input and one output are left.
     """
@@ -62,7 +68,7 @@ def drop_weight_inputs(model, where) -> bool:
     images = [value for value in graph.input if value.name not in weights]
     if len(images) != 1 or len(graph.output) != 1:
         raise DataError(
-            f"{where} is no network that embeds faces: it has {len(images)} inputs, {len(graph.output)} outputs"
+            f"{where} is not a network that embeds faces: it has {len(images)} inputs, {len(graph.output)} outputs"
         )
     found = len(images) < len(graph.input)
     if found:
@@ -74,8 +80,8 @@ def drop_weight_inputs(model, where) -> bool:
     return found
 
 
-def read_signature(model, where) -> Signature:
-    """The signature of a model whose one input is the image; DataError where it does not take faces of 112x112."""
+def read_signature(model: onnx.ModelProto, where: str) -> Signature:
+    """Return the signature of a model with one input; DataError where that does not accept faces of 112x112."""
     image = model.graph.input[0]
     kind = image.type.tensor_type
     shape = [place.dim_value if place.dim_value > 0 else None for place in kind.shape.dim]
@@ -92,11 +98,11 @@ def read_signature(model, where) -> Signature:
     return Signature(image.name, fitting[0], shape[0] or None)
 
 
-def scaling_of(model, metadata, given: Scaling, where) -> tuple:
-    """The scaling that a model needs, and how it is known (str): given, stated in its metadata, or recognised.
+def scaling_of(model: onnx.ModelProto, metadata: Mapping[str, str], given: Scaling, where: str) -> tuple[Scaling, str]:
+    """Return the scaling that a model expects, and its source in words: given, stated in its metadata, or recognised.
 
-    A network without scaling of its own is recognised much as InsightFace's Python package does: among its first eight nodes
-    the image is not both shifted and multiplied. It then takes (x - 127.5) / 127.5.
+    A network without its own scaling is recognised much as InsightFace's Python package does: the image is not both
+    shifted and multiplied among its first eight nodes. It then expects (x - 127.5) / 127.5.
     """
     source = "given"
     stated = [_number(metadata, name, where) for name in ("input_mean", "input_std")]
@@ -114,14 +120,15 @@ def scaling_of(model, metadata, given: Scaling, where) -> tuple:
     return Scaling(mean, std, given.bgr or metadata.get("input_order", "RGB").upper() == "BGR"), source
 
 
-def scales_itself(model) -> bool:
-    """True where a network (``onnx.ModelProto``) brings images of 0..255 to its own range."""
+def scales_itself(model: onnx.ModelProto) -> bool:
+    """Return True for a network that scales images of 0..255 itself."""
     graph = model.graph
     if model.producer_name == _OWN:
         return True
-    names, done = {graph.input[0].name}, set()
+    names: set[str] = {graph.input[0].name}
+    done: set[str] = set()
     for node in graph.node[:_FIRST_NODES]:
-        # Only what is done to the image itself: behind the first layer, activations are made of the same operators.
+        # Only operators on the image itself count: activations behind the first layer consist of the same ones.
         if node.op_type in _SHIFTS | _SCALES | _PASSES and names.intersection(node.input):
             names.update(node.output)
             done.add(node.op_type)
@@ -131,9 +138,9 @@ def scales_itself(model) -> bool:
 _SHIFTS, _SCALES, _PASSES = {"Sub", "Add"}, {"Mul", "Div"}, {"Identity", "Transpose", "Cast"}
 
 
-def _normalises(graph):
-    """True where a BatchNorm stands on the image itself, with the running means of images in 0..255."""
-    from onnx import numpy_helper
+def _normalises(graph: onnx.GraphProto) -> bool:
+    """Return True where a BatchNorm is applied to the image itself, with the running means of images in 0..255."""
+    from onnx import numpy_helper  # optional
 
     names = {graph.input[0].name}
     for node in graph.node[:_FIRST_NODES]:
@@ -145,9 +152,11 @@ def _normalises(graph):
     return False
 
 
-def _number(metadata, name, where):
+def _number(metadata: Mapping[str, str], name: str, where: str) -> float | None:
     text = metadata.get(name)
+    if text is None:
+        return None
     try:
-        return None if text is None else float(text)
+        return float(text)
     except ValueError:
         raise DataError(f"{where} states {name}={text[:40]!r}, expected a number") from None

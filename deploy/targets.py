@@ -1,26 +1,22 @@
-"""Forms of a graph that runtimes are quick with, equal in result to the plain one."""
+"""Forms of a graph that runtimes run fast, equal in result to the plain one."""
+
+from typing import Optional
 
 import numpy as np
 
-from vargfacenet.deploy.graph import Node
+from vargfacenet.deploy.graph import Graph, Node
 from vargfacenet.deploy.padding import pad_channels
 from vargfacenet.options import unknown
 
 BLOCK = 16  # channels that onnxruntime works on at a time where a processor has AVX-512
 
-# OpenVINO joins groups and takes PReLU into convolutions by itself: the plain form is the quickest there.
+# OpenVINO joins groups and fuses PReLU into convolutions by itself: the plain form is the fastest there.
 # InsightFace's package runs files in onnxruntime.
 TARGETS = ("plain", "onnxruntime", "openvino", "insightface")
 
 
-def rewrite_for(graph, target):
-    """The form of a graph for a runtime, one of `TARGETS`; the graph given is left alone.
-
-    Raises
-    ------
-    SettingError
-        For an unknown target.
-    """
+def rewrite_for(graph: Graph, target: str) -> Graph:
+    """Return a copy of a graph in the form for a runtime, one of `TARGETS`; SettingError for an unknown target."""
     if target not in TARGETS:
         raise unknown("target", target, TARGETS)
     graph = graph.copy()
@@ -31,15 +27,15 @@ def rewrite_for(graph, target):
     return graph
 
 
-def prelu_as_convolutions(graph):
-    """PReLU as ``slope * x + max((1 - slope) * x, 0)``, each product a depth-wise 1x1 convolution.
+def prelu_as_convolutions(graph: Graph) -> None:
+    """Replace PReLU by ``slope * x + max((1 - slope) * x, 0)``, each product a depth-wise 1x1 convolution.
 
-    onnxruntime keeps convolutions in blocks of channels, with the rectifier after one and the sum with another made in
-    passing; its PRelu leaves that layout, at each layer. The form is PReLU where no slope is above 1; elsewhere it is
-    ``slope * x + (1 - slope) * max(x, 0)``.
+    onnxruntime keeps convolutions in blocks of channels and fuses the rectifier and the sum into them; its PRelu leaves
+    that layout, at each layer. The form equals PReLU where no slope is above 1; elsewhere it is ``slope * x + (1 -
+    slope) * max(x, 0)``.
     """
 
-    def rule(node):
+    def rule(node: Node) -> Optional[list[Node]]:
         if node.op != "PRelu" or graph.constants[node.inputs[1]].ndim != 3:
             return None
         x, slope = node.inputs
@@ -47,7 +43,7 @@ def prelu_as_convolutions(graph):
         names = f"{slope}_negative", f"{slope}_positive"
         graph.constants.update(zip(names, (slopes, (1 - slopes.astype(np.float64)).astype(np.float32))))
 
-        def product(name, of, weight):
+        def product(name: str, of: str, weight: str) -> Node:
             return Node("Conv", f"{node.name}_{name}", [of, weight], {"group": len(slopes), "kernel_shape": [1, 1]})
 
         scaled = product("scaled", x, names[0])
@@ -62,14 +58,14 @@ def prelu_as_convolutions(graph):
     graph.rewrite(rule)
 
 
-def merge_groups(graph, *, block=BLOCK):
-    """Groups of a few channels joined into groups of a block, with zeros where channels of two groups would meet.
+def merge_groups(graph: Graph, *, block: int = BLOCK) -> None:
+    """Join groups of a few channels into groups of a block, with zeros between channels of different groups.
 
-    A block of channels is what the processor multiplies at once, so that the zeros cost no time; the weights of these
-    layers take more space.
+    The processor multiplies a block of channels at once, so that the zeros cost no time; the weights of these layers
+    take more space.
     """
 
-    def rule(node):
+    def rule(node: Node) -> Optional[list[Node]]:
         groups = node.attrs.get("group", 1)
         if node.op != "Conv" or groups == 1:
             return None
@@ -86,8 +82,8 @@ def merge_groups(graph, *, block=BLOCK):
     graph.rewrite(rule)
 
 
-def _block_diagonal(weight):
-    """(groups, joined, outs, ins, kh, kw) -> (groups * joined * outs, joined * ins, kh, kw)"""
+def _block_diagonal(weight: np.ndarray) -> np.ndarray:
+    """Return joined weights: (groups, joined, outs, ins, kh, kw) -> (groups * joined * outs, joined * ins, kh, kw)."""
     groups, joined, outs, ins, *kernel = weight.shape
     merged = np.zeros((groups, joined, outs, joined, ins, *kernel), weight.dtype)
     for place in range(joined):

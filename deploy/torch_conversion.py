@@ -9,10 +9,10 @@ import mxnet as mx
 import numpy as np
 
 from vargfacenet import IMAGE_SHAPE
-from vargfacenet.checkpoint import save_checkpoint
+from vargfacenet.formats.checkpoint import save_checkpoint
 from vargfacenet.errors import CheckpointError
 from vargfacenet.symbols import get_symbol, parameter_order
-from vargfacenet.torch_state import read_torch_state
+from vargfacenet.formats.torch_state import read_torch_state
 
 _COUNTER = "num_batches_tracked"  # of BN in PyTorch; nothing depends on it
 

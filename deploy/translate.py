@@ -1,41 +1,32 @@
-"""From a checkpoint to a graph of ONNX operators: one function for each of MXNet's, and BN folded away."""
+"""Translation of a checkpoint to a graph of ONNX operators, one function for each of MXNet's, with BN folded."""
+
+from collections.abc import Collection, Sequence
+from typing import Any
 
 import mxnet as mx
 import numpy as np
 
 from vargfacenet import IMAGE_SHAPE
-from vargfacenet.deploy.forms import FORMS, gelu, linear_on_tokens
+from vargfacenet.deploy.forms import FORMS, Constants, Form, Shapes, gelu, linear_on_tokens
 from vargfacenet.deploy.graph import Graph, Node
-from vargfacenet.deploy.nodes import read_operations
+from vargfacenet.deploy.nodes import Operation, read_operations
 from vargfacenet.errors import ExportError
+from vargfacenet.formats.checkpoint import Checkpoint
 from vargfacenet.operators import output_shapes
 
 
-def translate(checkpoint):
-    """The graph of a checkpoint in ONNX's operators, equal in result.
+def translate(checkpoint: Checkpoint) -> Graph:
+    """Return the graph of a checkpoint in ONNX's operators, equal in result.
 
-    BN after a convolution or fully connected layer becomes part of it; where nothing before can take it, as before the
-    padded convolutions of a ResNet's units, it stays. A scale that the graph fixes (``fix_gamma``) is 1 whatever the
-    checkpoint holds.
-
-    Parameters
-    ----------
-    checkpoint : Checkpoint
-        As of `vargfacenet.checkpoint.load_checkpoint`.
-
-    Returns
-    -------
-    Graph
-
-    Raises
-    ------
-    ExportError
-        For an operator, or a use of one, that has no form here.
+    BN after a convolution or fully connected layer is folded into it; elsewhere, as before the padded convolutions of a
+    ResNet's units, it stays. A scale that the graph fixes (``fix_gamma``) is 1 whatever the checkpoint holds.
+    ExportError for an operator, or a use of one, without a form here.
     """
     operations, output = read_operations(checkpoint.symbol)
     values = {name: value.asnumpy() for part in checkpoint[1:] for name, value in part.items()}
     shapes = output_shapes(checkpoint.symbol, (2, *IMAGE_SHAPE))
-    nodes, constants = [], {name: np.float32(value) for name, value in values.items()}
+    nodes: list[Node] = []
+    constants = {name: np.asarray(value, np.float32) for name, value in values.items()}
     fixed = independent_of_data(operations, values)
     constants.update(evaluate(checkpoint, operations, fixed))
     for one in operations:
@@ -47,17 +38,17 @@ def translate(checkpoint):
     return graph
 
 
-def independent_of_data(operations, parameters):
+def independent_of_data(operations: Sequence[Operation], parameters: Collection[str]) -> set[str]:
     """Return the names of the operations that read parameters and each other only, such as an encoding of positions."""
-    fixed = set()
+    fixed: set[str] = set()
     for one in operations:
         if all(name in parameters or name in fixed for name in one.inputs):
             fixed.add(one.name)
     return fixed
 
 
-def evaluate(checkpoint, operations, fixed):
-    """Compute those of the operations `fixed` that others read: dict of name to array."""
+def evaluate(checkpoint: Checkpoint, operations: Sequence[Operation], fixed: Collection[str]) -> dict[str, np.ndarray]:
+    """Compute the operations of `fixed` that other operations read."""
     wanted = {name for one in operations if one.name not in fixed for name in one.inputs if name in fixed}
     if not wanted:
         return {}
@@ -68,15 +59,15 @@ def evaluate(checkpoint, operations, fixed):
     return {name: output.asnumpy() for name, output in zip(sorted(wanted), outputs)}
 
 
-def _form(op):
+def _form(op: str) -> Form:
     form = _FORMS.get(op, FORMS.get(op))
     if form is None:
-        raise ExportError(f"{op} of data that depend on the image has no form here")
+        raise ExportError(f"{op} on data that depend on the image has no form in ONNX here")
     return form
 
 
-def fold_batch_norms(graph):
-    """Makes each BN part of the convolution or product before it, where nothing else reads that.
+def fold_batch_norms(graph: Graph) -> None:
+    """Fold each BN into the convolution or product before it, where no other node reads the latter.
 
     In inference mode BN is ``scale * x + shift`` with ``scale = gamma / sqrt(var + eps)`` and ``shift = beta - scale *
     mean``, for each channel [Ioffe and Szegedy, arXiv 1502.03167, algorithm 2]; computed in double precision.
@@ -93,22 +84,22 @@ def fold_batch_norms(graph):
         before.name = norm.name
         before.inputs[1:] = [f"{norm.name}_folded_weight", f"{norm.name}_folded_bias"]
         folded = weight * scale.reshape(-1, *[1] * (weight.ndim - 1)), bias * scale + beta - scale * mean
-        graph.constants.update(zip(before.inputs[1:], map(np.float32, folded)))
+        graph.constants.update({name: value.astype(np.float32) for name, value in zip(before.inputs[1:], folded)})
         graph.nodes.remove(norm)
         nodes[norm.name] = before
     graph.prune()
 
 
-def _convolution(one, shapes, constants):
+def _convolution(one: Operation, shapes: Shapes, constants: Constants) -> list[Node]:
     attrs = one.attrs
     if len(attrs["kernel"]) != 2:
-        raise ExportError(f"convolution {one.name!r} has kernel {attrs['kernel']}; those of pictures have two numbers")
+        raise ExportError(f"convolution {one.name!r} has kernel {attrs['kernel']}; expected two numbers")
     size = {"kernel_shape": attrs["kernel"], "strides": attrs["stride"], "dilations": attrs["dilate"]}
     pads = {"pads": [*attrs["pad"], *attrs["pad"]], "group": attrs["num_group"]}
     return [Node("Conv", one.name, list(one.inputs), {**{k: list(v) for k, v in size.items()}, **pads})]
 
 
-def _batch_norm(one, shapes, constants):
+def _batch_norm(one: Operation, shapes: Shapes, constants: Constants) -> list[Node]:
     x, gamma, *rest = one.inputs
     if one.attrs["fix_gamma"]:
         gamma = f"{one.name}_ones"
@@ -116,7 +107,7 @@ def _batch_norm(one, shapes, constants):
     return [Node("BatchNormalization", one.name, [x, gamma, *rest], {"epsilon": float(one.attrs["eps"])})]
 
 
-def _fully_connected(one, shapes, constants):
+def _fully_connected(one: Operation, shapes: Shapes, constants: Constants) -> list[Node]:
     x, weight, *bias = one.inputs
     nodes = []
     if len(shapes[x]) != 2:
@@ -124,18 +115,18 @@ def _fully_connected(one, shapes, constants):
             return linear_on_tokens(one, shapes, constants)
         nodes.append(Node("Flatten", f"{one.name}_flat", [x], {"axis": 1}))
         x = nodes[0].name
-    # Older runtimes want the third input.
+    # Older runtimes require the third input.
     if not bias:
         bias = [f"{one.name}_zeros"]
         constants[bias[0]] = np.zeros(shapes[weight][0], np.float32)
     return [*nodes, Node("Gemm", one.name, [x, weight, *bias], {"transB": 1})]
 
 
-def _leaky(one, shapes, constants):
+def _leaky(one: Operation, shapes: Shapes, constants: Constants) -> list[Node]:
     kind, x = one.attrs["act_type"], one.inputs[0]
     if kind == "prelu":
         slope = one.inputs[1]
-        # One slope a channel, which broadcasts from the right: (C, 1, 1) for pictures, (C,) for rows.
+        # One slope per channel, which broadcasts from the right: (C, 1, 1) for images, (C,) for rows.
         slopes = np.broadcast_to(constants[slope], shapes[x][1:2])
         constants[slope] = slopes.reshape(-1, *[1] * (len(shapes[x]) - 2))
         return [Node("PRelu", one.name, [x, slope])]
@@ -144,49 +135,53 @@ def _leaky(one, shapes, constants):
     if kind in ("leaky", "elu"):
         op = {"leaky": "LeakyRelu", "elu": "Elu"}[kind]
         return [Node(op, one.name, [x], {"alpha": float(one.attrs["slope"])})]
-    raise ExportError(f"LeakyReLU {one.name!r} is of the kind {kind}; known are prelu, gelu, leaky and elu")
+    raise ExportError(f"LeakyReLU {one.name!r} has the type {kind}; supported are prelu, gelu, leaky and elu")
 
 
-def _activation(one, shapes, constants):
+def _activation(one: Operation, shapes: Shapes, constants: Constants) -> list[Node]:
     known = {"relu": "Relu", "sigmoid": "Sigmoid", "tanh": "Tanh", "softrelu": "Softplus", "softsign": "Softsign"}
     if one.attrs["act_type"] not in known:
         raise ExportError(
-            f"Activation {one.name!r} is of the kind {one.attrs['act_type']}; known are {', '.join(known)}"
+            f"Activation {one.name!r} has the type {one.attrs['act_type']}; supported are {', '.join(known)}"
         )
     return [Node(known[one.attrs["act_type"]], one.name, list(one.inputs))]
 
 
-def _pooling(one, shapes, constants):
+def _pooling(one: Operation, shapes: Shapes, constants: Constants) -> list[Node]:
     attrs = one.attrs
     kinds = {"avg": "AveragePool", "max": "MaxPool"}
-    # A global pooling has no window to round, and Gluon states "full" for it.
+    # Global pooling has no window to round; Gluon states "full" for it.
     if attrs["pool_type"] not in kinds or (attrs["pooling_convention"] != "valid" and not attrs["global_pool"]):
         raise ExportError(
-            f"Pooling {one.name!r} is of the kind {attrs['pool_type']} with convention {attrs['pooling_convention']}; "
-            "known are avg and max with convention valid"
+            f"Pooling {one.name!r} has the type {attrs['pool_type']} with convention {attrs['pooling_convention']}; "
+            "supported are avg and max with convention valid"
         )
     op = kinds[attrs["pool_type"]]
     if attrs["global_pool"]:
         return [Node(f"Global{op}", one.name, list(one.inputs))]
-    size = {"kernel_shape": list(attrs["kernel"]), "strides": list(attrs["stride"]), "pads": [*attrs["pad"]] * 2}
+    size: dict[str, Any] = {
+        "kernel_shape": list(attrs["kernel"]),
+        "strides": list(attrs["stride"]),
+        "pads": [*attrs["pad"]] * 2,
+    }
     if op == "AveragePool":
         size["count_include_pad"] = int(attrs["count_include_pad"])
     return [Node(op, one.name, list(one.inputs), size)]
 
 
-def _plain(op, **attrs):
+def _plain(op: str, **attrs: Any) -> Form:
     return lambda one, shapes, constants: [Node(op, one.name, list(one.inputs), dict(attrs))]
 
 
-def _scalar(op):
-    def form(one, shapes, constants):
-        constants[f"{one.name}_scalar"] = np.float32(one.attrs["scalar"])
+def _scalar(op: str) -> Form:
+    def form(one: Operation, shapes: Shapes, constants: Constants) -> list[Node]:
+        constants[f"{one.name}_scalar"] = np.asarray(one.attrs["scalar"], np.float32)
         return [Node(op, one.name, [one.inputs[0], f"{one.name}_scalar"])]
 
     return form
 
 
-_FORMS = {
+_FORMS: dict[str, Form] = {
     "Convolution": _convolution,
     "BatchNorm": _batch_norm,
     "FullyConnected": _fully_connected,

@@ -1,13 +1,17 @@
-"""Verification: sets of pairs, embeddings of them, and the protocol that scores them."""
+"""Verification: sets of pairs, their embeddings, and the protocol that scores them."""
 
-from vargfacenet.eval.embed import Embedder, PictureEmbedder
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from vargfacenet.eval.embed import Embedder, ImageEmbedder
 from vargfacenet.eval.pairs import Pairs, read_pairs, read_sets, write_pairs
 from vargfacenet.eval.protocols.verification import Verification, verify_embeddings
 
 __all__ = [
     "Embedder",
+    "ImageEmbedder",
     "Pairs",
-    "PictureEmbedder",
     "Verification",
     "read_pairs",
     "read_sets",
@@ -17,21 +21,9 @@ __all__ = [
 ]
 
 
-def verify_pairs(embedder, pairs, *, progress=None):
-    """Embeds a verification set and scores it.
-
-    Parameters
-    ----------
-    embedder : Embedder
-        The network.
-    pairs : Pairs
-        The set.
-    progress : callable, optional
-        Called with the number of pictures done since the last call.
-
-    Returns
-    -------
-    Verification
-    """
-    embeddings, mirrored = embedder.embed(pairs.pictures, progress=progress)
+def verify_pairs(
+    embedder: ImageEmbedder, pairs: Pairs, *, progress: Callable[[int], object] | None = None
+) -> Verification:
+    """Embed a verification set and score it; `progress` is called with the number of images done since the last call."""
+    embeddings, mirrored = embedder.embed(pairs.images, progress=progress)
     return verify_embeddings(embeddings, mirrored, pairs.is_same)

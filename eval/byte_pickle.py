@@ -1,36 +1,46 @@
-"""Reads the pickles of verification sets by itself: lists, tuples, bytes, numbers, and arrays of numbers.
+"""Safe reader of the pickles of verification sets: lists, tuples, bytes, numbers, and arrays of numbers.
 
-A pickle is a program for a stack machine, and Python's own machine runs whatever code it names. This one knows the
-instructions that such sets are made of, as Python 2 and 3 and NumPy wrote them, and stops at any other. Nothing that a
-pickle names is ever looked up; no more bytes are made than the file holds, and no more objects than pictures need.
+A pickle is a program for a stack machine, and Python's own machine runs whatever code it names. This reader knows only the
+instructions that such sets consist of, as Python 2 and 3 and NumPy write them, and stops at any other. It never looks up a
+name, and it makes no more bytes than the file holds and no more objects than images need.
 """
+
+from __future__ import annotations
 
 import codecs
 import struct
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from vargfacenet.errors import DataError
 
-FEW_INSTRUCTIONS = 1 << 18  # that any pickle may have; larger ones have fewer than one in BYTES_PER_INSTRUCTION bytes
+# A pickle may have this many instructions, and one more for each BYTES_PER_INSTRUCTION bytes.
+FEW_INSTRUCTIONS = 1 << 18
 BYTES_PER_INSTRUCTION = 16
 
 
+class Loaded(NamedTuple):
+    """Content of a pickle, and the number of bytes it takes; more may follow."""
+
+    value: Any  # lists, tuples, bytes, str, int, float, bool, None and `ByteArray`; strings of Python 2 as bytes
+    end: int
+
+
 class ByteArray:
-    """An array of numbers in one row or column, as found in a pickle.
+    """An array of numbers in one row or column: the 1-D NumPy array `values`, and the bytes `raw` that it consists of."""
 
-    ``values`` is the 1-D NumPy array, and ``raw`` the bytes (bytes) that it is made of.
-    """
+    def __init__(self) -> None:
+        self.values: np.ndarray | None = None
+        self.raw: bytes | None = None
 
-    def __init__(self):
-        self.values = self.raw = None
-
-    def fill(self, dtype, raw, shape):
-        """Gives the array its type, bytes (bytes) and shape."""
+    def fill(self, dtype: Any, raw: Any, shape: Any) -> ByteArray:
+        """Set type, bytes and shape; DataError if they do not describe a row or column of numbers."""
         sound = isinstance(dtype, _Dtype) and isinstance(raw, bytes) and isinstance(shape, tuple)
         if sound:
             count, rest = divmod(len(raw), dtype.kind.itemsize)
-            # Older versions of OpenCV's imencode give a column.
+            # The imencode of older versions of OpenCV returns a column.
             sound = not rest and shape in ((count,), (count, 1), (1, count))
         if not sound:
             raise DataError("its pickle holds an array that is not one row or column of numbers")
@@ -41,7 +51,7 @@ class ByteArray:
 class _Dtype:
     """A dtype of numbers."""
 
-    def __init__(self, code, *_):
+    def __init__(self, code: Any, *_: Any) -> None:
         code = code.decode("latin1") if isinstance(code, bytes) else code
         if not isinstance(code, str):
             raise TypeError
@@ -49,8 +59,8 @@ class _Dtype:
             raise DataError(f"its pickle holds an array of {code[:20]!r}, expected numbers, such as bytes (u1)")
         self.kind = np.dtype(code)
 
-    def order(self, order):
-        """Takes the order of bytes (str or bytes: <, >, | or =)."""
+    def order(self, order: Any) -> None:
+        """Set the byte order, str or bytes: <, >, | or =."""
         order = order.decode("latin1") if isinstance(order, bytes) else order
         if order not in ("<", ">", "|", "="):
             raise TypeError
@@ -62,10 +72,10 @@ _NUMBERS = ("b1", "u1", "u2", "u4", "u8", "i1", "i2", "i4", "i8", "f2", "f4", "f
 
 
 class _Name:
-    """A name that a pickle asks for; it is compared and never looked up."""
+    """A name that a pickle asks for; it is compared, never looked up."""
 
-    def __init__(self, module, name):
-        # Text alone: to make text of nested lists takes time and memory without end.
+    def __init__(self, module: Any, name: Any) -> None:
+        # Only str and bytes are accepted: converting nested lists to text takes unbounded time and memory.
         text = [part.decode("latin1") if isinstance(part, bytes) else part for part in (module, name)]
         self.full = ".".join(text)
         self.short = self.full.replace("numpy._core.", "numpy.core.")
@@ -73,98 +83,92 @@ class _Name:
             raise DataError(f"its pickle asks for {self.full[:80]}, which no verification set needs; nothing was run")
 
 
-def load(content):
-    """What a pickle holds.
-
-    Parameters
-    ----------
-    content : bytes
-        The pickle, of any protocol.
-
-    Returns
-    -------
-    value : object
-        Lists, tuples, bytes, str, int, float, bool, None and `ByteArray`; Python 2's strings as bytes.
-    end : int
-        Bytes that the pickle takes; more may follow.
+def load(content: bytes) -> Loaded:
+    """Load a pickle of any protocol.
 
     Raises
     ------
     DataError
-        Where it is damaged, or holds or does anything else.
+        If it is damaged, or holds or does anything else.
     """
     try:
         machine = _Machine(content)
-        return machine.run(), machine.at
+        return Loaded(machine.run(), machine.at)
     except (IndexError, KeyError, ValueError, TypeError, AttributeError, struct.error) as error:
-        raise DataError(f"is no verification set: its pickle is damaged ({type(error).__name__})") from None
+        raise DataError(f"is not a verification set: its pickle is damaged ({type(error).__name__})") from None
 
 
 class _Machine:
-    def __init__(self, content):
-        self.content, self.at = content, 0
-        self.stack, self.marks, self.memo = [], [], {}
-        self.budget = len(content)  # bytes that may still be made by encoding
-        self.instructions = FEW_INSTRUCTIONS + len(content) // BYTES_PER_INSTRUCTION  # that may still come
+    """Stack machine for the instructions that verification sets consist of."""
 
-    def run(self):
+    def __init__(self, content: bytes) -> None:
+        self.content, self.at = content, 0
+        self.stack: list[Any] = []
+        self.marks: list[int] = []
+        self.memo: dict[int, Any] = {}
+        self.budget = len(content)  # bytes that encoding may still make
+        self.instructions = FEW_INSTRUCTIONS + len(content) // BYTES_PER_INSTRUCTION  # that may still follow
+
+    def run(self) -> Any:
         while True:
             code = self.take(1)
             if code == b".":
                 return self.stack.pop()
             instruction = _INSTRUCTIONS.get(code)
             if instruction is None:
-                raise DataError(f"is no verification set: its pickle has the instruction {code!r}, which none needs")
+                raise DataError(
+                    f"is not a verification set: its pickle has the instruction {code!r}, which no such set needs"
+                )
             self.instructions -= 1
             if self.instructions < 0:
-                raise DataError("is no verification set: its pickle is of more pieces than pictures are")
+                raise DataError("is not a verification set: its pickle has more objects than images need")
             instruction(self)
 
-    def take(self, count):
+    def take(self, count: int) -> bytes:
         part = self.content[self.at : self.at + count]
         if len(part) < count:
-            raise DataError("is no verification set: it is cut, or no pickle")
+            raise DataError("is not a verification set: it is cut, or not a pickle")
         self.at += count
         return part
 
-    def number(self, form):
+    def number(self, form: str) -> Any:
         return struct.unpack(form, self.take(struct.calcsize(form)))[0]
 
-    def line(self):
+    def line(self) -> bytes:
         end = self.content.index(b"\n", self.at)
         return self.take(end + 1 - self.at)[:-1]
 
-    def push(self, value):
+    def push(self, value: Any) -> None:
         self.stack.append(value)
 
-    def pop(self, count):
+    def pop(self, count: int) -> list[Any]:
         values = self.stack[len(self.stack) - count :]
         if len(values) < count:
             raise IndexError
         del self.stack[len(self.stack) - count :]
         return values
 
-    def since_mark(self):
+    def since_mark(self) -> list[Any]:
         return self.pop(len(self.stack) - self.marks.pop())
 
-    def append(self, values):
+    def append(self, values: list[Any]) -> None:
         target = self.stack[-1]
         if not isinstance(target, list):
             raise TypeError
         target.extend(values)
 
-    def whole_number(self, text):
+    def whole_number(self, text: bytes) -> None:
         if len(text) > 20:
             raise ValueError
         self.push(text == b"01" if text in (b"00", b"01") else int(text.rstrip(b"L")))
 
-    def reduce(self):
+    def reduce(self) -> None:
         name, arguments = self.pop(2)
         if not isinstance(name, _Name) or not isinstance(arguments, tuple):
             raise TypeError
         self.push(_CALLS[name.short](self, *arguments))
 
-    def build(self):
+    def build(self) -> None:
         state = self.stack.pop()
         target = self.stack[-1]
         if isinstance(target, ByteArray):
@@ -175,44 +179,44 @@ class _Machine:
         else:
             raise TypeError
 
-    def as_bytes(self, raw):
-        """The bytes that Python 2's pickles, read by Python 3, hold as text."""
+    def as_bytes(self, raw: Any) -> Any:
+        """Convert the text in which Python 2's pickles, read by Python 3, hold bytes."""
         return self.encode(raw) if isinstance(raw, str) else raw
 
-    def encode(self, text, encoding="latin1"):
+    def encode(self, text: Any, encoding: Any = "latin1") -> bytes:
         if encoding not in ("latin1", b"latin1", "latin-1", b"latin-1") or not isinstance(text, str):
             raise DataError("its pickle encodes text other than bytes")
         self.budget -= len(text)
         if self.budget < 0:
-            raise DataError("is no verification set: its pickle makes more bytes than it holds")
+            raise DataError("is not a verification set: its pickle makes more bytes than it holds")
         return text.encode("latin1")
 
 
-def _from_buffer(_, raw, dtype, shape, *order):
+def _from_buffer(_: _Machine, raw: Any, dtype: Any, shape: Any, *order: Any) -> ByteArray:
     return ByteArray().fill(dtype, raw, shape)
 
 
-def _scalar(machine, dtype, raw):
+def _scalar(machine: _Machine, dtype: Any, raw: Any) -> Any:
     raw = machine.as_bytes(raw)
     if not isinstance(dtype, _Dtype) or not isinstance(raw, bytes) or len(raw) != dtype.kind.itemsize:
         raise TypeError
     return np.frombuffer(raw, dtype.kind).tolist()[0]
 
 
-def _empty_bytes(_):
+def _empty_bytes(_: _Machine) -> bytes:
     return b""
 
 
-def _byte_array(machine, raw=b"", encoding="latin-1"):
-    """The bytes of a bytearray, which other protocols than the fifth call into being."""
+def _byte_array(machine: _Machine, raw: Any = b"", encoding: Any = "latin-1") -> bytes:
+    """Return the bytes of a bytearray, which protocols before the fifth create by a call."""
     raw = machine.encode(raw, encoding) if isinstance(raw, str) else raw
     if not isinstance(raw, bytes):
         raise TypeError
     return raw
 
 
-# What the names in such pickles stand for, as functions of the machine and of their arguments.
-_CALLS = {
+# Replacements for the names in such pickles: functions of the machine and of the arguments.
+_CALLS: dict[str, Callable[..., Any]] = {
     "_codecs.encode": _Machine.encode,
     "__builtin__.bytes": _empty_bytes,
     "builtins.bytes": _empty_bytes,
@@ -225,15 +229,15 @@ _CALLS = {
 }
 
 
-def _string(machine):
-    """A string of Python 2 as it stands in source code, without being read as such."""
+def _string(machine: _Machine) -> None:
+    """Push a Python 2 string literal; only its escapes are decoded, it is not evaluated."""
     line = machine.line().strip()
     if len(line) < 2 or line[:1] != line[-1:] or line[:1] not in (b"'", b'"'):
         raise ValueError
     machine.push(codecs.escape_decode(line[1:-1])[0])
 
 
-_INSTRUCTIONS = {
+_INSTRUCTIONS: dict[bytes, Callable[[_Machine], Any]] = {
     # protocol and frames
     b"\x80": lambda m: m.take(1),
     b"\x95": lambda m: m.take(8),
@@ -249,7 +253,7 @@ _INSTRUCTIONS = {
     b"K": lambda m: m.push(m.number("<B")),
     b"M": lambda m: m.push(m.number("<H")),
     b"\x8a": lambda m: m.push(int.from_bytes(m.take(m.number("<B")), "little", signed=True)),
-    # bytes and text; what Python 2 calls a string is bytes
+    # bytes and text; a string of Python 2 is bytes
     b"S": _string,
     b"T": lambda m: m.push(m.take(m.number("<I"))),
     b"U": lambda m: m.push(m.take(m.number("<B"))),
@@ -280,7 +284,7 @@ _INSTRUCTIONS = {
     b"g": lambda m: m.push(m.memo[int(m.line()[:20])]),
     b"h": lambda m: m.push(m.memo[m.number("<B")]),
     b"j": lambda m: m.push(m.memo[m.number("<I")]),
-    # names and what is made of them
+    # names and calls
     b"c": lambda m: m.push(_Name(m.line(), m.line())),
     b"\x93": lambda m: m.push(_Name(*m.pop(2))),
     b"R": _Machine.reduce,

@@ -1,74 +1,84 @@
-"""Embeddings kept on disk by the fingerprints of network and pictures, so that a second protocol on them costs nothing."""
+"""Cache of embeddings on disk, by the fingerprints of network and images."""
+
+from __future__ import annotations
 
 import contextlib
 import hashlib
 import os
 import pathlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 
 from vargfacenet import IMAGE_SHAPE
 from vargfacenet.errors import DataError
+from vargfacenet.eval.embed import ImageEmbedder
 from vargfacenet.eval.plausible import warn_without_spread
-from vargfacenet.files import cache_folder
-from vargfacenet.rows import is_being_written, open_rows, write_rows
+from vargfacenet.formats.files import cache_folder
+from vargfacenet.formats.rows import is_being_written, open_rows, write_rows
 
 FLOAT32 = "<f4"
-_MAKING = 2  # to be raised with every change of how pictures are decoded, found, aligned or embedded
+_VERSION = 2  # increase it with every change of how images are decoded, detected, aligned or embedded
 
 
 class EmbeddingCache:
-    """A folder of embeddings, ``KEY.npy``: float32 (pictures, 2, embedding_size), of pictures and mirrors.
+    """A folder of embeddings of images and mirrors, ``KEY.npy``: float32 (images, 2, embedding_size).
 
     Parameters
     ----------
-    folder : path, optional
+    folder
         ``embeddings`` in the user's cache by default.
-    most_bytes : int
-        What it may hold: the files that were not used for longest go first.
+    most_bytes
+        Limit of its size; the least recently used files are deleted first.
     """
 
-    def __init__(self, folder=None, *, most_bytes=8 << 30):
+    def __init__(self, folder: str | os.PathLike[str] | None = None, *, most_bytes: int = 8 << 30) -> None:
         self.folder = pathlib.Path(folder) if folder else cache_folder() / "embeddings"
         self._most_bytes = most_bytes
 
-    def embed(self, embedder, network, pictures, count, read, *, progress=None):
-        """Embeddings of pictures and of their mirrors, computed where they are not kept.
+    def embed(
+        self,
+        embedder: ImageEmbedder,
+        network: str,
+        images: str,
+        count: int,
+        read: Callable[[int], np.ndarray],
+        *,
+        progress: Callable[[int], object] | None = None,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return the embeddings of images and of their mirrors, float32 (count, embedding_size) each, not normalised.
+
+        They are computed if they are not in the cache.
 
         Parameters
         ----------
-        embedder : PictureEmbedder
-            What embeds.
-        network : str
-            What tells the network and its runtime from others.
-        pictures : str
-            Fingerprint of the pictures, as of `picture_fingerprint` or `file_fingerprint`.
-        count, read : int, callable
-            As of `PictureEmbedder.embed_batches`.
-        progress : callable, optional
-            Called with the number of pictures done since the last call.
-
-        Returns
-        -------
-        embeddings, mirrored : float32 arrays (count, embedding_size)
-            Not normalised.
+        embedder
+            Computes the embeddings.
+        network
+            Fingerprint of the network and its runtime.
+        images
+            Fingerprint of the images, see `image_fingerprint` and `file_fingerprint`.
+        count, read
+            See `ImageEmbedder.embed_batches`.
+        progress
+            Called with the number of images done since the last call.
 
         Raises
         ------
         DataError
-            What `read` raises, and where an embedding is not finite or the folder cannot be written.
+            If an image cannot be read, an embedding is not finite, or the folder cannot be written.
         """
-        key = hashlib.blake2b(f"{_MAKING} {network} {pictures} {count}".encode(), digest_size=16).hexdigest()
+        key = hashlib.blake2b(f"{_VERSION} {network} {images} {count}".encode(), digest_size=16).hexdigest()
         path = self.folder / f"{key}.npy"
         size = embedder.embed_batch(np.zeros((1, *IMAGE_SHAPE), np.float32)).shape[1]
         shape = (count, 2, size)
         if path.exists():
-            with contextlib.suppress(DataError):  # of a damaged file, which is then made again
+            with contextlib.suppress(DataError):  # a damaged file, which is made again
                 found = self._opened(path, shape, progress)
                 warn_without_spread(found[0])
                 return found
 
-        def make(done):
+        def make(done: int) -> Iterator[np.ndarray]:
             for plain, mirrored in embedder.embed_batches(count - done, lambda place: read(done + place)):
                 both = np.stack([plain, mirrored], axis=1)
                 if not np.isfinite(both).all():
@@ -81,7 +91,9 @@ class EmbeddingCache:
         warn_without_spread(found[0])
         return found
 
-    def _opened(self, path, shape, progress):
+    def _opened(
+        self, path: pathlib.Path, shape: tuple[int, int, int], progress: Callable[[int], object] | None
+    ) -> tuple[np.ndarray, np.ndarray]:
         begin = open_rows(path, shape, FLOAT32, "run the same again").begin
         array = np.memmap(path, FLOAT32, "r", begin, shape)
         with contextlib.suppress(OSError):
@@ -90,8 +102,8 @@ class EmbeddingCache:
             progress(shape[0])
         return array[:, 0], array[:, 1]
 
-    def _shrink(self, kept):
-        """Deletes what was not used for longest, `kept` and what is being written left out, until the rest fits."""
+    def _shrink(self, kept: pathlib.Path) -> None:
+        """Delete the least recently used files, except `kept` and those being written, until the rest fits."""
         files = []
         for path in (path for kind in ("*.npy", "*.part") for path in self.folder.glob(kind) if path != kept):
             with contextlib.suppress(OSError):  # another process may have deleted it
@@ -104,24 +116,28 @@ class EmbeddingCache:
                     path.unlink()
 
 
-def picture_fingerprint(encoded):
-    """A digest (str) of encoded pictures (sequence of bytes), in their order."""
-    digest = hashlib.blake2b(digest_size=16)
-    for picture in encoded:
-        digest.update(len(picture).to_bytes(8, "little"))
-        digest.update(picture)
-    return digest.hexdigest()
+def image_fingerprint(encoded: Sequence[bytes]) -> str:
+    """Return the fingerprint of encoded images, in their order."""
+    hasher = hashlib.blake2b(digest_size=16)
+    for image in encoded:
+        hasher.update(len(image).to_bytes(8, "little"))
+        hasher.update(image)
+    return hasher.hexdigest()
 
 
-def file_fingerprint(paths):
-    """A digest (str) of picture files: their paths, sizes and times of change, not their bytes; DataError names one missing."""
-    digest = hashlib.blake2b(digest_size=16)
+def file_fingerprint(paths: Iterable[str | os.PathLike[str]]) -> str:
+    """Return the fingerprint of image files: of their paths, sizes and modification times, not of their bytes.
+
+    Raises
+    ------
+    DataError
+        If a file is missing.
+    """
+    hasher = hashlib.blake2b(digest_size=16)
     for path in paths:
         try:
-            about = os.stat(path)
+            stat = os.stat(path)
         except OSError as error:
             raise DataError(f"cannot read {path}: {error.strerror or error}") from error
-        digest.update(
-            f"{os.path.abspath(path)}\0{about.st_size}\0{about.st_mtime_ns}\0".encode("utf-8", "surrogatepass")
-        )
-    return digest.hexdigest()
+        hasher.update(f"{os.path.abspath(path)}\0{stat.st_size}\0{stat.st_mtime_ns}\0".encode("utf-8", "surrogatepass"))
+    return hasher.hexdigest()

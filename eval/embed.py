@@ -1,153 +1,152 @@
-"""Embeddings of pictures by a checkpoint."""
+"""Embedding of images by a network."""
+
+from __future__ import annotations
 
 import concurrent.futures
 import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import mxnet as mx
 import numpy as np
 
 from vargfacenet import IMAGE_SHAPE
 from vargfacenet.errors import DataError
+from vargfacenet.formats.images import decode_image
 from vargfacenet.operators import runnable
-from vargfacenet.pictures import decode_picture
 
 
-class PictureEmbedder:
-    """What embeds pictures by a network, whatever runs it: a subclass has `batch_size` and `embed_batch`."""
+class ImageEmbedder:
+    """Base class of networks that embed images, whatever runs them; a subclass sets `batch_size` and has `embed_batch`."""
 
-    def embed_batch(self, pictures):
-        """Embeddings of up to `batch_size` pictures: float32 (n, 3, 112, 112), RGB, 0..255 -> (n, embedding_size)."""
+    batch_size: int
+
+    def embed_batch(self, images: np.ndarray) -> np.ndarray:
+        """Embed up to `batch_size` images: float32 (n, 3, 112, 112), RGB, 0..255 -> float32 (n, embedding_size)."""
         raise NotImplementedError
 
-    def embed(self, encoded, *, progress=None):
-        """Embeddings of encoded pictures and of their mirrors.
+    def embed(
+        self, encoded: Sequence[bytes], *, progress: Callable[[int], object] | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Embed encoded images and their mirrors: float32 (len(encoded), embedding_size) each, not normalised.
 
-        Pictures are decoded a batch at a time, ahead of the network; memory does not grow with their number.
+        Images are decoded a batch at a time, ahead of the network. Memory for images does not grow with their number.
 
         Parameters
         ----------
-        encoded : sequence of bytes
+        encoded
             JPEG or PNG, 112x112.
-        progress : callable, optional
-            Called with the number of pictures done since the last call.
-
-        Returns
-        -------
-        embeddings, mirrored : float32 arrays (len(encoded), embedding_size)
-            Not normalised.
+        progress
+            Called with the number of images done since the last call.
 
         Raises
         ------
         DataError
-            Naming the first picture that is none or of another size.
+            If an image cannot be decoded or has another size, naming the first.
         """
         return embed_images(self, len(encoded), functools.partial(_decode, encoded), progress=progress)
 
-    def embed_batches(self, count, read):
-        """Embeddings of pictures and of their mirrors, a batch at a time; reading runs ahead in threads.
+    def embed_batches(self, count: int, read: Callable[[int], np.ndarray]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yield the embeddings of images and of their mirrors, float32 (up to batch_size, embedding_size) each.
 
-        Parameters
-        ----------
-        count : int
-            Number of pictures.
-        read : callable
-            Place (0 .. count - 1) to picture: uint8 (112, 112, 3), RGB. What it raises is raised here.
-
-        Yields
-        ------
-        embeddings, mirrored : float32 arrays (up to batch_size, embedding_size)
+        `read` maps the number of an image, 0 .. count - 1, to the image, uint8 (112, 112, 3), RGB. It is called from
+        threads, ahead of the network; its errors are raised here.
         """
-        for pictures in _read_batches(count, read, self.batch_size):
-            mirrored = np.ascontiguousarray(pictures[:, :, :, ::-1])
-            both = self.embed_batch(pictures), self.embed_batch(mirrored)
-            if any(part.ndim != 2 or len(part) != len(pictures) for part in both):
+        for images in _read_batches(count, read, self.batch_size):
+            mirrored = np.ascontiguousarray(images[:, :, :, ::-1])
+            both = self.embed_batch(images), self.embed_batch(mirrored)
+            if any(part.ndim != 2 or len(part) != len(images) for part in both):
                 raise DataError(
-                    f"the network gives an output of shape {both[0].shape} for {len(pictures)} images, expected one row each: "
-                    "its graph joins the images of a batch"
+                    f"the network returns an output of shape {both[0].shape} for {len(images)} images, expected one row for "
+                    "each: its graph mixes the images of a batch"
                 )
             yield both
 
 
-class Embedder(PictureEmbedder):
-    """A network ready to embed batches of pictures, in MXNet.
+class Embedder(ImageEmbedder):
+    """A network that MXNet runs.
 
-    Its parameters are those it was made with, for good: a bound inference module of MXNet 1.9.1 goes on with the old
-    values of some after `set_params`. For other parameters make another.
+    Its parameters cannot be changed: a bound inference module of MXNet 1.9.1 keeps the old values of some parameters
+    after `set_params`. Create another Embedder for other parameters.
 
     Parameters
     ----------
-    symbol : mx.sym.Symbol
+    symbol
         The plain embedding graph; its runnable form is what runs.
-    args, auxs : dict of str to NDArray
+    args, auxs
         Its parameters and running statistics.
-    device : mx.Context, optional
+    device
         The CPU by default.
-    batch_size : int
-        Pictures in a batch.
+    batch_size
+        Images per batch.
     """
 
-    def __init__(self, symbol, args, auxs, *, device=None, batch_size=32):
+    def __init__(
+        self,
+        symbol: mx.sym.Symbol,
+        args: Mapping[str, mx.nd.NDArray],
+        auxs: Mapping[str, mx.nd.NDArray],
+        *,
+        device: mx.Context | None = None,
+        batch_size: int = 32,
+    ) -> None:
         self.batch_size = batch_size
         self._module = mx.mod.Module(runnable(symbol, device=device), label_names=None, context=device or mx.cpu())
         self._module.bind([("data", (batch_size, *IMAGE_SHAPE))], for_training=False)
         self._module.set_params(args, auxs)
 
-    def embed_batch(self, pictures):
-        """Embeddings of up to `batch_size` pictures: float32 (n, 3, 112, 112), RGB, 0..255 -> (n, embedding_size)."""
-        count = len(pictures)
+    def embed_batch(self, images: np.ndarray) -> np.ndarray:
+        """Embed up to `batch_size` images: float32 (n, 3, 112, 112), RGB, 0..255 -> float32 (n, embedding_size)."""
+        count = len(images)
         if count < self.batch_size:
-            pictures = np.concatenate([pictures, np.zeros((self.batch_size - count, *IMAGE_SHAPE), np.float32)])
-        self._module.forward(mx.io.DataBatch([mx.nd.array(pictures)]), is_train=False)
+            images = np.concatenate([images, np.zeros((self.batch_size - count, *IMAGE_SHAPE), np.float32)])
+        self._module.forward(mx.io.DataBatch([mx.nd.array(images)]), is_train=False)
         return self._module.get_outputs()[0].asnumpy()[:count]
 
 
-def embed_images(embedder, count, read, *, progress=None):
-    """Embeddings of pictures and of their mirrors, whole, in memory.
+def embed_images(
+    embedder: ImageEmbedder,
+    count: int,
+    read: Callable[[int], np.ndarray],
+    *,
+    progress: Callable[[int], object] | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Embed at least one image and its mirror in memory: float32 (count, embedding_size) each, not normalised.
 
-    Parameters
-    ----------
-    embedder : PictureEmbedder
-        What embeds.
-    count, read : int, callable
-        As of `PictureEmbedder.embed_batches`; at least one picture.
-    progress : callable, optional
-        Called with the number of pictures done since the last call.
-
-    Returns
-    -------
-    embeddings, mirrored : float32 arrays (count, embedding_size)
-        Not normalised.
+    For `count` and `read` see `ImageEmbedder.embed_batches`; `progress` is called with the number of images done since the
+    last call.
     """
-    whole, done = None, 0
+    whole: list[np.ndarray] = []
+    done = 0
     for both in embedder.embed_batches(count, read):
-        if whole is None:
-            whole = tuple(np.empty((count, part.shape[1]), np.float32) for part in both)
+        if not whole:
+            whole = [np.empty((count, part.shape[1]), np.float32) for part in both]
         for array, part in zip(whole, both):
             array[done : done + len(part)] = part
         done += len(both[0])
         if progress:
             progress(len(both[0]))
-    return whole
+    embeddings, mirrored = whole
+    return embeddings, mirrored
 
 
-def _decode(encoded, place):
-    return decode_picture(encoded[place], f"picture {place}")
+def _decode(encoded: Sequence[bytes], place: int) -> np.ndarray:
+    return decode_image(encoded[place], f"image {place}")
 
 
-def _read_batches(count, read, batch_size):
+def _read_batches(count: int, read: Callable[[int], np.ndarray], batch_size: int) -> Iterator[np.ndarray]:
     starts = range(0, count, batch_size)
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
         ahead = [pool.submit(_read_batch, read, start, min(batch_size, count - start)) for start in starts[:2]]
         for start in starts:
-            pictures = ahead.pop(0).result()
+            images = ahead.pop(0).result()
             after = start + 2 * batch_size
             if after < count:
                 ahead.append(pool.submit(_read_batch, read, after, min(batch_size, count - after)))
-            yield pictures
+            yield images
 
 
-def _read_batch(read, start, count):
-    pictures = np.empty((count, *IMAGE_SHAPE), np.float32)
+def _read_batch(read: Callable[[int], np.ndarray], start: int, count: int) -> np.ndarray:
+    images = np.empty((count, *IMAGE_SHAPE), np.float32)
     for row in range(count):
-        pictures[row] = read(start + row).transpose(2, 0, 1)
-    return pictures
+        images[row] = read(start + row).transpose(2, 0, 1)
+    return images

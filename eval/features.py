@@ -1,43 +1,41 @@
-"""Feature files of the challenge: a header of four int32, rows, columns, 4 * columns and 5, then the rows as float32.
+"""Feature files of the challenge: a header of four int32 (rows, columns, 4 * columns, 5), then the rows as float32.
 
-The header is that of an OpenCV matrix: 5 stands for float32.
+The header is that of an OpenCV matrix; 5 stands for float32.
 """
+
+from __future__ import annotations
 
 import os
 import pathlib
 import struct
+from collections.abc import Iterable
 
 import numpy as np
 
-from vargfacenet.arrays import FileRows
 from vargfacenet.errors import DataError
-from vargfacenet.files import atomic_path
+from vargfacenet.formats.arrays import FileRows
+from vargfacenet.formats.files import atomic_path
 
 _HEADER, _FLOAT32 = struct.Struct("<4i"), 5
 MOST_COLUMNS = 1 << 16
 
 
-def write_features(path, blocks, count):
-    """Writes a feature file, whole or not at all.
+def write_features(path: str | os.PathLike[str], blocks: Iterable[np.ndarray], count: int) -> int:
+    """Write a feature file, whole or not at all, and return the number of columns.
 
     Parameters
     ----------
-    path : str or path
+    path
         The file.
-    blocks : iterable of float32 array (any, d)
-        The rows, some at a time; memory does not grow with their number.
-    count : int
-        How many rows there will be.
-
-    Returns
-    -------
-    int
-        Numbers in a row, d.
+    blocks
+        Blocks of rows, float32 (any, d); memory does not grow with their number.
+    count
+        Number of rows.
 
     Raises
     ------
     DataError
-        Where the rows are not as many as announced, of different lengths or not finite, or the file cannot be written.
+        If the rows differ from `count` in number, differ in length or are not finite, or the file cannot be written.
     """
     with atomic_path(path) as temporary, open(temporary, "wb") as file:
         done = size = 0
@@ -55,17 +53,17 @@ def write_features(path, blocks, count):
             file.write(block.tobytes())
             done += len(block)
         if done != count:
-            raise DataError(f"{path}: {done} rows came of {count} that were announced")
+            raise DataError(f"{path}: {done} rows were given, expected {count}")
     return size
 
 
-def read_features(path):
-    """A feature file as `vargfacenet.arrays.FileRows`: float32 (rows, columns).
+def read_features(path: str | os.PathLike[str]) -> FileRows:
+    """Open a feature file: float32 (rows, columns).
 
     Raises
     ------
     DataError
-        Where it is missing, its header is none, or its size is not what the header announces.
+        If it is missing, its header is malformed, or its size differs from what the header announces.
     """
     path = pathlib.Path(path)
     try:
@@ -75,11 +73,11 @@ def read_features(path):
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror or error}") from error
     if len(header) < _HEADER.size:
-        raise DataError(f"{path} is no feature file: {size} bytes, fewer than its header")
+        raise DataError(f"{path} is not a feature file: {size} bytes, fewer than a header")
     rows, columns, stride, kind = _HEADER.unpack(header)
     if not (rows >= 1 and 1 <= columns <= MOST_COLUMNS and stride == 4 * columns and kind == _FLOAT32):
         raise DataError(
-            f"{path} is no feature file: its header reads {rows}, {columns}, {stride}, {kind}, expected rows, columns, "
+            f"{path} is not a feature file: its header reads {rows}, {columns}, {stride}, {kind}, expected rows, columns, "
             f"4 * columns, {_FLOAT32}"
         )
     expected = _HEADER.size + 4 * rows * columns

@@ -1,65 +1,63 @@
-"""Image lists: a picture's path a line, and whose face it is where that is known."""
+"""Image lists: the path of an image per line, and its label where that is known."""
 
-import collections
+from __future__ import annotations
+
+import os
+from typing import NamedTuple
 
 import numpy as np
 
 from vargfacenet.errors import DataError
-from vargfacenet.eval.protocols.most_alike import NOBODY
-from vargfacenet.files import read_lines
-
-ImageList = collections.namedtuple("ImageList", "paths labels")
-ImageList.__doc__ = """Pictures (list of str) and whose they are (int64 array; `NOBODY` where no label is given, as of a
-distractor)."""
+from vargfacenet.eval.protocols.most_similar import DISTRACTOR
+from vargfacenet.formats.files import read_lines
 
 
-def read_image_list(path):
-    """Reads an image list.
+class ImageList(NamedTuple):
+    """Images and their labels."""
 
-    A line is ``PATH`` or ``PATH LABEL``, a tab or the last blank between them; a label is a whole number from 0 on, or -1
-    for a face that is nobody's. Empty lines are passed over.
+    paths: list[str]
+    labels: np.ndarray  # int64; `DISTRACTOR` if there is no label
 
-    Parameters
-    ----------
-    path : str or path
-        The list, UTF-8.
 
-    Returns
-    -------
-    ImageList
+def read_image_list(path: str | os.PathLike[str]) -> ImageList:
+    """Read an image list, UTF-8.
+
+    A line is ``PATH`` or ``PATH LABEL``, separated by a tab or by the last blank. A label is a whole number from 0 on, or
+    -1 for a distractor. Empty lines are skipped.
 
     Raises
     ------
     DataError
-        As of `read_lines`, where it lists nothing, or naming the line, where a label is none or some lines have one and
-        others not.
+        If the file cannot be read or lists nothing; naming the line, if a label is malformed or only some lines have one.
     """
-    paths, labels, labelled = [], [], None
+    paths: list[str] = []
+    labels: list[int] = []
+    labelled: bool | None = None
     for number, line in read_lines(path):
         line = line.strip()
         if not line:
             continue
-        picture, label = _parse(line, f"{path}: line {number}")
+        image, label = _parse(line, f"{path}: line {number}")
         if labelled is None:
             labelled = label is not None
         if labelled != (label is not None):
             raise DataError(
                 f"{path}: line {number} has {'a' if label is not None else 'no'} label, the lines before it have "
-                f"{'one' if labelled else 'none'}; give -1 for a face that is nobody's"
+                f"{'one' if labelled else 'none'}; give the label -1 for a distractor"
             )
-        paths.append(picture)
-        labels.append(NOBODY if label is None else label)
+        paths.append(image)
+        labels.append(DISTRACTOR if label is None else label)
     if not paths:
-        raise DataError(f"{path} lists no picture")
+        raise DataError(f"{path} lists no image")
     return ImageList(paths, np.array(labels, np.int64))
 
 
-def _parse(line, where):
-    picture, separator, label = line.rpartition("\t" if "\t" in line else " ")
+def _parse(line: str, where: str) -> tuple[str, int | None]:
+    image, separator, label = line.rpartition("\t" if "\t" in line else " ")
     if not separator:
         return line, None
-    if label.lstrip("-").isdecimal() and len(label) < 19 and int(label) >= NOBODY:
-        return picture.strip(), int(label)
+    if label.lstrip("-").isdecimal() and len(label) < 19 and int(label) >= DISTRACTOR:
+        return image.strip(), int(label)
     if "\t" in line or label.lstrip("+-").replace(".", "", 1).isdigit():
-        raise DataError(f"{where}: label {label[:40]!r}, expected a whole number from 0 on, or -1 for nobody's")
-    return line, None  # a path with blanks in it
+        raise DataError(f"{where}: label {label[:40]!r}, expected a whole number from 0 on, or -1 for a distractor")
+    return line, None  # a path with blanks

@@ -1,14 +1,14 @@
-"""How good a face picture is, as far as pixels say."""
+"""Quality of a face image, measured by its pixels."""
+
+from __future__ import annotations
 
 import cv2
+import numpy as np
 
 
-def sharpness(picture):
-    """Variance of the Laplacian of the grey picture (Pech-Pacheco et al., 2000): larger is sharper, 0 is one colour.
+def sharpness(image: np.ndarray) -> float:
+    """Return the variance of the Laplacian of an RGB image, uint8 (height, width, 3) [Pech-Pacheco et al., 2000].
 
-    Parameters
-    ----------
-    picture : uint8 array (height, width, 3)
-        RGB.
+    Larger is sharper; 0 is a single colour.
     """
-    return float(cv2.Laplacian(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), cv2.CV_64F).var())
+    return float(cv2.Laplacian(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.CV_64F).var())

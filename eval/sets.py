@@ -1,37 +1,39 @@
-"""Verification sets by name: which files are meant."""
+"""Search of verification sets by file, folder or name."""
 
+from __future__ import annotations
+
+import os
 import pathlib
+from collections.abc import Iterable
 
 from vargfacenet.errors import DataError
 from vargfacenet.options import unknown
 
-# As the lineage's downloads name them, in the order in which papers report them.
+# Names of the lineage's downloads, in the order in which papers report them.
 KNOWN = ("lfw", "cfp_ff", "cfp_fp", "agedb_30", "calfw", "cplfw", "vgg2_fp")
 
 
-def find_sets(given, folder=None):
-    """The files that are meant by files, folders and names.
+def find_sets(
+    given: Iterable[str | os.PathLike[str]], folder: str | os.PathLike[str] | None = None
+) -> list[pathlib.Path]:
+    """Return the files of verification sets.
 
     Parameters
     ----------
-    given : sequence of str or path
-        A ``.bin`` file; a folder, which stands for all sets in it, known ones first; or the name of a set in `folder`,
-        such as ``lfw`` or ``CFP-FP``.
-    folder : path, optional
-        Where names are looked for; the working folder by default.
-
-    Returns
-    -------
-    list of path
+    given
+        ``.bin`` files; folders, which stand for all sets in them, known ones first; or names of sets in `folder`, such as
+        ``lfw`` or ``CFP-FP``.
+    folder
+        Folder of the sets that are given by name; the working folder by default.
 
     Raises
     ------
     DataError
-        Where a folder holds no set, or there is no such file.
+        If a folder holds no set, or a file does not exist.
     SettingError
-        For a name of which `folder` has no set, naming the nearest that it has.
+        If `folder` has no set of that name; the error names the most similar one.
     """
-    found = []
+    found: list[pathlib.Path] = []
     for item in given:
         path = pathlib.Path(item)
         is_name = path.name == str(item) and path.suffix != ".bin"
@@ -43,13 +45,13 @@ def find_sets(given, folder=None):
                 raise DataError(f"{path} holds no verification set (*.bin)")
             found += inside
         elif path.is_file() or not is_name:
-            found.append(path)  # a missing file is named by who reads it
+            found.append(path)  # the reader reports a missing file
         else:
             found.append(_named(str(item), pathlib.Path(".")))
     return found
 
 
-def _named(name, folder):
+def _named(name: str, folder: pathlib.Path) -> pathlib.Path:
     sets = {path.stem: path for path in folder.glob("*.bin")}
     for stem in (name, name.lower().replace("-", "_")):
         if stem in sets:
@@ -59,5 +61,5 @@ def _named(name, folder):
     raise unknown(f"verification set in {folder}", name, sets)
 
 
-def _place(path):
+def _place(path: pathlib.Path) -> tuple[int, str]:
     return (KNOWN.index(path.stem) if path.stem in KNOWN else len(KNOWN), path.stem)

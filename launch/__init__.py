@@ -1,5 +1,5 @@
-"""Starting workers on several machines and watching over them: no MXNet here, so that nothing of it can block the watch.
+"""Start workers on several machines and supervise them. Nothing here imports MXNet, which could block the supervision.
 
-Each machine runs a member (`vargfacenet.launch.member`), which starts a worker and its share of MXNet's parameter server and
-looks after them; members tell one another how their processes fare through a hub at worker 0.
+Each machine runs a member (`vargfacenet.launch.member`): it starts a worker and a part of MXNet's parameter server, and
+supervises both. Members report to a coordinator in the member of worker 0.
 """

@@ -1,25 +1,25 @@
-"""All members of a group from one place: on this machine, or over ssh on others."""
+"""Start all members of a group from one place: on this machine, or over ssh on others."""
+
+from __future__ import annotations
 
 import shlex
 import sys
 import time
+from collections.abc import Mapping, Sequence
 
 from vargfacenet.errors import ClusterError, DataError
-from vargfacenet.files import read_bytes
+from vargfacenet.formats.files import PathLike, read_bytes
 from vargfacenet.launch.interrupts import STOPPED, Interrupts
 from vargfacenet.launch.process import ERROR, Process
 
-_TELLING = 3.0  # seconds for members to say why the group stopped, and to end
-REPORT = f"vargfacenet launch{ERROR}"  # what a member's line begins with when it says why the group stopped
+_REPORTING = 3.0  # seconds for members to report why the group stopped, and to end
+REPORT = f"vargfacenet launch{ERROR}"  # begins the line in which a member reports why the group stopped
 
 
-def read_hosts(path):
-    """The machines that a file names, one a line (list of str); empty lines and what follows ``#`` are left out.
+def read_hosts(path: PathLike) -> list[str]:
+    """Return the machines that a file names, one per line; empty lines and text after ``#`` are ignored.
 
-    Raises
-    ------
-    DataError
-        Where it cannot be read, names none, or a line is more than a name.
+    DataError where the file cannot be read, names no machine, or a line is more than a name.
     """
     hosts = []
     for number, line in enumerate(read_bytes(path, limit=1 << 20).decode("utf-8", "replace").splitlines(), 1):
@@ -32,30 +32,39 @@ def read_hosts(path):
     return hosts
 
 
-def local_commands(options, size, command):
-    """The command line of each member on this machine (list of lists of str).
+def local_commands(options: Sequence[str], size: int, command: Sequence[str]) -> list[list[str]]:
+    """Return the command line of each member on this machine.
 
-    `options` are those of ``vargfacenet launch`` that all members have; `command` is what workers run.
+    `options` are those of ``vargfacenet launch`` that all members have; `command` is what the workers run.
     """
     return [_member(sys.executable, rank, size, "127.0.0.1", options, command) for rank in range(size)]
 
 
-def remote_commands(options, hosts, command, *, root=None, ssh="ssh", python=None, directory):
-    """The command line, beginning with `ssh`, of each member on a machine of its own (list of lists of str).
+def remote_commands(
+    options: Sequence[str],
+    hosts: Sequence[str],
+    command: Sequence[str],
+    *,
+    root: str | None = None,
+    ssh: str = "ssh",
+    python: str | None = None,
+    directory: PathLike,
+) -> list[list[str]]:
+    """Return the command line, beginning with `ssh`, of each member on a machine of its own.
 
     Parameters
     ----------
-    options, command : list of str
-        As of `local_commands`.
-    hosts : list of str
-        As ssh takes them; the first has worker 0.
-    root : str, optional
+    options, command
+        As for `local_commands`.
+    hosts
+        As ssh takes them; the first runs worker 0.
+    root
         Name or address by which the machines reach the first one; its name by default.
-    ssh : str
+    ssh
         The ssh command and its options.
-    python : str, optional
+    python
         Python of the environment there; by default the same path as here.
-    directory : path
+    directory
         Where to run there.
     """
     root = root or hosts[0].rpartition("@")[2]
@@ -67,33 +76,39 @@ def remote_commands(options, hosts, command, *, root=None, ssh="ssh", python=Non
     return lines
 
 
-def run_group(commands, *, environment=None, interrupts=None):
-    """Runs all members, passes on what they print, and returns when all have ended well.
+def run_group(
+    commands: Sequence[Sequence[str]],
+    *,
+    environment: Mapping[str, str] | None = None,
+    interrupts: Interrupts | None = None,
+) -> int:
+    """Run all members, print their output, and return when all have ended successfully.
 
-    They have also when their workers stopped because they were asked to, and saved: status 143.
+    Stopping on request after saving counts as success; its status is 143.
 
     Parameters
     ----------
-    commands : list of lists of str
+    commands
         The members' command lines.
-    environment : dict of str to str, optional
-        Variables that they have besides this process's.
-    interrupts : Interrupts, optional
-        Signals to this process: at the first the workers are asked to stop.
+    environment
+        Variables that they have in addition to those of this process.
+    interrupts
+        Signals to this process: after the first the workers are asked to stop.
 
     Returns
     -------
     int
-        The largest of the members' statuses, 0 or 143.
+        The largest status of the members, 0 or 143.
 
     Raises
     ------
     ClusterError
-        When one has not ended well: what it said, or how it ended. All have ended then.
+        Where a member has failed: its own report, or how it ended. All members have ended by then.
     """
-    reports, members = [], []
+    reports: list[str] = []
+    members: list[Process] = []
 
-    def keep(line):
+    def keep(line: str) -> bool:
         found = line.startswith(REPORT)
         if found:
             reports.append(line[len(REPORT) :])
@@ -103,14 +118,14 @@ def run_group(commands, *, environment=None, interrupts=None):
         for rank, command in enumerate(commands):
             try:
                 label = f"the member of worker {rank}"
-                members.append(Process(label, command, environment=environment, keep=keep, beats=False))
+                members.append(Process(label, command, environment=environment, keep=keep, heartbeat=False))
             except OSError as error:
                 raise ClusterError(f"{command[0]} cannot be run: {error.strerror or error}") from error
         ended = _first_failure(members, interrupts or Interrupts())
         if ended is None:
-            return max(member.status for member in members)
+            return max(member.status or 0 for member in members)
         fate = ended.fate()
-        limit = time.monotonic() + _TELLING
+        limit = time.monotonic() + _REPORTING
         for member in members:
             member.wait(max(0.0, limit - time.monotonic()))
         raise ClusterError(reports[0] if reports else fate)
@@ -121,8 +136,8 @@ def run_group(commands, *, environment=None, interrupts=None):
             member.end(grace=15.0)
 
 
-def _first_failure(members, interrupts):
-    """The first member that ends badly; None when all have ended well."""
+def _first_failure(members: Sequence[Process], interrupts: Interrupts) -> Process | None:
+    """Return the first member that fails, or None when all have ended successfully."""
     asked = False
     while True:
         if interrupts.number is not None and not asked:
@@ -138,6 +153,6 @@ def _first_failure(members, interrupts):
         time.sleep(0.1)
 
 
-def _member(python, rank, size, root, options, command):
+def _member(python: str, rank: int, size: int, root: str, options: Sequence[str], command: Sequence[str]) -> list[str]:
     place = ["--rank", str(rank), "--of", str(size), "--root", root]
     return [python, "-m", "vargfacenet", "launch", *place, *options, "--", *command]

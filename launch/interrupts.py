@@ -1,6 +1,9 @@
-"""Signals to whoever starts workers: the first asks them to stop when they have saved, the second stops them at once."""
+"""Signals to a process that starts workers: the first asks them to save and stop, the second stops them at once."""
+
+from __future__ import annotations
 
 import signal
+import types
 
 from vargfacenet.errors import ClusterError
 
@@ -8,24 +11,21 @@ STOPPED = 128 + signal.SIGTERM  # status of a worker that was asked to stop, and
 
 
 class Interrupts:
-    """SIGINT and SIGTERM, where `listen` was called.
+    """SIGINT and SIGTERM, once `listen` has been called.
 
-    Attributes
-    ----------
-    number : int or None
-        The first one's; a second raises a ClusterError in the main thread.
+    `number` is that of the first signal, None before. A second signal raises a ClusterError in the main thread.
     """
 
-    def __init__(self):
-        self.number = None
+    def __init__(self) -> None:
+        self.number: int | None = None
 
-    def listen(self):
-        """Takes both signals from now on; gives itself."""
+    def listen(self) -> Interrupts:
+        """Handle both signals from now on, and return this object."""
         for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, self._hear)
+            signal.signal(number, self._receive)
         return self
 
-    def _hear(self, number, frame):
+    def _receive(self, number: int, frame: types.FrameType | None) -> None:
         if self.number is not None:
             raise ClusterError(f"stopped at once by a second signal, {signal.Signals(number).name}")
         self.number = number

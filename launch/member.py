@@ -1,55 +1,84 @@
-"""A member of a group: the processes of one worker, started with the others', watched, and ended with them."""
+"""A member of a group: start the processes of one worker, supervise them, and end them with the group."""
+
+from __future__ import annotations
 
 import contextlib
+import math
 import os
 import queue
 import signal
 import sys
 import threading
 import time
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 from vargfacenet.errors import ClusterError
-from vargfacenet.launch.hub import BEAT, Hub
+from vargfacenet.launch.coordinator import HEARTBEAT_SECONDS, Coordinator
 from vargfacenet.launch.interrupts import STOPPED, Interrupts
 from vargfacenet.launch.process import Process
-from vargfacenet.launch.wire import CLOSED, call, check_free
+from vargfacenet.launch.transport import Link, Message, check_free, connect
 
 RANK, SIZE = "VARGFACENET_RANK", "VARGFACENET_WORKERS"
-_STOPPING = 3.0  # seconds to hear from the hub why to stop
+_STOPPING = 3.0  # seconds for the coordinator to answer why to stop
 _LEAVING = 2.0  # seconds for servers to end by themselves
 _SERVE = [sys.executable, "-m", "vargfacenet.launch.serve"]
 
 
-def run_member(command, *, rank, size, root, port, servers=None, timeout=60.0, stall=600.0, tied=None, interrupts=None):
-    """Runs a command as one worker of a group, and returns when the workers of the whole group have ended well.
+class GroupOptions(NamedTuple):
+    """Options that all members of a group have in common.
 
-    They have also when they stopped because they were asked to, and saved: status 143.
+    The member of worker 0 runs the coordinator on `port` and the scheduler of the parameter store on the next port. The
+    worker of rank r listens on ``port + 2 + 2 r``, and its parameter server on ``port + 3 + 2 r``.
 
-    Worker 0's member has the hub on `port` and the scheduler of the parameter store on the next one; the worker of rank r
-    listens on ``port + 2 + 2 r``, and its parameter server, which the first `servers` members start, on ``port + 3 + 2 r``.
+    Attributes
+    ----------
+    port
+        See above.
+    servers
+        Number of members that start a parameter server, from rank 0 on; None for all.
+    timeout
+        Seconds until all members must have joined, after which a silent member counts as lost, and within which the
+        parameter store must form.
+    stall
+        Seconds without progress after which workers that all wait count as stuck.
+    """
+
+    port: int
+    servers: int | None = None
+    timeout: float = 60.0
+    stall: float = 600.0
+
+
+def run_member(
+    command: Sequence[str],
+    *,
+    rank: int,
+    size: int,
+    root: str,
+    options: GroupOptions,
+    parent_input: int | None = None,
+    interrupts: Interrupts | None = None,
+) -> int:
+    """Run a command as one worker of a group, and return when all workers of the group have ended successfully.
+
+    Stopping on request after saving counts as success; its status is 143.
 
     Parameters
     ----------
-    command : list of str
+    command
         The worker's command line.
-    rank, size : int
-        Which worker, 0 .. size - 1, and how many there are.
-    root : str
-        Name or address of worker 0's machine.
-    port : int
-        See above; the same for all.
-    servers : int, optional
-        Members that start a parameter server; all by default.
-    timeout : float
-        Seconds until all members must be there, after which one counts as gone of which nothing is heard, and within
-        which the parameter store must form.
-    stall : float
-        Seconds after which workers that all wait, and none of whom gets on, count as stuck.
-    tied : int, optional
-        An open file at whose end the member stops: the standard input of one that another process started. Any line in it
+    rank, size
+        Number of the worker, 0 .. size - 1, and of all workers.
+    root
+        Name or address of the machine of worker 0.
+    options
+        The same for all members.
+    parent_input
+        An open file at whose end the member stops: its standard input, where another process started it. Any line in it
         asks the worker to stop, as `interrupts` do.
-    interrupts : Interrupts, optional
-        Signals to this process: the first asks the worker to stop, which then asks the others'.
+    interrupts
+        Signals to this process: the first asks the worker to stop, which then asks the other workers.
 
     Returns
     -------
@@ -59,27 +88,28 @@ def run_member(command, *, rank, size, root, port, servers=None, timeout=60.0, s
     Raises
     ------
     ClusterError
-        When anything of the group has failed: what, and of which worker. All processes started here have ended then.
+        Where anything in the group has failed: what, and of which worker. All processes started here have ended by then.
     """
-    servers = size if servers is None else servers
+    port = options.port
+    servers = size if options.servers is None else options.servers
     check_free([port + 1, *_ports(port, 0)] if rank == 0 else _ports(port, rank))
     with contextlib.ExitStack() as stack:
         if rank == 0:
-            hub = Hub(port, size, timeout, stall)
-            stack.callback(hub.close)
-        link, messages = call(root, port, timeout)
+            coordinator = Coordinator(port, size, options.timeout, options.stall)
+            stack.callback(coordinator.close)
+        link, messages = connect(root, port, options.timeout)
         stack.callback(link.close)
-        if tied is not None:
-            threading.Thread(target=_watch_end, args=(tied, messages), daemon=True).start()
+        if parent_input is not None:
+            threading.Thread(target=_read_parent, args=(parent_input, messages), daemon=True).start()
         link.send({"rank": rank, "of": size})
-        member = _Member(link, messages, rank, root, port, timeout, interrupts or Interrupts())
+        member = _Member(link, messages, rank, root, options, interrupts or Interrupts())
         address = member.wait_for("start")
         environment = {
             "DMLC_PS_ROOT_URI": address,
             "DMLC_PS_ROOT_PORT": str(port + 1),
             "DMLC_NUM_WORKER": str(size),
             "DMLC_NUM_SERVER": str(servers),
-            "DMLC_NODE_HOST": address if rank == 0 else link.near,
+            "DMLC_NODE_HOST": address if rank == 0 else link.local_address,
         }
         stack.callback(member.end_all)
         if rank == 0:
@@ -91,31 +121,41 @@ def run_member(command, *, rank, size, root, port, servers=None, timeout=60.0, s
         return member.let_end()
 
 
-def _ports(port, rank):
-    """Ports of a worker and its server."""
+def _ports(port: int, rank: int) -> list[int]:
+    """Return the ports of a worker and of its server."""
     return [port + 2 + 2 * rank, port + 3 + 2 * rank]
 
 
-def _watch_end(descriptor, messages):
+def _read_parent(descriptor: int, messages: queue.Queue[Message | None]) -> None:
     with contextlib.suppress(OSError):
         while os.read(descriptor, 64):
             messages.put({"wind down": True})
-    messages.put({"stop": "whoever started this member is gone"})
+    messages.put({"stop": "the process that started this member is gone"})
 
 
 class _Member:
-    """The processes of a member, and its connection to the hub."""
+    """The processes of a member, and its connection to the coordinator."""
 
-    def __init__(self, link, messages, rank, root, port, timeout, interrupts):
+    def __init__(
+        self,
+        link: Link,
+        messages: queue.Queue[Message | None],
+        rank: int,
+        root: str,
+        options: GroupOptions,
+        interrupts: Interrupts,
+    ) -> None:
         self._interrupts, self._asked = interrupts, False
-        self._link, self._messages, self._timeout = link, messages, timeout
-        self._rank, self._port, self._hub = rank, port, f"{root}:{port}"
-        self._processes, self._worker = [], None
-        self._failure, self._failed = None, None
+        self._link, self._messages, self._timeout = link, messages, options.timeout
+        self._rank, self._port, self._coordinator = rank, options.port, f"{root}:{options.port}"
+        self._processes: list[Process] = []
+        self._worker: Process | None = None
+        self._failure: str | None = None
+        self._failed = math.inf  # when the failure was found
         self._heard = time.monotonic()
 
-    def add(self, label, command, environment, *, role):
-        """Starts a process that has a role in the parameter store: scheduler, server or worker."""
+    def add(self, label: str, command: Sequence[str], environment: Mapping[str, str], *, role: str) -> None:
+        """Start a process with a role in the parameter store: scheduler, server or worker."""
         environment = {**environment, "DMLC_ROLE": role}
         if role == "scheduler":
             port = self._port + 1
@@ -132,22 +172,20 @@ class _Member:
         if role == "worker":
             self._worker = process
 
-    def wait_for(self, key):
-        """The value of the next message from the hub that has `key`; all the while the hub is told how things are here.
+    def wait_for(self, key: str) -> Any:
+        """Return the value of the next message with `key`, and report to the coordinator until it arrives.
 
-        Raises
-        ------
-        ClusterError
-            Where the group stops, or the hub is gone.
+        ClusterError where the group stops or the coordinator is lost.
         """
         while True:
+            message: Message | None
             try:
-                message = self._messages.get(timeout=BEAT)
+                message = self._messages.get(timeout=HEARTBEAT_SECONDS)
             except queue.Empty:
                 message = {}
-            if message is CLOSED:
+            if message is None:  # CLOSED
                 raise ClusterError(
-                    f"the connection to worker 0 at {self._hub} was lost, or something else answers there"
+                    f"the connection to worker 0 at {self._coordinator} was lost, or something else answers there"
                 )
             if message:
                 self._heard = time.monotonic()
@@ -157,33 +195,32 @@ class _Member:
             if key in message:
                 return message[key]
             if time.monotonic() - self._heard > self._timeout:
-                raise ClusterError(f"nothing was heard of worker 0 at {self._hub} for {self._timeout:g} s")
-            self._tell()
+                raise ClusterError(f"nothing was heard of worker 0 at {self._coordinator} for {self._timeout:g} s")
+            self._report()
 
-    def let_end(self):
-        """Waits a little for the servers, which end by themselves when the last worker has left them; the worker's status
-        (int)."""
+    def let_end(self) -> int:
+        """Wait briefly for the servers, which end when the last worker has left them, and return the worker's status."""
         limit = time.monotonic() + _LEAVING
         for process in self._processes:
             process.wait(max(0.0, limit - time.monotonic()))
-        return self._worker.status
+        return (self._worker and self._worker.status) or 0
 
-    def end_all(self):
-        """Ends what still runs."""
+    def end_all(self) -> None:
+        """End the processes that still run."""
         for process in self._processes:
             process.ask_to_end()
         for process in self._processes:
             process.end()
 
-    def _pass_on(self, message):
-        """Asks the worker to stop, once, when this member was asked: by SIGTERM, as SIGINT would end it while it prepares."""
+    def _pass_on(self, message: Message) -> None:
+        """Ask the worker once to stop, where this member was asked. SIGINT would end a worker that is still preparing."""
         wanted = "wind down" in message or self._interrupts.number is not None
         if wanted and not self._asked and self._worker is not None:
             self._asked = True
             self._worker.signal(signal.SIGTERM)
 
-    def _tell(self):
-        """Tells the hub how the processes here are."""
+    def _report(self) -> None:
+        """Report the state of the processes to the coordinator."""
         if self._worker is None:
             self._link.send({})
         elif self._failure is None and self._worker.status in (0, STOPPED):
@@ -192,11 +229,11 @@ class _Member:
             self._link.send({"state": self._worker.state or ["starting", False]})
         else:
             self._link.send({"failed": self._failure})
-            if time.monotonic() - self._failed > _STOPPING:  # the hub has nothing to say to it
+            if time.monotonic() - self._failed > _STOPPING:  # the coordinator does not answer
                 raise ClusterError(self._failure)
 
-    def _find_failure(self):
-        """What is wrong with a process here (str); None where nothing is."""
+    def _find_failure(self) -> str | None:
+        """Return what is wrong with a process of this member, or None."""
         for process in self._processes:
             silent = time.monotonic() - process.heard
             if process.status and not (process is self._worker and process.status == STOPPED):

@@ -1,4 +1,6 @@
-"""A process of a group: started, listened to, ended."""
+"""A process of a group: start it, read its output and heartbeat, end it."""
+
+from __future__ import annotations
 
 import contextlib
 import json
@@ -8,59 +10,76 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import IO, TextIO
 
-from vargfacenet.launch.beats import STATUS
+from vargfacenet.launch.heartbeat import STATUS
 
-GRACE = 5.0  # seconds from asking a process to end to ending it
-ERROR = ": error: "  # what the line of a command that fails has in it
+GRACE = 5.0  # seconds from asking a process to end to killing it
+ERROR = ": error: "  # in the line that a failing command of this package prints
 
 _printing = threading.Lock()
 
 
 class Process:
-    """A command whose lines of output are passed on, each with a prefix.
+    """A command whose lines of output are printed, each with a prefix.
 
     Parameters
     ----------
-    label : str
+    label
         What it is, for messages.
-    command : list of str
+    command
         Its command line.
-    environment : dict of str to str, optional
-        Variables that it has besides this process's.
-    prefix : str
-        Put before each line.
-    keep : callable, optional
-        Told each line (str) of standard error; those for which it gives true are not passed on.
-    beats : bool
-        Whether it tells what it is at, see `vargfacenet.launch.beats`.
+    environment
+        Variables that it has in addition to those of this process.
+    prefix
+        Printed before each line.
+    keep
+        Receives each line of standard error; lines for which it returns true are not printed.
+    heartbeat
+        Whether it sends heartbeats, see `vargfacenet.launch.heartbeat`.
 
     Attributes
     ----------
-    state : list or None
-        What it said last that it is at (str), and whether it waits for others (bool).
-    heard : float
-        When it said so, or was started (`time.monotonic`).
-    error : str
-        The last line of standard error in which it said why it failed; empty where none.
+    state
+        Its last reported activity, and whether it waits for other workers; None before the first report.
+    heard
+        When it last reported, or was started (`time.monotonic`).
+    error
+        The last line of standard error with `ERROR` in it, or an empty string.
     """
 
-    def __init__(self, label, command, *, environment=None, prefix="", keep=None, beats=True):
+    state: list[object] | None
+    heard: float
+    error: str
+
+    def __init__(
+        self,
+        label: str,
+        command: Sequence[str],
+        *,
+        environment: Mapping[str, str] | None = None,
+        prefix: str = "",
+        keep: Callable[[str], bool] | None = None,
+        heartbeat: bool = True,
+    ) -> None:
         self.label, self.state, self.heard, self.error = label, None, time.monotonic(), ""
         self._prefix, self._keep = prefix, keep
         ours, its = os.pipe()
         try:
             self._process = subprocess.Popen(
                 command,
-                env={**os.environ, **(environment or {}), **({STATUS: str(its)} if beats else {})},
-                pass_fds=[its] if beats else [],
+                env={**os.environ, **(environment or {}), **({STATUS: str(its)} if heartbeat else {})},
+                pass_fds=[its] if heartbeat else [],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
-                start_new_session=True,  # the terminal's Ctrl-C is for whoever started it
+                start_new_session=True,  # so that Ctrl-C in the terminal does not reach it
             )
         finally:
             os.close(its)
+        assert self._process.stdin is not None  # a pipe
+        self._input = self._process.stdin
         self._readers = [
             threading.Thread(target=self._pass_on, args=(self._process.stdout, sys.stdout), daemon=True),
             threading.Thread(target=self._pass_on, args=(self._process.stderr, sys.stderr), daemon=True),
@@ -70,41 +89,41 @@ class Process:
         threading.Thread(target=self._listen, args=(ours,), daemon=True).start()
 
     @property
-    def status(self):
-        """Its exit status (int), negative where a signal ended it; None while it runs."""
+    def status(self) -> int | None:
+        """Exit status, negative where a signal ended the process; None while it runs."""
         return self._process.poll()
 
-    def fate(self):
-        """How it ended, in words."""
-        for reader in self._readers:  # so that its last words are known
+    def fate(self) -> str:
+        """Describe how the process ended."""
+        for reader in self._readers:  # for its last line of error
             reader.join(1.0)
-        status = self.status
+        status = self.status or 0
         if status < 0:
             name = signal.Signals(-status).name if -status in list(signal.Signals) else f"signal {-status}"
             return f"{self.label} was killed ({name})"
         why = self.error.partition(ERROR)[2]
         return f"{self.label} {'stopped: ' + why if why else f'ended with status {status}'}"
 
-    def tell(self, text):
-        """Writes to its standard input (str); one that is gone is left to whoever watches its status."""
+    def tell(self, text: str) -> None:
+        """Write to its standard input. A process that has ended raises nothing here: its status shows it."""
         with contextlib.suppress(OSError, ValueError):
-            self._process.stdin.write(text.encode())
-            self._process.stdin.flush()
+            self._input.write(text.encode())
+            self._input.flush()
 
-    def signal(self, number):
-        """Sends it, and what it started, a signal (int)."""
-        if self.status is None:  # for afterwards the number may be another's
+    def signal(self, number: int) -> None:
+        """Send a signal to the process and to those that it started."""
+        if self.status is None:  # afterwards the number may belong to another process
             with contextlib.suppress(OSError):
                 os.killpg(self._process.pid, number)
 
-    def ask_to_end(self):
-        """Asks it, and what it started, to end."""
+    def ask_to_end(self) -> None:
+        """Ask the process, and those that it started, to end."""
         with contextlib.suppress(OSError):
-            self._process.stdin.close()
+            self._input.close()
         self.signal(signal.SIGTERM)
 
-    def end(self, grace=GRACE):
-        """Ends it: at once where it does not end within `grace` seconds of being asked."""
+    def end(self, grace: float = GRACE) -> None:
+        """End the process; kill it where it does not end within `grace` seconds of being asked."""
         self.ask_to_end()
         try:
             self._process.wait(grace)
@@ -114,13 +133,13 @@ class Process:
         for reader in self._readers:
             reader.join(1.0)
 
-    def wait(self, seconds):
-        """Waits for its end; whether it came (bool)."""
+    def wait(self, seconds: float) -> bool:
+        """Wait for its end, and return whether it has ended."""
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(seconds)
         return self.status is not None
 
-    def _pass_on(self, lines, out):
+    def _pass_on(self, lines: IO[bytes], out: TextIO) -> None:
         for line in lines:
             text = line.decode("utf-8", "replace").rstrip("\r\n")
             if out is sys.stderr:
@@ -132,7 +151,7 @@ class Process:
                 out.write(f"{self._prefix}{text}\n")
                 out.flush()
 
-    def _listen(self, descriptor):
+    def _listen(self, descriptor: int) -> None:
         with open(descriptor, "rb") as lines, contextlib.suppress(ValueError):
             for line in lines:
                 self.state = json.loads(line)

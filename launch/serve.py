@@ -1,12 +1,12 @@
-"""``python -m vargfacenet.launch.serve``: the scheduler or a server of MXNet's parameter store, as ``DMLC_ROLE`` says."""
+"""``python -m vargfacenet.launch.serve``: run the scheduler or a server of MXNet's parameter store, by ``DMLC_ROLE``."""
 
-from vargfacenet.launch.beats import Beats
+from vargfacenet.launch.heartbeat import start_heartbeat
 
 
-def main():
-    """Serves until all workers have left."""
-    Beats().report("serving", waiting=True)
-    import mxnet  # noqa: F401 - which serves when it is imported in such a role, and then ends the process
+def main() -> None:
+    """Serve until all workers have left."""
+    start_heartbeat().report("serving", waiting=True)
+    import mxnet  # noqa: F401 - importing it in such a role serves, and then ends the process
 
 
 if __name__ == "__main__":

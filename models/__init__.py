@@ -1,6 +1,6 @@
-"""Networks that come with the package, trained here; each has a card, ``models/NAME.md``, and a licence of their own.
+"""Networks that come with the package, trained by this project; each has a card, ``models/NAME.md``, and its own licence.
 
-Wherever a model is asked for, by a command or by `vargfacenet.checkpoint.load_checkpoint`, their names may be given.
+Their names may be given wherever a command or `vargfacenet.formats.checkpoint.load_checkpoint` expects a model.
 """
 
 import functools
@@ -15,8 +15,8 @@ LICENCE = FOLDER / "LICENSE"
 class BundledModel(NamedTuple):
     """A checkpoint that comes with the package.
 
-    ``threshold`` is the cosine above which two faces are taken for one identity, with the false accept rate ``far`` on the
-    pairs that ``threshold_set`` names. ``accuracy`` is LFW's by the lineage's protocol, 0 .. 1.
+    Two faces whose cosine is above ``threshold`` are taken for one identity; ``far`` is the false accept rate there on the
+    pairs that ``threshold_set`` names. ``accuracy`` is that on LFW by the lineage's protocol, 0 .. 1.
     """
 
     name: str
@@ -29,16 +29,16 @@ class BundledModel(NamedTuple):
 
     @property
     def prefix(self) -> pathlib.Path:
-        """The prefix of its files; the epoch is 0."""
+        """Prefix of its files; the epoch is 0."""
         return FOLDER / self.name
 
     @property
     def card(self) -> pathlib.Path:
-        """The file that says what it was trained on, how good it is, and what it must not be used for."""
+        """The file that describes its training data, its accuracy, and the uses that it excludes."""
         return FOLDER / f"{self.name}.md"
 
     def metadata(self) -> dict[str, str]:
-        """Return its threshold, named as in the metadata of an exported ONNX file."""
+        """Return its threshold under the keys of an exported ONNX file's metadata."""
         return {
             "threshold": repr(self.threshold),
             "threshold_far": f"{self.far:g}",
@@ -58,7 +58,7 @@ def list_models() -> list[BundledModel]:
 
 
 def find_model(name: object) -> Optional[BundledModel]:
-    """Return the bundled network of a name; None for another name, and where a checkpoint of that prefix is at hand."""
+    """Return the bundled network of a name; None for another name, or where a checkpoint with that prefix exists."""
     model = _facts().get(str(name))
     if model is not None and pathlib.Path(f"{name}-symbol.json").exists():
         return None

@@ -1,9 +1,9 @@
-"""Graphs that compute what a published graph computes, on operators that are right and fast."""
+"""Rewrite published graphs so that they compute the same on operators that are correct and fast."""
 
+from vargfacenet.operators.backends import BACKENDS, choose_backend
 from vargfacenet.operators.library import missing_for_native
 from vargfacenet.operators.nodes import output_shapes
 from vargfacenet.operators.precision import in_half_precision
 from vargfacenet.operators.rewrite import runnable
-from vargfacenet.operators.tiers import TIERS, choose_tier
 
-__all__ = ["TIERS", "choose_tier", "in_half_precision", "missing_for_native", "output_shapes", "runnable"]
+__all__ = ["BACKENDS", "choose_backend", "in_half_precision", "missing_for_native", "output_shapes", "runnable"]

@@ -1,14 +1,21 @@
-"""Rules that need nothing but MXNet: PReLU and global averages of other operators, and flat inputs and parts."""
+"""Rewriting rules that need only MXNet's operators: for PReLU, global averages, flat inputs and concatenation.
 
-TRUE = ("True", "1")  # as MXNet writes them
-BLOCK = 16  # the most channels that a memory layout of oneDNN holds together
+A rule takes the graph copy and one of its old nodes, and returns whether it has placed that node.
+"""
+
+from collections.abc import Sequence
+
+from vargfacenet.operators.nodes import Copy, Entry, Node
+
+TRUE = ("True", "1")  # as MXNet writes it
+BLOCK = 16  # the largest block of channels in a memory layout of oneDNN
 
 
-def prelu_for_inference(copy, node):
+def prelu_for_inference(copy: Copy, node: Node) -> bool:
     """PReLU [He et al., arXiv 1502.01852, eq. 1] as ``slope * x + (1 - slope) * max(x, 0)``.
 
-    The products are written as depth-wise 1x1 convolutions: of the forms that MXNet's operators allow, this and that
-    of `prelu_for_training` are the fastest on a CPU, each for its use.
+    The products are depth-wise 1x1 convolutions. Of the forms that MXNet's operators allow, this one and that of
+    `prelu_for_training` are the fastest on a CPU, each for its purpose.
     """
     if not is_prelu(node):
         return False
@@ -20,10 +27,10 @@ def prelu_for_inference(copy, node):
     return True
 
 
-def prelu_for_training(copy, node):
+def prelu_for_training(copy: Copy, node: Node) -> bool:
     """PReLU as ``r + slope * (x - r)`` with ``r = max(x, 0)``.
 
-    In training the form of `prelu_for_inference` would send BN's gradient to MXNet's reference kernel.
+    In training, the form of `prelu_for_inference` would make MXNet compute BN's gradient by its slow reference kernel.
     """
     if not is_prelu(node):
         return False
@@ -34,16 +41,16 @@ def prelu_for_training(copy, node):
     return True
 
 
-def global_mean(copy, node):
-    """Global average pooling as a mean over the axes, whose gradient is many times quicker."""
+def global_mean(copy: Copy, node: Node) -> bool:
+    """Global average pooling as a mean over the axes, whose gradient is many times faster."""
     if not is_global_average(node):
         return False
     copy.place("mean", node["name"], copy.inputs(node), axis="(2, 3)", keepdims="True")
     return True
 
 
-def flat_input(copy, node):
-    """The input of a fully connected layer is flattened before it, out of oneDNN's own memory layout."""
+def flat_input(copy: Copy, node: Node) -> bool:
+    """Flatten the input of a fully connected layer before it, to leave oneDNN's own memory layout."""
     attrs = node.get("attrs", {})
     if node["op"] != "FullyConnected" or attrs.get("flatten", "True") not in TRUE:
         return False
@@ -53,10 +60,10 @@ def flat_input(copy, node):
     return True
 
 
-def flat_concat(copy, node):
-    """Concatenate channels as rows of numbers, where oneDNN's gradient of it fails ("could not construct a sub-memory").
+def flat_concat(copy: Copy, node: Node) -> bool:
+    """Concatenate channels as flat rows where oneDNN's gradient fails ("could not construct a sub-memory").
 
-    Its own memory layouts hold channels in blocks, and a part that begins inside of one cannot be taken out.
+    Its memory layouts hold channels in blocks, and a part that begins inside a block cannot be taken out.
     """
     if node["op"] != "Concat" or node["attrs"].get("dim", "1") != "1" or len(copy.shape(node)) != 4:
         return False
@@ -72,12 +79,13 @@ def flat_concat(copy, node):
     return True
 
 
-def is_prelu(node):
+def is_prelu(node: Node) -> bool:
+    """Return whether a node is a PReLU."""
     return node["op"] == "LeakyReLU" and node["attrs"].get("act_type") == "prelu"
 
 
-def channel_slopes(copy, node):
-    """Return the entry of a PReLU's slopes, one for each channel, also where the graph has one for all of them."""
+def channel_slopes(copy: Copy, node: Node) -> Entry:
+    """Return the entry of a PReLU's slopes, one per channel, also where the graph has one slope for all channels."""
     slope, shape, channels = copy.inputs(node)[1], copy.shape(node, 1), copy.shape(node)[1:2]
     copy.set_shape(slope, shape)
     if shape == channels:
@@ -85,13 +93,14 @@ def channel_slopes(copy, node):
     return copy.add("broadcast_to", f"{node['name']}_slopes", [slope], shape=str(channels))
 
 
-def is_global_average(node):
+def is_global_average(node: Node) -> bool:
+    """Return whether a node is a global average pooling."""
     attrs = node.get("attrs", {})
     return node["op"] == "Pooling" and attrs.get("global_pool") in TRUE and attrs.get("pool_type") == "avg"
 
 
-def _scaled(copy, name, x, slopes, shape):
-    """`x` of `shape` times one slope per channel (axis 1)."""
+def _scaled(copy: Copy, name: str, x: Entry, slopes: Entry, shape: Sequence[int]) -> Entry:
+    """Multiply `x` of `shape` by one slope per channel (axis 1)."""
     if len(shape) != 4:
         row = copy.add("Reshape", f"{name}_row", [slopes], shape=str((1, -1) + (1,) * (len(shape) - 2)))
         return copy.add("broadcast_mul", name, [x, row])

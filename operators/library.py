@@ -1,4 +1,6 @@
-"""The native operators: compiled when first wanted, kept in the user's cache, loaded once a process."""
+"""The library of native operators: compiled at the first use, kept in the user's cache, loaded once per process."""
+
+from __future__ import annotations
 
 import functools
 import hashlib
@@ -14,39 +16,36 @@ import time
 import mxnet as mx
 
 from vargfacenet.errors import DataError, SetupError
-from vargfacenet.files import cache_folder, write_text
+from vargfacenet.formats.files import cache_folder, write_text
 
 COMPILERS = ("g++", "c++", "clang++")
 FLAGS = ("-shared", "-fPIC", "-std=c++17", "-O3", "-fopenmp")
-MARCH = "VARGFACENET_MARCH"  # environment variable: the compiler's name of a processor, such as haswell for AVX2 alone
-MXNET_VERSION = "1.9.1"  # whose extension interface the operators are written for
-TIME_LIMIT = 300  # seconds of a compilation
+MARCH = "VARGFACENET_MARCH"  # environment variable: the compiler's name of a processor, such as haswell for AVX2 only
+MXNET_VERSION = "1.9.1"  # the operators are written for its extension interface
+TIME_LIMIT = 300  # seconds for a compilation
 _KERNELS = pathlib.Path(__file__).parent / "kernels"
 
 log = logging.getLogger(__name__)
 
 
-def load_library():
-    """Makes the native operators known to MXNet; nothing where they are already.
+def load_library() -> None:
+    """Register the native operators with MXNet, once per process.
 
-    Raises
-    ------
-    SetupError
-        Where they cannot be had here: why, and what to do about it. The answer holds for the process.
+    SetupError, where they cannot be compiled or loaded here, states the cause and the remedy.
     """
     reason = _load_once()
     if reason:
         raise SetupError(reason)
 
 
-def missing_for_native():
-    """Why the native operators cannot be had here, and what to do about it (str); None where they can."""
+def missing_for_native() -> str | None:
+    """Return why the native operators cannot be used here and what to do about it, or None where they can."""
     return _load_once()
 
 
 @functools.cache
-def _load_once():
-    """What keeps the library from being loaded; None where it is."""
+def _load_once() -> str | None:
+    """Load the library, and return why that failed, or None."""
     try:
         path = library_path()
         if _is_whole(path) and _load_error(path) is None:
@@ -62,7 +61,7 @@ def _load_once():
         )
 
 
-def _load_error(path):
+def _load_error(path: pathlib.Path) -> str | None:
     try:
         mx.library.load(str(path), verbose=False)
     except (mx.base.MXNetError, OSError) as error:
@@ -70,15 +69,15 @@ def _load_error(path):
     return None
 
 
-def _is_whole(path):
-    """Whether a library is there, and the file that was compiled: to load one that is cut kills the process."""
+def _is_whole(path: pathlib.Path) -> bool:
+    """Return whether a library exists and has its checksum: loading a truncated one kills the process."""
     try:
-        return path.with_suffix(".sum").read_text(encoding="ascii") == _sum(path)
+        return path.with_suffix(".sum").read_text(encoding="ascii") == _checksum(path)
     except (OSError, UnicodeDecodeError):
         return False
 
 
-def _sum(path):
+def _checksum(path: pathlib.Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
@@ -87,8 +86,8 @@ def flags() -> tuple[str, ...]:
     return (*FLAGS, f"-march={os.environ.get(MARCH) or 'native'}")
 
 
-def library_path():
-    """Where the library for this source, MXNet and processor belongs."""
+def library_path() -> pathlib.Path:
+    """Return the path of the library for this source, MXNet and processor."""
     if mx.__version__ != MXNET_VERSION:
         raise SetupError(f"native operators are for MXNet {MXNET_VERSION}, this is {mx.__version__}")
     digest = hashlib.sha256()
@@ -99,8 +98,8 @@ def library_path():
     return cache_folder() / f"operators-{digest.hexdigest()[:20]}.so"
 
 
-def find_compiler():
-    """Path of the C++ compiler to use: ``$CXX``, or the first found; SetupError where there is none."""
+def find_compiler() -> str:
+    """Return the path of the C++ compiler: ``$CXX``, or the first found; SetupError where there is none."""
     chosen = os.environ.get("CXX")
     for name in [chosen] if chosen else COMPILERS:
         found = shutil.which(name)
@@ -111,8 +110,8 @@ def find_compiler():
     raise SetupError("no C++ compiler is found: install g++ (Debian, Ubuntu: apt-get install g++)")
 
 
-def _compile(path):
-    """Writes the library to `path`, whole or not at all: other processes may be doing the same."""
+def _compile(path: pathlib.Path) -> None:
+    """Write the library to `path` completely or not at all, as other processes may be doing the same."""
     compiler = find_compiler()
     package = pathlib.Path(mx.__file__).parent
     sources = [_KERNELS / "library.cc", package / "src" / "lib_api.cc"]
@@ -122,8 +121,8 @@ def _compile(path):
     begin = time.time()
     try:
         subprocess.run(command, check=True, capture_output=True, text=True, timeout=TIME_LIMIT)
-        # The sum goes first: what lies beside another one is compiled again.
-        write_text(path.with_suffix(".sum"), _sum(temporary))
+        # The checksum is written first: a library with another checksum is compiled again.
+        write_text(path.with_suffix(".sum"), _checksum(temporary))
         os.replace(temporary, path)
     except subprocess.CalledProcessError as error:
         raise SetupError(f"{compiler} cannot compile the native operators: {_first_error(error.stderr)}") from error
@@ -135,8 +134,8 @@ def _compile(path):
     log.info("native operators compiled in %.0f seconds: %s", time.time() - begin, path)
 
 
-def _processor():
-    """The processor's model and what it can do, as far as the system says."""
+def _processor() -> str:
+    """Return the model and the features of the processor as the system reports them."""
     try:
         text = pathlib.Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
     except OSError:
@@ -144,6 +143,6 @@ def _processor():
     return "\n".join(sorted(set(re.findall(r"^(?:model name|flags|Features|CPU part)\s*:.*$", text, re.MULTILINE))))
 
 
-def _first_error(text):
+def _first_error(text: str) -> str:
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return next((line for line in lines if "error" in line), lines[0] if lines else "it gave no reason")

@@ -1,23 +1,26 @@
-"""Rules that place the native operators of ``kernels/``."""
+"""Rewriting rules that place the native operators of ``kernels/``; `vargfacenet.operators.basic` describes rules."""
+
+from collections.abc import Sequence
 
 from vargfacenet.operators.basic import TRUE, channel_slopes, is_global_average, is_prelu
 from vargfacenet.operators.library import load_library
+from vargfacenet.operators.nodes import Copy, Entry, Node
 
 __all__ = ["convolution", "convolution_for_inference", "global_mean", "join", "load_library", "norm", "prelu", "scale"]
 
 _NORM_DEFAULTS = {"eps": "0.001", "momentum": "0.9", "fix_gamma": "True"}  # MXNet's
 
 
-def convolution(copy, node):
-    """A square convolution without bias that keeps the size of the picture, or halves it."""
+def convolution(copy: Copy, node: Node) -> bool:
+    """Square convolution without bias that keeps the size of the image or halves it."""
     if not _is_convolution(copy, node) or copy.shape(node, 1)[0] == _groups(node):
-        return False  # MXNet's own gradients are quicker on single channels
+        return False  # MXNet's own gradients are faster on single channels
     _place_convolution(copy, "vargfacenet_convolution", node, node["name"], [])
     return True
 
 
-def convolution_for_inference(copy, node):
-    """The same, in one with BN by running statistics and PReLU where nothing else takes what is between them."""
+def convolution_for_inference(copy: Copy, node: Node) -> bool:
+    """The same, merged with the BN by running statistics and the PReLU after it where nothing else reads their inputs."""
     index = copy.turn
     if _is_convolution(copy, node):
         reader = copy.only_reader(index)
@@ -41,10 +44,10 @@ def convolution_for_inference(copy, node):
     return False
 
 
-def norm(copy, node):
-    """BN by the batch's statistics; left to `prelu` where nothing but a PReLU takes its output.
+def norm(copy: Copy, node: Node) -> bool:
+    """BN by the batch's statistics; deferred to `prelu` where only a PReLU reads its output.
 
-    BN that uses its running statistics in training, or whose output is the graph's, stays MXNet's.
+    MXNet computes BN that uses its running statistics in training, or whose output is an output of the graph.
     """
     if not _is_norm(node) or copy.is_output(copy.turn):
         return False
@@ -57,8 +60,8 @@ def norm(copy, node):
     return True
 
 
-def prelu(copy, node):
-    """PReLU, in one with the BN before it where that was left to it."""
+def prelu(copy: Copy, node: Node) -> bool:
+    """PReLU, merged with the BN before it where `norm` has deferred that."""
     if not is_prelu(node):
         return False
     x, channels, slope = copy.inputs(node)[0], copy.shape(node)[1], channel_slopes(copy, node)
@@ -72,8 +75,8 @@ def prelu(copy, node):
     return True
 
 
-def join(copy, node):
-    """The sum of a block's branches in one with the PReLU after it, and with the scale before it where there is one."""
+def join(copy: Copy, node: Node) -> bool:
+    """Sum of a block's branches, merged with the PReLU after it, and with the scale before it where there is one."""
     if _is_sum(node) and _prelu_alone_reads(copy, copy.turn):
         copy.drop()
         return True
@@ -97,15 +100,15 @@ def join(copy, node):
     return True
 
 
-def scale(copy, node):
-    """The product of pictures' channels with one weight each."""
+def scale(copy: Copy, node: Node) -> bool:
+    """Product of the images' channels and one weight each."""
     if not _is_scale(copy, node):
         return False
     copy.place("vargfacenet_scale", node["name"], copy.inputs(node))
     return True
 
 
-def global_mean(copy, node):
+def global_mean(copy: Copy, node: Node) -> bool:
     """Global average pooling."""
     if not is_global_average(node):
         return False
@@ -113,38 +116,38 @@ def global_mean(copy, node):
     return True
 
 
-def _is_scale(copy, node):
+def _is_scale(copy: Copy, node: Node) -> bool:
     if node["op"] != "broadcast_mul":
         return False
     data, weight = copy.shape(node, 0), copy.shape(node, 1)
     return len(data) >= 3 and data[0] >= 2 and weight == data[:2] + (1,) * (len(data) - 2)
 
 
-def _is_sum(node):
+def _is_sum(node: Node) -> bool:
     return node["op"] in ("elemwise_add", "_plus")  # one operator under two names
 
 
-def _prelu_alone_reads(copy, index):
+def _prelu_alone_reads(copy: Copy, index: int) -> bool:
     reader = copy.only_reader(index)
-    return bool(reader) and is_prelu(reader) and copy.source(reader) is copy.old[index]
+    return reader is not None and is_prelu(reader) and copy.source(reader) is copy.old[index]
 
 
-def _is_convolution(copy, node):
+def _is_convolution(copy: Copy, node: Node) -> bool:
     attrs = node.get("attrs", {})
     if node["op"] != "Convolution" or attrs.get("no_bias") not in TRUE or len(copy.shape(node)) != 4:
         return False
     kernel, width = copy.shape(node, 1)[2:]
     same = kernel == width and kernel % 2 == 1 and attrs.get("pad", "(0, 0)") == str((kernel // 2, kernel // 2))
     known = attrs.get("stride", "(1, 1)") in ("(1, 1)", "(2, 2)") and attrs.get("dilate", "(1, 1)") == "(1, 1)"
-    return same and known and copy.shape(node)[2:] != (1, 1)  # single pixels are left to MXNet
+    return same and known and copy.shape(node)[2:] != (1, 1)  # MXNet computes single pixels
 
 
-def _groups(node):
+def _groups(node: Node) -> int:
     return int(node["attrs"].get("num_group", "1"))
 
 
-def _place_convolution(copy, op, node, name, more):
-    """Places a convolution as `op` called `name`, with the parameters of the nodes `more` after its own."""
+def _place_convolution(copy: Copy, op: str, node: Node, name: str, more: Sequence[Node]) -> None:
+    """Place a convolution as `op` called `name`, with the parameters of the nodes `more` after its own."""
     (x, parameter), weight = copy.inputs(node), copy.shape(node, 1)
     copy.set_shape(parameter, weight)
     parameters = []
@@ -161,18 +164,18 @@ def _place_convolution(copy, op, node, name, more):
     copy.place(op, name, [x, parameter, *parameters], **size, **attrs)
 
 
-def _is_norm(node):
+def _is_norm(node: Node) -> bool:
     attrs = node.get("attrs", {})
     return node["op"] == "BatchNorm" and attrs.get("use_global_stats") not in TRUE and attrs.get("axis", "1") == "1"
 
 
-def _norm_attrs(node):
+def _norm_attrs(node: Node) -> dict[str, str]:
     attrs = {**_NORM_DEFAULTS, **node.get("attrs", {})}
     fixed = "True" if attrs["fix_gamma"] in TRUE else "False"
     return {"eps": attrs["eps"], "momentum": attrs["momentum"], "fix_gamma": fixed}
 
 
-def _place(copy, op, name, x, parameters, channels, **attrs):
+def _place(copy: Copy, op: str, name: str, x: Entry, parameters: Sequence[Entry], channels: int, **attrs: str) -> None:
     for parameter in parameters:
         copy.set_shape(parameter, (channels,))
     copy.place(op, name, [x, *parameters], **attrs)

@@ -1,25 +1,29 @@
 """Graphs that compute in half precision, with parameters, running statistics and results in single precision."""
 
-from vargfacenet.operators.nodes import Copy
+from collections.abc import Sequence
+
+import mxnet as mx
+
+from vargfacenet.operators.nodes import Copy, Entry
 
 _FLOAT32 = "0"  # MXNet's number of the type
-_COMPUTES = ("Convolution", "FullyConnected")  # what half precision is for
+_COMPUTES = ("Convolution", "FullyConnected")  # operators that gain from half precision
 
 
-def in_half_precision(symbol, *, data_shape, dtype="float16"):
-    """The graph that computes what another does, from its first convolution on in half precision.
+def in_half_precision(symbol: mx.sym.Symbol, *, data_shape: Sequence[int], dtype: str = "float16") -> mx.sym.Symbol:
+    """Return the graph that computes the same in half precision, from its first convolution on.
 
-    Parameters keep their names, shapes and float32, as do BN's running statistics and scales; what is read of the others is
-    rounded at each pass, and their gradients come as float32. [Micikevicius et al., arXiv 1710.03740, section 3.1]
+    Parameters keep their names, shapes and float32, as do BN's running statistics and scales; other parameters are rounded
+    at each pass, and their gradients are float32. [Micikevicius et al., arXiv 1710.03740, section 3.1]
 
     Parameters
     ----------
-    symbol : mx.sym.Symbol
-        A graph with one input, ``data``, as `vargfacenet.operators.runnable` gives it on the basic tier.
-    data_shape : tuple of int
+    symbol
+        A graph with one input, ``data``, as `vargfacenet.operators.runnable` returns it on the basic backend.
+    data_shape
         A shape of ``data`` that it accepts.
-    dtype : str
-        Of what is computed.
+    dtype
+        Type of the computations.
 
     Returns
     -------
@@ -27,9 +31,10 @@ def in_half_precision(symbol, *, data_shape, dtype="float16"):
         Same arguments, auxiliary states and shapes; outputs are float32.
     """
     copy = Copy(symbol, data_shape)
-    narrow, casts = set(), {}  # old nodes whose outputs are in half precision; casts of others, by old node
+    narrow: set[int] = set()  # old nodes whose outputs are in half precision
+    casts: dict[int, Entry] = {}  # casts of the other outputs, by old node
 
-    def narrowed(source, entry):
+    def narrowed(source: int, entry: Entry) -> Entry:
         if source in narrow:
             return entry
         if source not in casts:
@@ -48,7 +53,7 @@ def in_half_precision(symbol, *, data_shape, dtype="float16"):
             inputs = [narrowed(source, entry) for source, entry in zip(sources, inputs)]
             narrow.add(turn)
         if turn in narrow and copy.is_output(turn):
-            # The name stays with what the graph gives.
+            # The output of the graph keeps its name.
             entry = copy.add(node["op"], f"{node['name']}_{dtype}", inputs, **attrs)
             copy.place("Cast", node["name"], [entry], dtype="float32")
             narrow.discard(turn)

@@ -1,18 +1,24 @@
-"""Graphs that compute what a published graph computes, on operators that can be trusted and are quick.
+"""Rewrite published graphs for operators that are correct and fast.
 
-Three of MXNet's operators cannot be trusted on the CPU: the stock ``LeakyReLU(act_type="prelu")`` gives wrong gradients
-for some slopes, a ``FullyConnected`` straight after a convolution or BN can meet oneDNN's own memory layout and fail
-("IsMKLDNNData"), and so can the gradient of a ``Concat`` whose parts are not whole blocks of channels. The published
-graphs are made of these, and checkpoints must stay so. What runs is therefore a rewrite: the same parameters under the
-same names.
+Three of MXNet's operators are not reliable on the CPU: the stock ``LeakyReLU(act_type="prelu")`` has wrong gradients for
+some slopes; a ``FullyConnected`` directly after a convolution or BN can receive oneDNN's own memory layout and fail
+("IsMKLDNNData"); and the gradient of a ``Concat`` fails where its parts are not whole blocks of channels. The published
+graphs consist of these operators, and checkpoints must keep them. Therefore a rewritten graph runs, with the same
+parameters under the same names.
 """
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import mxnet as mx
 
 from vargfacenet import IMAGE_SHAPE
 from vargfacenet.operators import basic, native
+from vargfacenet.operators.backends import choose_backend, log_backend
 from vargfacenet.operators.nodes import Copy
-from vargfacenet.operators.tiers import choose_tier, log_tier
 
-# A rule places what the old node whose turn it is becomes, or declines; the first that places it has it.
+# Rules are tried in this order until one places the node.
 _INFERENCE = {
     "native": (
         native.join,
@@ -41,24 +47,31 @@ _TRAINING = {
 }
 
 
-def runnable(symbol, *, for_training=False, data_shape=(2, *IMAGE_SHAPE), device=None, tier=None):
-    """The graph to run in the place of a published one.
+def runnable(
+    symbol: mx.sym.Symbol,
+    *,
+    for_training: bool = False,
+    data_shape: Sequence[int] = (2, *IMAGE_SHAPE),
+    device: mx.Context | None = None,
+    backend: str | None = None,
+) -> mx.sym.Symbol:
+    """Return the graph to run instead of a published one.
 
     Parameters
     ----------
-    symbol : mx.sym.Symbol
-        A graph whose input is ``data``; other inputs that are no parameters are let be.
-    for_training : bool
-        Which of two forms to take. On the basic tier both are right for both uses. On the native one, that for
-        training normalises by the batch's statistics and moves the running ones at each forward pass, and that for
+    symbol
+        A graph whose input is ``data``; other inputs that are not parameters are kept.
+    for_training
+        Which of two forms to return. On the basic backend both are correct for both uses. On the native one, the form for
+        training normalises by the batch's statistics and updates the running ones at each forward pass, and the form for
         inference has no gradient.
-    data_shape : tuple of int
-        A shape of ``data`` that the graph accepts, of more than one picture. Shapes of parameters follow from it:
-        MXNet cannot infer them backwards through the rewritten form.
-    device : mx.Context, optional
-        Where the graph will run; the CPU by default.
-    tier : str, optional
-        One of `vargfacenet.operators.TIERS`; by default what `choose_tier` says for the device.
+    data_shape
+        A shape of ``data`` that the graph accepts, with more than one image. The shapes of parameters follow from it,
+        as MXNet cannot infer them backwards through the rewritten form.
+    device
+        Where the graph will run; by default the CPU.
+    backend
+        One of `vargfacenet.operators.BACKENDS`; by default that of `choose_backend` for the device.
 
     Returns
     -------
@@ -68,14 +81,14 @@ def runnable(symbol, *, for_training=False, data_shape=(2, *IMAGE_SHAPE), device
     Raises
     ------
     SettingError, SetupError
-        As `choose_tier`.
+        As from `choose_backend`.
     """
-    if tier is None:
-        tier = choose_tier(device)
-        log_tier(tier)
-    if tier == "native":
+    if backend is None:
+        backend = choose_backend(device)
+        log_backend(backend)
+    if backend == "native":
         native.load_library()
-    rules = (_TRAINING if for_training else _INFERENCE)[tier]
+    rules = (_TRAINING if for_training else _INFERENCE)[backend]
     copy = Copy(symbol, data_shape)
     for node in copy.old:
         if not any(rule(copy, node) for rule in rules):

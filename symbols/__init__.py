@@ -1,4 +1,4 @@
-"""Network graphs and loss heads: Symbol in, Symbol out.
+"""Graphs of networks and losses: Symbol in, Symbol out.
 
 >>> from vargfacenet.symbols import get_symbol, list_networks
 >>> student = get_symbol("vargfacenet", multiplier=0.5)
@@ -8,15 +8,17 @@ import json
 
 import mxnet as mx
 
-from vargfacenet.options import builder_options, check_range, convert, unknown
+from vargfacenet.options import Setting, check_options
 from vargfacenet.symbols.arcface_mbf import arcface_mbf
-from vargfacenet.symbols.block import load_block
+from vargfacenet.symbols.block import distillation_block, load_block, loss_block, network_block
+from vargfacenet.symbols.distillation import list_distillations
 from vargfacenet.symbols.edgeface import edgeface
 from vargfacenet.symbols.ghostfacenet import ghostfacenet
-from vargfacenet.symbols.layers import ACTIVATIONS
+from vargfacenet.symbols.heads import list_losses
 from vargfacenet.symbols.mixfacenet import mixfacenet
 from vargfacenet.symbols.mobilefacenet import mobilefacenet, mobilefacenet_y2
 from vargfacenet.symbols.pocketnet import pocketnet
+from vargfacenet.symbols.registry import NETWORKS, register_distillation, register_loss, register_network
 from vargfacenet.symbols.resnet import (
     iresnet18,
     iresnet34,
@@ -30,54 +32,64 @@ from vargfacenet.symbols.resnet import (
 from vargfacenet.symbols.shufflefacenet import shufflefacenet
 from vargfacenet.symbols.vargfacenet import vargfacenet, vargfacenet_insightface
 
-__all__ = ["get_symbol", "list_networks", "load_block", "network_options", "parameter_order"]
+__all__ = [
+    "distillation_block",
+    "get_symbol",
+    "list_distillations",
+    "list_losses",
+    "list_networks",
+    "load_block",
+    "loss_block",
+    "network_block",
+    "network_options",
+    "parameter_order",
+    "register_distillation",
+    "register_loss",
+    "register_network",
+]
 
-_BUILDERS = {
-    builder.__name__: builder
-    for builder in (
-        vargfacenet,
-        vargfacenet_insightface,
-        resnet18,
-        resnet34,
-        resnet50,
-        resnet100,
-        mobilefacenet,
-        mobilefacenet_y2,
-        arcface_mbf,
-        iresnet18,
-        iresnet34,
-        iresnet50,
-        iresnet100,
-        edgeface,
-        ghostfacenet,
-        mixfacenet,
-        pocketnet,
-        shufflefacenet,
-    )
-}
+for _builder in (
+    vargfacenet,
+    vargfacenet_insightface,
+    resnet18,
+    resnet34,
+    resnet50,
+    resnet100,
+    mobilefacenet,
+    mobilefacenet_y2,
+    arcface_mbf,
+    iresnet18,
+    iresnet34,
+    iresnet50,
+    iresnet100,
+    edgeface,
+    ghostfacenet,
+    mixfacenet,
+    pocketnet,
+    shufflefacenet,
+):
+    register_network(_builder)
 
 
-def list_networks():
-    """Names of the networks that `get_symbol` builds (list of str)."""
-    return list(_BUILDERS)
+def list_networks() -> list[str]:
+    """Return the names of the networks that `get_symbol` builds, those of installed packages included."""
+    return NETWORKS.names()
 
 
-def network_options(name):
-    """Options of a network: dict of option name to (type, default). SettingError for an unknown name."""
-    if name not in _BUILDERS:
-        raise unknown("network", name, _BUILDERS)
-    return builder_options(_BUILDERS[name])
+def network_options(name: str) -> dict[str, Setting]:
+    """Return the declarations of a network's options; SettingError for an unknown name."""
+    return NETWORKS[name].options
 
 
-def get_symbol(name, **options):
-    """The embedding graph of a published network.
+def get_symbol(name: str, **options: object) -> mx.sym.Symbol:
+    """Return the embedding graph of a network.
 
     Parameters
     ----------
-    name : str
+    name
         One of `list_networks`.
     **options
-        The network's own options, checked against its builder: values, or their text (``units="3,7,4"``).
+        Options of that network, as values or text (``units="3,7,4"``), checked against its builder.
 
     Returns
     -------
@@ -87,7 +99,7 @@ def get_symbol(name, **options):
     Raises
     ------
     SettingError
-        For an unknown network or option (naming the nearest one), or a value of another type or out of range.
+        For an unknown network or option, naming the nearest one, or a value of the wrong type or out of range.
     """
     return _build(name, options, mx.name.NameManager())
 
@@ -95,9 +107,9 @@ def get_symbol(name, **options):
 def parameter_order(name: str, **options: object) -> list[str]:
     """Return the names of a network's parameters in the order of its layers.
 
-    Published weights of the networks from outside MXNet come in this order: for each layer in the order in which the
-    builder makes them weight and bias, or scale, shift, running mean and running variance. Arguments and errors are
-    those of `get_symbol`.
+    Published weights of networks from outside MXNet come in this order: the layers as the builder creates them, and for
+    each layer its weight and bias, or scale, shift, running mean and running variance. Arguments and errors are those of
+    `get_symbol`.
     """
     names = _RecordedNames()
     symbol = _build(name, options, names)
@@ -110,37 +122,19 @@ def parameter_order(name: str, **options: object) -> list[str]:
 
 
 class _RecordedNames(mx.name.NameManager):
-    """Names of operators as MXNet gives them, and a list of them in the order in which they are made."""
+    """MXNet's names of operators, recorded in the order in which the operators are created."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
-        self.given = []
+        self.given: list[str] = []
 
-    def get(self, name, hint):
+    def get(self, name: str, hint: str) -> str:
         self.given.append(super().get(name, hint))
         return self.given[-1]
 
 
-def _build(name, options, names):
-    known = network_options(name)
-    checked = {}
-    for option, value in options.items():
-        if option not in known:
-            raise unknown(f"option of {name}", option, known)
-        checked[option] = convert(option, value, known[option][0])
-        _check(option, checked[option])
+def _build(name: str, options: dict[str, object], names: mx.name.NameManager) -> mx.sym.Symbol:
+    checked = check_options(network_options(name), options, owner=name)
     # Names that MXNet gives by itself count from zero in each graph, so that the same graph is the same file.
     with names:
-        return _BUILDERS[name](**checked)
-
-
-def _check(option, value):
-    if option in ("embedding_size", "group_size"):
-        check_range(option, value, 1, 65536)
-    elif option == "multiplier":
-        check_range(option, value, 1 / 64, 64)
-    elif option == "units":
-        for number in value:
-            check_range(option, number, 1, 1000)
-    elif option == "activation" and value not in ACTIVATIONS:
-        raise unknown("activation", value, ACTIVATIONS)
+        return NETWORKS[name].build(**checked)

@@ -1,11 +1,13 @@
-"""The MobileFaceNet of arcface_torch ("mbf"), which is another graph than MobileFaceNet's "y1" and "y2".
+"""The MobileFaceNet of arcface_torch ("mbf"), a graph different from MobileFaceNet's "y1" and "y2".
 
-It is wider at the start, and a convolution of two channels a group stands in the place of the depth-wise one.
+It is wider at the start, where a convolution of two channels per group replaces the depth-wise one.
 """
+
+from typing import Annotated, Any
 
 import mxnet as mx
 
-from vargfacenet.options import unknown
+from vargfacenet.options import About
 from vargfacenet.symbols.layers import (
     TORCH_BN_EPS,
     TORCH_SCALE,
@@ -14,20 +16,16 @@ from vargfacenet.symbols.layers import (
     convolution,
     normalised_input,
 )
+from vargfacenet.symbols.options import EmbeddingSize
 
 # Units of the four stages, and the factor of the channels before the last layers.
 SIZES = {"base": ((1, 4, 6, 2), 1), "large": ((2, 8, 12, 4), 2)}
 
+Size = Annotated[str, About("`mbf` or `mbf_large` of arcface_torch.", choices=tuple(SIZES))]
 
-def arcface_mbf(*, size: str = "base", embedding_size: int = 512) -> mx.sym.Symbol:
+
+def arcface_mbf(*, size: Size = "base", embedding_size: EmbeddingSize = 512) -> mx.sym.Symbol:
     """Build arcface_torch's mobilefacenet.
-
-    Parameters
-    ----------
-    size : str
-        ``base`` (``mbf``) or ``large`` (``mbf_large``).
-    embedding_size : int
-        Numbers in an embedding, at least 1.
 
     Returns
     -------
@@ -39,8 +37,6 @@ def arcface_mbf(*, size: str = "base", embedding_size: int = 512) -> mx.sym.Symb
     SettingError
         For an unknown size.
     """
-    if size not in SIZES:
-        raise unknown("size", size, SIZES)
     units, factor = SIZES[size]
     x = normalised_input(scale=TORCH_SCALE)  # (N, 3, 112, 112)
     x = _conv_bn_act(x, 128 * factor, "conv1", kernel=3, stride=2, pad=1)  # 56
@@ -67,16 +63,16 @@ def bottleneck(x: mx.sym.Symbol, channels: int, wide: int, name: str, *, stride:
     return _conv_bn(x, channels, f"{name}_project")
 
 
-def _residuals(x, count, channels, wide, stage):
+def _residuals(x: mx.sym.Symbol, count: int, channels: int, wide: int, stage: str) -> mx.sym.Symbol:
     for unit in range(1, count + 1):
         name = f"{stage}_unit{unit}"
         x = mx.sym.elemwise_add(x, bottleneck(x, channels, wide, name), name=f"{name}_sum")
     return x
 
 
-def _conv_bn(x, channels, name, **shape):
+def _conv_bn(x: mx.sym.Symbol, channels: int, name: str, **shape: Any) -> mx.sym.Symbol:
     return batch_norm(convolution(x, channels, name, **shape), f"{name}_bn", eps=TORCH_BN_EPS)
 
 
-def _conv_bn_act(x, channels, name, **shape):
+def _conv_bn_act(x: mx.sym.Symbol, channels: int, name: str, **shape: Any) -> mx.sym.Symbol:
     return activation(_conv_bn(x, channels, name, **shape), "prelu", f"{name}_act")

@@ -1,38 +1,48 @@
-"""What a network costs: parameters, multiply-adds, and FLOPs by the rule of the 2019 challenge."""
+"""Count a network's parameters, multiply-adds, and FLOPs by the rule of the 2019 challenge."""
 
-import collections
+from __future__ import annotations
+
 import json
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
+import mxnet as mx
 import numpy as np
 
 from vargfacenet import IMAGE_SHAPE
 from vargfacenet.operators import output_shapes
 
-Layer = collections.namedtuple("Layer", "name operator shape parameters flops multiply_adds")
-Layer.__doc__ = "One operator: its output shape without the batch, trainable parameters, FLOPs and multiply-adds."
 
-Complexity = collections.namedtuple("Complexity", "layers parameters flops multiply_adds bytes")
-Complexity.__doc__ = "Layers and their totals; bytes are those of the float32 parameters and running statistics."
+class Layer(NamedTuple):
+    """One operator: its output shape without the batch, trainable parameters, FLOPs and multiply-adds."""
+
+    name: str
+    operator: str
+    shape: tuple[int, ...]
+    parameters: int
+    flops: int
+    multiply_adds: int
 
 
-def complexity(symbol, *, data_shape=(1, *IMAGE_SHAPE)):
-    """Counts a graph.
+class Complexity(NamedTuple):
+    """Layers and their totals; `bytes` is the size of the parameters and running statistics in float32."""
 
-    FLOPs follow the Lightweight Face Recognition Challenge (2019): a convolution counts ``2 * c_in * kh * kw`` a
-    group's share of output, less one where it has no bias, cut to an integer per layer; a fully connected layer
-    ``2 * n_in * n_out``, less ``n_out`` without bias; every other operator nothing. The challenge had no linear layers
-    on tokens (``flatten=False``): such a layer counts as a 1x1 convolution with a position for each token.
+    layers: list[Layer]
+    parameters: int
+    flops: int
+    multiply_adds: int
+    bytes: int
 
-    Parameters
-    ----------
-    symbol : mx.sym.Symbol
-        A graph whose only input besides parameters is ``data``.
-    data_shape : tuple of int
-        Shape of ``data``; the batch should be 1.
 
-    Returns
-    -------
-    Complexity
+def complexity(symbol: mx.sym.Symbol, *, data_shape: Sequence[int] = (1, *IMAGE_SHAPE)) -> Complexity:
+    """Count the operations and parameters of a graph whose only input besides parameters is ``data``.
+
+    FLOPs follow the Lightweight Face Recognition Challenge (2019). A convolution counts ``2 * c_in * kh * kw`` for each
+    number of its output, less one without bias, divided by the groups and cut to an integer per layer. A fully connected
+    layer counts ``2 * n_in * n_out``, less ``n_out`` without bias. All other operators count nothing. The challenge had no
+    linear layers on tokens (``flatten=False``): such a layer counts as a 1x1 convolution with one position per token.
+
+    The batch in `data_shape` should be 1.
     """
     nodes = json.loads(symbol.tojson())["nodes"]
     shapes = output_shapes(symbol, data_shape)
@@ -56,7 +66,8 @@ def complexity(symbol, *, data_shape=(1, *IMAGE_SHAPE)):
     return Complexity(layers, bytes=4 * (total["parameters"] + state_count), **total)
 
 
-def _cost(op, attrs, source, out):
+def _cost(op: str, attrs: Mapping[str, str], source: Sequence[int], out: Sequence[int]) -> tuple[int, int]:
+    """Return FLOPs and multiply-adds of an operator from the shapes of its input and output."""
     if op == "Convolution":
         kernel = _numbers(attrs["kernel"])
         groups = int(attrs.get("num_group", "1"))
@@ -74,5 +85,5 @@ def _cost(op, attrs, source, out):
     return 0, 0
 
 
-def _numbers(text):
+def _numbers(text: str) -> list[int]:
     return [int(number) for number in text.strip("()[]").split(",") if number.strip()]

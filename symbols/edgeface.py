@@ -1,45 +1,46 @@
 """EdgeFace [George et al., arXiv 2307.01838]: EdgeNeXt with linear layers of low rank.
 
-Convolutions encode each stage's pixels; the last block of stages 2, 3 and 4 attends across channels (cross-covariance
-attention), so that its cost grows with the number of pixels and not with its square. LayerNorm stands where other
-networks have BN.
+Convolutions encode the pixels of each stage; the last block of stages 2, 3 and 4 attends across channels (cross-covariance
+attention), so that its cost grows with the number of pixels and not with its square. LayerNorm replaces BN.
 """
 
 import math
 import typing
+from typing import Annotated
 
 import mxnet as mx
 
-from vargfacenet.options import check_range, unknown
+from vargfacenet.options import About
 from vargfacenet.symbols.layers import TORCH_SCALE, convolution, normalised_input
+from vargfacenet.symbols.options import EmbeddingSize
 
-# Channels and blocks of the four stages, heads of the attention, share of the rank (0 for whole linear layers).
+# Channels and blocks of the four stages, heads of the attention, ratio of the rank (0 for full linear layers).
 SIZES = {
     "xxs": ((24, 48, 88, 168), (2, 2, 6, 2), 4, 0),
     "xs": ((32, 64, 100, 192), (3, 3, 9, 3), 4, 0.6),
     "s": ((48, 96, 160, 304), (3, 3, 9, 3), 8, 0.5),
     "base": ((80, 160, 288, 584), (3, 3, 9, 3), 8, 0),
 }
-STAGE_SIZES = (28, 14, 7, 3)  # of the pixels; the third loses its last row and column on its way to the fourth
+STAGE_SIZES = (28, 14, 7, 3)  # height and width; down-sampling 7 to 3 drops the last row and column
 LAYER_NORM_EPS = 1e-6
 EXPANSION = 4
-POSITION_SIZE = 32  # numbers for a row, and as many for a column
+POSITION_SIZE = 32  # numbers that encode a row, and the same for a column
 START_SCALE = 1e-6
 LEAST_NORM = 1e-12
 
+Size = Annotated[str, About("Size of the network.", choices=tuple(SIZES))]
+RankRatio = Annotated[
+    typing.Optional[float],
+    About(
+        "Rank of the linear layers over their smaller side; 0 keeps them whole; none: 0.6 for xs, 0.5 for s, else 0.",
+        low=0,
+        high=1,
+    ),
+]
 
-def edgeface(*, size: str = "s", rank_ratio: typing.Optional[float] = None, embedding_size: int = 512) -> mx.sym.Symbol:
+
+def edgeface(*, size: Size = "s", rank_ratio: RankRatio = None, embedding_size: EmbeddingSize = 512) -> mx.sym.Symbol:
     """Build EdgeFace.
-
-    Parameters
-    ----------
-    size : str
-        ``xxs``, ``xs``, ``s`` or ``base``.
-    rank_ratio : float
-        Rank of the linear layers as a share of their smaller side, 0 .. 1; 0 keeps them whole. That of the size by
-        default: 0.6 for ``xs``, 0.5 for ``s``, 0 for the others.
-    embedding_size : int
-        Numbers in an embedding, at least 1.
 
     Returns
     -------
@@ -51,11 +52,8 @@ def edgeface(*, size: str = "s", rank_ratio: typing.Optional[float] = None, embe
     SettingError
         For an unknown size, or a ratio out of range.
     """
-    if size not in SIZES:
-        raise unknown("size", size, SIZES)
     channels, depths, heads, ratio = SIZES[size]
     ratio = ratio if rank_ratio is None else rank_ratio
-    check_range("rank_ratio", ratio, 0, 1)
 
     x = normalised_input(scale=TORCH_SCALE)  # (N, 3, 112, 112)
     x = convolution(x, channels[0], "stem_conv", kernel=4, stride=4, bias=True)
@@ -86,8 +84,8 @@ def convolution_block(x: mx.sym.Symbol, channels: int, name: str, *, kernel: int
 def split_block(x: mx.sym.Symbol, channels: int, name: str, *, stage: int, heads: int, ratio: float) -> mx.sym.Symbol:
     """Split depth-wise transpose attention encoder: a cascade of convolutions, attention, two linear layers.
 
-    The channels are split into as many parts as the stage's number; each but the last is convolved after the result
-    before it is added. (N, channels, h, w) -> the same.
+    The channels are split into as many parts as the number of the stage. Each part but the last is convolved after the
+    previous result has been added. (N, channels, h, w) -> the same.
     """
     size = STAGE_SIZES[stage - 1]
     attention_scale = _layer_scale(f"{name}_xca_scale", channels)
@@ -121,7 +119,7 @@ def cross_covariance_attention(
         for part, kind in enumerate(("query", "key", "value"))
     )
     query, key = (_normalised(part, f"{name}_{kind}") for part, kind in ((query, "query"), (key, "key")))
-    # One matrix for each head of each image: (N * heads, channels / heads, tokens).
+    # One matrix for each head of each image: (N * heads, channels / heads, tokens)
     query, key, value = (
         mx.sym.reshape(part, shape=(-1, channels // heads, 0), name=f"{name}_{kind}_heads")
         for part, kind in ((query, "query"), (key, "key"), (value, "value"))
@@ -145,7 +143,7 @@ def position(channels: int, size: int, name: str) -> mx.sym.Symbol:
     places = mx.sym.arange(1, size + 1, step=1, name=f"{name}_places") * (2 * math.pi / (size + 1e-6))
     pairs = mx.sym.arange(0, POSITION_SIZE // 2, step=1, repeat=2, name=f"{name}_pairs")  # 0, 0, 1, 1, ..
     frequencies = mx.sym.exp(pairs * (-2 * math.log(10000) / POSITION_SIZE), name=f"{name}_frequencies")
-    # A cosine is a sine a quarter of a turn later.
+    # cos(x) = sin(x + pi / 2)
     phases = (mx.sym.arange(0, POSITION_SIZE, step=1, name=f"{name}_order") - 2 * pairs) * (math.pi / 2)
     angles = mx.sym.broadcast_mul(
         mx.sym.reshape(frequencies, shape=(-1, 1)), mx.sym.reshape(places, shape=(1, -1)), name=f"{name}_turns"
@@ -161,7 +159,7 @@ def position(channels: int, size: int, name: str) -> mx.sym.Symbol:
 
 
 def linear(x: mx.sym.Symbol, in_channels: int, channels: int, name: str, *, ratio: float) -> mx.sym.Symbol:
-    """A linear layer on the last axis, as the product of two smaller ones where `ratio` is not 0."""
+    """Linear layer on the last axis, or the product of two smaller ones where `ratio` is not 0."""
     if ratio:
         rank = max(2, int(min(in_channels, channels) * ratio))
         low = f"{name}_low" if name != "fc1" else "pre_fc1"
@@ -170,11 +168,11 @@ def linear(x: mx.sym.Symbol, in_channels: int, channels: int, name: str, *, rati
 
 
 def layer_norm(x: mx.sym.Symbol, name: str) -> mx.sym.Symbol:
-    """LayerNorm over the last axis, which MXNet computes many times quicker than over another."""
+    """LayerNorm over the last axis, which MXNet computes many times faster than over another."""
     return mx.sym.LayerNorm(data=x, axis=-1, eps=LAYER_NORM_EPS, name=name)
 
 
-def _cascade(x, channels, parts, name):
+def _cascade(x: mx.sym.Symbol, channels: int, parts: int, name: str) -> mx.sym.Symbol:
     width = math.ceil(channels / parts)
     results, before = [], None
     for number in range(parts):
@@ -189,7 +187,7 @@ def _cascade(x, channels, parts, name):
     return mx.sym.concat(*results, dim=1, name=f"{name}_concat")
 
 
-def _perceptron(x, channels, name, scale, ratio):
+def _perceptron(x: mx.sym.Symbol, channels: int, name: str, scale: mx.sym.Symbol, ratio: float) -> mx.sym.Symbol:
     x = layer_norm(x, f"{name}_norm")
     x = linear(x, channels, EXPANSION * channels, f"{name}_linear1", ratio=ratio)
     x = mx.sym.LeakyReLU(data=x, act_type="gelu", name=f"{name}_act")
@@ -197,26 +195,26 @@ def _perceptron(x, channels, name, scale, ratio):
     return mx.sym.broadcast_mul(x, scale, name=f"{name}_scaled")
 
 
-def _normalised(x, name):
-    """`x`, (N, channels, tokens), with each channel of length 1 over the tokens."""
+def _normalised(x: mx.sym.Symbol, name: str) -> mx.sym.Symbol:
+    """Scale each channel of `x`, (N, channels, tokens), to length 1 over the tokens."""
     length = mx.sym.norm(x, ord=2, axis=2, keepdims=True, name=f"{name}_norm")
     return mx.sym.broadcast_div(x, mx.sym.maximum(length, LEAST_NORM), name=f"{name}_normalised")
 
 
-def _layer_scale(name, channels):
-    """One factor a channel, of the last axis, which lets a block start as almost nothing."""
+def _layer_scale(name: str, channels: int) -> mx.sym.Symbol:
+    """One factor per channel, on the last axis, that starts near 0, so that a block starts near the identity."""
     factors = mx.sym.var(f"{name}_gamma", shape=(channels,), init=mx.init.Constant(START_SCALE))
     return mx.sym.reshape(factors, shape=(1, 1, -1), name=name)
 
 
-def _norm_of_image(x, name):
+def _norm_of_image(x: mx.sym.Symbol, name: str) -> mx.sym.Symbol:
     x = layer_norm(_channels_last(x, f"{name}_last"), name)
     return _channels_first(x, f"{name}_first")
 
 
-def _channels_last(x, name):
+def _channels_last(x: mx.sym.Symbol, name: str) -> mx.sym.Symbol:
     return mx.sym.transpose(x, axes=(0, 2, 3, 1), name=name)
 
 
-def _channels_first(x, name):
+def _channels_first(x: mx.sym.Symbol, name: str) -> mx.sym.Symbol:
     return mx.sym.transpose(x, axes=(0, 3, 1, 2), name=name)

@@ -4,62 +4,76 @@ Version 1 is built on GhostNet, version 2 on GhostNetV2 with its attention maps.
 ``V<version>-<width>-<stride>``.
 """
 
-import typing
+from typing import Annotated, NamedTuple
 
 import mxnet as mx
 
 from vargfacenet import IMAGE_SHAPE
-from vargfacenet.errors import SettingError
-from vargfacenet.options import check_range
+from vargfacenet.options import About
 from vargfacenet.symbols.layers import TORCH_BN_EPS, activation, batch_norm, convolution, normalised_input
+from vargfacenet.symbols.options import EmbeddingSize
 
 STEM_CHANNELS = 16
-# Kernel, expansion, channels, squeeze and excitation, stride; before the width.
+
+
+class Block(NamedTuple):
+    """Settings of a ghost bottleneck; channels before the width in `BLOCKS`, and after it in the network."""
+
+    kernel: int
+    expansion: int
+    channels: int
+    use_se: bool
+    stride: int
+
+
 BLOCKS = (
-    (3, 16, 16, False, 1),
-    (3, 48, 24, False, 2),
-    (3, 72, 24, False, 1),
-    (5, 72, 40, True, 2),
-    (5, 120, 40, True, 1),
-    (3, 240, 80, False, 2),
-    (3, 200, 80, False, 1),
-    (3, 184, 80, False, 1),
-    (3, 184, 80, False, 1),
-    (3, 480, 112, True, 1),
-    (3, 672, 112, True, 1),
-    (5, 672, 160, True, 2),
-    (5, 960, 160, False, 1),
-    (5, 960, 160, True, 1),
-    (5, 960, 160, False, 1),
+    Block(3, 16, 16, False, 1),
+    Block(3, 48, 24, False, 2),
+    Block(3, 72, 24, False, 1),
+    Block(5, 72, 40, True, 2),
+    Block(5, 120, 40, True, 1),
+    Block(3, 240, 80, False, 2),
+    Block(3, 200, 80, False, 1),
+    Block(3, 184, 80, False, 1),
+    Block(3, 184, 80, False, 1),
+    Block(3, 480, 112, True, 1),
+    Block(3, 672, 112, True, 1),
+    Block(5, 672, 160, True, 2),
+    Block(5, 960, 160, False, 1),
+    Block(5, 960, 160, True, 1),
+    Block(5, 960, 160, False, 1),
 )
 LAST_CHANNELS = {1: 512, 2: 960}  # expansion of a last block, and channels before the global convolution
-PLAIN_BLOCKS = 2  # those of version 2 without an attention map
+PLAIN_BLOCKS = 2  # first blocks of version 2, which have no attention map
 
 
-class Layers(typing.NamedTuple):
-    """The choices that the layers of one network share."""
+class Layers(NamedTuple):
+    """Choices that all layers of one network share."""
 
     version: int
     eps: float
 
 
+Version = Annotated[int, About("Version of GhostFaceNet.", choices=(1, 2))]
+Width = Annotated[
+    float, About("Factor of the channels, rounded to multiples of 4; 1 and 1.3 are published.", low=0.25, high=16)
+]
+Stride = Annotated[int, About("Stride of the first convolution.", choices=(1, 2))]
+BnEps = Annotated[
+    float,
+    About("Epsilon of BN: the authors' 1e-5; deepface runs the released V1-1.3-1 with 1e-3.", low=1e-8, high=0.1),
+]
+
+
 def ghostfacenet(
-    *, version: int = 1, width: float = 1.3, stride: int = 1, bn_eps: float = TORCH_BN_EPS, embedding_size: int = 512
+    *,
+    version: Version = 1,
+    width: Width = 1.3,
+    stride: Stride = 1,
+    bn_eps: BnEps = TORCH_BN_EPS,
+    embedding_size: EmbeddingSize = 512,
 ) -> mx.sym.Symbol:
     """Build GhostFaceNet.
-
-    Parameters
-    ----------
-    version : int
-        1 or 2.
-    width : float
-        Scales the channels, rounded to multiples of 4; 1 and 1.3 are published.
-    stride : int
-        Of the first convolution, 1 or 2.
-    bn_eps : float
-        Epsilon of BN. The authors build with 1e-5; deepface runs the released V1-1.3-1 weights with 1e-3.
-    embedding_size : int
-        Numbers in an embedding, at least 1.
 
     Returns
     -------
@@ -71,34 +85,22 @@ def ghostfacenet(
     SettingError
         Where an option is out of range.
     """
-    for name, value in (("version", version), ("stride", stride)):
-        if value not in (1, 2):
-            raise SettingError(f"{name}={value}: expected 1 or 2")
-    check_range("width", width, 0.25, 16)
-    check_range("bn_eps", bn_eps, 1e-8, 0.1)
     layers = Layers(version, bn_eps)
 
     size, channels = IMAGE_SHAPE[1], round_channels(STEM_CHANNELS * width)
     x = normalised_input()  # (N, 3, 112, 112)
-    x = _convolution(x, channels, "stem", layers, size, kernel=3, stride=stride)
+    x, pad = _padded(x, "stem", layers, size, kernel=3, stride=stride)
+    x = convolution(x, channels, "stem", kernel=3, stride=stride, pad=pad)
     x, size = _norm_act(x, "stem", layers), size // stride
     last = LAST_CHANNELS[version]
-    for number, (kernel, expansion, out, use_se, block_stride) in enumerate((*BLOCKS, (5, last, 160, True, 1))):
-        wide, out = round_channels(expansion * width), round_channels(out * width)
-        x = block(
-            x,
-            channels,
-            wide,
-            out,
-            f"block{number + 1}",
-            layers=layers,
-            size=size,
-            kernel=kernel,
-            stride=block_stride,
-            use_se=use_se,
-            use_attention=version == 2 and number >= PLAIN_BLOCKS,
+    for number, published in enumerate((*BLOCKS, Block(5, last, 160, True, 1))):
+        block = published._replace(
+            expansion=round_channels(published.expansion * width), channels=round_channels(published.channels * width)
         )
-        channels, size = out, -(-size // block_stride)
+        use_attention = version == 2 and number >= PLAIN_BLOCKS
+        name = f"block{number + 1}"
+        x = bottleneck(x, channels, block, name, layers=layers, size=size, use_attention=use_attention)
+        channels, size = block.channels, -(-size // block.stride)
     last = round_channels(last * width)
     x = _norm_act(convolution(x, last, "last_conv"), "last_conv", layers)
     x = _norm(convolution(x, last, "global_dw", kernel=size, groups=last), "global_dw", layers)  # (N, c, 1, 1)
@@ -113,44 +115,41 @@ def round_channels(channels: float) -> int:
     return rounded if rounded >= 0.9 * channels else rounded + 4
 
 
-def block(
+def bottleneck(
     x: mx.sym.Symbol,
     in_channels: int,
-    wide: int,
-    channels: int,
+    block: Block,
     name: str,
     *,
     layers: Layers,
     size: int,
-    kernel: int,
-    stride: int,
-    use_se: bool,
     use_attention: bool,
 ) -> mx.sym.Symbol:
-    """Ghost bottleneck: a ghost module to `wide` channels, one to `channels`, and a shortcut.
+    """Ghost bottleneck: a ghost module that expands, one that projects, and a shortcut.
 
-    (N, in_channels, size, size) -> (N, channels, size / stride, size / stride).
+    (N, in_channels, size, size) -> (N, block.channels, size / stride, size / stride).
     """
-    changes = stride != 1 or in_channels != channels
+    changes = block.stride != 1 or in_channels != block.channels
     if changes and layers.version == 2:
-        # Version 2 has its shortcut's layers first: the order of published weights.
-        shortcut = _shortcut(x, in_channels, channels, name, layers, size, kernel, stride)
+        # Version 2 creates the layers of the shortcut first, as in the order of its published weights.
+        shortcut = _shortcut(x, in_channels, block, name, layers, size)
+    wide = block.expansion
     y = ghost_module(x, wide, f"{name}_ghost1", layers=layers, has_activation=True)
     if use_attention:
         y = mx.sym.broadcast_mul(y, attention_map(x, wide, f"{name}_map", layers=layers, size=size), name=f"{name}_mul")
-    if stride == 2:
-        y = _convolution(y, wide, f"{name}_dw", layers, size, kernel=kernel, stride=stride, groups=wide)
+    if block.stride == 2:
+        y = _depthwise(y, wide, block, f"{name}_dw", layers, size)
         y = _norm(y, f"{name}_dw", layers)
-    if use_se:
+    if block.use_se:
         y = _squeeze_excitation(y, wide, f"{name}_se", layers)
-    y = ghost_module(y, channels, f"{name}_ghost2", layers=layers, has_activation=False)
+    y = ghost_module(y, block.channels, f"{name}_ghost2", layers=layers, has_activation=False)
     if changes and layers.version == 1:
-        shortcut = _shortcut(x, in_channels, channels, name, layers, size, kernel, stride)
+        shortcut = _shortcut(x, in_channels, block, name, layers, size)
     return mx.sym.elemwise_add(shortcut if changes else x, y, name=f"{name}_sum")
 
 
 def ghost_module(x: mx.sym.Symbol, channels: int, name: str, *, layers: Layers, has_activation: bool) -> mx.sym.Symbol:
-    """Half of the channels from a 1x1 convolution, the others from a depth-wise 3x3 one of these."""
+    """Half of the channels from a 1x1 convolution, the other half from a depth-wise 3x3 convolution of the first half."""
     norm = _norm_act if has_activation else _norm
     half = channels // 2
     first = norm(convolution(x, half, f"{name}_conv"), f"{name}_conv", layers)
@@ -173,35 +172,42 @@ def attention_map(x: mx.sym.Symbol, channels: int, name: str, *, layers: Layers,
     return mx.sym.contrib.BilinearResize2D(y, height=size, width=size, align_corners=False, name=f"{name}_resize")
 
 
-def _shortcut(x, in_channels, channels, name, layers, size, kernel, stride):
+def _shortcut(x: mx.sym.Symbol, in_channels: int, block: Block, name: str, layers: Layers, size: int) -> mx.sym.Symbol:
     dw, conv = f"{name}_shortcut_dw", f"{name}_shortcut_conv"
-    y = _convolution(x, in_channels, dw, layers, size, kernel=kernel, stride=stride, groups=in_channels)
-    return _norm(convolution(_norm(y, dw, layers), channels, conv), conv, layers)
+    y = _depthwise(x, in_channels, block, dw, layers, size)
+    return _norm(convolution(_norm(y, dw, layers), block.channels, conv), conv, layers)
 
 
-def _squeeze_excitation(x, channels, name, layers):
+def _squeeze_excitation(x: mx.sym.Symbol, channels: int, name: str, layers: Layers) -> mx.sym.Symbol:
     y = mx.sym.Pooling(data=x, global_pool=True, kernel=(7, 7), pool_type="avg", name=f"{name}_pool")
     y = activation(convolution(y, round_channels(channels / 4), f"{name}_conv1", bias=True), "prelu", f"{name}_act")
     y = convolution(y, channels, f"{name}_conv2", bias=True)
-    # Keras 2's slope in version 1, PyTorch's in version 2.
+    # Slope of Keras 2 in version 1, of PyTorch in version 2
     slope = 0.2 if layers.version == 1 else 1 / 6
     y = mx.sym.hard_sigmoid(y, alpha=slope, beta=0.5, name=f"{name}_sigmoid")
     return mx.sym.broadcast_mul(x, y, name=f"{name}_scale")
 
 
-def _convolution(x, channels, name, layers, size, *, kernel, stride, groups=1):
-    pad = kernel // 2
+def _depthwise(x: mx.sym.Symbol, channels: int, block: Block, name: str, layers: Layers, size: int) -> mx.sym.Symbol:
+    x, pad = _padded(x, name, layers, size, kernel=block.kernel, stride=block.stride)
+    return convolution(x, channels, name, kernel=block.kernel, stride=block.stride, pad=pad, groups=channels)
+
+
+def _padded(
+    x: mx.sym.Symbol, name: str, layers: Layers, size: int, *, kernel: int, stride: int
+) -> tuple[mx.sym.Symbol, int]:
+    """Return the input of a convolution and the padding that is left to the convolution."""
     if layers.version == 1 and stride == 2 and size % 2 == 0:
-        # TensorFlow's SAME: what is odd in the padding goes to the end.
+        # TensorFlow's SAME: the greater part of the padding comes at the end.
         before = (kernel - 2) // 2
         width = (0, 0, 0, 0, before, kernel - 2 - before, before, kernel - 2 - before)
-        x, pad = mx.sym.pad(x, mode="constant", pad_width=width, constant_value=0, name=f"{name}_pad"), 0
-    return convolution(x, channels, name, kernel=kernel, stride=stride, pad=pad, groups=groups)
+        return mx.sym.pad(x, mode="constant", pad_width=width, constant_value=0, name=f"{name}_pad"), 0
+    return x, kernel // 2
 
 
-def _norm(x, name, layers):
+def _norm(x: mx.sym.Symbol, name: str, layers: Layers) -> mx.sym.Symbol:
     return batch_norm(x, f"{name}_bn", eps=layers.eps)
 
 
-def _norm_act(x, name, layers):
+def _norm_act(x: mx.sym.Symbol, name: str, layers: Layers) -> mx.sym.Symbol:
     return activation(_norm(x, name, layers), "prelu", f"{name}_act")

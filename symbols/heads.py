@@ -1,36 +1,62 @@
 """Classifier heads: an embedding and a label in, the identity loss of each sample out.
 
-Every head gives a group of two: the loss, (N,), and 1 or 0, (N,), for whether the identity nearest to the embedding,
-margin aside, is the label. `vargfacenet.symbols.objective.objective` makes of it what a trainer minimises. A head's
-weights are called ``fc7``, as in the lineage, and are no part of a checkpoint.
+Every head returns a group of two: the loss, (N,), and correctness, (N,), which is 1 where the identity nearest to the
+embedding, without margin, is the label, and 0 elsewhere. `vargfacenet.symbols.objective.objective` builds the training
+objective from it. The weights of a head are called ``fc7``, as in the lineage, and do not belong to a checkpoint. Other
+packages add heads by `vargfacenet.symbols.register_loss`.
 """
 
 import math
+from typing import Annotated, Any, NamedTuple
 
 import mxnet as mx
+
+from vargfacenet.options import About
+from vargfacenet.symbols.registry import LOSSES, register_loss
 
 COSINE_LIMIT = 1 - 1e-6  # keeps the slope of arccos finite
 
 
-def margin_softmax(embedding, label, *, num_identities, embedding_size, m1=1.0, m2=0.5, m3=0.0, scale=64.0):
+class Margin(NamedTuple):
+    """The combined margin of `margin_softmax`, as it is set."""
+
+    m1: float
+    m2: float
+    m3: float
+    scale: float
+
+
+def list_losses() -> list[str]:
+    """Return the names of the identity losses, those of installed packages included."""
+    return LOSSES.names()
+
+
+@register_loss("margin", sharded=Margin)
+def margin_softmax(
+    embedding: mx.sym.Symbol,
+    label: mx.sym.Symbol,
+    *,
+    num_identities: int,
+    embedding_size: int,
+    m1: Annotated[float, About("Factor of the angle to the own identity (SphereFace).", low=0.001, high=4)] = 1.0,
+    m2: Annotated[float, About("Angle added to it (ArcFace).", low=0, high=1.6, unit="radians")] = 0.5,
+    m3: Annotated[float, About("Cosine subtracted (CosFace).", low=0, high=1)] = 0.0,
+    scale: Annotated[float, About("Factor of the cosines.", low=0.001, high=1000)] = 64.0,
+) -> mx.sym.Symbol:
     """Softmax over cosines with the combined margin: ``scale * (cos(m1 * theta + m2) - m3)`` for the true identity.
 
     [Deng et al., arXiv 1801.07698, eq. 4]; ArcFace is m2 = 0.5 alone, CosFace m3 = 0.35 alone, SphereFace m1 alone.
-    Beyond pi, where the cosine would rise again, it goes on falling as SphereFace's does [Liu et al., arXiv
-    1704.08063, section 3.2], so that a larger angle is always a larger loss.
+    Beyond pi, where the cosine would rise again, the function continues to fall as SphereFace's does [Liu et al., arXiv
+    1704.08063, section 3.2], so that a larger angle always gives a larger loss.
 
     Parameters
     ----------
-    embedding : mx.sym.Symbol
+    embedding
         (N, embedding_size), of any length; it is normalised here.
-    label : mx.sym.Symbol
+    label
         (N,), identities 0 .. num_identities - 1.
-    num_identities, embedding_size : int
+    num_identities, embedding_size
         Rows and columns of the classifier.
-    m1, m2, m3 : float
-        Factor of the angle, angle added (radians), cosine subtracted.
-    scale : float
-        Multiplies the cosines.
 
     Returns
     -------
@@ -49,16 +75,17 @@ def margin_softmax(embedding, label, *, num_identities, embedding_size, m1=1.0, 
     return loss_and_correct(logits, cosines, label)
 
 
-def softmax(embedding, label, *, num_identities):
+@register_loss("softmax", sharded=lambda: None)
+def softmax(embedding: mx.sym.Symbol, label: mx.sym.Symbol, *, num_identities: int) -> mx.sym.Symbol:
     """Plain softmax with bias over (N, embedding_size); labels and output are those of `margin_softmax`."""
     logits = mx.sym.FullyConnected(data=embedding, num_hidden=num_identities, flatten=False, name="fc7")
     return loss_and_correct(logits, logits, label)
 
 
-def margin_change(cosine, *, m1, m2, m3, operators=mx.sym):
-    """What the combined margin adds to the cosine of the true identity: Symbol or NDArray (N,) -> (N,).
+def margin_change(cosine: Any, *, m1: float, m2: float, m3: float, operators: Any = mx.sym) -> Any:
+    """Return what the combined margin adds to the cosine of the true identity: Symbol or NDArray (N,) -> (N,).
 
-    `operators` is ``mx.sym`` or ``mx.nd``, as `cosine` is.
+    `operators` is ``mx.sym`` or ``mx.nd``, to match `cosine`.
     """
     cosine = operators.clip(cosine, -COSINE_LIMIT, COSINE_LIMIT)
     if (m1, m2) == (1.0, 0.0):
@@ -69,8 +96,8 @@ def margin_change(cosine, *, m1, m2, m3, operators=mx.sym):
     return (1 - 2 * odd) * operators.cos(angle) - 2 * turns - m3 - cosine
 
 
-def loss_and_correct(logits, scores, label):
-    """Softmax cross-entropy of logits (N, C), and whether the label has the largest score: a group of two, each (N,)."""
+def loss_and_correct(logits: mx.sym.Symbol, scores: mx.sym.Symbol, label: mx.sym.Symbol) -> mx.sym.Symbol:
+    """Return the cross-entropy of logits (N, C), and whether the label has the largest score: a group of two, each (N,)."""
     # log_softmax subtracts the row's largest logit and never takes the logarithm of a small probability.
     loss = -mx.sym.pick(mx.sym.log_softmax(logits, axis=1), label, axis=1)
     correct = mx.sym.broadcast_equal(mx.sym.argmax(scores, axis=1), label)

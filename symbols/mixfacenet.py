@@ -1,15 +1,16 @@
 """MixFaceNet [Boutros et al., arXiv 2107.13046]: depth-wise convolutions of several kernel sizes in one layer.
 
-With ``shuffle`` it is ShuffleMixFaceNet. The repository does not state the settings of the sizes; those here have the
-published numbers of parameters.
+With ``shuffle`` it is ShuffleMixFaceNet. The authors' repository does not state the settings of the sizes; the settings
+here give the published numbers of parameters.
 """
 
 import dataclasses
 import typing
+from typing import Annotated
 
 import mxnet as mx
 
-from vargfacenet.options import check_range, unknown
+from vargfacenet.options import About
 from vargfacenet.symbols.layers import (
     TORCH_BN_EPS,
     TORCH_SCALE,
@@ -19,17 +20,18 @@ from vargfacenet.symbols.layers import (
     convolution,
     normalised_input,
 )
+from vargfacenet.symbols.options import EmbeddingSize
 
 
 @dataclasses.dataclass(frozen=True)
 class Stage:
-    """Settings of a stage's units, one number a unit, and the divisor of its squeeze and excitation (0 for none)."""
+    """Settings of a stage's units, one number per unit, and the divisor of its squeeze and excitation (0 for none)."""
 
-    channels: tuple
-    expansion: tuple
-    expansion_groups: tuple
-    kernels: tuple  # how many sizes: 3, 5, 7 ..
-    projection_groups: tuple
+    channels: tuple[int, ...]
+    expansion: tuple[int, ...]
+    expansion_groups: tuple[int, ...]
+    kernels: tuple[int, ...]  # number of sizes, of 3, 5, 7 ..
+    projection_groups: tuple[int, ...]
     se_divisor: int
     strided: typing.Optional[int] = 0  # the unit with stride 2
 
@@ -65,29 +67,27 @@ _M = (
 # Channels of the stem, stages, width, and channels before the global convolution.
 SIZES = {"xs": (16, _S, 0.5, 512), "s": (16, _S, 1.0, 1024), "m": (24, _M, 1.0, 1024)}
 
+Size = Annotated[str, About("Size of the network.", choices=tuple(SIZES))]
+Shuffle = Annotated[bool, About("Shuffle the channels after every unit: ShuffleMixFaceNet.")]
+Width = Annotated[
+    typing.Optional[float],
+    About("Factor of the channels, rounded to multiples of 8; none: 0.5 for xs, else 1.", low=0.125, high=16),
+]
+LastChannels = Annotated[
+    typing.Optional[int],
+    About("Channels before the global convolution; none: 512 for xs, else 1024.", low=1, high=65_536),
+]
+
 
 def mixfacenet(
     *,
-    size: str = "s",
-    shuffle: bool = False,
-    width: typing.Optional[float] = None,
-    last_channels: typing.Optional[int] = None,
-    embedding_size: int = 512,
+    size: Size = "s",
+    shuffle: Shuffle = False,
+    width: Width = None,
+    last_channels: LastChannels = None,
+    embedding_size: EmbeddingSize = 512,
 ) -> mx.sym.Symbol:
     """Build MixFaceNet or ShuffleMixFaceNet.
-
-    Parameters
-    ----------
-    size : str
-        ``xs``, ``s`` or ``m``.
-    shuffle : bool
-        Shuffle the channels after every unit: ShuffleMixFaceNet.
-    width : float
-        Scales the channels, rounded to multiples of 8; that of the size by default (0.5 for ``xs``, else 1).
-    last_channels : int
-        Channels before the global convolution; those of the size by default (512 for ``xs``, else 1024).
-    embedding_size : int
-        Numbers in an embedding, at least 1.
 
     Returns
     -------
@@ -99,13 +99,9 @@ def mixfacenet(
     SettingError
         For an unknown size, or an option out of range.
     """
-    if size not in SIZES:
-        raise unknown("size", size, SIZES)
     stem_channels, stages, default_width, default_last = SIZES[size]
     width = default_width if width is None else width
     last_channels = default_last if last_channels is None else last_channels
-    check_range("width", width, 0.125, 16)
-    check_range("last_channels", last_channels, 1, 65536)
 
     channels = round_channels(stem_channels * width)
     x = normalised_input(scale=TORCH_SCALE)  # (N, 3, 112, 112)
@@ -172,8 +168,9 @@ def mixed_convolution(x: mx.sym.Symbol, channels: int, name: str, *, kernels: in
     convolved = []
     for number, (part, width) in enumerate(zip(_split(x, channels, kernels, name), part_sizes(channels, kernels))):
         kernel = 3 + 2 * number
-        size = {"kernel": kernel, "stride": stride, "pad": kernel // 2, "groups": width}
-        convolved.append(convolution(part, width, f"{name}{kernel}x{kernel}", **size))
+        name_of_part = f"{name}{kernel}x{kernel}"
+        part = convolution(part, width, name_of_part, kernel=kernel, stride=stride, pad=kernel // 2, groups=width)
+        convolved.append(part)
     return mx.sym.concat(*convolved, dim=1, name=f"{name}_concat")
 
 
@@ -183,7 +180,7 @@ def part_sizes(channels: int, parts: int) -> list[int]:
     return [channels - size * (parts - 1)] + [size] * (parts - 1)
 
 
-def _split(x, channels, parts, name):
+def _split(x: mx.sym.Symbol, channels: int, parts: int, name: str) -> list[mx.sym.Symbol]:
     sizes, begin, found = part_sizes(channels, parts), 0, []
     for number, size in enumerate(sizes, start=1):
         found.append(mx.sym.slice_axis(x, axis=1, begin=begin, end=begin + size, name=f"{name}_part{number}"))
@@ -191,7 +188,7 @@ def _split(x, channels, parts, name):
     return found
 
 
-def _squeeze_excitation(x, channels, middle, name):
+def _squeeze_excitation(x: mx.sym.Symbol, channels: int, middle: int, name: str) -> mx.sym.Symbol:
     y = mx.sym.Pooling(data=x, global_pool=True, kernel=(7, 7), pool_type="avg", name=f"{name}_pool")
     y = _activation(convolution(y, middle, f"{name}_conv1", bias=True), "swish", f"{name}_act")
     y = convolution(y, channels, f"{name}_conv2", bias=True)
@@ -199,21 +196,21 @@ def _squeeze_excitation(x, channels, middle, name):
     return mx.sym.broadcast_mul(x, y, name=f"{name}_scale")
 
 
-def _shuffle(x, channels, name):
-    # The even-numbered channels first, then the odd ones.
+def _shuffle(x: mx.sym.Symbol, channels: int, name: str) -> mx.sym.Symbol:
+    # The even-numbered channels first, then the odd ones
     return channel_shuffle(x, f"{name}_shuffle", groups=channels // 2)
 
 
-def _activation(x, kind, name):
+def _activation(x: mx.sym.Symbol, kind: str, name: str) -> mx.sym.Symbol:
     if kind == "prelu":
         return activation(x, kind, name)
     y = mx.sym.Activation(data=x, act_type="sigmoid", name=f"{name}_sigmoid")
     return mx.sym.elemwise_mul(x, y, name=name)
 
 
-def _norm(x, name):
+def _norm(x: mx.sym.Symbol, name: str) -> mx.sym.Symbol:
     return batch_norm(x, f"{name}_bn", eps=TORCH_BN_EPS)
 
 
-def _norm_act(x, kind, name):
+def _norm_act(x: mx.sym.Symbol, kind: str, name: str) -> mx.sym.Symbol:
     return _activation(_norm(x, name), kind, f"{name}_act")

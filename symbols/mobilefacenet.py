@@ -1,22 +1,21 @@
 """MobileFaceNet [Chen et al., arXiv 1804.07573] as InsightFace publishes it: "y1" and the deeper "y2".
 
-Node names are InsightFace's. The BN layers here, but for the last, keep MXNet's own epsilon (1e-3), as published.
+Node names are InsightFace's. All BN layers but the last keep MXNet's default epsilon (1e-3), as published.
 """
+
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import mxnet as mx
 
 from vargfacenet.symbols.layers import activation, batch_norm, convolution, normalised_input
+from vargfacenet.symbols.options import EmbeddingSize
 
 MXNET_BN_EPS = 1e-3
 
 
-def mobilefacenet(*, embedding_size: int = 128) -> mx.sym.Symbol:
+def mobilefacenet(*, embedding_size: EmbeddingSize = 128) -> mx.sym.Symbol:
     """MobileFaceNet with a global depth-wise convolution before the embedding.
-
-    Parameters
-    ----------
-    embedding_size : int
-        Numbers in an embedding, at least 1.
 
     Returns
     -------
@@ -28,7 +27,7 @@ def mobilefacenet(*, embedding_size: int = 128) -> mx.sym.Symbol:
     )
 
 
-def mobilefacenet_y2(*, embedding_size: int = 256) -> mx.sym.Symbol:
+def mobilefacenet_y2(*, embedding_size: EmbeddingSize = 256) -> mx.sym.Symbol:
     """MobileFaceNet with more residual units, two of them in the place of the first depth-wise convolution.
 
     Option and output are those of `mobilefacenet`.
@@ -36,7 +35,9 @@ def mobilefacenet_y2(*, embedding_size: int = 256) -> mx.sym.Symbol:
     return _build(embedding_size, lambda x: _residuals(x, 2, 64, 64, "res_2"), units=(8, 16, 4))
 
 
-def _build(embedding_size, stage2, *, units):
+def _build(
+    embedding_size: int, stage2: Callable[[mx.sym.Symbol], mx.sym.Symbol], *, units: Sequence[int]
+) -> mx.sym.Symbol:
     x = normalised_input()  # (N, 3, 112, 112)
     x = _conv_bn_act(x, 64, "conv_1", kernel=3, stride=2, pad=1)  # 56
     x = stage2(x)
@@ -52,22 +53,22 @@ def _build(embedding_size, stage2, *, units):
     return batch_norm(x, "fc1", fix_gamma=True)
 
 
-def bottleneck(x, channels, wide, name, *, stride=1):
+def bottleneck(x: mx.sym.Symbol, channels: int, wide: int, name: str, *, stride: int = 1) -> mx.sym.Symbol:
     """Depth-wise bottleneck: 1x1 to `wide` channels, 3x3 depth-wise, 1x1 to `channels` without activation."""
     x = _conv_bn_act(x, wide, f"{name}_conv_sep")
     x = _conv_bn_act(x, wide, f"{name}_conv_dw", kernel=3, stride=stride, pad=1, groups=wide)
     return _conv_bn(x, channels, f"{name}_conv_proj")
 
 
-def _residuals(x, count, channels, wide, name):
+def _residuals(x: mx.sym.Symbol, count: int, channels: int, wide: int, name: str) -> mx.sym.Symbol:
     for block in range(count):
         x = bottleneck(x, channels, wide, f"{name}_block{block}") + x
     return x
 
 
-def _conv_bn(x, channels, name, **shape):
+def _conv_bn(x: mx.sym.Symbol, channels: int, name: str, **shape: Any) -> mx.sym.Symbol:
     return batch_norm(convolution(x, channels, f"{name}_conv2d", **shape), f"{name}_batchnorm", eps=MXNET_BN_EPS)
 
 
-def _conv_bn_act(x, channels, name, **shape):
+def _conv_bn_act(x: mx.sym.Symbol, channels: int, name: str, **shape: Any) -> mx.sym.Symbol:
     return activation(_conv_bn(x, channels, name, **shape), "prelu", f"{name}_relu")

@@ -1,37 +1,46 @@
-"""What a trainer minimises: the identity loss, the distillation loss, or both."""
+"""Training objectives: the identity loss, the distillation loss, or both."""
+
+from __future__ import annotations
 
 import mxnet as mx
 
 from vargfacenet.errors import SettingError
 
 
-def objective(*, identity=None, distillation=None, embedding=None, alpha=7.0, scaled=False):
-    """``L = L_identity + alpha * L_distillation`` of each sample, and its parts to look at.
+def objective(
+    *,
+    identity: mx.sym.Symbol | None = None,
+    distillation: mx.sym.Symbol | None = None,
+    embedding: mx.sym.Symbol | None = None,
+    alpha: float = 7.0,
+    scaled: bool = False,
+) -> mx.sym.Symbol:
+    """``L = L_identity + alpha * L_distillation`` of each sample, with its parts as further outputs.
 
     Parameters
     ----------
-    identity : mx.sym.Symbol, optional
-        What a head of `vargfacenet.symbols.heads` gives.
-    distillation : mx.sym.Symbol, optional
-        What `vargfacenet.symbols.distillation.distillation` gives.
-    embedding : mx.sym.Symbol, optional
-        (N, embedding_size), to look at.
-    alpha : float
-        Weight of the distillation loss; 7 by what is known of the paper. Where distillation is alone it scales the step.
-    scaled : bool
-        Whether the loss is given its gradient by whoever runs the graph, for `vargfacenet.train.precision.LossScale`.
+    identity
+        Output of a head of `vargfacenet.symbols.heads`.
+    distillation
+        Output of `vargfacenet.symbols.distillation.distillation`.
+    embedding
+        (N, embedding_size), to be passed through as an output.
+    alpha
+        Weight of the distillation loss; 7 is derived from the paper. Without an identity loss it scales the gradient.
+    scaled
+        Whether the caller provides the gradient of the loss, for `vargfacenet.train.precision.LossScale`.
 
     Returns
     -------
     mx.sym.Symbol
-        A group of outputs, each (N,): ``loss``, with a gradient of 1 for each sample unless scaled; ``accuracy`` with an
-        identity loss, 1 or 0; ``distillation_loss`` (without alpha) and ``cosine`` with a distillation loss;
-        ``identity_loss`` with both; and ``embedding`` where it is given, as it is.
+        A group of outputs, each (N,): ``loss``, with a gradient of 1 for each sample unless scaled; ``accuracy``, 1 or 0,
+        with an identity loss; ``distillation_loss`` (without alpha) and ``cosine`` with a distillation loss;
+        ``identity_loss`` with both; and the ``embedding`` where one is given.
 
     Raises
     ------
     SettingError
-        Where neither is given.
+        Where neither loss is given.
     """
     if identity is None and distillation is None:
         raise SettingError("nothing to minimise: give an identity loss, a distillation loss, or both")
@@ -42,7 +51,7 @@ def objective(*, identity=None, distillation=None, embedding=None, alpha=7.0, sc
     if distillation is not None:
         terms.append(alpha * distillation[0])
         parts["distillation_loss"], parts["cosine"] = distillation[0], distillation[1]
-    if len(terms) == 2:
+    if identity is not None and distillation is not None:
         parts["identity_loss"] = identity[0]
     if embedding is not None:
         parts["embedding"] = embedding
@@ -50,13 +59,19 @@ def objective(*, identity=None, distillation=None, embedding=None, alpha=7.0, sc
     return mx.sym.Group([loss, *(mx.sym.BlockGrad(part, name=name) for name, part in parts.items())])
 
 
-def open_objective(embedding, *, distillation=None, alpha=7.0, scaled=False):
-    """What is left of the objective in the graph where the identity loss is computed outside of it.
+def open_objective(
+    embedding: mx.sym.Symbol,
+    *,
+    distillation: mx.sym.Symbol | None = None,
+    alpha: float = 7.0,
+    scaled: bool = False,
+) -> mx.sym.Symbol:
+    """The part of the objective that stays in the graph where the identity loss is computed outside it.
 
     Parameters
     ----------
-    embedding : mx.sym.Symbol
-        (N, embedding_size); whoever computes the identity loss gives its gradient.
+    embedding
+        (N, embedding_size); its gradient comes from the computation of the identity loss.
     distillation, alpha, scaled
         As in `objective`.
 
@@ -74,5 +89,5 @@ def open_objective(embedding, *, distillation=None, alpha=7.0, scaled=False):
     return mx.sym.Group(outputs)
 
 
-def _loss(values, name, scaled):
+def _loss(values: mx.sym.Symbol, name: str, scaled: bool) -> mx.sym.Symbol:
     return mx.sym.identity(values, name=name) if scaled else mx.sym.MakeLoss(values, name=name)

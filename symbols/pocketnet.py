@@ -3,9 +3,11 @@
 Each cell reads the two cells before it. The cells here are those of the published networks.
 """
 
+from typing import Annotated
+
 import mxnet as mx
 
-from vargfacenet.options import unknown
+from vargfacenet.options import About
 from vargfacenet.symbols.layers import (
     TORCH_BN_EPS,
     TORCH_SCALE,
@@ -14,21 +16,17 @@ from vargfacenet.symbols.layers import (
     convolution,
     normalised_input,
 )
+from vargfacenet.symbols.options import EmbeddingSize
 
 SIZES = {"s": (16, 18), "m": (32, 9)}  # channels of a node in the first cells, number of cells
 NODES = 4  # of a cell, whose outputs are concatenated
 LAST_CHANNELS = 512
 
+Size = Annotated[str, About("18 narrow cells, or 9 wide ones.", choices=tuple(SIZES))]
 
-def pocketnet(*, size: str = "s", embedding_size: int = 128) -> mx.sym.Symbol:
-    """Build PocketNet.
 
-    Parameters
-    ----------
-    size : str
-        ``s`` (18 narrow cells) or ``m`` (9 wide ones).
-    embedding_size : int
-        Numbers in an embedding, at least 1; 128 and 256 are published.
+def pocketnet(*, size: Size = "s", embedding_size: EmbeddingSize = 128) -> mx.sym.Symbol:
+    """Build PocketNet; embeddings of 128 and 256 numbers are published.
 
     Returns
     -------
@@ -40,8 +38,6 @@ def pocketnet(*, size: str = "s", embedding_size: int = 128) -> mx.sym.Symbol:
     SettingError
         For an unknown size.
     """
-    if size not in SIZES:
-        raise unknown("size", size, SIZES)
     channels, count = SIZES[size]
     x = normalised_input(scale=TORCH_SCALE)  # (N, 3, 112, 112)
     x = convolution(x, NODES * channels, "stem", kernel=3, stride=2, pad=1)  # 56
@@ -93,12 +89,12 @@ def reducing_cell(a: mx.sym.Symbol, b: mx.sym.Symbol, channels: int, name: str) 
 
 
 def preparation(x: mx.sym.Symbol, in_channels: int, channels: int, name: str) -> mx.sym.Symbol:
-    """Bring a cell's input to its channels; the depth-wise 1x1 convolution is one factor a channel."""
+    """Bring a cell's input to its channels; the depth-wise 1x1 convolution is one factor per channel."""
     return separable(x, in_channels, channels, name, kernel=1)
 
 
 def reduced_preparation(x: mx.sym.Symbol, in_channels: int, channels: int, name: str) -> mx.sym.Symbol:
-    """Bring the input from before a reduction to a cell's channels and size, without losing every second pixel.
+    """Bring the input from before a reduction to a cell's channels and size, without dropping every second pixel.
 
     Half of the channels read the even rows and columns, the other half the odd ones.
     (N, in_channels, h, w) -> (N, channels, h/2, w/2).
@@ -122,10 +118,10 @@ def separable(
     return batch_norm(convolution(x, channels, f"{name}_conv"), f"{name}_bn", eps=TORCH_BN_EPS)
 
 
-def _pool(x, name):
+def _pool(x: mx.sym.Symbol, name: str) -> mx.sym.Symbol:
     x = mx.sym.Pooling(data=x, kernel=(3, 3), stride=(2, 2), pad=(1, 1), pool_type="max", name=f"{name}_pool")
     return batch_norm(x, f"{name}_bn", eps=TORCH_BN_EPS)
 
 
-def _add(first, second, name):
+def _add(first: mx.sym.Symbol, second: mx.sym.Symbol, name: str) -> mx.sym.Symbol:
     return mx.sym.elemwise_add(first, second, name=name)

@@ -1,30 +1,34 @@
 """Small sets that tests share. Real faces are looked for where VARGFACENET_FACES points, and nowhere else."""
 
+import ctypes
 import os
 import pathlib
 
 import numpy as np
 import pytest
 
-from tests.train.tiny import save_random_checkpoint
+from tests.helpers.images import image
+from tests.helpers.networks import save_random_checkpoint
 from vargfacenet.data import RecordSet
 from vargfacenet.data.writer import write_records
 from vargfacenet.eval import write_pairs
+from vargfacenet.formats.images import encode_jpeg
 from vargfacenet.operators import missing_for_native
-from vargfacenet.pictures import encode_jpeg
 from vargfacenet.train.cache import write_embeddings
 from vargfacenet.train.teacher import Teacher
 
 
-def picture(identity, number):
-    """A 112x112 picture of coloured stripes, whose direction and colour say the identity."""
-    random = np.random.RandomState(identity * 1000 + number)
-    y, x = np.mgrid[:112, :112] / 112
-    angle = identity * 0.7
-    wave = np.sin(12 * (x * np.cos(angle) + y * np.sin(angle)) + random.uniform(-0.5, 0.5))
-    colour = np.array([np.cos(identity), np.sin(identity), np.cos(2 * identity)])
-    values = 128 + 70 * wave[:, :, None] * colour + random.normal(0, 8, (112, 112, 3))
-    return np.clip(values, 0, 255).astype(np.uint8)
+@pytest.fixture(scope="module", autouse=True)
+def freed_memory():
+    """Give back to the system what a module's tests have freed.
+
+    The C library keeps it, in pieces that the next network does not fit into: after the suite each of the two workers
+    would hold four gigabytes.
+    """
+    yield
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc's; other C libraries have none
+    if trim is not None:
+        trim(0)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -38,28 +42,28 @@ def own_embeddings(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def face_folder(tmp_path_factory):
-    """A training set of 4 identities x 6 pictures."""
+    """A training set of 4 identities x 6 images."""
     folder = tmp_path_factory.mktemp("faces")
-    faces = ((identity, encode_jpeg(picture(identity, n))) for identity in range(4) for n in range(6))
+    faces = ((identity, encode_jpeg(image(identity, n))) for identity in range(4) for n in range(6))
     write_records(folder, faces)
     return folder
 
 
 @pytest.fixture(scope="session")
 def pairs_set():
-    """40 pairs over 4 identities, half of them of one person: encoded pictures and truth."""
+    """40 pairs over 4 identities, half of them of one person: encoded images and truth."""
     random = np.random.RandomState(0)
-    pictures, is_same = [], []
+    images, is_same = [], []
     for index in range(40):
         same = index % 2 == 0
         first = random.randint(4)
         second = first if same else (first + 1 + random.randint(3)) % 4
-        pictures += [
-            encode_jpeg(picture(first, random.randint(50))),
-            encode_jpeg(picture(second, 50 + random.randint(50))),
+        images += [
+            encode_jpeg(image(first, random.randint(50))),
+            encode_jpeg(image(second, 50 + random.randint(50))),
         ]
         is_same.append(same)
-    return pictures, is_same
+    return images, is_same
 
 
 @pytest.fixture(scope="session")
@@ -71,13 +75,13 @@ def teacher_prefix(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def teacher(teacher_prefix):
-    """It, loaded."""
+    """The checkpoint of `teacher_prefix`, loaded."""
     return Teacher(teacher_prefix)
 
 
 @pytest.fixture(scope="session")
 def cache(tmp_path_factory, teacher, face_folder):
-    """Folder with its embeddings of `face_folder`."""
+    """Folder with the teacher's embeddings of `face_folder`."""
     folder = tmp_path_factory.mktemp("cache") / "embeddings"
     write_embeddings(teacher, RecordSet(face_folder), folder)
     return folder

@@ -1,56 +1,70 @@
-"""A teacher's embeddings of training sets, computed once and kept on disk.
+"""A teacher's embeddings of training sets, computed once and stored on disk.
 
 A folder belongs to one teacher (``teacher.json``). For each record file it holds ``KEY.npy``, float16
-(pictures, 2, embedding_size): the unit embeddings of each picture and of its mirror, in the order of the set's keys,
-and ``KEY.json`` with the file it is of. KEY is the fingerprint of the record file and its index
-(`vargfacenet.data.RecordSet.fingerprint`), so that what was computed of other bytes is not taken.
+(images, 2, embedding_size): the l2-normalized embeddings of each image and of its mirror, in the order of the set's
+keys, and ``KEY.json``, which names the record file. KEY is the fingerprint of the record file and its index
+(`vargfacenet.data.RecordSet.fingerprint`), so that embeddings of other bytes are never used.
 """
+
+from __future__ import annotations
 
 import functools
 import json
 import logging
+import os
 import pathlib
+from collections.abc import Callable, Iterator
 
 import mxnet as mx
 import numpy as np
 
 from vargfacenet import IMAGE_SHAPE
+from vargfacenet.data import RecordSet
 from vargfacenet.errors import DataError
 from vargfacenet.eval import Embedder
-from vargfacenet.files import read_json, write_text
-from vargfacenet.rows import open_rows, write_rows
+from vargfacenet.formats.arrays import StoredRows
+from vargfacenet.formats.files import read_json, write_text
+from vargfacenet.formats.rows import open_rows, write_rows
 from vargfacenet.train.config import Config
-from vargfacenet.train.teacher import unit_float16
+from vargfacenet.train.teacher import Teacher, normalize_to_float16
 
 TEACHER, FLOAT16 = "teacher.json", "<f2"
 
 log = logging.getLogger(__name__)
 
 
-def default_folder(teacher):
-    """Where a teacher's embeddings are kept unless told otherwise."""
+def default_folder(teacher: Teacher) -> pathlib.Path:
+    """Return the folder where a teacher's embeddings are stored by default."""
     return pathlib.Path("datasets", "teachers", teacher.fingerprint[:12])
 
 
-def write_embeddings(teacher, records, folder, *, device=None, batch_size=32, progress=None):
-    """Computes a teacher's embeddings of a set and adds them to a folder, unless it has them.
+def write_embeddings(
+    teacher: Teacher,
+    records: RecordSet,
+    folder: str | os.PathLike,
+    *,
+    device: mx.Context | None = None,
+    batch_size: int = 32,
+    progress: Callable[[int], object] | None = None,
+) -> pathlib.Path:
+    """Compute a teacher's embeddings of a set and add them to a folder, unless it has them.
 
-    What a stop leaves unfinished (``KEY.part``) the next call goes on with.
+    The next call continues what a stop left unfinished (``KEY.part``).
 
     Parameters
     ----------
-    teacher : Teacher
-        Who embeds.
-    records : RecordSet
+    teacher
+        The teacher.
+    records
         The set.
-    folder : path
+    folder
         Made where it is missing.
-    device : mx.Context, optional
-        The CPU by default.
-    batch_size : int
-        Pictures at a time. The last digits of an embedding may depend on it.
-    progress : callable, optional
-        Called with the number of pictures done since the last call.
+    device
+        Where to embed; the CPU by default.
+    batch_size
+        Images at a time. The last digits of an embedding may depend on it.
+    progress
+        Called with the number of images done since the last call.
 
     Returns
     -------
@@ -60,8 +74,8 @@ def write_embeddings(teacher, records, folder, *, device=None, batch_size=32, pr
     Raises
     ------
     DataError
-        Where the folder belongs to another teacher, an array in it is damaged, pictures are of another size or more of
-        them bad than training passes over by default, an embedding is not finite, another process writes the same, or the
+        Where the folder belongs to another teacher, an array in it is damaged, images have another size, more of them
+        are bad than training skips by default, an embedding is not finite, another process writes the same file, or the
         disk is full.
     """
     folder = pathlib.Path(folder)
@@ -77,19 +91,19 @@ def write_embeddings(teacher, records, folder, *, device=None, batch_size=32, pr
     if path.exists():
         open_rows(path, _shape(teacher, records), FLOAT16, "run the same again")
     else:
-        make = functools.partial(_directions, teacher, records, device=device, batch_size=batch_size)
+        make = functools.partial(_embeddings, teacher, records, device=device, batch_size=batch_size)
         write_rows(path, _shape(teacher, records), FLOAT16, make, progress=progress)
     return path
 
 
-def open_embeddings(teacher, records, folder):
-    """The stored embeddings of a set, a row a picture: `StoredRows`, float16 (pictures, 2, embedding_size).
+def open_embeddings(teacher: Teacher, records: RecordSet, folder: str | os.PathLike) -> StoredRows:
+    """Open the stored embeddings of a set, one row for each image: float16 (images, 2, embedding_size).
 
     Raises
     ------
     DataError
-        Where the folder is missing, of another teacher, or has none for the record file as it is now; the error says
-        which, and the command that computes them.
+        Where the folder is missing, belongs to another teacher, or has no embeddings of the record file as it is now;
+        the error says which, and gives the command that computes them.
     """
     folder = pathlib.Path(folder)
     remedy = f"run: vargfacenet teach {teacher.prefix} {records.path} --epoch {teacher.epoch} --out {folder}"
@@ -100,7 +114,7 @@ def open_embeddings(teacher, records, folder):
     if path.is_file():
         return open_rows(path, _shape(teacher, records), FLOAT16, remedy)
     if path.with_suffix(".part").is_file():
-        raise DataError(f"{folder} holds embeddings of a part of {records.path} only; to go on, {remedy}")
+        raise DataError(f"{folder} holds embeddings of only a part of {records.path}; to continue, {remedy}")
     known = [_records_of(about) for about in sorted(folder.glob("*.json")) if about.with_suffix(".npy").exists()]
     if str(records.path.resolve()) in known:
         raise DataError(f"{folder} is stale: {records.path} has changed since its embeddings were computed; {remedy}")
@@ -108,21 +122,27 @@ def open_embeddings(teacher, records, folder):
     raise DataError(f"{folder} holds embeddings {of}, not of {records.path}; {remedy}")
 
 
-def _directions(teacher, records, done, device, batch_size):
-    """Unit embeddings of pictures and mirrors from a place in a set on, a batch at a time."""
+def _embeddings(
+    teacher: Teacher, records: RecordSet, done: int, device: mx.Context | None, batch_size: int
+) -> Iterator[np.ndarray]:
+    """Yield the embeddings of images and mirrors after the first `done` of a set, a batch at a time."""
     embedder = Embedder(*teacher.checkpoint, device=device, batch_size=batch_size)
     for both in embedder.embed_batches(len(records) - done, _reader(records, done)):
-        plain, mirrored = (unit_float16(mx.nd.array(embeddings)).asnumpy() for embeddings in both)
+        plain, mirrored = (normalize_to_float16(mx.nd.array(embeddings)).asnumpy() for embeddings in both)
         if not (np.isfinite(plain).all() and np.isfinite(mirrored).all()):
             raise DataError(f"the teacher {teacher} gives embeddings that are not finite; it cannot teach")
         yield np.stack([plain, mirrored], axis=1)
 
 
-def _reader(records, first):
-    """Pictures by place; in that of a bad one, up to the share that training passes over by default, an empty one."""
-    allowed, bad = int(Config.max_bad_share * len(records)), set()
+def _reader(records: RecordSet, first: int) -> Callable[[int], np.ndarray]:
+    """Return a reader of images by place, counted from `first`.
 
-    def read(place):
+    It replaces a bad image by an empty one, up to the share of bad images that training skips by default.
+    """
+    allowed = int(Config.max_bad_share * len(records))
+    bad: set[int] = set()
+
+    def read(place: int) -> np.ndarray:
         key = int(records.keys[first + place])
         try:
             return records.read_face(key)[0]
@@ -130,31 +150,31 @@ def _reader(records, first):
             bad.add(key)
             if len(bad) > allowed:
                 raise
-            log.warning("%s; training passes it over, what is kept for it is of an empty picture", error)
+            log.warning("%s; training skips it, and the embedding of an empty image is stored in its place", error)
             return np.zeros((records.height, records.width, 3), np.uint8)
 
     return read
 
 
-def _shape(teacher, records):
+def _shape(teacher: Teacher, records: RecordSet) -> tuple[int, int, int]:
     return len(records), 2, teacher.embedding_size
 
 
-def _records_of(about):
-    """The record file that a KEY.json names."""
+def _records_of(about: pathlib.Path) -> str:
+    """Return the record file that a KEY.json names."""
     return _fields(about, "records")[0]
 
 
-def _check_teacher(folder, teacher):
+def _check_teacher(folder: pathlib.Path, teacher: Teacher) -> None:
     made_by, found = _fields(folder / TEACHER, "checkpoint", "fingerprint")
     if found != teacher.fingerprint:
         raise DataError(
-            f"{folder} is stale: its embeddings are of {made_by} with fingerprint {found[:12]}, the teacher {teacher} has "
+            f"{folder} is stale: its embeddings are of {made_by} with fingerprint {found[:12]}; the teacher {teacher} has "
             f"{teacher.fingerprint[:12]}; delete the folder or give another one, and run vargfacenet teach"
         )
 
 
-def _fields(path, *names):
+def _fields(path: pathlib.Path, *names: str) -> list[str]:
     try:
         about = read_json(path)
         return [str(about[name]) for name in names]

@@ -1,58 +1,119 @@
-"""What happens beside the updates of a run: reports, checkpoints, verification."""
+"""The callbacks of every run: what happens next to its updates.
+
+Worker 0 has `Progress`, `vargfacenet.train.monitor.Monitor`, `Verifier` and
+`vargfacenet.train.checkpoint_writer.CheckpointWriter`; the other workers have `Follower`. Callbacks that the settings
+name (`vargfacenet.train.callback`) come before the `Verifier`.
+"""
+
+from __future__ import annotations
 
 import json
 import logging
 import math
+import os
 import pathlib
 import sys
+from collections.abc import Mapping
+from typing import NamedTuple
 
+import mxnet as mx
 import tqdm
 
+from vargfacenet.data import FaceIterator
 from vargfacenet.errors import DataError
 from vargfacenet.eval import Embedder, verify_pairs
-from vargfacenet.files import read_json, write_text
-
-LOG, VERIFICATION = "log.jsonl", "verification.json"
+from vargfacenet.eval.pairs import Pairs
+from vargfacenet.train.callback import Callback, UpdateResult
+from vargfacenet.train.engine import Schedule, TrainerProtocol
+from vargfacenet.train.run_log import FILE
+from vargfacenet.train.scores import Scores, SetScores, write_scores
 
 log = logging.getLogger(__name__)
 
 
-class Progress:
+class Every(NamedTuple):
+    """Updates at which something is due: multiples of a number, and the last update.
+
+    Attributes
+    ----------
+    updates
+        The number.
+    last
+        The last update of the generation.
+    """
+
+    updates: int
+    last: int
+
+    def includes(self, update: int) -> bool:
+        """Return True where it is due after an update."""
+        return update % self.updates == 0 or update == self.last
+
+
+class Follower(Callback):
+    """The callback of workers that write nothing: they synchronise when worker 0 saves or verifies.
+
+    Parameters
+    ----------
+    saves, verifications
+        When worker 0 saves, and when it verifies, if it does.
+    """
+
+    def __init__(self, saves: Every, verifications: Every | None) -> None:
+        self._saves, self._verifications = saves, verifications
+
+    def needs_parameters(self, update: int) -> bool:
+        verifies = self._verifications is not None and self._verifications.includes(update)
+        return verifies or self._saves.includes(update)
+
+
+class Progress(Callback):
     """Reports losses, accuracy, learning rate, speed and waiting: a bar on a terminal, lines elsewhere, JSON always.
 
     Each line of ``log.jsonl`` holds ``update``, ``epoch`` (passes over the data), the outputs of
     `vargfacenet.symbols.objective.objective` (means since the last line), ``lr``, ``images_per_second`` and ``waiting``
-    (share of the time spent waiting for data); ``bad_pictures``, where there are any, is how many were met so far.
+    (share of the time spent waiting for data). ``bad_images``, where there are any, is how many were met so far.
+
+    Parameters
+    ----------
+    iterator
+        The data.
+    schedule
+        Learning rate of an update.
+    out
+        The generation's folder.
+    due
+        When a line is written.
+    updates_before
+        Updates of earlier generations.
     """
 
-    def __init__(self, iterator, schedule, out, *, every, total, updates_before=0):
+    def __init__(
+        self, iterator: FaceIterator, schedule: Schedule, out: str | os.PathLike, *, due: Every, updates_before: int = 0
+    ) -> None:
         self._iterator, self._schedule = iterator, schedule
-        self._every, self._total, self._updates_before = every, total, updates_before
-        self._path = pathlib.Path(out) / LOG
+        self._due, self._updates_before = due, updates_before
+        self._path = pathlib.Path(out) / FILE
         self._file = open(self._path, "ab", buffering=0)  # noqa: SIM115 - closed in close()
-        self._bar = tqdm.tqdm(total=total, unit="update", file=sys.stderr) if sys.stderr.isatty() else None
+        self._bar = tqdm.tqdm(total=due.last, unit="update", file=sys.stderr) if sys.stderr.isatty() else None
         self._restart(0.0)
 
-    def needs_parameters(self, update):
-        return False
-
-    def after_update(self, update, means, seconds):
-        self._means.append(means)
+    def after_update(self, result: UpdateResult) -> None:
+        self._means.append(result.means)
         if self._bar is not None:
-            self._bar.n = update
-            self._bar.set_postfix({name: f"{value:.3f}" for name, value in means.items()}, refresh=False)
+            self._bar.n = result.update
+            self._bar.set_postfix({name: f"{value:.3f}" for name, value in result.means.items()}, refresh=False)
             self._bar.update(0)
-        if update % self._every == 0 or update == self._total:
-            self._line(update, seconds - self._begin)
-            self._restart(seconds)
+        if self._due.includes(result.update):
+            self._line(result.update, result.seconds - self._begin)
+            self._restart(result.seconds)
 
-    def close(self):
-        """Closes the file and the bar."""
+    def close(self) -> None:
         self._file.close()
         if self._bar is not None:
             self._bar.close()
 
-    def _line(self, update, seconds):
+    def _line(self, update: int, seconds: float) -> None:
         count = len(self._means)
         means = {name: math.fsum(mean[name] for mean in self._means) / count for name in self._means[0]}
         line = {
@@ -64,7 +125,7 @@ class Progress:
             "waiting": round((self._iterator.waited - self._waited) / seconds, 4),
         }
         if self._iterator.bad:
-            line["bad_pictures"] = len(self._iterator.bad)
+            line["bad_images"] = len(self._iterator.bad)
         try:
             self._file.write(json.dumps(line).encode() + b"\n")
         except OSError as error:
@@ -74,7 +135,7 @@ class Progress:
         log.info(
             "update %d/%d  epoch %d  %s  lr %.5f  %.1f images/s  waiting for data %.1f%%",
             update,
-            self._total,
+            self._due.last,
             line["epoch"],
             "  ".join(f"{name.replace('_', ' ')} {mean:.4f}" for name, mean in means.items()),
             line["lr"],
@@ -82,44 +143,67 @@ class Progress:
             100 * line["waiting"],
         )
 
-    def _restart(self, seconds):
-        self._means = []
+    def _restart(self, seconds: float) -> None:
+        self._means: list[dict[str, float]] = []
         self._begin, self._waited = seconds, self._iterator.waited
 
 
-class Verifier:
-    """Scores the network on verification sets.
+class Verifier(Callback):
+    """Scores the network on verification sets, and writes the scores to ``verification.json``.
 
-    Scores go to ``verification.json``: update, set, fields of `vargfacenet.eval.Verification`.
+    Parameters
+    ----------
+    embedding
+        The plain graph.
+    trainer
+        Whose parameters to score.
+    pairs
+        Verification sets by name.
+    out
+        The generation's folder.
+    due
+        When to score.
+    device
+        Where to embed.
+    scores
+        Scores that a resumed run has already.
 
     Attributes
     ----------
-    scores : dict
-        Of update to dict of set name to these fields; those given, where the run has some already.
+    scores
+        The scores so far.
     """
 
-    def __init__(self, embedding, trainer, pairs, out, device, *, every, total, scores=None):
+    def __init__(
+        self,
+        embedding: mx.sym.Symbol,
+        trainer: TrainerProtocol,
+        pairs: Mapping[str, Pairs],
+        out: str | os.PathLike,
+        *,
+        due: Every,
+        device: mx.Context | None = None,
+        scores: Scores | None = None,
+    ) -> None:
         self._embedding, self._trainer, self._pairs = embedding, trainer, pairs
-        self._out, self._device = pathlib.Path(out), device
-        self._every, self._total = every, total
-        self.scores = scores or {}
+        self._out, self._device, self._due = pathlib.Path(out), device, due
+        self.scores: Scores = scores or {}
 
-    def needs_parameters(self, update):
-        return bool(self._pairs) and update % self._every == 0
+    def needs_parameters(self, update: int) -> bool:
+        return bool(self._pairs) and self._due.includes(update)
 
-    def begin(self, update, known=None):
-        """Scores the network before its first update, unless its scores are known; a resumed run has them already."""
-        if self._pairs and update == 0:
-            if known:
-                self._write({0: known})
-            else:
-                self._verify(0)
+    def begin(self, known: SetScores | None = None) -> None:
+        """Score the network before its first update, unless its scores are known."""
+        if self._pairs and known:
+            self._write({0: known})
+        elif self._pairs:
+            self._verify(0)
 
-    def after_update(self, update, means, seconds):
-        if self._pairs and (update % self._every == 0 or update == self._total):
-            self._verify(update)
+    def after_update(self, result: UpdateResult) -> None:
+        if self._pairs and self._due.includes(result.update):
+            self._verify(result.update)
 
-    def _verify(self, update):
+    def _verify(self, update: int) -> None:
         args, auxs = self._trainer.parameters()
         names = set(self._embedding.list_arguments())
         args = {name: value for name, value in args.items() if name in names}
@@ -131,23 +215,6 @@ class Verifier:
             log.info("update %d  %s: accuracy %.5f +- %.5f", update, name, score.accuracy, score.std)
         self._write({**self.scores, update: scores})
 
-    def _write(self, scores):
+    def _write(self, scores: Scores) -> None:
         self.scores = scores
-        write_text(self._out / VERIFICATION, json.dumps(scores, indent=1) + "\n")
-
-
-def read_verifications(out):
-    """The scores in a folder: dict of update to dict of set name to fields of a Verification; empty where none are."""
-    path = pathlib.Path(out) / VERIFICATION
-    return {int(update): scores for update, scores in read_json(path, limit=1 << 30).items()} if path.is_file() else {}
-
-
-def mean_accuracy(scores):
-    """Mean accuracy over verification sets (dict of set name to fields)."""
-    return sum(score["accuracy"] for score in scores.values()) / len(scores)
-
-
-def best_update(verifications):
-    """The update with the best mean accuracy, the first of equals, the start left out; None where there is no other."""
-    trained = [update for update in verifications if update > 0]
-    return max(trained, key=lambda update: (mean_accuracy(verifications[update]), -update)) if trained else None
+        write_scores(self._out, scores)

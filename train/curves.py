@@ -1,9 +1,16 @@
-"""A picture of a run: losses, cosine and accuracy by update, generations side by side."""
+"""An image of a run: losses, cosine and accuracy by update, one generation after the other."""
+
+from __future__ import annotations
 
 import pathlib
 
-from vargfacenet.files import atomic_path
-from vargfacenet.train.generation import read_log
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from vargfacenet.formats.files import atomic_path
+from vargfacenet.train.generation_folder import Generation
+from vargfacenet.train.run import Result
+from vargfacenet.train.run_log import read_log
 
 CURVES = "curves.png"
 _PANELS = (
@@ -12,23 +19,15 @@ _PANELS = (
 )
 
 
-def draw_curves(result):
-    """Draws ``curves.png`` into a run's folder: losses, training accuracy and cosine, and verification accuracy.
+Points = tuple[list[int], list[float]]  # updates and values
 
-    Parameters
-    ----------
-    result : Result
-        What `vargfacenet.train.run.train` gave.
 
-    Returns
-    -------
-    path
-        The picture.
+def draw_curves(result: Result) -> pathlib.Path:
+    """Draw ``curves.png`` into a run's folder and return its path.
+
+    It shows losses, training accuracy and cosine, and verification accuracy.
     """
-    # Not pyplot, which looks for a display.
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
+    # Not by pyplot, which looks for a display.
     figure = Figure(figsize=(12, 3.6), constrained_layout=True)
     *panels, verified = figure.subplots(1, len(_PANELS) + 1)
     series, scores, ends = _series(result.generations)
@@ -54,9 +53,12 @@ def draw_curves(result):
     return path
 
 
-def _series(generations):
-    """Values by name as (updates, values), accuracies by set likewise, and the update at which each generation ended."""
-    series, scores, ends, before = {}, {}, [], 0
+def _series(generations: list[Generation]) -> tuple[dict[str, Points], dict[str, Points], list[int]]:
+    """Return the values by name, the accuracies by verification set, and the update at which each generation ended."""
+    series: dict[str, Points] = {}
+    scores: dict[str, Points] = {}
+    ends: list[int] = []
+    before = 0
     for one in generations:
         lines = read_log(one.out)
         for line in lines:

@@ -1,30 +1,46 @@
 """The graph that is trained: an embedding graph with the losses that the settings ask for."""
 
+from __future__ import annotations
+
+import mxnet as mx
+
 from vargfacenet import IMAGE_SHAPE
 from vargfacenet.operators import in_half_precision, runnable
+from vargfacenet.symbols.distillation import distillation
 from vargfacenet.symbols.objective import objective, open_objective
-from vargfacenet.train.losses import distillation_loss, identity_loss, loss_inputs
+from vargfacenet.train.config import Config
 
 
-def training_graph(embedding, config, num_identities, device=None, *, tier=None):
-    """The graph that is trained: the form of an embedding graph that runs on a device, with the losses that `config`
-    asks for.
+def training_graph(
+    embedding: mx.sym.Symbol,
+    config: Config,
+    num_identities: int,
+    device: mx.Context | None = None,
+    *,
+    backend: str | None = None,
+) -> mx.sym.Symbol:
+    """Return the graph that is trained: an embedding graph in the form that runs on a device, with the losses of `config`.
 
-    Its inputs are ``data``; ``softmax_label`` for losses that need labels; ``teacher``, the teacher's embeddings, for those
-    that read them; and ``margin_draw`` for a margin loss that draws. Its outputs are those of
-    `vargfacenet.symbols.objective.objective`, or with the classifier in shards those of `open_objective`.
+    Its inputs are ``data``, with an identity loss in the graph ``softmax_label``, and with distillation ``teacher``, the
+    teacher's embeddings. Its outputs are those of `vargfacenet.symbols.objective.objective`, or with a sharded classifier
+    those of `open_objective`.
     """
-    student = runnable(embedding, for_training=True, device=device, tier=tier)
+    student = runnable(embedding, for_training=True, device=device, backend=backend)
     scaled = config.precision == "float16"
     if scaled:
         student = in_half_precision(student, data_shape=(2, *IMAGE_SHAPE))
-    size = embedding_size_of(embedding)
-    inputs = loss_inputs()
-    learned = distillation_loss(config, student, inputs, embedding_size=size)
+    identity = learned = None
+    sizes = {"num_identities": num_identities, "embedding_size": embedding_size_of(embedding)}
+    label, teacher = mx.sym.var("softmax_label"), mx.sym.var("teacher")
+    if config.head == "dense" and config.identity_loss:
+        inputs = {"embedding": student, "label": label, "teacher": mx.sym.BlockGrad(teacher)}
+        identity = config.identity_loss(options=dict(config.loss_options), **inputs, **sizes)
+    if config.distillation != "none":
+        options = config.distillation_options
+        learned = distillation(student, teacher, form=config.distillation, label=label, options=options, **sizes)
     if config.head == "sharded":
         symbol = open_objective(student, distillation=learned, alpha=config.alpha, scaled=scaled)
     else:
-        identity = identity_loss(config, student, inputs, num_identities=num_identities, embedding_size=size)
         symbol = objective(
             identity=identity, distillation=learned, embedding=student, alpha=config.alpha, scaled=scaled
         )
@@ -36,7 +52,7 @@ def training_graph(embedding, config, num_identities, device=None, *, tier=None)
     return symbol
 
 
-def embedding_size_of(embedding):
-    """Numbers in an embedding that a graph gives (int)."""
+def embedding_size_of(embedding: mx.sym.Symbol) -> int:
+    """Return how many numbers an embedding of a graph has."""
     _, [(_, size)], _ = embedding.infer_shape(data=(1, *IMAGE_SHAPE))
     return size

@@ -1,41 +1,55 @@
 """The updates of a generation, one after the other."""
 
+from __future__ import annotations
+
 import time
+from collections.abc import Callable, Sequence
+
+import mxnet as mx
+import numpy as np
 
 from vargfacenet.errors import TrainingError
-from vargfacenet.train.cluster import ALONE
-from vargfacenet.train.origin import NotFinite, find_origin
+from vargfacenet.train.callback import Callback, UpdateResult
+from vargfacenet.train.cluster import ALONE, Cluster
+from vargfacenet.train.engine import NotFinite, StepResult, TrainerProtocol
 from vargfacenet.train.stopping import NeverStopping
 
 
-def fit(trainer, feed, first_update, last_update, *, callbacks, reseed, stopping=None, cluster=ALONE):
-    """Runs updates ``first_update + 1 .. last_update`` and calls each callback's ``after_update`` after each.
+def fit(
+    trainer: TrainerProtocol,
+    next_batch: Callable[[], mx.io.DataBatch],
+    updates: range,
+    *,
+    callbacks: Sequence[Callback] = (),
+    reseed: Callable[[int], None],
+    stopping: NeverStopping | None = None,
+    cluster: Cluster = ALONE,
+) -> int:
+    """Make updates, and call each callback after each of them.
 
-    A callback is given the update, the means of the trainer's outputs over the batch (dict of name to float), and the
-    seconds spent training so far, callbacks left out. Before a callback that needs the parameters, all workers' running
-    statistics are brought together.
+    Before a callback that needs the parameters, all workers synchronise.
 
     Parameters
     ----------
-    trainer : Trainer
+    trainer
         What is trained.
-    feed : callable
-        Gives the next batch.
-    first_update, last_update : int
-        Updates behind at the start and at the end.
-    callbacks : sequence
-        What happens beside.
-    reseed : callable
-        Puts random numbers where they are after an update.
-    stopping : Stopping, optional
-        When it has a signal, the update that is running is the last; where there are several workers, for all.
-    cluster : Cluster
+    next_batch
+        Returns the batch of the next update.
+    updates
+        Numbers of the updates, such as ``range(1, 11)`` for the first ten.
+    callbacks
+        What happens after each update.
+    reseed
+        Seeds random numbers for the time after an update, given its number.
+    stopping
+        When it has a signal, the update that is being made is the last, for all workers.
+    cluster
         The workers that train together.
 
     Returns
     -------
     int
-        The last update made.
+        The last update that was made.
 
     Raises
     ------
@@ -45,40 +59,49 @@ def fit(trainer, feed, first_update, last_update, *, callbacks, reseed, stopping
     seconds, stopping = 0.0, stopping or NeverStopping()
     cluster.report("the first update", waiting=True)
     with stopping:
-        for update in range(first_update + 1, last_update + 1):
+        for update in updates:
             begin = time.perf_counter()
             reseed(update - 1)
-            batch = feed()
-            cluster.wish = stopping.signal or 0
+            batch = next_batch()
             try:
-                outputs = trainer.step(batch)
+                step = trainer.step(batch)
             except NotFinite as fault:
                 reseed(update - 1)
                 raise _explained(fault, trainer, batch, update) from None
-            means = {name: float(values.asnumpy().mean()) for name, values in outputs.items()}
-            # Several workers stop where all know that one wishes it; one alone looks once more.
-            ends = means.pop("wish", stopping.signal or 0) > 0 or update == last_update
+            means, stops = over_all_workers(step, stopping, cluster)
+            ends = stops or update == updates[-1]
             cluster.report(f"update {update}", waiting=True)
-            waits = ends or any(callback.needs_parameters(update) for callback in callbacks)
-            if waits:
+            synchronises = ends or any(callback.needs_parameters(update) for callback in callbacks)
+            if synchronises:
                 trainer.synchronise()
                 cluster.report(f"saving and verifying after update {update}")
             seconds += time.perf_counter() - begin
             for callback in callbacks:
-                callback.after_update(update, means, seconds)
-            if waits:
+                callback.after_update(UpdateResult(update, means, seconds, step))
+            if synchronises:
                 cluster.report(f"update {update}", waiting=True)
             if ends:
                 return update
-    return last_update
+    return updates.stop - 1
 
 
-def _explained(fault, trainer, batch, update):
-    """The error that says what a loss or gradient that is not finite came from, and what may help."""
+def over_all_workers(step: StepResult, stopping: NeverStopping, cluster: Cluster) -> tuple[dict[str, float], bool]:
+    """Return the means of a step's outputs over the images of all workers, and whether any worker has a signal.
+
+    The signals travel in the sum that the means need anyway, so that all workers stop after the same update.
+    """
+    means = [float(values.mean(dtype=np.float64)) for values in step.outputs.values()]
+    totals = cluster.all_reduce(np.array([*means, stopping.signal is not None], np.float64))
+    *means, signals = (float(total) / cluster.world_size for total in totals)
+    return dict(zip(step.outputs, means)), signals > 0
+
+
+def _explained(fault: NotFinite, trainer: TrainerProtocol, batch: mx.io.DataBatch, update: int) -> TrainingError:
+    """Return the error that says where a loss or gradient that is not finite came from, and what may help."""
     lr = trainer.schedule(update)
     what = f"the loss is {fault.loss}" if fault.loss is not None else "the loss is finite, its gradient is not,"
     return TrainingError(
-        f"update {update}: {what} at learning rate {lr:g}; first not finite: {find_origin(trainer, batch, fault)}. The "
+        f"update {update}: {what} at learning rate {lr:g}; first not finite: {trainer.trace_nan(batch, fault)}. The "
         f"checkpoints are of earlier updates. Try a smaller lr (--set lr={lr / 10:g}), a longer warm-up (warmup_updates), "
         "or clip_gradient=1"
     )

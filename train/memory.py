@@ -1,6 +1,8 @@
-"""What training takes in memory, as arithmetic: bytes by what they are for. Nothing here allocates."""
+"""The memory that training needs, as arithmetic: bytes by what they are for. Nothing here allocates."""
 
-import collections
+from __future__ import annotations
+
+from typing import NamedTuple
 
 from vargfacenet.train.classifier.sampling import sample_size
 from vargfacenet.train.classifier.shard import BLOCK
@@ -8,34 +10,54 @@ from vargfacenet.train.classifier.shard import BLOCK
 _FLOAT = 4  # bytes
 MOST_NUMBERS = (1 << 31) - 1  # in one array, as MXNet's wheels are built
 
-Classifier = collections.namedtuple("Classifier", "weights gradient momentum logits work")
-Classifier.__doc__ = """Bytes of a classifier on one device: weights, their gradient, their momentum; the arrays of the size
-of batch times identities; and all else that an update takes."""
 
-Network = collections.namedtuple("Network", "parameters gradients momentum activations")
-Network.__doc__ = "Bytes of a network on one device; activations are all that the graph computes, gradients included."
+class Classifier(NamedTuple):
+    """Bytes of a classifier on one device.
+
+    Attributes
+    ----------
+    weights, gradient, momentum
+        The weights, their gradient and their momentum.
+    logits
+        The arrays of the size of the batch times the identities.
+    work
+        Everything else that an update needs.
+    """
+
+    weights: int
+    gradient: int
+    momentum: int
+    logits: int
+    work: int
 
 
-def dense_classifier(num_identities, embedding_size, batch_size, *, bias=False, momentum=True):
-    """The classifier in the graph, the same on each device.
+class Network(NamedTuple):
+    """Bytes of a network on one device; activations are everything that the graph computes, including gradients."""
 
-    MXNet keeps two arrays of the batch times the identities, as forward and backward pass share them. With the margin loss
-    it keeps the directions of the weights and a gradient to these, as large as the weights.
+    parameters: int
+    gradients: int
+    momentum: int
+    activations: int
+
+
+def dense_classifier(
+    num_identities: int, embedding_size: int, batch_size: int, *, bias: bool = False, momentum: bool = True
+) -> Classifier:
+    """Return the bytes of the classifier in the graph, the same on each device.
+
+    MXNet keeps two arrays of the batch times the identities, which forward and backward pass share. With the margin loss
+    it also keeps the l2-normalized weights and a gradient to these, each as large as the weights.
 
     Parameters
     ----------
-    num_identities, embedding_size : int
+    num_identities, embedding_size
         Rows and columns.
-    batch_size : int
-        Pictures of this device.
-    bias : bool
-        Whether it is a plain softmax.
-    momentum : bool
-        Whether the optimizer has one.
-
-    Returns
-    -------
-    Classifier
+    batch_size
+        Images of this device.
+    bias
+        True for a plain softmax.
+    momentum
+        True where the optimizer has momentum.
     """
     weights = _FLOAT * num_identities * (embedding_size + bias)
     logits = 2 * _FLOAT * batch_size * num_identities
@@ -43,25 +65,29 @@ def dense_classifier(num_identities, embedding_size, batch_size, *, bias=False, 
 
 
 def sharded_classifier(
-    num_identities, embedding_size, batch_size, *, shards, sample_rate=1.0, bias=False, momentum=True
-):
-    """The largest shard of a classifier outside the graph.
+    num_identities: int,
+    embedding_size: int,
+    batch_size: int,
+    *,
+    shards: int,
+    sample_rate: float = 1.0,
+    bias: bool = False,
+    momentum: bool = True,
+) -> Classifier:
+    """Return the bytes of the largest shard of a classifier outside the graph.
+
+    No gradient is as large as the weights, because rows are updated block by block.
 
     Parameters
     ----------
     num_identities, embedding_size, bias, momentum
         As in `dense_classifier`, all shards together.
-    batch_size : int
-        Pictures of all devices of all workers.
-    shards : int
+    batch_size
+        Images of all devices of all workers.
+    shards
         Devices of all workers.
-    sample_rate : float
+    sample_rate
         As the setting of that name.
-
-    Returns
-    -------
-    Classifier
-        There is no gradient as large as the weights: rows are updated block by block.
     """
     rows = -(-num_identities // shards)
     taken = rows if sample_rate >= 1 else max(sample_size(rows, sample_rate), min(batch_size, rows))
@@ -75,30 +101,30 @@ def sharded_classifier(
     )
 
 
-def largest_dense_array(num_identities, embedding_size, batch_size):
-    """Numbers in the largest array of a classifier in the graph (int)."""
+def largest_dense_array(num_identities: int, embedding_size: int, batch_size: int) -> int:
+    """Return how many numbers the largest array of a classifier in the graph has."""
     return num_identities * max(embedding_size, batch_size)
 
 
-def largest_sharded_array(num_identities, embedding_size, *, shards):
-    """Numbers in the largest array of a shard (int)."""
+def largest_sharded_array(num_identities: int, embedding_size: int, *, shards: int) -> int:
+    """Return how many numbers the largest array of a shard has."""
     return -(-num_identities // shards) * embedding_size
 
 
-def network(parameter_count, activation_bytes, *, momentum=True):
-    """A network on one device, `activation_bytes` being what `vargfacenet.train.plan.graph_bytes` says."""
+def network(parameter_count: int, activation_bytes: int, *, momentum: bool = True) -> Network:
+    """Return the bytes of a network on one device; `vargfacenet.train.plan.graph_bytes` returns both arguments."""
     parameters = _FLOAT * parameter_count
     return Network(parameters, parameters, parameters * bool(momentum), activation_bytes)
 
 
-def input_bytes(batch_size, *image_shape):
-    """A batch of pictures and its labels."""
+def input_bytes(batch_size: int, *image_shape: int) -> int:
+    """Return the bytes of a batch of images and its labels."""
     numbers = 1
     for size in image_shape:
         numbers *= size
     return _FLOAT * batch_size * (numbers + 1)
 
 
-def epochs(images, batch_size, updates):
-    """Updates of one pass over the images, and passes of a number of updates (two floats)."""
+def epochs(images: int, batch_size: int, updates: int) -> tuple[float, float]:
+    """Return the updates of one epoch, and the epochs of a number of updates."""
     return images / batch_size, updates * batch_size / images

@@ -1,4 +1,9 @@
-"""Half precision: where it can be had, and the scale that keeps small gradients from vanishing in it."""
+"""Half precision: which devices have it, and the scale that keeps small gradients from vanishing in it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import mxnet as mx
 import numpy as np
@@ -7,11 +12,11 @@ from vargfacenet.errors import SettingError
 
 _PATIENCE = 2000  # updates without an overflow after which the scale is doubled
 _MOST = 2.0**24
-_AT_ONCE = 200  # arrays that MXNet's operators on many take; beyond, one writes where it must not
+_AT_ONCE = 200  # arrays that one call of MXNet's multi-array operators takes; with more, it writes out of bounds
 
 
-def check_precision(precision, devices):
-    """SettingError where a device (list of mx.Context) has no products of float16 matrices, as MXNet's CPUs have not."""
+def check_precision(precision: str, devices: Sequence[mx.Context]) -> None:
+    """Raise SettingError where a device cannot multiply float16 matrices, as MXNet cannot on CPUs."""
     cpus = [str(device) for device in devices if device.device_type == "cpu"]
     if precision == "float16" and cpus:
         raise SettingError(
@@ -20,60 +25,63 @@ def check_precision(precision, devices):
         )
 
 
-def not_finite(arrays):
-    """Places in a list of NDArrays on one device where one holds NaN or infinity, or numbers whose squares add up to that
-    (list of int). Waits for them."""
+def not_finite(arrays: list[mx.nd.NDArray]) -> list[int]:
+    """Return the places of the arrays, all on one device, that hold NaN, infinity, or numbers whose squares add up to that.
+
+    Waits for the arrays.
+    """
     sums = [mx.nd.multi_sum_sq(*part, num_arrays=len(part)).asnumpy() for part in _parts(arrays)]
     return np.flatnonzero(~np.isfinite(np.concatenate(sums))).tolist() if sums else []
 
 
-def _all_finite(arrays):
-    # Exact, and on a CPU some twenty times slower.
+def _all_finite(arrays: list[mx.nd.NDArray]) -> bool:
+    # Exact, and on a CPU about twenty times slower than `not_finite`.
     return all(mx.nd.multi_all_finite(*part, num_arrays=len(part)).asscalar() for part in _parts(arrays))
 
 
-def _parts(arrays):
+def _parts(arrays: list[mx.nd.NDArray]) -> list[list[mx.nd.NDArray]]:
     return [arrays[begin : begin + _AT_ONCE] for begin in range(0, len(arrays), _AT_ONCE)]
 
 
 class LossScale:
-    """A factor of the loss's gradient, which the optimizer takes out again: dynamic loss scaling.
+    """Dynamic loss scaling: a factor of the loss's gradient, which the optimizer divides out again.
 
-    Halved where a gradient is infinite or not a number, and doubled after 2,000 updates in a row in which none was; always
-    a power of two times what it began with, so that scaling rounds nothing. [Micikevicius et al., arXiv 1710.03740, section
+    It is halved when a gradient is not finite, and doubled after 2,000 updates in a row with finite gradients. It stays a
+    power of two times its first value, so that scaling rounds nothing. [Micikevicius et al., arXiv 1710.03740, section
     3.2]
 
     Attributes
     ----------
-    value : float
+    value
         The factor.
     """
 
-    def __init__(self, value):
+    def __init__(self, value: float) -> None:
         self.value, self._clean = float(value), 0
 
-    def admits(self, gradients, *, total=float):
-        """Whether all gradients are finite; waits for them, and moves the scale.
+    def admits(self, gradients: list[list[mx.nd.NDArray]], *, all_reduce: Callable[[float], Any] = float) -> bool:
+        """Return True where all gradients are finite, and adapt the scale. Waits for the gradients.
 
         Parameters
         ----------
-        gradients : list of lists of NDArray
-            Of each device of this worker.
-        total : callable
-            Sums a number over all workers, so that all admit the same; the number itself by default.
+        gradients
+            Those of each device of this worker.
+        all_reduce
+            Sums a number over all workers, so that all decide the same.
         """
-        finite = total(float(not all(_all_finite(arrays) for arrays in gradients))) == 0
+        finite = all_reduce(float(not all(_all_finite(arrays) for arrays in gradients))) == 0
         self._clean = self._clean + 1 if finite else 0
         if not finite:
             self.value /= 2
         elif self._clean == _PATIENCE and self.value < _MOST:
             self.value, self._clean = self.value * 2, 0
-        return finite
+        return bool(finite)
 
-    def state(self):
-        """What `load_state` takes: NDArray (2,)."""
+    def state(self) -> mx.nd.NDArray:
+        """Return what `load_state` takes, float64 (2,)."""
         return mx.nd.array([self.value, self._clean], dtype="float64")
 
-    def load_state(self, state):
+    def load_state(self, state: mx.nd.NDArray) -> None:
+        """Take what `state` returned."""
         value, clean = state.asnumpy()
         self.value, self._clean = float(value), int(clean)

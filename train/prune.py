@@ -15,7 +15,7 @@ import mxnet as mx
 import numpy as np
 
 from vargfacenet import IMAGE_SHAPE
-from vargfacenet.checkpoint import Checkpoint
+from vargfacenet.formats.checkpoint import Checkpoint
 from vargfacenet.data import Augmentation, FaceIterator, JoinedSets
 from vargfacenet.errors import DataError
 from vargfacenet.eval import Embedder

@@ -1,48 +1,65 @@
-"""A run asked to stop by a signal: the first time it finishes its update and saves, the second time it ends at once."""
+"""Stop a run by a signal: the first one lets the update finish and saves, the second one ends the process at once."""
+
+from __future__ import annotations
 
 import contextlib
 import logging
 import os
 import signal
 import threading
+from typing import Any
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 log = logging.getLogger(__name__)
 
 
-class Stopping:
-    """Listens for SIGINT and SIGTERM while it is entered (``with stopping:``), from the main thread.
-
-    A thread reads what the signals leave, as Python's own handlers run only when MXNet has given control back: a second
-    signal ends the process in the middle of whatever it does, with status 128 + its number.
+class NeverStopping:
+    """The interface of `Stopping` for a process that handles signals in another way.
 
     Attributes
     ----------
-    signal : int or None
-        The number of the first one.
+    signal
+        Number of the signal that asks the run to stop, or None.
     """
 
-    def __init__(self):
+    signal: int | None = None
+
+    def __enter__(self) -> NeverStopping:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+
+class Stopping(NeverStopping):
+    """Listen for SIGINT and SIGTERM inside ``with stopping:``, which the main thread must enter.
+
+    A thread reads the signals, because Python runs its own handlers only when MXNet has returned control. So a second
+    signal ends the process in the middle of any call, with status 128 + its number.
+    """
+
+    def __init__(self) -> None:
         self.signal = None
 
-    def __enter__(self):
-        ours, its = os.pipe()
-        os.set_blocking(its, False)
-        self._before = {number: signal.signal(number, _nothing) for number in SIGNALS}
-        self._wakeup = signal.set_wakeup_fd(its, warn_on_full_buffer=False)
-        self._write_end, self._listener = its, threading.Thread(target=self._listen, args=(ours,), daemon=True)
+    def __enter__(self) -> Stopping:
+        read_end, write_end = os.pipe()
+        os.set_blocking(write_end, False)
+        self._handlers = {number: signal.signal(number, _nothing) for number in SIGNALS}
+        self._wakeup = signal.set_wakeup_fd(write_end, warn_on_full_buffer=False)
+        self._write_end = write_end
+        self._listener = threading.Thread(target=self._listen, args=(read_end,), daemon=True)
         self._listener.start()
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: object) -> None:
         signal.set_wakeup_fd(self._wakeup)
-        for number, handler in self._before.items():
+        for number, handler in self._handlers.items():
             signal.signal(number, handler)
         os.close(self._write_end)
         self._listener.join()
 
-    def _listen(self, descriptor):
+    def _listen(self, descriptor: int) -> None:
         with contextlib.closing(os.fdopen(descriptor, "rb", buffering=0)) as received:
             for number in iter(lambda: received.read(1), b""):
                 if number[0] not in SIGNALS:
@@ -53,17 +70,5 @@ class Stopping:
                 log.info("%s: stopping after this update; a second one stops at once", signal.Signals(number[0]).name)
 
 
-class NeverStopping:
-    """As `Stopping` for whoever handles signals otherwise."""
-
-    signal = None
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        pass
-
-
-def _nothing(number, frame):
-    """Python tells `set_wakeup_fd` of signals that have a handler only."""
+def _nothing(number: int, frame: Any) -> None:
+    """Do nothing: Python reports to `set_wakeup_fd` only signals that have a handler."""

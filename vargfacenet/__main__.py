@@ -1,4 +1,4 @@
-"""``python -m vargfacenet`` is the command ``vargfacenet``."""
+"""Run the command ``vargfacenet`` by ``python -m vargfacenet``."""
 
 import sys
 

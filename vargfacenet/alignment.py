@@ -1,4 +1,6 @@
-"""Faces put where the lineage's networks expect them: five points onto five places of a 112x112 picture."""
+"""Align faces as the lineage's networks expect them: five points onto fixed places of a 112x112 image."""
+
+from typing import Any
 
 import cv2
 import numpy as np
@@ -8,41 +10,42 @@ from vargfacenet.errors import DataError
 
 SIDE = IMAGE_SHAPE[1]
 
-# x and y of left eye, right eye (as one sees them in the picture), tip of the nose, left and right corner of the mouth, in
-# pixels whose centres are whole numbers: SphereFace's for 96x112, arXiv 1704.08063, moved 8 pixels to the right as
-# ArcFace's code does for 112x112, arXiv 1801.07698.
+# x and y of left eye, right eye (left and right as seen in the image), tip of the nose, left and right corner of the
+# mouth, in pixels whose centres are whole numbers: those of SphereFace for 96x112, arXiv 1704.08063, shifted by 8 pixels to
+# the right as ArcFace's code does for 112x112, arXiv 1801.07698.
 TEMPLATE = np.array(
     [[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655], [70.7299, 92.2041]], np.float32
 )
-_CLOSEST = 0.5  # pixels, root mean square around their centre: closer points say nothing of a face
-_LARGEST = 32766  # pixels a side that OpenCV warps
+_CLOSEST = 0.5  # pixels, root mean square distance from their centre, below which points do not describe a face
+_LARGEST = 32766  # pixels: the largest side of an image that OpenCV can warp
 
 
-def similarity(points, template=TEMPLATE):
-    """The rotation, uniform scale and shift that bring points closest to a template in the sense of least squares.
+def similarity(points: Any, template: Any = TEMPLATE) -> np.ndarray:
+    """Return the rotation, uniform scale and shift that map points to a template with the least squared error.
 
     Umeyama, "Least-squares estimation of transformation parameters between two point patterns", PAMI 13 (1991), eqs. 39 to
-    43. In the plane, with points as complex numbers, it is the linear regression ``w = a z + b``, which no reflection is.
+    43. In the plane, with points as complex numbers, it is the linear regression ``w = a z + b``, which excludes
+    reflections.
 
     Parameters
     ----------
-    points, template : float (n, 2)
-        n at least 2, x and y.
+    points, template
+        (n, 2), x and y of at least two points.
 
     Returns
     -------
-    float64 array (2, 3)
-        M, so that ``M @ (x, y, 1)`` is where the point (x, y) goes.
+    np.ndarray
+        float64 (2, 3), M such that ``M @ (x, y, 1)`` is the image of the point (x, y).
 
     Raises
     ------
     DataError
-        Where the shapes are not so, a number is not finite, or all points coincide.
+        Where the shapes differ, a number is not finite, or all points coincide.
     """
     points, template = np.asarray(points, np.float64), np.asarray(template, np.float64)
     if points.ndim != 2 or points.shape != template.shape or points.shape[1] != 2 or len(points) < 2:
         raise DataError(
-            f"points of shape {points.shape} for a template of {template.shape}, expected two alike, (n, 2)"
+            f"points of shape {points.shape} for a template of {template.shape}, expected the same shape (n, 2)"
         )
     if not (np.isfinite(points).all() and np.isfinite(template).all()):
         raise DataError(f"points {_brief(points)}: expected finite numbers")
@@ -50,96 +53,96 @@ def similarity(points, template=TEMPLATE):
     offsets = z - z.mean()
     spread = np.vdot(offsets, offsets).real
     if spread <= 1e-18 * max(1.0, np.abs(z).max() ** 2) * len(z):
-        raise DataError(f"points {_brief(points)} coincide: no rotation or scale follows from them")
+        raise DataError(f"points {_brief(points)} coincide: they define no rotation or scale")
     a = np.vdot(offsets, w - w.mean()) / spread
     b = w.mean() - a * z.mean()
     return np.array([[a.real, -a.imag, b.real], [a.imag, a.real, b.imag]])
 
 
-def align_face(picture, points, *, size=SIDE):
-    """Cuts a face out of a photograph, aligned by its five points.
+def align_face(image: np.ndarray, points: Any, *, size: int = SIDE) -> np.ndarray:
+    """Cut a face out of a photograph, aligned by its five points.
 
-    Faces less than twice as large as they will be are interpolated bilinearly, as the lineage does; larger ones are
-    averaged too, see `warp`.
+    Faces less than twice as large as the result are interpolated bilinearly, as the lineage does; larger ones are also
+    averaged, see `warp`.
 
     Parameters
     ----------
-    picture : uint8 (height, width, 3)
-        RGB, each side at most 32,766 pixels.
-    points : float (5, 2)
-        Left eye, right eye, nose, left and right corner of the mouth, as `TEMPLATE`; (0, 0) is the centre of the first
-        pixel. They may lie outside the picture, at most by its width or height.
-    size : int
+    image
+        uint8 (height, width, 3), RGB, each side at most 32,766 pixels.
+    points
+        (5, 2): left eye, right eye, nose, left and right corner of the mouth, as `TEMPLATE`; (0, 0) is the centre of the
+        first pixel. They may lie outside the image by at most its width or height.
+    size
         Side of the result in pixels; `TEMPLATE` is scaled to it.
 
     Returns
     -------
-    uint8 array (size, size, 3)
-        RGB; black where the photograph ends.
+    np.ndarray
+        uint8 (size, size, 3), RGB; black outside the photograph.
 
     Raises
     ------
     DataError
-        For another picture, or points that are not finite, coincide or lie farther outside.
+        For another kind of image, or points that are not finite, coincide or lie farther outside.
     """
-    height, width = _checked(picture).shape[:2]
+    height, width = _checked(image).shape[:2]
     points = np.asarray(points, np.float64)
     matrix = similarity(points, scaled_template(size))
     if (points < (-width, -height)).any() or (points > (2 * width, 2 * height)).any():
-        raise DataError(f"points {_brief(points)} lie far outside the picture of {width}x{height} pixels")
+        raise DataError(f"points {_brief(points)} lie far outside the image of {width}x{height} pixels")
     if np.sqrt(points.var(axis=0).sum()) < _CLOSEST:
         raise DataError(f"points {_brief(points)} coincide: expected a face of more than a pixel")
-    return warp(picture, matrix, size)
+    return warp(image, matrix, size)
 
 
-def warp(picture, matrix, size):
-    """A picture moved by a similarity, without aliasing.
+def warp(image: np.ndarray, matrix: Any, size: int) -> np.ndarray:
+    """Move an image by a similarity, without aliasing.
 
-    Parts that are made smaller by a factor of two or more are first warped to a whole multiple of the size and then
-    averaged, so that every pixel counts; others are interpolated bilinearly.
+    Images that shrink by a factor of two or more are first warped to a whole multiple of the size and then averaged, so
+    that every pixel counts; others are interpolated bilinearly.
 
     Parameters
     ----------
-    picture : uint8 (height, width, 3)
-        Each side at most 32,766 pixels.
-    matrix : float (2, 3)
-        Where a point of the picture goes, as from `similarity`.
-    size : int
+    image
+        uint8 (height, width, 3), each side at most 32,766 pixels.
+    matrix
+        (2, 3), which maps a point of the image to the result, as from `similarity`.
+    size
         Side of the result in pixels.
 
     Returns
     -------
-    uint8 array (size, size, 3)
-        Black where the picture ends.
+    np.ndarray
+        uint8 (size, size, 3), black outside the image.
 
     Raises
     ------
     DataError
-        For another picture.
+        For another kind of image.
     """
     matrix = np.array(matrix, np.float64)
     times = max(1, min(int(1.0 / np.hypot(*matrix[:, 0])), _LARGEST // size))
     matrix *= times
     matrix[:, 2] += (times - 1) / 2.0  # pixels have their centre at whole numbers, in both sizes
-    picture = np.ascontiguousarray(_checked(picture))
-    warped = cv2.warpAffine(picture, matrix, (size * times, size * times), flags=cv2.INTER_LINEAR)
+    image = np.ascontiguousarray(_checked(image))
+    warped = cv2.warpAffine(image, matrix, (size * times, size * times), flags=cv2.INTER_LINEAR)
     return warped if times == 1 else cv2.resize(warped, (size, size), interpolation=cv2.INTER_AREA)
 
 
-def scaled_template(size):
-    """`TEMPLATE` for pictures of another side: float32 (5, 2). The edges of the picture stay edges."""
+def scaled_template(size: int) -> np.ndarray:
+    """Return `TEMPLATE`, float32 (5, 2), for images of another side. The edges of the image stay its edges."""
     return TEMPLATE if size == SIDE else (TEMPLATE + np.float32(0.5)) * np.float32(size / SIDE) - np.float32(0.5)
 
 
-def _checked(picture):
-    picture = np.asarray(picture)
-    if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3 or not picture.size:
-        raise DataError(f"a picture of {picture.dtype} {picture.shape}, expected uint8 (height, width, 3)")
-    height, width = picture.shape[:2]
+def _checked(image: Any) -> np.ndarray:
+    image = np.asarray(image)
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
+        raise DataError(f"an image of {image.dtype} {image.shape}, expected uint8 (height, width, 3)")
+    height, width = image.shape[:2]
     if max(height, width) > _LARGEST:
-        raise DataError(f"a picture of {width}x{height} pixels, expected at most {_LARGEST} a side; scale it first")
-    return picture
+        raise DataError(f"an image of {width}x{height} pixels, expected sides of at most {_LARGEST}; scale it first")
+    return image
 
 
-def _brief(points):
+def _brief(points: np.ndarray) -> str:
     return " ".join(f"({x:g}, {y:g})" for x, y in points[:5])

@@ -1,8 +1,8 @@
-"""Make MXNet 1.9.1, released in 2022 and never again, importable with the Pythons and the NumPy of today.
+"""Make MXNet 1.9.1, the last release, importable with current versions of Python and NumPy.
 
-`install` puts a hook before Python's own importers. When anybody imports ``mxnet``, the names that NumPy has removed since
-then are lent to ``numpy`` until the import ends, and taken away again, as other packages look for them to tell which NumPy
-they run on. What MXNet looks up later, when its functions run, is mended in MXNet's own modules.
+`install` puts a hook before Python's own importers. While ``mxnet`` is imported, the names that NumPy has removed since
+then are added to ``numpy``; afterwards they are removed again, as other packages test for them to find NumPy's version.
+Names that MXNet's functions look up later, when they run, are added to MXNet's own modules.
 """
 
 import contextlib
@@ -23,7 +23,7 @@ PACKAGE = "mxnet"
 
 
 class Removed(NamedTuple):
-    """A name that NumPy removed: what stands for it, the release that removed it, and who in MXNet looks for it."""
+    """A name that NumPy removed: its replacement, the release that removed it, and where MXNet looks it up."""
 
     make: Callable[[Any], Any]
     removed_in: str
@@ -77,12 +77,12 @@ def install() -> None:
 
 @contextlib.contextmanager
 def lent_names() -> Iterator[None]:
-    """Lend `REMOVED_NAMES` to ``numpy`` for the time of the block; what NumPy still has is left alone."""
+    """Add `REMOVED_NAMES` to ``numpy`` for the time of the block; names that NumPy still has stay as they are."""
     import numpy as np
 
     lent = {}
     with warnings.catch_warnings():
-        # On some releases NumPy still has a name, and warns whoever looks at it; Python warns of MXNet's old spellings.
+        # Some releases of NumPy still have a name but warn of it; Python warns of MXNet's old syntax.
         for category in (DeprecationWarning, FutureWarning, SyntaxWarning):
             warnings.simplefilter("ignore", category)
         for name, removed in REMOVED_NAMES.items():
@@ -97,7 +97,7 @@ def lent_names() -> Iterator[None]:
 
 
 class _Finder:
-    """Find ``mxnet`` as the other finders do, and import it with the names it needs."""
+    """Find ``mxnet`` by the other finders, and import it with the names that it needs."""
 
     def find_spec(
         self, fullname: str, path: Optional[Sequence[str]], target: Optional[types.ModuleType] = None
@@ -111,13 +111,14 @@ class _Finder:
             spec: Optional[ModuleSpec] = find(fullname, path, target)
             if spec is not None:
                 if spec.loader is not None:
-                    spec.loader = _Loader(spec.loader)
+                    wrapper: Any = _Loader(spec.loader)
+                    spec.loader = wrapper
                 return spec
         return None
 
 
 class _Loader:
-    """A loader that lends the names while the module runs, and then leaves the module to its own loader."""
+    """A loader that adds the names while the module runs, and afterwards restores the module's own loader."""
 
     def __init__(self, loader: Any) -> None:
         self._loader = loader
@@ -140,16 +141,16 @@ class _Loader:
 
 
 def provide_distutils() -> None:
-    """Make ``distutils``, gone from Python 3.12, importable from setuptools' copy; nothing where it is there."""
+    """Make ``distutils``, gone from Python 3.12, importable from setuptools' copy; do nothing where it exists."""
     if importlib.util.find_spec("distutils") is None:
-        importlib.import_module("setuptools")  # its import puts the copy in the place of the missing package
+        importlib.import_module("setuptools")  # its import installs the copy under the missing name
 
 
 def mend(mxnet: types.ModuleType) -> None:
-    """Mend what MXNet's functions look up in NumPy when they run."""
+    """Add the names that MXNet's functions look up in NumPy when they run."""
     import numpy as np
 
-    if not hasattr(np.ndarray, "tostring"):  # removed in 2.3; an array's type takes no new attribute
+    if not hasattr(np.ndarray, "tostring"):  # removed in 2.3; an attribute cannot be added to the type of arrays
         mxnet.recordio.pack, mxnet.recordio.pack_img = _pack, _pack_img
     missing = {name: value for name, value in _LOOKED_UP_LATER.items() if not hasattr(np, name)}
     if missing:
@@ -172,7 +173,7 @@ _LOOKED_UP_LATER: dict[str, Any] = {
 
 
 class _NumPyView(types.ModuleType):
-    """NumPy as MXNet's modules see it: with some names more."""
+    """NumPy with additional names, for MXNet's modules."""
 
     def __init__(self, numpy: types.ModuleType, names: dict[str, Any]) -> None:
         super().__init__(numpy.__name__)
@@ -184,7 +185,7 @@ class _NumPyView(types.ModuleType):
 
 
 def _pack(header: Any, s: bytes) -> bytes:
-    """Do what `mx.recordio.pack` does, without `ndarray.tostring`: a record's content with its header before it."""
+    """Return a record's content preceded by its header, as `mx.recordio.pack` does, without `ndarray.tostring`."""
     import numpy as np
 
     _, label, key, other = header
@@ -195,7 +196,7 @@ def _pack(header: Any, s: bytes) -> bytes:
 
 
 def _pack_img(header: Any, img: Any, quality: int = 95, img_fmt: str = ".jpg") -> bytes:
-    """Do what `mx.recordio.pack_img` does: `_pack` of an image, BGR, encoded as JPEG or PNG."""
+    """Return `_pack` of an image, BGR, encoded as JPEG or PNG, as `mx.recordio.pack_img` does."""
     import cv2
 
     options = {".jpg": cv2.IMWRITE_JPEG_QUALITY, ".jpeg": cv2.IMWRITE_JPEG_QUALITY, ".png": cv2.IMWRITE_PNG_COMPRESSION}

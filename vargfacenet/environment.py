@@ -1,4 +1,6 @@
-"""What MXNet needs from its surroundings, set before it is imported and explained when it is missing."""
+"""Prepare the process for MXNet before it is imported, and explain what is missing where the import fails."""
+
+from __future__ import annotations
 
 import contextlib
 import ctypes
@@ -17,11 +19,11 @@ INSTALL_MXNET = "pip install --no-deps mxnet==1.9.1"  # its metadata forbids Num
 __all__ = ["explain_import_failure", "prepare_environment", "processor_name", "usable_cores"]
 
 
-def prepare_environment():
-    """Makes MXNet importable and sets the variables that it reads once, at its import; what the user has set is left alone.
+def prepare_environment() -> None:
+    """Make MXNet importable, and set the variables that it reads once, at its import, unless the user has set them.
 
-    MXNet takes one OpenMP thread on a two-core machine; one per usable core is about twice as fast. With several
-    devices the trainer keeps the momentum itself, so the parameter store must not. The remark that oneDNN is active,
+    By default MXNet uses one OpenMP thread on a two-core machine; one per usable core is about twice as fast. With several
+    devices the trainer keeps the momentum itself, so the parameter store must not. The message that oneDNN is active,
     printed at every bind, is switched off.
     """
     compatibility.install()
@@ -30,16 +32,16 @@ def prepare_environment():
     prepare_threads()
 
 
-def python_problem():
-    """What is wrong with the version of this Python (str); None where it is one that this package runs on."""
+def python_problem() -> str | None:
+    """Return what is wrong with the version of this Python, or None where the package supports it."""
     if OLDEST_PYTHON <= sys.version_info[:2] <= NEWEST_PYTHON:
         return None
     oldest, newest = (".".join(map(str, version)) for version in (OLDEST_PYTHON, NEWEST_PYTHON))
     return f"Python {platform.python_version()} is not supported: make the environment with Python {oldest} to {newest}"
 
 
-def processor_name():
-    """The processor's model, as far as the system says."""
+def processor_name() -> str:
+    """Return the model of the processor as the system reports it."""
     with contextlib.suppress(OSError), open("/proc/cpuinfo", encoding="utf-8", errors="replace") as lines:
         for line in lines:
             if line.startswith("model name"):
@@ -47,14 +49,8 @@ def processor_name():
     return platform.processor() or platform.machine()
 
 
-def explain_import_failure(error):
-    """What to do about a failed import of MXNet or OpenCV, in one line; None where the error is not of that kind.
-
-    Parameters
-    ----------
-    error : Exception
-        What ``import`` raised.
-    """
+def explain_import_failure(error: Exception) -> str | None:
+    """Return in one line what to do about a failed import of MXNet or OpenCV; None for another kind of error."""
     text = str(error)
     if isinstance(error, (OSError, ImportError)) and ".so" in text:
         named = text.split(":")[0].strip()
@@ -75,7 +71,7 @@ def explain_import_failure(error):
     return None
 
 
-# What MXNet's wheel needs of a Linux system beyond the C library.
+# Libraries that MXNet's wheel needs on a Linux system in addition to the C library, and their Debian packages.
 _PACKAGES_OF_LIBRARIES = {
     "libgomp.so.1": "libgomp1",
     "libquadmath.so.0": "libquadmath0",
@@ -83,7 +79,7 @@ _PACKAGES_OF_LIBRARIES = {
 }
 
 
-def _can_load(library):
+def _can_load(library: str) -> bool:
     try:
         ctypes.CDLL(library)
     except OSError:

@@ -1,8 +1,8 @@
-"""The errors that a user can cause and mend. The command line shows each as one line and exits with status 2."""
+"""Errors that a user can cause and correct. The command line shows each as one line and exits with status 2."""
 
 
 class VarGFaceNetError(Exception):
-    """Base of every error that is about what was asked for, not about a fault of the program."""
+    """Base of all errors that are caused by the request, not by a fault of the program."""
 
 
 class SettingError(VarGFaceNetError):
@@ -10,19 +10,19 @@ class SettingError(VarGFaceNetError):
 
 
 class DataError(VarGFaceNetError):
-    """A data file or picture that is missing, damaged or not what it should be."""
+    """A data file or image that is missing, damaged or of the wrong kind."""
 
 
 class CheckpointError(VarGFaceNetError):
-    """A checkpoint that is missing, damaged or does not fit its graph."""
+    """A checkpoint that is missing or damaged, or does not fit its graph."""
 
 
 class ExportError(VarGFaceNetError):
-    """A network that cannot leave MXNet, or came out of it as another function."""
+    """A network that cannot be exported, or whose export computes another function."""
 
 
 class TrainingError(VarGFaceNetError):
-    """A training run that cannot go on."""
+    """A training run that cannot continue."""
 
 
 class SetupError(VarGFaceNetError):
@@ -30,18 +30,15 @@ class SetupError(VarGFaceNetError):
 
 
 class ClusterError(VarGFaceNetError):
-    """A machine, a process or a port that workers need and that is gone, out of reach or in use."""
+    """A machine, process or port that workers need and that is lost, unreachable or in use."""
 
 
 class Stopped(VarGFaceNetError):
-    """A training run that a signal stopped, and that has saved where it was.
+    """A training run that was stopped by a signal and has saved its state.
 
-    Attributes
-    ----------
-    status : int
-        What the process is to exit with: 128 + the signal's number.
+    `status` is the exit status of the process: 128 + the signal's number.
     """
 
-    def __init__(self, message, number):
+    def __init__(self, message: str, number: int) -> None:
         super().__init__(message)
         self.status = 128 + number

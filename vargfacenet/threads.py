@@ -1,7 +1,7 @@
-"""The number of CPU threads that MXNet computes with, in whichever order packages are imported.
+"""Set the number of CPU threads that MXNet computes with, whatever the order of imports.
 
-MXNet reads ``OMP_NUM_THREADS`` once, when it is loaded; without it one thread is used for two cores. Sums are added up in
-another order by another number of threads, so the number decides the last digits of what is computed.
+MXNet reads ``OMP_NUM_THREADS`` once, when it is loaded; without it MXNet uses one thread per two cores. The order of
+additions depends on the number of threads, so the number affects the last digits of results.
 """
 
 import contextlib
@@ -14,7 +14,7 @@ from typing import Any, Optional
 
 _VARIABLE = "OMP_NUM_THREADS"
 _CPU = 1  # MXNet's number for this kind of device
-_THREAD_LIMIT = 4  # byte at which MXNet 1.9.1 holds its own limit of threads, see `_raise_limit`
+_THREAD_LIMIT = 4  # offset in bytes of MXNet 1.9.1's own limit of threads, see `_raise_limit`
 _SYNC_FUNCTION = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p)
 
 
@@ -26,17 +26,17 @@ def usable_cores() -> int:
 
 
 def wanted_threads() -> int:
-    """Return what ``OMP_NUM_THREADS`` asks for, or one thread for each usable core."""
+    """Return the number that ``OMP_NUM_THREADS`` asks for, or one thread per usable core."""
     first = os.environ.get(_VARIABLE, "").split(",")[0].strip()
     return int(first) if first.isascii() and first.isdecimal() and int(first) > 0 else usable_cores()
 
 
 def prepare_threads() -> None:
-    """Give MXNet `wanted_threads`: by the environment where it is not loaded yet, by calls where it is."""
+    """Make MXNet use `wanted_threads`: by the environment before it is loaded, and by calls afterwards."""
     wanted = wanted_threads()
     os.environ[_VARIABLE] = str(wanted)  # MXNet ends the process where it is not one whole number
     mxnet = sys.modules.get("mxnet")
-    # A module that is still being imported will find the variable.
+    # A module that is still being imported will read the variable.
     if mxnet is None or not hasattr(mxnet, "base") or not hasattr(mxnet, "nd"):
         return
     if threads_in_use() in (None, wanted):
@@ -53,7 +53,7 @@ def prepare_threads() -> None:
 
 
 def threads_in_use(device_id: int = 0) -> Optional[int]:
-    """Return the number of threads with which MXNet computes on a CPU device; None where it does not say."""
+    """Return the number of threads that MXNet computes with on a CPU device; None where it cannot be found."""
     import mxnet
 
     counts: list[int] = []
@@ -64,8 +64,8 @@ def threads_in_use(device_id: int = 0) -> Optional[int]:
 def _run_in_worker(mxnet: Any, function: Callable[[ctypes.CDLL], Any], device_id: int = 0) -> None:
     """Call `function` with the OpenMP library in the thread of MXNet's engine that computes for a CPU device.
 
-    OpenMP keeps the number for each thread that asks, and MXNet computes in threads of its own:
-    ``MXSetNumOMPThreads``, called from Python, changes nothing there.
+    OpenMP keeps the number separately for each thread, and MXNet computes in threads of its own, so that calling
+    ``MXSetNumOMPThreads`` from Python has no effect there.
     """
     openmp = _openmp()
     if openmp is None or not hasattr(mxnet.base._LIB, "MXEnginePushSync"):
@@ -81,20 +81,20 @@ def _run_in_worker(mxnet: Any, function: Callable[[ctypes.CDLL], Any], device_id
         callback, None, None, ctypes.byref(context), None, 0, None, 0, None, 0, name
     )
     if status == 0:
-        mxnet.nd.waitall()  # until the callback has run: it must not be freed before
+        mxnet.nd.waitall()  # the callback must not be freed before it has run
 
 
 def _openmp() -> Optional[ctypes.CDLL]:
     with contextlib.suppress(OSError):
-        return ctypes.CDLL("libgomp.so.1")  # the one that MXNet's Linux wheel has loaded
+        return ctypes.CDLL("libgomp.so.1")  # the copy that MXNet's Linux wheel has loaded
     return None
 
 
 def _raise_limit(mxnet: Any, count: int) -> None:
-    """Let MXNet's own kernels use `count` threads, and the engine's threads that start from now on.
+    """Let MXNet's own kernels, and engine threads that start from now on, use `count` threads.
 
-    MXNet limits both to half the cores where the variable was not set when it was loaded, and has no call to change that:
-    the number is written into its settings, after a look that they are where version 1.9.1 has them.
+    MXNet limits both to half the cores where the variable was not set when it was loaded, and has no function to change
+    the limit. So the number is written into its settings, after checking that they are where version 1.9.1 has them.
     """
     library = mxnet.base._LIB
     try:
@@ -112,7 +112,7 @@ def _raise_limit(mxnet: Any, count: int) -> None:
     limit = ctypes.c_int.from_address(settings + _THREAD_LIMIT)
     before = limit.value
     if not 0 < before <= (os.cpu_count() or 1):
-        return  # not where it was expected
+        return  # the settings have another layout than expected
     limit.value = count
     if recommended(settings, False) > count:
         limit.value = before

@@ -1,9 +1,12 @@
-"""Batches of the same pictures by MXNet's `ImageRecordIter`, shuffled."""
+"""Batches of the same images by MXNet's `ImageRecordIter`, shuffled."""
+
+from collections.abc import Callable
+from typing import Any
 
 import mxnet as mx
 
 
-def prepare(*, records, batch_size, batches, threads):
+def prepare(*, records: str, batch_size: int, batches: int, threads: int) -> Callable[[], dict[str, Any]]:
     """`records` is a record file without InsightFace's index records, which this iterator cannot read."""
     iterator = mx.io.ImageRecordIter(
         path_imgrec=records,
@@ -15,7 +18,7 @@ def prepare(*, records, batch_size, batches, threads):
         verbose=False,
     )
 
-    def turn():
+    def turn() -> dict[str, Any]:
         for _ in range(batches):
             try:
                 batch = iterator.next()

@@ -1,9 +1,11 @@
 """PyTorch's eager training of the same network, on the CPU; runs in an environment of its own.
 
-The network is read from the published graph, node by node, so that it is the same one.
+The network is built from the published graph, node by node, so that both train the same one.
 """
 
 import json
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import nn
@@ -13,25 +15,27 @@ NUM_IDENTITIES = 1000
 SCALE, MARGIN = 64.0, 0.5
 
 
-def prepare(*, graph, shapes, batch_size, updates, channels_last, threads):
-    """`graph` is the symbol's JSON text, `shapes` those of its arguments, `data` included."""
+def prepare(
+    *, graph: str, shapes: dict[str, list[int]], batch_size: int, updates: int, channels_last: bool, threads: int
+) -> Callable[[], dict[str, Any]]:
+    """Prepare training of `graph`, a symbol as JSON; `shapes` are those of its arguments, `data` included."""
     torch.manual_seed(0)
     torch.set_num_threads(threads)
     network = Graph(graph, shapes)
-    pictures = torch.rand(batch_size, *shapes["data"][1:]) * 255
+    images = torch.rand(batch_size, *shapes["data"][1:]) * 255
     if channels_last:
         network = network.to(memory_format=torch.channels_last)
-        pictures = pictures.contiguous(memory_format=torch.channels_last)
+        images = images.contiguous(memory_format=torch.channels_last)
     labels = torch.randint(NUM_IDENTITIES, (batch_size,))
     with torch.no_grad():
-        size = network(pictures[:2]).shape[1]
+        size = network(images[:2]).shape[1]
     classifier = nn.Parameter(torch.randn(NUM_IDENTITIES, size) * 0.01)
     optimizer = torch.optim.SGD([*network.parameters(), classifier], lr=1e-3, momentum=0.9, weight_decay=5e-4)
 
-    def turn():
+    def turn() -> dict[str, Any]:
         for _ in range(updates):
             optimizer.zero_grad(set_to_none=True)
-            loss = margin_loss(network(pictures), classifier, labels)
+            loss = margin_loss(network(images), classifier, labels)
             loss.backward()
             optimizer.step()
         return {"items": updates * batch_size, "loss": float(loss.detach())}
@@ -39,7 +43,7 @@ def prepare(*, graph, shapes, batch_size, updates, channels_last, threads):
     return turn
 
 
-def margin_loss(embeddings, classifier, labels):
+def margin_loss(embeddings: torch.Tensor, classifier: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """ArcFace, as `vargfacenet.symbols.heads.margin_softmax` with its defaults."""
     cosines = functional.linear(functional.normalize(embeddings), functional.normalize(classifier))
     true = cosines.gather(1, labels[:, None]).clamp(-1 + 1e-6, 1 - 1e-6)
@@ -53,7 +57,7 @@ class Graph(nn.Module):
     Knows the operators of this project's published graphs; the names of its parameters are theirs, ``.`` excepted.
     """
 
-    def __init__(self, text, shapes):
+    def __init__(self, text: str, shapes: dict[str, list[int]]) -> None:
         super().__init__()
         graph = json.loads(text)
         self.nodes = graph["nodes"]
@@ -66,7 +70,7 @@ class Graph(nn.Module):
                 self.register_buffer(f"{node['name']}_moving_mean", torch.zeros(channels))
                 self.register_buffer(f"{node['name']}_moving_var", torch.ones(channels))
 
-    def forward(self, data):
+    def forward(self, data: torch.Tensor) -> torch.Tensor:
         values = {}
         for place, node in enumerate(self.nodes):
             if node["op"] == "null":

@@ -1,4 +1,4 @@
-"""The built-in face set: people drawn from parameters, for trying the code out where no face set is at hand."""
+"""Built-in face set: faces drawn from random parameters, to try the code out without a data set."""
 
 from vargfacenet.data.synth.faces import contact_sheet, draw_faces, draw_pairs
 

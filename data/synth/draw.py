@@ -1,4 +1,6 @@
-"""One picture of one drawn face."""
+"""Drawing of one image of one face."""
+
+from __future__ import annotations
 
 import cv2
 import numpy as np
@@ -13,21 +15,9 @@ from vargfacenet.data.synth.pose import CIRCLE, SIDE, SUPERSAMPLING, Canvas
 
 
 def draw_face(identity: Identity, condition: Condition, random: np.random.Generator) -> np.ndarray:
-    """Draws a face as a picture under a condition.
+    """Draw an RGB image of a face under a condition: uint8 (112, 112, 3), aligned like InsightFace's crops.
 
-    Parameters
-    ----------
-    identity : Identity
-        Whose face.
-    condition : Condition
-        Pose, expression, light, what is worn, and the camera.
-    random : numpy Generator
-        Background, clothes, strands of hair and noise come from it.
-
-    Returns
-    -------
-    uint8 (112, 112, 3)
-        RGB, aligned like InsightFace's crops.
+    Background, clothes, strands of hair and noise are drawn from `random`.
     """
     canvas = Canvas(identity, condition, draw_background(random, SIDE * SUPERSAMPLING))
     palette = make_palette(identity)
@@ -43,14 +33,14 @@ def draw_face(identity: Identity, condition: Condition, random: np.random.Genera
     draw_brows(canvas, identity, condition, palette)
     draw_front_hair(canvas, identity, condition, palette, random)
     _draw_eyewear(canvas, identity, condition, random)
-    picture = cv2.resize(canvas.picture, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
+    image = cv2.resize(canvas.image, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
     relief = cv2.GaussianBlur(canvas.relief, (0, 0), 1.7)
-    values = relight(picture, relief, condition)
+    values = relight(image, relief, condition)
     _draw_occluder(values, condition, random)
     return photograph(values, condition, random)
 
 
-def _draw_eyewear(canvas, identity, condition, random):
+def _draw_eyewear(canvas: Canvas, identity: Identity, condition: Condition, random: np.random.Generator) -> None:
     if not condition.eyewear:
         return
     frame = random.uniform(10.0, 120.0, 3)
@@ -70,8 +60,8 @@ def _draw_eyewear(canvas, identity, condition, random):
     canvas.line(canvas.place(bridge, lift=8.0), frame, width=width)
 
 
-def _draw_occluder(values, condition, random):
-    """Covers part of a float picture in place."""
+def _draw_occluder(values: np.ndarray, condition: Condition, random: np.random.Generator) -> None:
+    """Cover part of a float image in place."""
     if not condition.occluder:
         return
     colour = tuple(random.uniform(10.0, 240.0, 3))
@@ -80,7 +70,7 @@ def _draw_occluder(values, condition, random):
         x, y = random.integers(0, SIDE - 16, 2)
         cv2.rectangle(values, (int(x), int(y)), (int(x + width), int(y + height)), colour, -1)
         return
-    # A hand: a round blob with fingers that reaches in from the lower left, right or bottom edge.
+    # A hand: a disc with fingers that reaches in from the left, right or bottom edge.
     skin = np.array((190.0, 140.0, 110.0)) * random.uniform(0.5, 1.15) * random.uniform(0.9, 1.1, 3)
     angle = random.uniform(0.1, np.pi - 0.1)
     centre = np.array([56.0, 60.0]) + np.array([np.cos(angle), np.sin(angle)]) * random.uniform(50.0, 62.0)

@@ -1,5 +1,8 @@
-"""Sets of drawn faces: pictures by identity, pairs for verification, and a sheet to look at."""
+"""Sets of drawn faces: images by identity, pairs for verification, and a contact sheet."""
 
+from __future__ import annotations
+
+import math
 from collections.abc import Iterator
 
 import cv2
@@ -18,32 +21,24 @@ NUM_FOLDS = 10
 def draw_faces(
     *, num_identities: int, images_per_identity: int, seed: int = 0, first_identity: int = 0, size: int = SIDE
 ) -> Iterator[tuple[int, bytes]]:
-    """Draws a training set.
+    """Draw a training set: the number of the identity, from `first_identity` on, and a JPEG for each image.
 
-    The picture of a seed, identity and image number is the same whatever else is drawn.
+    Images come identity by identity. Seed, identity and number of an image alone decide what it shows. Two sets of the
+    same seed share no identity if their ranges of identities do not overlap.
 
     Parameters
     ----------
-    num_identities : int
-        People, at least 1.
-    images_per_identity : int
-        Pictures of each, at least 1.
-    seed : int
-        At least 0; another seed gives other people.
-    first_identity : int
-        Number of the first person, at least 0. Sets of one seed are disjoint where these ranges are.
-    size : int
-        Side in pixels, at least 16.
-
-    Returns
-    -------
-    iterator of (int, bytes)
-        Number of the identity, from `first_identity`, and a picture of it as JPEG; identity after identity.
+    num_identities, images_per_identity
+        At least 1.
+    seed, first_identity
+        At least 0.
+    size
+        Side of the images in pixels, at least 16.
 
     Raises
     ------
     SettingError
-        Where a number is out of range; at the call, not at the first picture.
+        If a number is out of range; raised by the call, not by the first image.
     """
     check_range("num_identities", num_identities, 1)
     check_range("images_per_identity", images_per_identity, 1)
@@ -66,34 +61,29 @@ def draw_pairs(
     first_identity: int,
     size: int = SIDE,
 ) -> tuple[list[bytes], list[bool]]:
-    """Draws pairs for verification, in ten folds one after the other, each half same and half different people.
+    """Draw a verification set of ten folds in order, each half pairs of one identity and half pairs of different identities.
+
+    Returns 2 * num_pairs JPEGs, of which images 2i and 2i + 1 are pair i, and for each pair True if it shows one identity.
 
     Parameters
     ----------
-    num_identities : int
-        People to draw from, at least 2. From 20 on, no one appears in two folds.
-    images_per_identity : int
-        Pictures of each, at least 2.
-    num_pairs : int
+    num_identities
+        Identities to draw from, at least 2. From 20 on, no identity appears in two folds.
+    images_per_identity
+        At least 2.
+    num_pairs
         A multiple of 20.
-    seed : int
-        That of the training set.
-    first_identity : int
-        Number of the first person: at least the number of identities of the training set, to keep off them.
-    size : int
-        Side in pixels.
-
-    Returns
-    -------
-    pictures : list of bytes
-        JPEG, twice `num_pairs`: pictures 2i and 2i + 1 are pair i.
-    is_same : list of bool
-        Whether pair i shows one person.
+    seed
+        The seed of the training set.
+    first_identity
+        Number of the first identity. To share none with the training set, give at least its number of identities.
+    size
+        Side of the images in pixels, at least 16.
 
     Raises
     ------
     SettingError
-        Where a number is out of range, or a fold has too few pictures for that many different pairs.
+        If a number is out of range, or a fold has too few images for the pairs.
     """
     check_range("num_identities", num_identities, 2)
     check_range("images_per_identity", images_per_identity, 2)
@@ -103,72 +93,79 @@ def draw_pairs(
     check_range("size", size, 16, None, "pixels")
     if num_pairs % (2 * NUM_FOLDS):
         raise SettingError(f"num_pairs={num_pairs}: expected a multiple of {2 * NUM_FOLDS}, for ten balanced folds")
-    people = np.arange(first_identity, first_identity + num_identities)
+    identities = np.arange(first_identity, first_identity + num_identities)
     disjoint = num_identities >= 2 * NUM_FOLDS
     random = _generator(seed, first_identity, num_identities, images_per_identity)
-    drawn, pictures, is_same = {}, [], []
+    drawn: dict[tuple[int, int], bytes] = {}
+    images: list[bytes] = []
+    is_same: list[bool] = []
     for fold in range(NUM_FOLDS):
-        members = people[fold::NUM_FOLDS] if disjoint else people
+        members = identities[fold::NUM_FOLDS] if disjoint else identities
         half = num_pairs // (2 * NUM_FOLDS)
         for same in (True, False):
             for pair in _choose_pairs(members, images_per_identity, half, same, random):
                 for number, image in pair:
                     if (number, image) not in drawn:
                         drawn[number, image] = _encode(*_draw(seed, number, image), size)
-                    pictures.append(drawn[number, image])
+                    images.append(drawn[number, image])
                 is_same.append(same)
-    return pictures, is_same
+    return images, is_same
 
 
 def contact_sheet(rows: int = 8, columns: int = 8, seed: int = 0, first_identity: int = 0) -> np.ndarray:
-    """Pictures side by side, one identity a row: uint8 RGB (rows * 112, columns * 112, 3)."""
+    """Draw images in a grid, one identity per row: uint8 (rows * 112, columns * 112, 3), RGB."""
     check_range("rows", rows, 1)
     check_range("columns", columns, 1)
-    people = range(first_identity, first_identity + rows)
+    identities = range(first_identity, first_identity + rows)
     return np.concatenate(
-        [np.concatenate([_draw(seed, number, image)[0] for image in range(columns)], axis=1) for number in people]
+        [np.concatenate([_draw(seed, number, image)[0] for image in range(columns)], axis=1) for number in identities]
     )
 
 
-def _generator(seed, *key):
+def _generator(seed: int, *key: int) -> np.random.Generator:
     return np.random.Generator(np.random.Philox(np.random.SeedSequence(seed, spawn_key=key)))
 
 
-def _draw(seed, number, image):
-    """A picture, uint8 (112, 112, 3) RGB, and the quality of its JPEG."""
+def _draw(seed: int, number: int, image: int) -> tuple[np.ndarray, int]:
+    """Draw an image, uint8 (112, 112, 3), RGB; also returns the quality of its JPEG."""
     identity = sample_identity(_generator(seed, number))
     random = _generator(seed, number, image)
     condition = sample_condition(random)
     return draw_face(identity, condition, random), condition.quality
 
 
-def _encode(picture, quality, size):
+def _encode(image: np.ndarray, quality: int, size: int) -> bytes:
     if size != SIDE:
-        way = cv2.INTER_AREA if size < SIDE else cv2.INTER_LINEAR
-        picture = cv2.resize(picture, (size, size), interpolation=way)
-    _, encoded = cv2.imencode(".jpg", picture[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
+        interpolation = cv2.INTER_AREA if size < SIDE else cv2.INTER_LINEAR
+        image = cv2.resize(image, (size, size), interpolation=interpolation)
+    _, encoded = cv2.imencode(".jpg", image[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
     return encoded.tobytes()
 
 
-def _choose_pairs(members, images, count, same, random):
-    """`count` distinct pairs of (identity, image), of one or of two of the members; as even as chance allows."""
-    people = len(members)
-    available = people * images * (images - 1) // 2 if same else people * (people - 1) // 2 * images * images
+_Face = tuple[int, int]  # numbers of the identity and of the image
+
+
+def _choose_pairs(
+    members: np.ndarray, images: int, count: int, same: bool, random: np.random.Generator
+) -> list[tuple[_Face, _Face]]:
+    """Choose distinct pairs of images, of one or of two of the members, uniformly."""
+    identities = len(members)
+    available = math.comb(images, 2) * identities if same else math.comb(identities, 2) * images**2
     if count > available:
         kind = "same" if same else "different"
         raise SettingError(
-            f"num_pairs={count * 2 * NUM_FOLDS}: a fold of {people} identities with {images} pictures each has only "
+            f"num_pairs={count * 2 * NUM_FOLDS}: a fold of {identities} identities with {images} images each has only "
             f"{available} {kind} pairs, {count} are needed; raise num_identities or images_per_identity"
         )
-    chosen = {}
+    chosen: dict[tuple[_Face, _Face], None] = {}
     while len(chosen) < count:
-        first = int(random.integers(people))
-        second = first if same else int((first + random.integers(1, people)) % people)
+        first = int(random.integers(identities))
+        second = first if same else int((first + random.integers(1, identities)) % identities)
         one, other = (
             (int(image) for image in random.choice(images, 2, replace=False))
             if same
             else (int(random.integers(images)), int(random.integers(images)))
         )
-        pair = tuple(sorted([(int(members[first]), one), (int(members[second]), other)]))
-        chosen[pair] = None
+        pair = sorted([(int(members[first]), one), (int(members[second]), other)])
+        chosen[pair[0], pair[1]] = None
     return list(chosen)

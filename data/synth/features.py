@@ -1,5 +1,7 @@
 """Eyes, brows, nose and mouth of a drawn face."""
 
+from __future__ import annotations
+
 import numpy as np
 
 from vargfacenet.data.synth.identity import Identity
@@ -13,14 +15,16 @@ _IRIS_COLOURS = np.array([[38, 24, 18], [92, 56, 26], [104, 108, 60], [92, 130, 
 
 
 def draw_eyes(canvas: Canvas, identity: Identity, condition: Condition, palette: Palette) -> None:
-    """Sockets, eyeballs with their gaze, lids and the fold above them."""
+    """Draw eyeballs with their gaze, lids, the fold above them and the bags below."""
     iris_colour = blend_colours(_IRIS_COLOURS, identity.iris_hue)
     for side in (-1.0, 1.0):
         _draw_eye(canvas, identity, condition, palette, iris_colour, side)
 
 
-def _draw_eye(canvas, identity, condition, palette, iris_colour, side):
-    # Along the lids x runs from the inner corner, -1, to the outer one, 1, whichever eye it is.
+def _draw_eye(
+    canvas: Canvas, identity: Identity, condition: Condition, palette: Palette, iris_colour: np.ndarray, side: float
+) -> None:
+    # In both eyes, x runs along the lids from the inner corner, -1, to the outer one, 1.
     along = _ACROSS * identity.eye_width
     tilt = -np.tan(identity.eye_tilt) * along
     peak = _BULGE * (1.0 + identity.eye_peak * _ACROSS)
@@ -28,8 +32,8 @@ def _draw_eye(canvas, identity, condition, palette, iris_colour, side):
     raised = tilt - identity.eye_opening * peak * (1.0 + 0.06 * condition.brow_raise)
     upper = raised + (lower - raised) * condition.eye_closure
 
-    def place(x, y, lift=0.0):
-        return canvas.place(np.stack([side * (identity.eye_x + x), identity.eye_y + y], axis=1), lift=lift)
+    def place(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        return canvas.place(np.stack([side * (identity.eye_x + x), identity.eye_y + y], axis=1))
 
     if identity.eye_bags > 0:
         bag = 3.0 * identity.eye_bags
@@ -51,7 +55,7 @@ def _draw_eye(canvas, identity, condition, palette, iris_colour, side):
 
 
 def draw_brows(canvas: Canvas, identity: Identity, condition: Condition, palette: Palette) -> None:
-    """Two brows; they rise with the expression."""
+    """Draw the brows, which rise with the expression."""
     t = (_ACROSS + 1.0) / 2.0
     x = identity.brow_inner + identity.brow_length * t
     middle = identity.eye_y - identity.brow_height - 0.9 * condition.brow_raise
@@ -64,7 +68,7 @@ def draw_brows(canvas: Canvas, identity: Identity, condition: Condition, palette
 
 
 def draw_nose(canvas: Canvas, identity: Identity, condition: Condition, palette: Palette) -> None:
-    """Bridge, tip, wings and nostrils; the nose stands off the face, so that it turns further than the rest."""
+    """Draw bridge, tip, wings and nostrils; the nose stands off the face and therefore moves further with the pose."""
     tip, width, bridge = identity.nose_y, identity.nose_width, identity.bridge_width
     top = identity.eye_y - 1.0
     base = tip + 3.4
@@ -101,7 +105,7 @@ def draw_nose(canvas: Canvas, identity: Identity, condition: Condition, palette:
 
 
 def draw_mouth(canvas: Canvas, identity: Identity, condition: Condition, palette: Palette) -> None:
-    """Lips, and between them teeth and darkness where the mouth is open; folds from the nose deepen with a smile."""
+    """Draw the lips, the teeth of an open mouth, and the folds from the nose, which a smile deepens."""
     smile, opening = condition.smile, condition.mouth_open
     half = identity.mouth_width * (1.0 + 0.16 * smile - 0.018 * opening)
     x = _ACROSS * half
@@ -115,7 +119,7 @@ def draw_mouth(canvas: Canvas, identity: Identity, condition: Condition, palette
     bottom = lower_edge + identity.lower_lip * (1.0 - 0.12 * smile) * _BULGE**0.7
     lift = 3.0 * _BULGE
 
-    def band(above, below):
+    def band(above: np.ndarray, below: np.ndarray) -> np.ndarray:
         outline = np.concatenate([np.stack([x, above], axis=1), np.stack([x, below], axis=1)[::-1]])
         return canvas.place(outline, lift=np.concatenate([lift, lift[::-1]]))
 

@@ -1,4 +1,8 @@
-"""Hair of a drawn face: behind it, on its top, and beard and moustache."""
+"""Hair of a drawn face: behind the neck, on the head, beard and moustache."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -11,7 +15,7 @@ _SIDE_ENDS = {"short": -14.0, "swept": -8.0, "fringe": -4.0, "long": 48.0}  # y 
 
 
 def draw_back_hair(canvas: Canvas, identity: Identity, condition: Condition, palette: Palette) -> None:
-    """Long hair that falls behind the neck."""
+    """Draw long hair that falls behind the neck."""
     if identity.hair_style != "long":
         return
     spread = identity.cheek_width * (identity.hair_volume + 0.06 + 0.03 * condition.hair_change[0])
@@ -23,7 +27,7 @@ def draw_back_hair(canvas: Canvas, identity: Identity, condition: Condition, pal
 def draw_front_hair(
     canvas: Canvas, identity: Identity, condition: Condition, palette: Palette, random: np.random.Generator
 ) -> None:
-    """Hair between the hairline and an outer curve around the skull, with strands that differ by picture."""
+    """Draw the hair between the hairline and a curve around the skull, with strands that differ by image."""
     if identity.hair_style == "bald":
         return
     line = _hairline(identity, condition)
@@ -42,8 +46,8 @@ def draw_front_hair(
     canvas.strokes(starts[1::2], ends[1::2], palette.hair_dark)
 
 
-def _hairline(identity, condition):
-    """The lower edge of the front hair, from the right side over the forehead to the left: (n, 3)."""
+def _hairline(identity: Identity, condition: Condition) -> np.ndarray:
+    """Return the lower edge of the front hair, from the right side over the forehead to the left: (n, 3)."""
     temple = identity.temple_width
     top = identity.hairline_y + 0.8 * condition.hair_change[1]
     edge = identity.hair_temple * temple
@@ -68,16 +72,9 @@ def _hairline(identity, condition):
 def draw_beard(
     canvas: Canvas, outline: np.ndarray, identity: Identity, palette: Palette, random: np.random.Generator
 ) -> None:
-    """Beard and moustache: a tint of the skin, for the beard with hairs that differ by picture.
+    """Draw beard and moustache as a tint of the skin, the beard with hairs that differ by image.
 
-    Parameters
-    ----------
-    canvas, identity, palette
-        What is drawn on, whose beard, and its colours.
-    outline : float (n, 3)
-        That of the head.
-    random : numpy Generator
-        Places the hairs.
+    `outline`, float (n, 3), is the outline of the head.
     """
     if identity.beard > 0.1:
         rim = outline[outline[:, 1] > 4.0] * (0.985, 0.985, 1.0)  # right cheek, chin, left cheek
@@ -100,5 +97,5 @@ def draw_beard(
         canvas.fill(canvas.place(area + _mirrored(area), lift=3.0), tint)
 
 
-def _mirrored(points):
+def _mirrored(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
     return [(-x, y) for x, y in reversed(points)]

@@ -1,6 +1,9 @@
-"""The head of a drawn face: its outline, skin, ears and marks."""
+"""Head of a drawn face: its outline, skin, ears and marks."""
+
+from __future__ import annotations
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from vargfacenet.data.synth.identity import Identity
 from vargfacenet.data.synth.nuisance import Condition
@@ -9,22 +12,12 @@ from vargfacenet.data.synth.pose import CIRCLE, Canvas, smooth
 
 
 class Head:
-    """Outline of a head and what is drawn on it; the caller orders the layers.
+    """Outline of a head, and the layers that are drawn on it in the order that the caller chooses.
 
-    Parameters
-    ----------
-    canvas : Canvas
-        What is drawn on.
-    identity, condition, palette
-        Whose head, how it is seen, and its colours.
-
-    Attributes
-    ----------
-    outline : float (n, 3)
-        x, y and depth of the silhouette, clockwise from the crown.
+    `outline`, float (n, 3), holds x, y and depth of the silhouette, clockwise from the crown.
     """
 
-    def __init__(self, canvas: Canvas, identity: Identity, condition: Condition, palette: Palette):
+    def __init__(self, canvas: Canvas, identity: Identity, condition: Condition, palette: Palette) -> None:
         self.canvas, self.identity, self.condition, self.palette = canvas, identity, condition, palette
         chin = identity.chin_y + 0.7 * condition.mouth_open
         right = [
@@ -38,8 +31,8 @@ class Head:
         knots = [(0.0, -76.0, -6.0), *right, (0.0, chin, 12.0), *left]
         self.outline = smooth(knots, closed=True)
 
-    def draw_neck(self, clothes) -> None:
-        """Neck, shoulders and ears."""
+    def draw_neck(self, clothes: ArrayLike) -> None:
+        """Draw neck, shoulders in the colour of the clothes, and ears."""
         identity, canvas, palette = self.identity, self.canvas, self.palette
         neck = 0.72 * identity.jaw_width
         column = [(-neck, 10, -18), (neck, 10, -18), (neck, 60, -18), (-neck, 60, -18)]
@@ -58,7 +51,7 @@ class Head:
                 canvas.line(placed[:18], palette.fold)
 
     def draw_skin(self) -> None:
-        """The face itself, hollow cheeks, eye sockets and the shadow towards its rim."""
+        """Draw the face with hollow cheeks, eye sockets and the shadow towards its rim."""
         identity, canvas = self.identity, self.canvas
         placed = canvas.place_rim(self.outline)
         canvas.fill(placed, self.palette.skin)
@@ -72,7 +65,7 @@ class Head:
             canvas.shade(canvas.place(CIRCLE[::2] * (9.5, 5.5) + (side * identity.eye_x, identity.eye_y - 3.5)), 116)
 
     def draw_marks(self) -> None:
-        """Freckles, moles, lines of the forehead and a dimple of the chin."""
+        """Draw freckles, moles, lines of the forehead and a dimple of the chin."""
         identity, canvas, palette = self.identity, self.canvas, self.palette
         for x, y, radius in identity.freckles:
             canvas.dot((x, y), radius, palette.fold)

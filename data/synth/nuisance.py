@@ -1,25 +1,42 @@
-"""What differs between two pictures of one person: pose, expression, light, what is worn, and the camera."""
+"""Differences between two images of one identity: pose, expression, light, eyewear, occlusion, and the camera."""
 
-import collections
+from __future__ import annotations
+
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 
-_FIELDS = (
-    "yaw pitch roll shift scale mouth_open smile brow_raise eye_closure gaze light_direction light_strength gain gamma "
-    "temperature tint eyewear occluder hair_change blur noise quality"
-)
-Condition = collections.namedtuple("Condition", _FIELDS.split())
-Condition.__doc__ = """What a picture was taken under.
 
-Angles are radians, `shift` two pixels, `light_direction` a unit vector towards the light, `temperature` and `tint` logs
-of colour gains, `eyewear` one of "", "glasses", "sunglasses", `occluder` one of "", "patch", "hand", `blur` a sigma in
-pixels, `noise` a sigma in grey levels, `quality` that of the JPEG.
-"""
+class Condition(NamedTuple):
+    """Conditions under which an image is taken."""
+
+    yaw: float  # radians
+    pitch: float
+    roll: float
+    shift: np.ndarray  # float (2,): pixels to the right and down
+    scale: float
+    mouth_open: float  # pixels of the crop
+    smile: float
+    brow_raise: float
+    eye_closure: float  # 0: open, 1: closed
+    gaze: np.ndarray  # float (2,), -1 .. 1: to the side and down
+    light_direction: np.ndarray  # float (3,): unit vector towards the light
+    light_strength: float
+    gain: float
+    gamma: float
+    temperature: float  # log of the gain of red, and of the inverse gain of blue
+    tint: float  # log of the gain of green
+    eyewear: str  # "", "glasses" or "sunglasses"
+    occluder: str  # "", "patch" or "hand"
+    hair_change: np.ndarray  # float (3,), standard normal
+    blur: float  # sigma in pixels
+    noise: float  # sigma in grey levels
+    quality: int  # of the JPEG, 1 .. 100
 
 
 def sample_condition(random: np.random.Generator) -> Condition:
-    """Draws what one picture is taken under."""
+    """Sample the conditions of one image."""
     light = random.normal(0.0, 1.0, 3) * (0.9, 0.6, 0.3) + (0.0, -0.25, 0.75)
     closed = random.random()
     return Condition(
@@ -48,8 +65,8 @@ def sample_condition(random: np.random.Generator) -> Condition:
     )
 
 
-def _choose(random, **shares):
-    """One of the names, each with its share of the pictures, else an empty text."""
+def _choose(random: np.random.Generator, **shares: float) -> str:
+    """Return one of the names, each with the given probability, otherwise an empty string."""
     draw = random.random()
     for name, share in shares.items():
         if draw < share:
@@ -59,7 +76,7 @@ def _choose(random, **shares):
 
 
 def draw_background(random: np.random.Generator, side: int) -> np.ndarray:
-    """A backdrop of random colours and coarse texture, uint8 (side, side, 3)."""
+    """Return a backdrop of random colours and coarse texture, uint8 (side, side, 3)."""
     cells = int(random.integers(2, 9))
     base = random.uniform(20.0, 235.0, 3)
     spread = random.uniform(8.0, 70.0)
@@ -68,41 +85,34 @@ def draw_background(random: np.random.Generator, side: int) -> np.ndarray:
     return cv2.resize(coarse, (side, side), interpolation=way)
 
 
-def relight(picture: np.ndarray, relief: np.ndarray, condition: Condition) -> np.ndarray:
-    """Puts a picture under a condition's light.
+def relight(image: np.ndarray, relief: np.ndarray, condition: Condition) -> np.ndarray:
+    """Apply the light, gain, gamma, temperature and tint of a condition to an image.
 
-    Parameters
-    ----------
-    picture : uint8 (n, n, 3)
-        RGB, evenly lit.
-    relief : uint8 (n, n)
-        Local brightness that the shape of the face makes; 128 is neutral.
-    condition : Condition
-        Its light, gain, gamma, temperature and tint are used.
-
-    Returns
-    -------
-    float32 (n, n, 3)
-        Grey levels, not yet clipped.
+    `image` is an evenly lit RGB image, uint8 (n, n, 3). `relief`, uint8 (n, n), is the local brightness that the shape of
+    the face causes; 128 is neutral. Returns grey levels, float32 (n, n, 3), that are not clipped yet.
     """
-    side = len(picture)
-    grid = (np.arange(28, dtype=np.float32) - 13.5) / 14.0
-    x, y = grid[None, :] / 0.95, grid[:, None] / 1.1
-    z = np.sqrt(np.maximum(1.0 - x * x - y * y, 0.03))
-    facing = (
-        x * condition.light_direction[0] + y * condition.light_direction[1] + z * condition.light_direction[2]
-    ) / (np.sqrt(x * x + y * y + z * z))
-    light = 1.0 + condition.light_strength * (1.1 * np.maximum(facing, -0.15) - 0.65)
-    light = cv2.resize(light.astype(np.float32), (side, side), interpolation=cv2.INTER_LINEAR)
+    side = len(image)
+    light = cv2.resize(_light(condition).astype(np.float32), (side, side), interpolation=cv2.INTER_LINEAR)
     light *= relief * np.float32(condition.gain / 128.0)
     colour = np.exp(np.array([condition.temperature, condition.tint, -condition.temperature]))
     table = 255.0 * (np.arange(256) / 255.0) ** condition.gamma
-    values = cv2.LUT(picture, np.outer(table, colour).astype(np.float32)[None])
+    values = cv2.LUT(image, np.outer(table, colour).astype(np.float32)[None])
     return values * light[:, :, None]
 
 
+def _light(condition: Condition) -> np.ndarray:
+    """Return the light on each place of a round head: float64 (28, 28), 1 is neutral."""
+    grid = (np.arange(28, dtype=np.float32) - 13.5) / 14.0
+    x, y = grid[None, :] / 0.95, grid[:, None] / 1.1
+    z = np.sqrt(np.maximum(1.0 - x * x - y * y, 0.03))
+    # Arrays, not numbers: a float64 number times a float32 array is float32 on NumPy 1 and float64 on NumPy 2.
+    right, down, out = condition.light_direction.reshape(3, 1, 1)
+    facing = (x * right + y * down + z * out) / np.sqrt(x * x + y * y + z * z)
+    return 1.0 + condition.light_strength * (1.1 * np.maximum(facing, -0.15) - 0.65)
+
+
 def photograph(values: np.ndarray, condition: Condition, random: np.random.Generator) -> np.ndarray:
-    """Blur and noise of a camera: float32 (n, n, 3) grey levels as a uint8 picture."""
+    """Add the blur and noise of a camera: grey levels, float32 (n, n, 3), to a uint8 image of that shape."""
     if condition.blur:
         values = cv2.GaussianBlur(values, (0, 0), condition.blur)
     if condition.noise:

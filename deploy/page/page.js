@@ -12,7 +12,7 @@ fetch("about").then((response) => response.json()).then((about) => {
 });
 
 for (const input of inputs) {
-  const label = input.closest(".picture");
+  const label = input.closest(".image");
   input.addEventListener("change", () => show(label, input.files[0]));
   label.addEventListener("dragover", (event) => {
     event.preventDefault();
@@ -34,7 +34,7 @@ function show(label, file) {
   URL.revokeObjectURL(image.src);
   image.hidden = true;
   hint.hidden = false;
-  hint.textContent = file ? file.name : "Choose a picture, or drop one here";
+  hint.textContent = file ? file.name : "Choose an image, or drop one here";
   clear();
   if (!file || file.size > bounds.bytes) return;
   image.onload = () => [image.hidden, hint.hidden] = [false, true];
@@ -68,7 +68,7 @@ form.addEventListener("submit", async (event) => {
     if (response.ok) present(answer);
     else fail(answer.error);
   } catch {
-    fail("There was no answer: the pictures are too large together, or the program that serves this page has stopped.");
+    fail("There was no answer: the images are too large together, or the program that serves this page has stopped.");
   } finally {
     button.disabled = false;
     button.textContent = "Compare";

@@ -1,1 +1,1 @@
-"""Protocols: what scores say of a network. NumPy in, NumPy out; nothing here knows a picture or a network."""
+"""Protocols: rates computed from embeddings and labels, in NumPy alone; nothing here depends on images or networks."""

@@ -1,12 +1,16 @@
-"""All that a verification set says of a network: the lineage's protocol, exact rates, and how sure they are."""
+"""All rates of a verification set: the lineage's protocol, exact rates over all pairs, and their 95% intervals."""
 
-import collections
+from __future__ import annotations
+
 import dataclasses
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from vargfacenet.eval.protocols import bootstrap
-from vargfacenet.eval.protocols.roc import FARS, equal_error_rate, roc_curve, tar_at_far, threshold_at_far
+from vargfacenet.eval.protocols.bootstrap import Interval
+from vargfacenet.eval.protocols.roc import FARS, Curve, equal_error_rate, roc_curve, tar_at_far, threshold_at_far
 from vargfacenet.eval.protocols.verification import (
     Verification,
     fold_accuracies,
@@ -15,54 +19,44 @@ from vargfacenet.eval.protocols.verification import (
     verify_embeddings,
 )
 
-Rate = collections.namedtuple("Rate", "far tar low high threshold")
-Rate.__doc__ = """A false accept rate, the true accept rate there with its 95% interval, 0 .. 1, and the cosine above which
-pairs are accepted; all but the first are None where there are too few pairs to measure it."""
 
-EqualError = collections.namedtuple("EqualError", "rate low high threshold")
-EqualError.__doc__ = "The equal error rate with its 95% interval, 0 .. 1, and the cosine at which it is."
+class Rate(NamedTuple):
+    """TAR at a FAR with its 95% interval; all fields but the first are None if the pairs are too few to measure it."""
+
+    far: float
+    tar: float | None
+    low: float | None
+    high: float | None
+    threshold: float | None  # pairs with a cosine strictly above it are accepted
+
+
+class EqualError(NamedTuple):
+    """Equal error rate with its 95% interval, and its threshold, a cosine."""
+
+    rate: float
+    low: float
+    high: float
+    threshold: float
 
 
 @dataclasses.dataclass(frozen=True)
 class Detail:
-    """What a network and a set of pairs say.
+    """All rates of a network on a verification set."""
 
-    Attributes
-    ----------
-    verification : Verification
-        The lineage's protocol.
-    fold_accuracies, fold_thresholds : float arrays (folds,)
-        Of each fold, with the mirror; thresholds are squared distances, 0 .. 4.
-    over_folds, over_pairs : tuple of 2 float
-        95% intervals of the accuracy, folds or pairs drawn anew, see `vargfacenet.eval.protocols.bootstrap`.
-    rates : list of Rate
-        At 1e-1 .. 1e-6, over all pairs at once: exact, where `Verification.tar` is a mean over folds, interpolated.
-    equal_error : EqualError or None
-        None where pairs of one kind are missing.
-    curve : Curve or None
-        The receiver operating characteristic.
-    scores : float array (pairs,)
-        Cosines, picture and mirror added.
-    is_same : bool array (pairs,)
-        The truth.
-    norms : float array (2 * pairs,)
-        Length of each picture's embedding as the network gives it, mirror left out.
-    """
+    verification: Verification  # the lineage's protocol
+    fold_accuracies: np.ndarray  # float (folds,), with the mirror
+    fold_thresholds: np.ndarray  # float (folds,): squared distances, 0 .. 4
+    over_folds: Interval  # of the accuracy, folds resampled
+    over_pairs: Interval  # of the accuracy, pairs resampled
+    rates: list[Rate]  # exact over all pairs at once; `Verification.tar` is an interpolated mean over folds
+    equal_error: EqualError | None  # None if one kind of pairs is missing
+    curve: Curve | None  # receiver operating characteristic
+    scores: np.ndarray  # float (pairs,): cosines, image and mirror added
+    is_same: np.ndarray  # bool (pairs,)
+    norms: np.ndarray  # float (2 * pairs,): L2 norm of each image's embedding, without the mirror
 
-    verification: Verification
-    fold_accuracies: np.ndarray
-    fold_thresholds: np.ndarray
-    over_folds: tuple
-    over_pairs: tuple
-    rates: list
-    equal_error: EqualError
-    curve: object
-    scores: np.ndarray
-    is_same: np.ndarray
-    norms: np.ndarray
-
-    def as_dict(self):
-        """The figures as JSON takes them."""
+    def as_dict(self) -> dict[str, Any]:
+        """Return the rates for JSON."""
         return {
             **self.verification.as_dict(),
             "accuracy_interval_over_folds": self.over_folds,
@@ -73,21 +67,18 @@ class Detail:
         }
 
 
-def verify_in_detail(embeddings, mirrored, is_same, *, fars=FARS, seed=0):
-    """Scores embeddings by every measure of pairs.
+def verify_in_detail(
+    embeddings: np.ndarray,
+    mirrored: np.ndarray,
+    is_same: np.ndarray,
+    *,
+    fars: Sequence[float] = FARS,
+    seed: int = 0,
+) -> Detail:
+    """Compute all rates of the embeddings of a verification set.
 
-    Parameters
-    ----------
-    embeddings, mirrored, is_same
-        As of `verify_embeddings`, whose errors are raised.
-    fars : sequence of float
-        False accept rates, above 0 and below 1.
-    seed : int
-        Of the resamples.
-
-    Returns
-    -------
-    Detail
+    For the first three parameters, and errors, see `verify_embeddings`. `fars` are false accept rates, above 0 and below
+    1; `seed` is the seed of the resamples.
     """
     verification = verify_embeddings(embeddings, mirrored, is_same)
     is_same, embeddings = np.asarray(is_same, bool), np.asarray(embeddings, np.float64)
@@ -95,7 +86,8 @@ def verify_in_detail(embeddings, mirrored, is_same, *, fars=FARS, seed=0):
     accuracies, thresholds = fold_accuracies(distances, is_same)
     scores, random = 1 - distances / 2, np.random.RandomState(seed)
     same, different = scores[is_same], scores[~is_same]
-    curve = equal_error = None
+    curve: Curve | None = None
+    equal_error: EqualError | None = None
     if len(same) and len(different):
         curve = roc_curve(same, different)
         rate, threshold = equal_error_rate(curve)
@@ -115,7 +107,7 @@ def verify_in_detail(embeddings, mirrored, is_same, *, fars=FARS, seed=0):
     )
 
 
-def _rate(same, different, far, random):
+def _rate(same: np.ndarray, different: np.ndarray, far: float, random: np.random.RandomState) -> Rate:
     tar = tar_at_far(same, different, far)
     if tar is None:
         return Rate(far, None, None, None, None)

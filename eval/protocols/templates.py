@@ -1,112 +1,118 @@
-"""Templates: sets of pictures of one person, from several media, compared as one face [IJB-B, IJB-C].
+"""Templates: sets of images of one identity, from several media, that are compared as one face [IJB-B, IJB-C].
 
-The embedding of a template is the mean over its media of the mean over each medium's pictures, at length 1: a video of many
-frames weighs as much as one photograph (Whitelam et al., "IARPA Janus Benchmark-B", CVPR workshops 2017; pooled as
-InsightFace's evaluation does, whose sum over media has the same direction).
+The embedding of a template is the L2-normalised mean over its media of the mean over the images of each medium: a video of
+many frames has the weight of one photograph (Whitelam et al., "IARPA Janus Benchmark-B", CVPR workshops 2017).
+InsightFace's evaluation sums over media, which gives the same direction.
 """
 
-import collections
+from __future__ import annotations
+
 import dataclasses
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from vargfacenet.errors import DataError
+from vargfacenet.eval.protocols.normalize import l2_normalize
 from vargfacenet.eval.protocols.roc import FARS, threshold_at_far
 
-_ROWS = 8192  # pictures pooled at a time
-_TEMPLATES = 256  # whose pairs are scored at a time
+_ROWS = 8192  # images pooled at a time
+_TEMPLATES = 256  # templates whose pairs are scored at a time
 
-Templates = collections.namedtuple("Templates", "ids embeddings")
-Templates.__doc__ = """Numbers of templates (int array (t,), ascending), and their embeddings: float32 array
-(t, embedding_size), of length 1; 0 where pictures cancel each other out."""
+
+class Templates(NamedTuple):
+    """Numbers of templates, and their embeddings."""
+
+    ids: np.ndarray  # int (t,), ascending
+    embeddings: np.ndarray  # float32 (t, embedding_size), L2-normalised; 0 if the images cancel out
+
+
+class RatesAt(NamedTuple):
+    """Rates and thresholds by the text of a false accept rate, such as "1e-05"; None if the scores are too few for it."""
+
+    rates: dict[str, float | None]
+    thresholds: dict[str, float | None]
 
 
 @dataclasses.dataclass(frozen=True)
 class TemplateVerification:
-    """What pairs of templates say.
+    """TAR and threshold (a cosine) of pairs of templates at each FAR, see `RatesAt`."""
 
-    Attributes
-    ----------
-    same, different : int
-        Pairs of one person, and of two.
-    tar, threshold : dict of str to float
-        True accept rate, and the cosine above which a pair is accepted, at each false accept rate, by its text such as
-        "1e-05"; None where the pairs are too few for it.
-    """
-
-    same: int
-    different: int
-    tar: dict
-    threshold: dict
+    same: int  # pairs of one identity
+    different: int  # pairs of different identities
+    tar: dict[str, float | None]
+    threshold: dict[str, float | None]
 
 
-def pool_templates(embeddings, mirrored, pictures, templates, media, *, unit=False, scores=None):
-    """Embeddings of templates from those of their pictures.
+def pool_templates(
+    embeddings: np.ndarray,
+    mirrored: np.ndarray | None,
+    images: np.ndarray,
+    templates: np.ndarray,
+    media: np.ndarray,
+    *,
+    normalize_images: bool = False,
+    weights: np.ndarray | None = None,
+) -> Templates:
+    """Pool the embeddings of images into those of templates.
 
     Parameters
     ----------
-    embeddings : float array (n, d)
-        Of pictures, not normalised; a memory map will do.
-    mirrored : float array (n, d) or None
-        Of their mirrors, which are added; None to leave them out.
-    pictures, templates, media : int arrays (r,)
-        A picture's row, the template it is in, and the medium it is from: a number within the template.
-    unit : bool
-        Whether each picture's embedding is brought to length 1 first. Without, a picture of longer embedding weighs more,
-        which by and large is one of better quality.
-    scores : float array (n,), optional
-        Weights of the pictures, such as a face detector's scores, at least 0.
-
-    Returns
-    -------
-    Templates
+    embeddings
+        Of the images, float (n, d), not normalised; may be a memory map.
+    mirrored
+        Of the mirrored images, float (n, d); they are added. None to leave them out.
+    images, templates, media
+        Row of the image, number of the template, and number of the medium within the template, int (r,) each.
+    normalize_images
+        L2-normalise the embedding of each image first. Otherwise the weight of an image is the norm of its embedding,
+        which tends to grow with image quality.
+    weights
+        Weights of the images, float (n,), at least 0, such as the scores of a face detector.
 
     Raises
     ------
     DataError
-        Where an embedding is not finite.
+        If an embedding is not finite.
     """
     order = np.lexsort((media, templates))
-    pictures, templates, media = (np.asarray(column)[order] for column in (pictures, templates, media))
+    images, templates, media = (np.asarray(column)[order] for column in (images, templates, media))
     new_template = _changes(templates)
     medium_starts = np.flatnonzero(new_template | _changes(media))
     sizes = np.diff(np.append(medium_starts, len(templates)))
-    # A mean of means is one sum in which a picture weighs as little as its medium has many.
-    weights = np.repeat(1.0 / sizes, sizes)
-    if scores is not None:
-        weights *= np.asarray(scores)[pictures]
+    # A mean of means is a sum in which the weight of an image is the inverse number of images of its medium.
+    row_weights = np.repeat(1.0 / sizes, sizes)
+    if weights is not None:
+        row_weights *= np.asarray(weights)[images]
     place = np.cumsum(new_template) - 1
     pooled = np.zeros((place[-1] + 1, embeddings.shape[1]))
-    for begin in range(0, len(pictures), _ROWS):
+    for begin in range(0, len(images), _ROWS):
         part = slice(begin, begin + _ROWS)
-        rows = embeddings[pictures[part]].astype(np.float64)
+        rows = embeddings[images[part]].astype(np.float64)
         if mirrored is not None:
-            rows += mirrored[pictures[part]]
+            rows += mirrored[images[part]]
         if not np.isfinite(rows).all():
             raise DataError("the embeddings hold NaN or infinity: the network is damaged")
-        if unit:
-            rows = at_length_one(rows)
-        rows *= weights[part, None]
+        if normalize_images:
+            rows = l2_normalize(rows)
+        rows *= row_weights[part, None]
         starts = np.flatnonzero(_changes(place[part]))
         pooled[place[part][starts]] += np.add.reduceat(rows, starts)
-    return Templates(templates[new_template], at_length_one(pooled).astype(np.float32))
+    return Templates(templates[new_template], l2_normalize(pooled).astype(np.float32))
 
 
-def pair_scores(embeddings, first, second, *, progress=None):
-    """Cosines of pairs, by matrix products of some templates at a time with all that they are paired with.
+def pair_scores(
+    embeddings: np.ndarray,
+    first: np.ndarray,
+    second: np.ndarray,
+    *,
+    progress: Callable[[int], object] | None = None,
+) -> np.ndarray:
+    """Return the cosines of pairs, float32 (n,), by matrix products of blocks of templates with all their partners.
 
-    Parameters
-    ----------
-    embeddings : float32 array (t, d)
-        Of length 1.
-    first, second : int arrays (n,)
-        Rows of `embeddings`.
-    progress : callable, optional
-        Called with the number of pairs done since the last call.
-
-    Returns
-    -------
-    float32 array (n,)
+    `embeddings`, float32 (t, d), are L2-normalised; `first` and `second`, int (n,), are rows of them. `progress` is called
+    with the number of pairs done since the last call.
     """
     order = np.argsort(first, kind="stable")
     ends = np.cumsum(np.bincount(first, minlength=len(embeddings)))
@@ -126,43 +132,22 @@ def pair_scores(embeddings, first, second, *, progress=None):
     return scores
 
 
-def verify_templates(scores, is_same, *, fars=FARS):
-    """Rates of scored pairs.
-
-    Parameters
-    ----------
-    scores, is_same : float array (n,), bool array (n,)
-        As of `pair_scores`, and the truth.
-    fars : sequence of float
-        False accept rates, above 0 and below 1.
-
-    Returns
-    -------
-    TemplateVerification
-    """
+def verify_templates(scores: np.ndarray, is_same: np.ndarray, *, fars: Sequence[float] = FARS) -> TemplateVerification:
+    """Return the rates of scored pairs, float (n,), whose labels are `is_same`, bool (n,), at FARs above 0 and below 1."""
     same, different = scores[is_same], scores[~is_same]
     return TemplateVerification(len(same), len(different), *rates_at(same, different, fars))
 
 
-def rates_at(right, wrong, rates):
-    """Of scores that should pass and scores that should not, at rates of the latter that do: two dicts by the rates' text.
-
-    They hold the share of the right ones that pass, and the threshold; None where the scores are too few for a rate.
-    """
-    thresholds = {f"{rate:g}": threshold_at_far(wrong, rate) for rate in rates}
-    shares = {
-        rate: None if threshold is None or not len(right) else float((right > threshold).mean())
-        for rate, threshold in thresholds.items()
+def rates_at(accept: np.ndarray, reject: np.ndarray, fars: Sequence[float]) -> RatesAt:
+    """Return the share of the scores `accept` above the threshold at which a share `far` of the scores `reject` is."""
+    thresholds = {f"{far:g}": threshold_at_far(reject, far) for far in fars}
+    rates = {
+        far: None if threshold is None or not len(accept) else float((accept > threshold).mean())
+        for far, threshold in thresholds.items()
     }
-    return shares, thresholds
+    return RatesAt(rates, thresholds)
 
 
-def _changes(column):
-    """Where a value differs from the one before it, or is the first: bool array."""
+def _changes(column: np.ndarray) -> np.ndarray:
+    """Return True (bool array) where a value is the first or differs from its predecessor."""
     return np.concatenate([[True], column[1:] != column[:-1]])
-
-
-def at_length_one(rows):
-    """Rows, float array (n, d), divided by their lengths; one of zeros stays."""
-    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
-    return rows / np.where(lengths == 0, 1, lengths)

@@ -1,5 +1,6 @@
-"""A report of verification that people look at: one page, its pictures, and the figures as JSON and as a table."""
+"""Report of a verification: one HTML page, its figures as PNG, and the rates as JSON and as a table."""
 
-from vargfacenet.eval.report.write import Result, write_report
+from vargfacenet.eval.report.results import Result
+from vargfacenet.eval.report.write import write_report
 
 __all__ = ["Result", "write_report"]

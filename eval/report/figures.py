@@ -1,39 +1,40 @@
-"""Figures of verification, each as the bytes of a PNG. A network has one colour throughout."""
+"""Figures of a verification, each as PNG; the colour of a network is the same in all of them."""
+
+from __future__ import annotations
 
 import io
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 
-# Okabe and Ito's palette, which colour-blind people tell apart.
+from vargfacenet.eval.protocols.detail import Detail
+
+# Okabe and Ito's palette, safe for colour-blind readers.
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
 _SAME, _DIFFERENT = "#009e73", "#d55e00"
 
 
-def draw_roc(details):
-    """True accept rate by false accept rate, on a logarithmic axis down to one pair.
-
-    Parameters
-    ----------
-    details : dict of str to Detail
-        By network, on one set of pairs.
-    """
+def draw_roc(details: Mapping[str, Detail]) -> bytes:
+    """Draw TAR by FAR, on a logarithmic axis down to one pair, for each network on one verification set."""
     figure, axes = _figure(6.4, 4.2)
     pairs = min(int((~detail.is_same).sum()) for detail in details.values())
     for colour, (name, detail) in zip(_colours(), details.items()):
         if detail.curve is not None:
             axes.step(detail.curve.far, detail.curve.tar, where="post", color=colour, label=name)
-            rates = [rate for rate in detail.rates if rate.tar is not None]
-            spread = np.array([[rate.tar - rate.low, rate.high - rate.tar] for rate in rates]).clip(0)
+            far, tar, low, high = _measured(detail)
             axes.errorbar(
-                [rate.far for rate in rates],
-                [rate.tar for rate in rates],
-                yerr=spread.T if rates else None,
+                far,
+                tar,
+                yerr=np.array([tar - low, high - tar]).clip(0) if len(far) else None,
                 fmt="o",
                 color=colour,
                 markersize=3,
                 capsize=3,
             )
-    lowest = min((rate.low for detail in details.values() for rate in detail.rates if rate.tar is not None), default=0)
+    lowest = min((low for detail in details.values() for low in _measured(detail)[2].tolist()), default=0.0)
     bottom = max(0, lowest - 0.25 * (1 - lowest) - 0.005)
     axes.set(xscale="log", xlim=(0.5 / max(pairs, 1), 1), ylim=(bottom, 1 + 0.02 * (1 - bottom)))
     axes.axvline(1 / max(pairs, 1), color="grey", linewidth=0.8, linestyle=":")
@@ -43,12 +44,15 @@ def draw_roc(details):
     return _png(figure)
 
 
-def draw_scores(details):
-    """Histograms of the cosines of pairs of one person and of two, a network a row."""
+def draw_scores(details: Mapping[str, Detail]) -> bytes:
+    """Draw histograms of the cosines of pairs of one identity and of different identities, one row per network."""
     figure, panels = _figure(6.4, 1.2 + 1.7 * len(details), len(details))
     bins = np.linspace(-1, 1, 101)
     for axes, (name, detail) in zip(np.atleast_1d(panels), details.items()):
-        for chosen, colour, label in ((detail.is_same, _SAME, "one person"), (~detail.is_same, _DIFFERENT, "two")):
+        for chosen, colour, label in (
+            (detail.is_same, _SAME, "same identity"),
+            (~detail.is_same, _DIFFERENT, "different"),
+        ):
             axes.hist(detail.scores[chosen], bins, color=colour, alpha=0.6, label=label)
         threshold = 1 - detail.verification.threshold / 2
         axes.axvline(threshold, color="black", linewidth=0.8)
@@ -59,8 +63,8 @@ def draw_scores(details):
     return _png(figure)
 
 
-def draw_folds(details):
-    """Accuracy of each fold, with the mean."""
+def draw_folds(details: Mapping[str, Detail]) -> bytes:
+    """Draw the accuracy of each fold, and the mean."""
     figure, axes = _figure(6.4, 3.2)
     width = 0.8 / len(details)
     for number, (colour, (name, detail)) in enumerate(zip(_colours(), details.items())):
@@ -72,39 +76,36 @@ def draw_folds(details):
     return _png(figure)
 
 
-def draw_norms(details, sharpness):
-    """Length of embeddings by sharpness of pictures, a network a panel.
-
-    Parameters
-    ----------
-    details : dict of str to Detail
-    sharpness : float array (pictures,)
-        As of `vargfacenet.eval.quality.sharpness`.
-    """
+def draw_norms(details: Mapping[str, Detail], sharpness: np.ndarray) -> bytes:
+    """Draw the L2 norm of embeddings by sharpness of images, float (images,), one panel per network."""
     figure, panels = _figure(6.4, 3.4, 1, len(details), sharex=True)
     for colour, axes, (name, detail) in zip(_colours(), np.atleast_1d(panels), details.items()):
         axes.plot(sharpness + 1, detail.norms, ".", color=colour, markersize=2, alpha=0.3, rasterized=True)
-        axes.set(xscale="log", xlabel="sharpness", ylabel="length")
+        axes.set(xscale="log", xlabel="sharpness", ylabel="L2 norm")
         axes.set_title(name, fontsize="small", loc="left")
     return _png(figure)
 
 
-def _colours():
+def _measured(detail: Detail) -> np.ndarray:
+    """Return FAR, TAR, and the bounds of its interval, float (4, n), at the FARs that can be measured."""
+    rates = [(rate.far, rate.tar, rate.low, rate.high) for rate in detail.rates if rate.tar is not None]
+    return np.array(rates, float).reshape(-1, 4).T
+
+
+def _colours() -> Iterator[str]:
     while True:
         yield from COLOURS
 
 
-def _figure(width, height, rows=1, columns=1, **options):
-    # Not pyplot, which looks for a display.
-    from matplotlib.figure import Figure
-
+def _figure(
+    width: float, height: float, rows: int = 1, columns: int = 1, *, sharex: bool = False
+) -> tuple[Figure, Any]:
+    # Without pyplot, which looks for a display.
     figure = Figure(figsize=(width, height), constrained_layout=True)
-    return figure, figure.subplots(rows, columns, **options)
+    return figure, figure.subplots(rows, columns, sharex=sharex)
 
 
-def _png(figure):
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-
+def _png(figure: Figure) -> bytes:
     for axes in figure.axes:
         axes.spines[["top", "right"]].set_visible(False)
     content = io.BytesIO()

@@ -1,9 +1,14 @@
-"""The page of a report: HTML that needs nothing from elsewhere."""
+"""Page of a report: self-contained HTML."""
+
+from __future__ import annotations
 
 import base64
 import html
 import pathlib
+from collections.abc import Iterable, Iterator, Sequence
 
+from vargfacenet.eval.protocols.detail import Detail
+from vargfacenet.eval.report.results import Gallery, Result, Section, ShownImage, ShownPair
 from vargfacenet.eval.report.table import interval_cell, rate_rows, summary_rows
 
 _STYLE = pathlib.Path(__file__).parent / "page.css"
@@ -11,22 +16,12 @@ _TITLES = {
     "roc": "Receiver operating characteristic; bars are 95% intervals",
     "scores": "Cosines of pairs; the line is the mean threshold of the folds",
     "folds": "Accuracy of each fold; lines are means",
-    "norms": "Length of embeddings by sharpness of pictures (variance of the Laplacian)",
+    "norms": "L2 norm of embeddings by sharpness of images (variance of the Laplacian)",
 }
 
 
-def page(results, sections, *, version, date):
-    """The page as text.
-
-    Parameters
-    ----------
-    results : list of Result
-        What was measured.
-    sections : list of Section
-        One for each set of pairs.
-    version, date : str
-        Of this package, and when it was measured.
-    """
+def page(results: Sequence[Result], sections: Iterable[Section], *, version: str, date: str) -> str:
+    """Return the page; `sections` has one section for each verification set."""
     networks = list(dict.fromkeys((result.network, result.about) for result in results))
     body = [
         "<h1>Verification</h1>",
@@ -42,10 +37,10 @@ def page(results, sections, *, version, date):
     return _PAGE.format(style=_STYLE.read_text(encoding="utf-8"), body="\n".join(body))
 
 
-def _section(section):
+def _section(section: Section) -> Iterator[str]:
     yield f"<h2>{html.escape(section.name)}</h2>"
     some = next(iter(section.details.values()))
-    yield f"<p>{len(some.is_same):,} pairs, {int(some.is_same.sum()):,} of one person.</p>"
+    yield f"<p>{len(some.is_same):,} pairs, {int(some.is_same.sum()):,} of one identity.</p>"
     yield _table(*rate_rows(section.details))
     yield '<div class="figures">'
     for name, content in section.figures.items():
@@ -56,62 +51,62 @@ def _section(section):
         detail = section.details[name]
         yield f"<h3>{html.escape(name)}</h3>"
         yield f"<p>{_text('; '.join(_facts(detail, gallery)))}.</p>"
-        yield "<h4>Different people, most alike</h4>"
+        yield "<h4>Different identities, most similar</h4>"
         yield _pairs(gallery.accepts)
-        yield "<h4>One person, least alike</h4>"
+        yield "<h4>Same identity, least similar</h4>"
         yield _pairs(gallery.rejects)
-        yield "<h4>Shortest embeddings</h4>"
-        yield _pictures(gallery.shortest)
+        yield "<h4>Smallest L2 norms of embeddings</h4>"
+        yield _images(gallery.shortest)
 
 
-def _facts(detail, gallery):
+def _facts(detail: Detail, gallery: Gallery) -> Iterator[str]:
     equal = detail.equal_error
     yield "Equal error rate " + ("not measurable" if equal is None else f"{100 * equal.rate:.2f}%")
     yield f"95% interval of the accuracy {interval_cell(detail.over_pairs)} over pairs"
     yield f"{interval_cell(detail.over_folds)} over folds"
-    yield f"length of embeddings {detail.norms.mean():.2f}, rank correlation with sharpness {gallery.correlation:+.2f}"
+    yield f"mean L2 norm of embeddings {detail.norms.mean():.2f}, rank correlation with sharpness {gallery.correlation:+.2f}"
 
 
-def _pairs(shown):
+def _pairs(shown: Iterable[ShownPair]) -> str:
     items = []
     for pair in shown:
         word = '<span class="wrong">wrong</span>' if pair.is_wrong else '<span class="right">right</span>'
-        pictures = "".join(_picture(picture, f"pair {pair.number}") for picture in pair.pictures)
+        images = "".join(_image(image, f"pair {pair.number}") for image in pair.images)
         items.append(
-            f"<li><figure>{pictures}<figcaption>{pair.score:.3f} {word}, pair {pair.number}</figcaption></figure></li>"
+            f"<li><figure>{images}<figcaption>{pair.score:.3f} {word}, pair {pair.number}</figcaption></figure></li>"
         )
     return f'<ul class="pairs">{"".join(items)}</ul>'
 
 
-def _pictures(shown):
+def _images(shown: Iterable[ShownImage]) -> str:
     items = (
-        f"<li><figure>{_picture(one.picture, f'picture {one.number}')}<figcaption>length {one.norm:.2f}, sharpness "
+        f"<li><figure>{_image(one.image, f'image {one.number}')}<figcaption>norm {one.norm:.2f}, sharpness "
         f"{one.sharpness:.0f}</figcaption></figure></li>"
         for one in shown
     )
     return f'<ul class="pairs">{"".join(items)}</ul>'
 
 
-def _picture(encoded, what):
+def _image(encoded: bytes, what: str) -> str:
     kind = "png" if encoded.startswith(b"\x89PNG") else "jpeg"
     return f'<img alt="{what}" src="{_data_uri(encoded, kind)}">'
 
 
-def _table(headers, rows):
+def _table(headers: Iterable[object], rows: Iterable[Iterable[object]]) -> str:
     head = "".join(f"<th>{html.escape(str(cell))}</th>" for cell in headers)
     body = "".join("<tr>" + "".join(f"<td>{_text(cell)}</td>" for cell in row) + "</tr>" for row in rows)
     return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
 
 
-def _text(cell):
+def _text(cell: object) -> str:
     return html.escape(str(cell)).replace(" +- ", " &plusmn; ").replace(" .. ", " &ndash; ")
 
 
-def _data_uri(content, kind):
+def _data_uri(content: bytes, kind: str) -> str:
     return f"data:image/{kind};base64,{base64.b64encode(content).decode('ascii')}"
 
 
-_HOW = """<p class="quiet">Accuracy by the lineage's protocol: embeddings of picture and mirror added, ten folds in order, the
+_HOW = """<p class="quiet">Accuracy by the lineage's protocol: embeddings of image and mirror added, ten folds in order, the
 threshold that is best on the other nine; mean and standard deviation over the folds. 95% intervals by the bootstrap over
 pairs. TAR at FAR is over all pairs at once.</p>"""
 

@@ -1,66 +1,63 @@
-"""From what was measured to the folder of a report."""
+"""Writer of the folder of a report."""
 
-import collections
+from __future__ import annotations
+
 import datetime
 import json
+import os
 import pathlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
+import scipy.stats
 
 from vargfacenet import __version__
+from vargfacenet.eval.pairs import Pairs
+from vargfacenet.eval.protocols.detail import Detail
 from vargfacenet.eval.quality import sharpness
 from vargfacenet.eval.report.figures import draw_folds, draw_norms, draw_roc, draw_scores
 from vargfacenet.eval.report.page import page
+from vargfacenet.eval.report.results import Gallery, Result, Section, ShownImage, ShownPair
 from vargfacenet.eval.report.table import markdown
-from vargfacenet.files import atomic_path, write_text
-from vargfacenet.pictures import decode_picture
+from vargfacenet.formats.files import atomic_path, write_text
+from vargfacenet.formats.images import decode_image
 
-SHOWN = 8  # pairs of each kind, and pictures
-
-Result = collections.namedtuple("Result", "network about set detail")
-Result.__doc__ = "A network's name, more about it, the name of a set of pairs, and the network's `Detail` on that set."
-
-Section = collections.namedtuple("Section", "name details figures galleries")
-Section.__doc__ = "A set of pairs in a report: its name; Detail and Gallery by network, figures (PNG bytes) by name."
-
-Gallery = collections.namedtuple("Gallery", "accepts rejects shortest correlation")
-Gallery.__doc__ = """Pairs of different people that are most alike, pairs of one that are least, pictures with the shortest
-embeddings, and the rank correlation (Spearman's) of length and sharpness."""
-
-ShownPair = collections.namedtuple("ShownPair", "number pictures score is_wrong")
-ShownPicture = collections.namedtuple("ShownPicture", "number picture norm sharpness")
+SHOWN = 8  # pairs of each kind, and images
 
 
-def write_report(folder, results, sets, *, progress=None):
-    """Writes ``index.html``, which holds all it shows, its figures as PNG, ``verification.json`` and ``verification.md``.
+def write_report(
+    folder: str | os.PathLike[str],
+    results: Sequence[Result],
+    sets: Mapping[str, Pairs],
+    *,
+    progress: Callable[[], object] | None = None,
+) -> pathlib.Path:
+    """Write the self-contained ``index.html``, its figures as PNG, ``verification.json`` and ``verification.md``.
+
+    Returns the path of the page.
 
     Parameters
     ----------
-    folder : path
-        Where they go; made where it is missing.
-    results : list of Result
-        Each network on each set.
-    sets : dict of str to Pairs
-        The sets.
-    progress : callable, optional
+    folder
+        Output folder; created if missing.
+    results
+        Of each network on each set.
+    sets
+        The verification sets by name.
+    progress
         Called after each set.
-
-    Returns
-    -------
-    path
-        The page.
 
     Raises
     ------
     DataError
-        Where a file cannot be written, or a picture not read.
+        If a file cannot be written, or an image cannot be decoded.
     """
-    folder, sections = pathlib.Path(folder), []
+    folder = pathlib.Path(folder)
+    sections: list[Section] = []
     for name, pairs in sets.items():
         details = {result.network: result.detail for result in results if result.set == name}
-        sharp = np.array(
-            [sharpness(decode_picture(one, f"{name}: picture {at}")) for at, one in enumerate(pairs.pictures)]
-        )
+        sharp = np.array([sharpness(decode_image(one, f"{name}: image {at}")) for at, one in enumerate(pairs.images)])
         figures = {
             "roc": draw_roc(details),
             "scores": draw_scores(details),
@@ -81,17 +78,15 @@ def write_report(folder, results, sets, *, progress=None):
     return folder / "index.html"
 
 
-def as_json(results):
-    """Figures by network and set: dict of dict of dict."""
-    found = {}
+def as_json(results: Iterable[Result]) -> dict[str, dict[str, dict[str, Any]]]:
+    """Return the rates by network and set, for JSON."""
+    found: dict[str, dict[str, dict[str, Any]]] = {}
     for result in results:
         found.setdefault(result.network, {})[result.set] = result.detail.as_dict()
     return found
 
 
-def _gallery(detail, pairs, sharp):
-    import scipy.stats
-
+def _gallery(detail: Detail, pairs: Pairs, sharp: np.ndarray) -> Gallery:
     threshold = 1 - detail.verification.threshold / 2
     shown = []
     for is_same, direction in ((False, -1), (True, 1)):
@@ -101,18 +96,19 @@ def _gallery(detail, pairs, sharp):
             [
                 ShownPair(
                     number=int(number),
-                    pictures=(pairs.pictures[2 * number], pairs.pictures[2 * number + 1]),
+                    images=(pairs.images[2 * number], pairs.images[2 * number + 1]),
                     score=float(detail.scores[number]),
                     is_wrong=bool((detail.scores[number] > threshold) != is_same),
                 )
                 for number in numbers
             ]
         )
-    once = {pairs.pictures[at]: at for at in reversed(range(len(pairs.pictures)))}  # some stand in several pairs
+    once = {pairs.images[at]: at for at in reversed(range(len(pairs.images)))}  # an image may be in several pairs
     shortest = [
-        ShownPicture(at, pairs.pictures[at], float(detail.norms[at]), float(sharp[at]))
+        ShownImage(at, pairs.images[at], float(detail.norms[at]), float(sharp[at]))
         for at in sorted(once.values(), key=lambda at: detail.norms[at])[:SHOWN]
     ]
     constant = np.ptp(sharp) == 0 or np.ptp(detail.norms) == 0
     correlation = 0.0 if constant else float(scipy.stats.spearmanr(detail.norms, sharp)[0])
-    return Gallery(*shown, shortest, correlation)
+    accepts, rejects = shown
+    return Gallery(accepts, rejects, shortest, correlation)

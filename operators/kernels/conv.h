@@ -1,5 +1,5 @@
-// Convolution and its gradients on row-major tensors, by the products of `product.h`: no change of layout before or
-// after, which costs MXNet more than the convolutions do where channels are few.
+// Convolution and its gradients on row-major tensors, by the products of `product.h`, without the changes of layout that
+// cost MXNet more than the convolutions themselves where channels are few.
 #pragma once
 
 #if defined(_OPENMP)
@@ -18,7 +18,7 @@ inline int64_t max_threads() {
 #endif
 }
 
-// Weights of `rows` outputs for one list of taps, as `gather` wants them; `weight(row, tap)` gives each.
+// Weights of `rows` outputs for one list of taps, in the order of `gather`; `weight(row, tap)` returns each.
 template <int high, typename Weight>
 void pack_weights(int64_t rows, int64_t taps, Weight weight, float* to) {
   for (int64_t first = 0; first < rows; first += high, to += high * taps) {
@@ -49,7 +49,7 @@ void conv_forward(const Convolution& conv, const float* x, const float* weight, 
     };
     pack_weights<high>(conv.out, taps, factored, &weights[g * packed]);
   }
-  // Where pictures and groups are fewer than threads, as for a single picture, the outputs are shared out too.
+  // With fewer images and groups than threads, as for a single image, the outputs are divided among threads too.
   const int64_t highs = (conv.out + high - 1) / high;
   const int64_t parts = std::min(highs, std::max<int64_t>(1, max_threads() / (blocks * conv.groups)));
 #pragma omp parallel for collapse(3)
@@ -66,7 +66,7 @@ void conv_forward(const Convolution& conv, const float* x, const float* weight, 
         float* to = y + conv.out_place(first, g);
         if (!conv.direct()) lay_inputs(conv, from, count, inputs);
         const Finish rows = {finish.shift ? finish.shift + row : nullptr, finish.slope ? finish.slope + row : nullptr};
-        gather<high>((conv.direct() ? from : inputs) + conv.margin(), count * conv.picture(), offsets.data(), taps,
+        gather<high>((conv.direct() ? from : inputs) + conv.margin(), count * conv.image(), offsets.data(), taps,
                      &weights[g * packed + begin * taps], rows,
                      (conv.direct() ? to : outputs) + begin * conv.row() + conv.margin(), conv.row(), end - begin);
         if (!conv.direct()) take_outputs(conv, outputs, begin, end, count, to);
@@ -75,7 +75,7 @@ void conv_forward(const Convolution& conv, const float* x, const float* weight, 
   }
 }
 
-// What the gradient of the inputs in one plane (see panels.h) is gathered from.
+// Sources of the gradient of the inputs in one plane (see panels.h).
 struct Phase {
   std::vector<int64_t> places, offsets;  // taps: their place in the kernel, and their distance in a panel of outputs
 };
@@ -94,8 +94,8 @@ inline std::vector<Phase> gradient_phases(const Convolution& conv) {
   return phases;
 }
 
-// dx and dweight of dy. Pictures are dealt out to a fixed number of slices, whose shares of dweight are summed in
-// order: the result does not depend on the number of threads.
+// dx and dweight of dy. Images are divided into a fixed number of slices, whose parts of dweight are summed in order, so
+// that the result does not depend on the number of threads.
 template <int high>
 void conv_backward(const Convolution& conv, const float* dy, const float* x, const float* weight, float* dx,
                    float* dweight) {
@@ -125,7 +125,7 @@ void conv_backward(const Convolution& conv, const float* dy, const float* x, con
       float* gradients = workspace.take(conv.out * conv.row());
       for (int64_t block = slice * blocks / slices; block < (slice + 1) * blocks / slices; ++block) {
         const int64_t first = block * together, count = std::min(together, conv.batch - first);
-        const int64_t length = count * conv.picture(), place = conv.in_place(first, g);
+        const int64_t length = count * conv.image(), place = conv.in_place(first, g);
         const float *above = dy + conv.out_place(first, g), *from = x + place;
         float* to = dx + place;
         if (!conv.direct()) {

@@ -1,5 +1,5 @@
-// Where a block's branches meet: y = PReLU(data * weight + other), with one weight for each channel of each sample as
-// squeeze and excitation has it, or none (null). In one pass: what stands between is neither written nor kept.
+// The sum of a block's branches: y = PReLU(data * weight + other), with one weight per channel of each sample as in
+// squeeze and excitation, or none (null). It takes one pass; intermediate values are neither written nor kept.
 #pragma once
 
 #include "planes.h"
@@ -25,7 +25,7 @@ inline void join_forward(const Planes& planes, const float* data, const float* w
   }
 }
 
-// `ddata` and `dother` may not be one: MXNet gives each its own memory.
+// `ddata` and `dother` must differ: MXNet gives each its own memory.
 inline void join_backward(const Planes& planes, const float* dy, const float* data, const float* weight,
                           const float* other, const float* slope, float* ddata, float* dweight, float* dother,
                           float* dslope) {

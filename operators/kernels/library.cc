@@ -1,7 +1,7 @@
 // The kernels as operators of MXNet 1.9.1, through its extension interface.
 //
-// That interface hands over dense tensors in row-major order, knows nothing of training or inference (BN here is BN in
-// training), and takes a gradient for every input, the running statistics included.
+// That interface passes dense tensors in row-major order, does not distinguish training from inference (BN here is BN in
+// training), and needs a gradient for every input, including the running statistics.
 #include <string>
 #include <unordered_map>
 #include <vector>

@@ -14,7 +14,7 @@ struct Normalisation {
 };
 
 // The mean and the variance of a channel, in one pass. The sums are taken about the channel's first number, which
-// keeps the digits of a mean that is large beside the deviation.
+// keeps the digits of a mean that is large compared with the deviation.
 inline void moments(const Planes& planes, const float* x, int64_t c, double* mean, double* variance) {
   const float pivot = x[planes.offset(0, c)];
   double sum = 0, squares = 0;

@@ -1,8 +1,8 @@
-// Pictures in and out of the panels that `product.h` works on.
+// Copies of images into and out of the panels that `product.h` works on.
 //
-// A panel holds some pictures of one group of channels. With stride s, a picture and its padding are dealt out to
-// s x s planes, by row and column modulo s, so that neighbours in a plane meet neighbouring outputs. All planes, and
-// the outputs, have `height` rows of `pitch` numbers. Rows share the padding between them, and so do pictures.
+// A panel holds some images of one group of channels. With stride s, an image and its padding are divided into
+// s x s planes, by row and column modulo s, so that neighbours in a plane belong to neighbouring outputs. All planes, and
+// the outputs, have `height` rows of `pitch` numbers. Rows share the padding between them, and so do images.
 #pragma once
 
 #include <algorithm>
@@ -20,44 +20,44 @@ struct Halves {
 };
 
 struct Convolution {
-  int64_t batch, in, out;                  // pictures, channels of a group
+  int64_t batch, in, out;                  // images, channels of a group
   int64_t groups, kernel, stride, pad;
   int64_t in_height, in_width, out_height, out_width;
 
   int64_t phases() const { return stride * stride; }
   int64_t taps() const { return in * kernel * kernel; }
-  int64_t reach() const { return (kernel - 1) / stride; }  // rows or columns of a plane that taps lie beyond an output
+  int64_t reach() const { return (kernel - 1) / stride; }  // rows or columns of a plane by which taps exceed an output
   int64_t shared() const { return stride == 1 ? pad : 0; }
   int64_t pitch() const { return out_width + reach() - shared(); }
   int64_t height() const { return out_height + reach() - shared(); }
-  int64_t picture() const { return pitch() * height(); }
+  int64_t image() const { return pitch() * height(); }
   // Zeros before and after a row of a panel.
   int64_t margin() const { return direct() ? 0 : aligned(reach() * (pitch() + 1)); }
 
-  // A 1x1 convolution of pictures that are whole vectors long: they are panels as they are.
+  // A 1x1 convolution of images whose length is a multiple of a vector: they need no copy to be panels.
   bool direct() const { return kernel == 1 && stride == 1 && in_height * in_width % kLanes == 0; }
 
-  // Pictures that are worked on together: their panels are meant to stay in a core's cache.
+  // Images that are processed together: their panels should stay in a core's cache.
   int64_t together() const {
     if (direct()) return 1;
-    const int64_t cached = (96 << 10) / ((in * phases() + out) * picture()), worthwhile = 256 / picture();
+    const int64_t cached = (96 << 10) / ((in * phases() + out) * image()), worthwhile = 256 / image();
     return std::min(batch, std::max<int64_t>({1, cached, worthwhile}));
   }
-  int64_t length() const { return together() * picture(); }
-  // Of a panel's row; an odd multiple of a cache line, so that rows do not fall on the same places of a cache.
+  int64_t length() const { return together() * image(); }
+  // Length of a panel's row: an odd multiple of a cache line, so that rows do not map to the same places of a cache.
   int64_t row() const {
-    if (direct()) return picture();
+    if (direct()) return image();
     return (aligned(2 * margin() + length() + kSlack) / 16 | 1) * 16;
   }
 
-  // With stride 2, where row `y` of a picture lies in the planes that begin at `planes`.
+  // With stride 2, the place of row `y` of an image in the planes that begin at `planes`.
   Halves halves(float* planes, int64_t y) const {
     float* even = planes + (y + pad) % 2 * 2 * row() + (y + pad) / 2 * pitch();
     const auto part = [&](int64_t x) { return even + (x + pad) % 2 * row() + (x + pad) / 2; };
     return {part(0), part(1)};
   }
 
-  // Where a group's channels begin in inputs and outputs.
+  // First number of a group's channels in inputs and outputs.
   int64_t in_place(int64_t sample, int64_t group) const {
     return (sample * groups + group) * in * in_height * in_width;
   }
@@ -68,7 +68,7 @@ struct Convolution {
   static int64_t aligned(int64_t count) { return (count + 15) / 16 * 16; }
 };
 
-// Memory of a thread, aligned, kept from one use to the next.
+// Aligned memory of a thread, reused by later calls.
 class Workspace {
  public:
   explicit Workspace(int64_t count) {
@@ -90,7 +90,7 @@ class Workspace {
   float* next_;
 };
 
-// Where the plane of a tap lies from that of an output, in a panel of inputs.
+// Offset of the plane of a tap from that of an output, in a panel of inputs.
 inline std::vector<int64_t> tap_offsets(const Convolution& conv) {
   std::vector<int64_t> offsets;
   for (int64_t c = 0; c < conv.in; ++c) {
@@ -110,14 +110,14 @@ inline void lay_inputs(const Convolution& conv, const float* x, int64_t count, f
   std::memset(panel, 0, conv.in * conv.phases() * conv.row() * sizeof(float));
   for (int64_t c = 0; c < conv.in; ++c) {
     for (int64_t n = 0; n < count; ++n) {
-      const float* picture = x + (n * conv.groups * conv.in + c) * plane;
-      float* to = panel + c * conv.phases() * conv.row() + conv.margin() + n * conv.picture();
+      const float* image = x + (n * conv.groups * conv.in + c) * plane;
+      float* to = panel + c * conv.phases() * conv.row() + conv.margin() + n * conv.image();
       for (int64_t y = 0; y < conv.in_height; ++y) {
         if (conv.stride == 1) {
-          copy_row(picture + y * conv.in_width, to + (y + conv.pad) * conv.pitch() + conv.pad, conv.in_width);
+          copy_row(image + y * conv.in_width, to + (y + conv.pad) * conv.pitch() + conv.pad, conv.in_width);
         } else {
           const Halves row = conv.halves(to, y);
-          split_row(picture + y * conv.in_width, row.first, row.second, conv.in_width);
+          split_row(image + y * conv.in_width, row.first, row.second, conv.in_width);
         }
       }
     }
@@ -129,14 +129,14 @@ inline void take_inputs(const Convolution& conv, float* panel, int64_t count, fl
   const int64_t plane = conv.in_height * conv.in_width;
   for (int64_t c = 0; c < conv.in; ++c) {
     for (int64_t n = 0; n < count; ++n) {
-      float* picture = dx + (n * conv.groups * conv.in + c) * plane;
-      float* from = panel + c * conv.phases() * conv.row() + conv.margin() + n * conv.picture();
+      float* image = dx + (n * conv.groups * conv.in + c) * plane;
+      float* from = panel + c * conv.phases() * conv.row() + conv.margin() + n * conv.image();
       for (int64_t y = 0; y < conv.in_height; ++y) {
         if (conv.stride == 1) {
-          copy_row(from + (y + conv.pad) * conv.pitch() + conv.pad, picture + y * conv.in_width, conv.in_width);
+          copy_row(from + (y + conv.pad) * conv.pitch() + conv.pad, image + y * conv.in_width, conv.in_width);
         } else {
           const Halves row = conv.halves(from, y);
-          join_row(row.first, row.second, picture + y * conv.in_width, conv.in_width);
+          join_row(row.first, row.second, image + y * conv.in_width, conv.in_width);
         }
       }
     }
@@ -148,10 +148,10 @@ inline void lay_outputs(const Convolution& conv, const float* dy, int64_t count,
   std::memset(panel, 0, conv.out * conv.row() * sizeof(float));
   for (int64_t c = 0; c < conv.out; ++c) {
     for (int64_t n = 0; n < count; ++n) {
-      const float* picture = dy + (n * conv.groups * conv.out + c) * conv.out_height * conv.out_width;
-      float* to = panel + c * conv.row() + conv.margin() + n * conv.picture();
+      const float* image = dy + (n * conv.groups * conv.out + c) * conv.out_height * conv.out_width;
+      float* to = panel + c * conv.row() + conv.margin() + n * conv.image();
       for (int64_t y = 0; y < conv.out_height; ++y) {
-        copy_row(picture + y * conv.out_width, to + y * conv.pitch(), conv.out_width);
+        copy_row(image + y * conv.out_width, to + y * conv.pitch(), conv.out_width);
       }
     }
   }
@@ -162,10 +162,10 @@ inline void take_outputs(const Convolution& conv, const float* panel, int64_t be
                          float* y) {
   for (int64_t c = begin; c < end; ++c) {
     for (int64_t n = 0; n < count; ++n) {
-      float* picture = y + (n * conv.groups * conv.out + c) * conv.out_height * conv.out_width;
-      const float* from = panel + c * conv.row() + conv.margin() + n * conv.picture();
+      float* image = y + (n * conv.groups * conv.out + c) * conv.out_height * conv.out_width;
+      const float* from = panel + c * conv.row() + conv.margin() + n * conv.image();
       for (int64_t i = 0; i < conv.out_height; ++i) {
-        copy_row(from + i * conv.pitch(), picture + i * conv.out_width, conv.out_width);
+        copy_row(from + i * conv.pitch(), image + i * conv.out_width, conv.out_width);
       }
     }
   }

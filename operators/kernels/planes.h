@@ -1,7 +1,7 @@
 // How kernels see a tensor: (N, C, ...) in float32, row-major, as N x C planes of `size` numbers each.
 //
-// Work is shared out by channel, and what is summed is summed in the same order however many threads there are, so
-// that results do not depend on their number. Sums run in float32 within a plane and in double over planes.
+// Work is divided by channel, and the order of sums is the same for any number of threads, so that results do not depend
+// on it. Sums run in float32 within a plane and in double over planes.
 #pragma once
 
 #include <cstdint>

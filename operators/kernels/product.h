@@ -29,7 +29,7 @@ constexpr int64_t kSlack = kLanes * kWide;
 typedef float Lanes __attribute__((vector_size(4 * kLanes), aligned(4), may_alias));
 
 inline Lanes load(const float* from) { return *reinterpret_cast<const Lanes*>(from); }
-// Keeps the compiler from loading the same numbers again for each use.
+// Prevents the compiler from loading the same numbers again for each use.
 inline Lanes in_register(Lanes lanes) {
 #if defined(__AVX512F__)
   __asm__("" : "+v"(lanes));
@@ -38,7 +38,7 @@ inline Lanes in_register(Lanes lanes) {
 }
 inline void store(float* to, Lanes lanes) { *reinterpret_cast<Lanes*>(to) = lanes; }
 
-// What becomes of a sum before it is written: a shift added, then PReLU, by row; either may be null.
+// Applied to a sum before it is written: a shift is added, then PReLU, by row; either may be null.
 struct Finish {
   const float *shift, *slope;
 };
@@ -103,7 +103,7 @@ inline float sum_of(Lanes lanes) {
 #endif
 }
 
-// Adds to sums[r * sums_stride + k] for kHigh rows (repeated where fewer are there) and kTaps taps. What is past the
+// Adds to sums[r * sums_stride + k] for kHigh rows (repeated where there are fewer) and kTaps taps. Numbers past the
 // length must be zero in `rows`, and finite in `in`.
 inline void reduce_tile(const float* const rows[kHigh], const float* in, const int64_t* offsets, int64_t length,
                         float sums[kHigh][kTaps]) {

@@ -1,4 +1,4 @@
-// A picture's channels by one weight each, and what belongs to it in squeeze and excitation.
+// Multiplies an image's channels by one weight each, and computes their means, for squeeze and excitation.
 #pragma once
 
 #include "planes.h"

@@ -11,7 +11,7 @@ from vargfacenet.commands import main
 SMALL = ["--set", "multiplier=0.25", "units=1,1,1", "embedding_size=16", "--batch-size", "2", "--rounds", "2"]
 
 
-def test_bench_prints_tables_and_writes_json_and_a_picture(capsys, tmp_path, face_folder):
+def test_bench_prints_tables_and_writes_json_and_a_image(capsys, tmp_path, face_folder):
     path, plot = tmp_path / "bench.json", tmp_path / "bench.png"
     options = ["--updates", "1", "--data", str(face_folder), "--json", str(path), "--plot", str(plot)]
     assert main(["bench", "train", *SMALL, *options]) == 0

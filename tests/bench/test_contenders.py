@@ -21,15 +21,15 @@ NETWORKS = {
     "resnet18": SMALL,
     "mobilefacenet": {"embedding_size": 16},
 }
-TIERS = ["native", "basic", "stock"]
+BACKENDS = ["native", "basic", "stock"]
 
 
 def all_contests():
     network = ("vargfacenet", {})
-    yield bench.training(*network, batch_size=2, updates=1, tiers=TIERS, pytorch="python")
+    yield bench.training(*network, batch_size=2, updates=1, backends=BACKENDS, pytorch="python")
     yield bench.waiting(*network, batch_size=2, updates=1, data="set")
-    yield bench.profile(*network, batch_size=2, updates=1, tiers=TIERS)
-    yield bench.embedding(*network, batch_size=2, batches=1, tiers=TIERS)
+    yield bench.profile(*network, batch_size=2, updates=1, backends=BACKENDS)
+    yield bench.embedding(*network, batch_size=2, batches=1, backends=BACKENDS)
     yield bench.feeding("set", "plain.rec", batch_size=2, batches=1)
     yield bench.verifying(pairs=20, thresholds=4)
     yield bench.starting()
@@ -69,7 +69,7 @@ def test_the_product_alone_goes_through_the_same_pairs(tmp_path):
 
 
 def test_pooling_template_by_template_gives_the_same_rates():
-    contest = bench.pooling(pictures=3000, templates=300, gallery=60, pairs=15000, embedding_size=128)
+    contest = bench.pooling(images=3000, templates=300, gallery=60, pairs=15000, embedding_size=128)
     check_options(contest)
     prepare = runpy.run_path(str(CONTENDERS / "templates.py"))["prepare"]
     ours, loop = (prepare(**contender.options)() for contender in contest.contenders)
@@ -118,7 +118,7 @@ def test_pytorch_trains_the_same_network(network, tmp_path):
     # Dropout draws numbers, in each library its own.
     symbol = mx.sym.load_json(get_symbol(network, **NETWORKS[network]).tojson().replace('"p": "0.4"', '"p": "0"'))
     inputs = np.random.RandomState(0).uniform(0, 255, (4, 3, 112, 112)).astype(np.float32)
-    module = mx.mod.Module(runnable(symbol, for_training=True, tier="basic"), label_names=None)
+    module = mx.mod.Module(runnable(symbol, for_training=True, backend="basic"), label_names=None)
     module.bind([("data", inputs.shape)], for_training=True)
     module.init_params(mx.init.Xavier(rnd_type="gaussian", factor_type="out", magnitude=2))
     module.forward(mx.io.DataBatch([mx.nd.array(inputs)]), is_train=True)

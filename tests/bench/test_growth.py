@@ -6,8 +6,8 @@ import pytest
 
 from vargfacenet import IMAGE_SHAPE
 from vargfacenet.bench import growth, measure
-from vargfacenet.bench.growth import draw_growth, measure_growth, planned_bytes, write_growth
-from vargfacenet.bench.measure import measure_classifier, measure_training
+from vargfacenet.bench.growth import draw_growth, measure_growth, planned_bytes
+from vargfacenet.bench.measure import ClassifierTask, measure_classifier, measure_training
 from vargfacenet.errors import TrainingError
 from vargfacenet.train import memory
 from vargfacenet.train.config import resolve
@@ -15,9 +15,10 @@ from vargfacenet.train.plan import Place, make_plan
 
 
 def test_a_measured_classifier_takes_what_it_must():
-    found = measure_classifier("sharded", 20_000, embedding_size=128, batch_size=16, updates=1)
+    task = ClassifierTask("sharded", 20_000, embedding_size=128, batch_size=16, updates=1)
+    found = measure_classifier(task)
     assert 0 < found["quickest"] <= found["seconds"] <= found["slowest"]
-    assert 2 * 20_000 * 128 * 4 < found["bytes"] < planned_bytes("sharded", 20_000, embedding_size=128) + (48 << 20)
+    assert 2 * 20_000 * 128 * 4 < found["bytes"] < planned_bytes(task._replace(batch_size=64)) + (48 << 20)
 
 
 def test_a_measurement_that_fails_says_why():
@@ -28,9 +29,9 @@ def test_a_measurement_that_fails_says_why():
 def test_growth_refuses_what_is_planned_over_its_limit_and_is_drawn(monkeypatch, tmp_path):
     measured = []
 
-    def fake(head, count, **options):
-        measured.append((head, count))
-        return {"seconds": count / 1e6, "bytes": planned_bytes(head, count), "quickest": 0, "slowest": 0}
+    def fake(task):
+        measured.append((task.head, task.identities))
+        return {"seconds": task.identities / 1e6, "bytes": planned_bytes(task), "quickest": 0, "slowest": 0}
 
     monkeypatch.setattr(growth, "measure_classifier", fake)
     report = measure_growth([1000, 1_000_000], limit=8 << 30)
@@ -39,8 +40,7 @@ def test_growth_refuses_what_is_planned_over_its_limit_and_is_drawn(monkeypatch,
     assert ("sharded", 1_000_000) in measured
     refused = [run for run in report["runs"] if "seconds" not in run]
     assert [(run["head"], run["planned"] > 8 << 30) for run in refused] == [("dense", True)]
-    write_growth(report, tmp_path / "growth.json")
-    draw_growth(json.loads((tmp_path / "growth.json").read_text()), tmp_path / "growth.png")
+    draw_growth(json.loads(json.dumps(report)), tmp_path / "growth.png")
     assert (tmp_path / "growth.png").read_bytes()[:4] == b"\x89PNG"
 
 

@@ -51,7 +51,7 @@ def test_what_a_contender_prints_does_not_disturb(contender):
 @pytest.mark.parametrize(
     ("lines", "failure"),
     [
-        ("count == 1 and os.kill(os.getpid(), 11)", "SIGSEGV: no word"),
+        ("count == 1 and os.kill(os.getpid(), 11)", "SIGSEGV: no message"),
         ("count == 1 and sys.exit('too small')", "exit status 1: too small"),
         ("1 / (1 - count)", "exit status 1: ZeroDivisionError: division by zero"),
     ],
@@ -94,17 +94,17 @@ def test_ratios_are_taken_round_by_round():
 
 
 def test_a_time_is_given_per_item_and_a_failure_in_words(tmp_path):
-    failed = Outcome("b", [], "SIGSEGV: no word")
+    failed = Outcome("b", [], "SIGSEGV: no message")
     report = contest_report(Contest("title", "ms", []), [outcome("a", [1, 1, 4]), failed])
     assert report["rows"][0]["median"] == 100
-    assert table(report)[1][1] == ["b", "-", "failed: SIGSEGV: no word", ""]
+    assert table(report)[1][1] == ["b", "-", "failed: SIGSEGV: no message", ""]
     draw([report], tmp_path / "plot.png")
     assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_all_are_compared_with_the_quickest_baseline():
     outcomes = [outcome("a", [1, 2, 1]), outcome("slow", [9, 9, 9]), outcome("quick", [4, 4, 4])]
-    failed = Outcome("fails", [], "SIGSEGV: no word")
+    failed = Outcome("fails", [], "SIGSEGV: no message")
     contest = Contest("title", "ms", [], ("slow", "quick", "fails"))
     report = contest_report(contest, [*outcomes, failed])
     assert report["baseline"] == "quick"

@@ -5,18 +5,18 @@ import shutil
 
 import pytest
 
-from tests.data.sets import offsets, overwrite
+from tests.helpers.record_sets import offsets, overwrite
 
 
 @pytest.fixture
-def sealed(face_folder, tmp_path):
-    """A copy of the set that a test may damage."""
-    return pathlib.Path(shutil.copytree(face_folder, tmp_path / "sealed"))
+def checksummed(face_folder, tmp_path):
+    """A copy of the training set that a test may damage."""
+    return pathlib.Path(shutil.copytree(face_folder, tmp_path / "checksummed"))
 
 
 @pytest.fixture
-def copy(sealed):
-    """The same without checksums, as others write sets."""
-    for offset in offsets(sealed).values():
-        overwrite(sealed, offset + 24, bytes(8))
-    return sealed
+def copy(checksummed):
+    """The same without checksums, as other packers write sets."""
+    for offset in offsets(checksummed).values():
+        overwrite(checksummed, offset + 24, bytes(8))
+    return checksummed

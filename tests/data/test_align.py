@@ -1,4 +1,4 @@
-"""Folders of photographs become folders of aligned faces, and nothing is lost on the way without a word."""
+"""Alignment of folders of photographs: aligned faces, and a list of every file that could not be aligned."""
 
 import os
 
@@ -6,13 +6,13 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from tests.data.photographs import drawn, line, photograph
+from tests.helpers.photographs import drawn, line, photograph
 from vargfacenet.commands import main
 from vargfacenet.data import RecordSet
 from vargfacenet.data.align import DetectedPoints, ListedPoints, align_folder
 from vargfacenet.errors import DataError
 from vargfacenet.eval import read_pairs
-from vargfacenet.pictures import NOT_ALIGNED, decode_picture, encode_jpeg, encode_png
+from vargfacenet.formats.images import NOT_ALIGNED, decode_image, encode_jpeg, encode_png
 
 TURNS = ((25.0, 2.2), (-70.0, 1.4), (180.0, 3.1))
 
@@ -24,14 +24,14 @@ def faces():
 
 @pytest.fixture
 def photographs(tmp_path, faces):
-    """Folder of two people's photographs, and the list of their points beside it."""
+    """A folder of photographs of two identities, next to the list of their points."""
     lines = []
-    for person, pictures in zip(("ada", "bo"), faces):
-        (tmp_path / "photos" / person).mkdir(parents=True)
-        for number, (face, (degrees, factor)) in enumerate(zip(pictures, TURNS), start=1):
-            picture, points = photograph(face, degrees=degrees, factor=factor, shift=(31.3, -20.7))
-            name = f"{person}/{person}_{number:04d}.png"
-            (tmp_path / "photos" / name).write_bytes(encode_png(picture))
+    for identity, images in zip(("ada", "bo"), faces):
+        (tmp_path / "photos" / identity).mkdir(parents=True)
+        for number, (face, (degrees, factor)) in enumerate(zip(images, TURNS), start=1):
+            image, points = photograph(face, degrees=degrees, factor=factor, shift=(31.3, -20.7))
+            name = f"{identity}/{identity}_{number:04d}.png"
+            (tmp_path / "photos" / name).write_bytes(encode_png(image))
             lines.append(line(name, points))
     (tmp_path / "points.txt").write_text("\n".join(lines) + "\n")
     return tmp_path / "photos"
@@ -47,19 +47,19 @@ def content(folder):
 
 def closeness(encoded, face):
     """Mean difference in grey levels from the face that was put into the photograph, without its edge."""
-    picture, inside = decode_picture(encoded, "face"), slice(6, -6)
-    return np.abs(picture[inside, inside].astype(float) - face[inside, inside]).mean()
+    image, inside = decode_image(encoded, "face"), slice(6, -6)
+    return np.abs(image[inside, inside].astype(float) - face[inside, inside]).mean()
 
 
-def test_photographs_become_the_faces_that_were_put_into_them(photographs, faces, tmp_path):
+def test_photographs_become_aligned_faces(photographs, faces, tmp_path):
     before = content(photographs)
     done = align_folder(photographs, tmp_path / "faces", listed(photographs))
     assert done == (6, 0, [])
     assert content(photographs) == before
     aligned = content(tmp_path / "faces")
     assert sorted(aligned) == [f"{who}/{who}_{number:04d}.jpg" for who in ("ada", "bo") for number in (1, 2, 3)]
-    for who, pictures in zip(("ada", "bo"), faces):
-        for number, face in enumerate(pictures, start=1):
+    for who, images in zip(("ada", "bo"), faces):
+        for number, face in enumerate(images, start=1):
             assert closeness(aligned[f"{who}/{who}_{number:04d}.jpg"], face) < 6
 
 
@@ -70,20 +70,20 @@ def test_from_photographs_to_a_training_set_and_a_verification_set(photographs, 
     assert "faces: 6 faces aligned\n" in capsys.readouterr().out
     assert main(["data", "pack", aligned, training_set]) == 0
     assert main(["data", "check", training_set]) == 0
-    assert "6 pictures, 112x112, 2 identities" in capsys.readouterr().out
+    assert "6 images, 112x112, 2 identities" in capsys.readouterr().out
     records = RecordSet(training_set)
     for key in (1, 6):
         identity = records.read_face(key)[1]
-        assert closeness(bytes(records.read(key).picture), faces[identity][(key - 1) % 3]) < 6
+        assert closeness(bytes(records.read(key).image), faces[identity][(key - 1) % 3]) < 6
     records.close()
     (tmp_path / "pairs.txt").write_text("1\t1\nada\t1\t2\nada\t2\tbo\t3\n")
     assert main(["data", "pairs", aligned, pairs_file, out]) == 0
     pairs = read_pairs(out)
     assert pairs.is_same.tolist() == [True, False]
-    assert closeness(pairs.pictures[3], faces[1][2]) < 6
+    assert closeness(pairs.images[3], faces[1][2]) < 6
 
 
-def test_what_cannot_be_aligned_is_listed_with_its_reason_and_never_dropped(photographs, tmp_path, capsys):
+def test_files_that_cannot_be_aligned_are_listed_with_reasons(photographs, tmp_path, capsys):
     whole = (photographs / "ada" / "ada_0001.png").read_bytes()
     (photographs / "bo" / "empty.jpg").write_bytes(b"")
     (photographs / "bo" / "cut.jpg").write_bytes(encode_jpeg(np.zeros((99, 99, 3), np.uint8))[:-9])
@@ -100,21 +100,23 @@ def test_what_cannot_be_aligned_is_listed_with_its_reason_and_never_dropped(phot
     assert list(reasons) == [
         f"bo/{name}" for name in ("cut.jpg", "empty.jpg", "far.png", "notes.txt", "unlisted.png", "gone.png")
     ]
-    expected = ("cut before its end", "that are no picture", "lie far outside", "no picture by its name")
-    for reason, part in zip(reasons.values(), (*expected, "no line in points.txt", "no such file, in line 8")):
+    expected = ("cut before its end", "that are not an image", "lie far outside", "not an image by its suffix")
+    for reason, part in zip(
+        reasons.values(), (*expected, "points.txt has no line for it", "listed in line 8, but there is no such file")
+    ):
         assert part in reason
     # The list doesn't keep the faces from being packed.
     assert main(["data", "pack", str(tmp_path / "faces"), str(tmp_path / "set")]) == 0
 
 
-def test_a_stopped_run_goes_on_and_keeps_what_is_there(photographs, tmp_path, capsys):
+def test_an_interrupted_run_is_resumed_and_keeps_existing_faces(photographs, tmp_path, capsys):
     find, calls = listed(photographs), []
 
-    def stop_after_two(name, picture):
+    def stop_after_two(name, image):
         calls.append(name)
         if len(calls) > 2:
             raise KeyboardInterrupt
-        return find(name, picture)
+        return find(name, image)
 
     with pytest.raises(KeyboardInterrupt):
         align_folder(photographs, tmp_path / "faces", stop_after_two)
@@ -128,7 +130,7 @@ def test_a_stopped_run_goes_on_and_keeps_what_is_there(photographs, tmp_path, ca
     assert not list((tmp_path / "faces").rglob("*.tmp"))
 
 
-def test_the_list_of_faults_goes_when_there_are_none_left(photographs, tmp_path):
+def test_the_list_of_faults_is_deleted_when_empty(photographs, tmp_path):
     (photographs / "ada" / "odd.txt").write_text("")
     assert align_folder(photographs, tmp_path / "faces", listed(photographs)).faults
     (photographs / "ada" / "odd.txt").unlink()
@@ -136,12 +138,12 @@ def test_the_list_of_faults_goes_when_there_are_none_left(photographs, tmp_path)
     assert not (tmp_path / "faces" / NOT_ALIGNED).exists()
 
 
-def test_photographs_are_turned_as_their_exif_data_says(tmp_path, faces):
-    picture, points = photograph(faces[0][0], factor=2.0)
+def test_exif_orientation_is_applied(tmp_path, faces):
+    image, points = photograph(faces[0][0], factor=2.0)
     exif = PIL.Image.Exif()
     exif[0x0112] = 6  # orientation: shown turned by 90 degrees clockwise
     (tmp_path / "photos").mkdir()
-    stored = PIL.Image.fromarray(np.ascontiguousarray(np.rot90(picture)))
+    stored = PIL.Image.fromarray(np.ascontiguousarray(np.rot90(image)))
     stored.save(tmp_path / "photos" / "a.jpg", quality=95, exif=exif)
     (tmp_path / "points.txt").write_text(line("a.jpg", points))
     assert not align_folder(tmp_path / "photos", tmp_path / "faces", ListedPoints(tmp_path / "points.txt")).faults
@@ -165,16 +167,16 @@ def test_the_detector_finds_the_points_where_no_list_is_given(tmp_path, faces, c
     assert len(list((tmp_path / "faces" / "bo").iterdir())) == 3
     points = DetectedPoints()
     for path in sorted((tmp_path / "faces" / "bo").iterdir()):
-        assert points("again", decode_picture(path.read_bytes(), "face")).shape == (5, 2)
+        assert points("again", decode_image(path.read_bytes(), "face")).shape == (5, 2)
 
 
 @pytest.mark.parametrize(("images", "folder"), [("photos", "photos"), ("photos", "photos/ada"), ("photos", ".")])
-def test_folders_in_one_another_are_refused(photographs, tmp_path, images, folder):
-    with pytest.raises(DataError, match="lie in one another"):
+def test_nested_folders_are_refused(photographs, tmp_path, images, folder):
+    with pytest.raises(DataError, match="contains the other"):
         align_folder(tmp_path / images, tmp_path / folder, listed(photographs))
 
 
-def test_two_pictures_that_would_become_one_are_refused(photographs, tmp_path):
+def test_two_images_that_would_become_one_are_refused(photographs, tmp_path):
     (photographs / "ada" / "ada_0001.jpg").write_bytes(b"")
     with pytest.raises(DataError, match=r"ada_0001\.jpg and ada/ada_0001\.png would both become"):
         align_folder(photographs, tmp_path / "faces", listed(photographs))

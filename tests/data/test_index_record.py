@@ -1,17 +1,16 @@
-"""Sets as other packers leave them: unsorted lists, images left out, numbers above 2^24, and a property of two lines."""
+"""Sets of other packers: unsorted lists, omitted images, numbers above 2^24, and property files of two lines."""
 
 import numpy as np
 import pytest
 
-from tests.conftest import picture
-from tests.data.sets import write_plain
+from tests.helpers.images import image
+from tests.helpers.record_sets import face_iterator, write_plain
 from vargfacenet.data import RecordSet
 from vargfacenet.data.check import check_records
 from vargfacenet.data.index_record import divide
-from vargfacenet.data.iterator import FaceIterator
 from vargfacenet.data.layout import identities_by_key
 from vargfacenet.errors import DataError
-from vargfacenet.pictures import encode_jpeg
+from vargfacenet.formats.images import encode_jpeg
 
 
 def packed(folder, labels, properties="3,112,112", *, leave_out=(), header=None):
@@ -23,7 +22,7 @@ def packed(folder, labels, properties="3,112,112", *, leave_out=(), header=None)
         runs[-1][1] = key + 1
     end = len(labels) + 1
     records = {0: (tuple(map(float, header or (end, end + len(runs)))), b"")}
-    faces = {key: ((float(label), 1.0), encode_jpeg(picture(label, key))) for key, label in enumerate(labels, 1)}
+    faces = {key: ((float(label), 1.0), encode_jpeg(image(label, key))) for key, label in enumerate(labels, 1)}
     records.update({key: face for key, face in faces.items() if key not in leave_out})
     records.update({end + place: ((float(a), float(b)), b"") for place, (a, b) in enumerate(runs)})
     return write_plain(folder, records, properties)
@@ -34,7 +33,7 @@ SORTED = [0] * 8 + [1] * 8 + [2] * 8
 
 @pytest.mark.parametrize("properties", ["3,112,112", None])
 @pytest.mark.parametrize("labels", [[0, 1, 2] * 8, [*SORTED[1:], 0]])
-def test_an_identity_in_several_places_is_read_by_the_labels_of_its_images(tmp_path, caplog, labels, properties):
+def test_a_split_identity_is_read_by_the_labels_of_its_images(tmp_path, caplog, labels, properties):
     folder = packed(tmp_path / "set", labels, properties)
     records = RecordSet(folder)
     assert records.num_identities == 3
@@ -49,34 +48,32 @@ def test_an_image_that_was_left_out_is_named_and_counts_as_bad(tmp_path, caplog)
     records = RecordSet(folder)
     assert "the index lacks 1 of 27 records, records 11: they count as bad images" in caplog.text
     assert len(records) == 24
-    with pytest.raises(DataError, match="record 11 is missing in the index"):
+    with pytest.raises(DataError, match="record 11 is missing from the index"):
         records.read_face(11)
-    assert check_records(folder).bad == [(11, "is missing in the index")]
-    batches = FaceIterator(records, batch_size=24, last_update=1, max_bad_share=0.1)
+    assert check_records(folder).bad == [(11, "is missing from the index")]
+    batches = face_iterator(records, batch_size=24, last_update=1, max_bad_share=0.1)
     assert len(list(batches)) == 1
-    assert batches.bad == {10: f"{folder}/train.rec: record 11 is missing in the index"}
+    assert batches.bad == {10: f"{folder}/train.rec: record 11 is missing from the index"}
 
 
 def test_many_images_left_out_are_named_and_refused(tmp_path):
     folder = packed(tmp_path / "set", SORTED, leave_out=range(3, 12))
-    with pytest.raises(DataError, match=r"not of this file; records 3, 4, 5, 6, 7 and 4 more are missing"):
+    with pytest.raises(DataError, match=r"belongs to another file; records 3, 4, 5, 6, 7 and 4 more are missing"):
         RecordSet(folder)
 
 
-def test_a_wrong_record_0_is_remarked_on_where_the_others_fit_one_another(tmp_path, caplog):
+def test_a_wrong_record_0_is_warned_about_where_the_other_records_are_consistent(tmp_path, caplog):
     records = RecordSet(packed(tmp_path / "set", SORTED, "360232,112,112", header=(17091658, 17451890)))
     assert "announces 17091657 images and 360232 identities, which is wrong: there are 24 and 3" in caplog.text
     assert (len(records), records.identity_keys.tolist(), records.num_identities) == (24, [25, 26, 27], 360232)
     assert [records.read_face(key)[1] for key in records.keys.tolist()] == SORTED
 
 
-def test_a_wrong_record_0_is_refused_where_the_others_do_not_fit(tmp_path):
+def test_a_wrong_record_0_is_refused_where_the_other_records_are_not_consistent(tmp_path):
     folder = packed(tmp_path / "set", SORTED, header=(17091658, 17451890))
     lines = (folder / "train.idx").read_text().splitlines(keepends=True)
     (folder / "train.idx").write_text("".join(lines[:-1]))
-    with pytest.raises(
-        DataError, match="announces 17091657 pictures and 360232 identities, the index lists 27|lists 26"
-    ):
+    with pytest.raises(DataError, match="announces 17091657 images and 360232 identities, the index lists 27|lists 26"):
         RecordSet(folder)
 
 
@@ -91,7 +88,7 @@ def test_numbers_of_records_that_float32_rounds_are_found_by_the_records(images)
     assert not found.is_header_wrong
 
 
-def test_rounded_ranges_of_identities_say_nothing_of_single_images():
+def test_rounded_ranges_of_identities_are_ignored():
     first = (1 << 24) - 4
     ranges = [(int(np.float32(a)), int(np.float32(a + 3))) for a in (first - 3, first, first + 3, first + 6)]
     keys = np.arange(first - 3, first + 9)

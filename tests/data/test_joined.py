@@ -3,24 +3,25 @@
 import numpy as np
 import pytest
 
-from tests.conftest import picture
-from vargfacenet.data import FaceIterator, JoinedSets, RecordSet
+from tests.helpers.images import image
+from tests.helpers.record_sets import face_iterator
+from vargfacenet.data import JoinedSets, RecordSet
 from vargfacenet.data.writer import write_records
 from vargfacenet.errors import DataError
-from vargfacenet.pictures import encode_jpeg
+from vargfacenet.formats.images import encode_jpeg
 
 
 @pytest.fixture
 def other_folder(tmp_path):
-    """3 identities x 2 pictures, none of them in `face_folder`."""
+    """3 identities x 2 images, none of them in `face_folder`."""
     write_records(
         tmp_path / "other",
-        ((identity, encode_jpeg(picture(identity + 10, n))) for identity in range(3) for n in range(2)),
+        ((identity, encode_jpeg(image(identity + 10, n))) for identity in range(3) for n in range(2)),
     )
     return tmp_path / "other"
 
 
-def test_identities_stand_side_by_side(face_folder, other_folder):
+def test_identities_of_the_sets_are_disjoint(face_folder, other_folder):
     joined, first, second = JoinedSets([face_folder, other_folder]), RecordSet(face_folder), RecordSet(other_folder)
     assert (len(joined), joined.num_identities) == (24 + 6, 4 + 3)
     assert (joined.height, joined.width) == (112, 112)
@@ -32,8 +33,8 @@ def test_identities_stand_side_by_side(face_folder, other_folder):
         assert label == offset + identity
 
 
-def test_an_epoch_has_every_picture_of_every_set_once(face_folder, other_folder):
-    with_labels = FaceIterator(JoinedSets([face_folder, other_folder]), batch_size=10, last_update=3)
+def test_an_epoch_has_every_image_of_every_set_once(face_folder, other_folder):
+    with_labels = face_iterator(JoinedSets([face_folder, other_folder]), batch_size=10, last_update=3)
     batches = [with_labels.next() for _ in range(3)]
     with_labels.close()
     index = np.concatenate([batch.index for batch in batches])
@@ -61,7 +62,7 @@ def test_no_set_is_refused():
 
 def test_sets_of_other_sizes_are_refused(face_folder, other_folder):
     (other_folder / "property").write_text("3,96,112")
-    with pytest.raises(DataError, match="holds 96x112 pictures, .* 112x112; sets that train together"):
+    with pytest.raises(DataError, match="holds 96x112 images, .* 112x112; sets that are trained on together"):
         JoinedSets([face_folder, other_folder])
 
 

@@ -1,9 +1,9 @@
-"""Files of landmarks: the forms that are read, and the line of what is not."""
+"""Files of landmarks: accepted formats, and errors that name the line."""
 
 import numpy as np
 import pytest
 
-from tests.data.photographs import line
+from tests.helpers.photographs import line
 from vargfacenet.alignment import TEMPLATE
 from vargfacenet.data.landmarks import read_landmarks
 from vargfacenet.errors import DataError
@@ -52,24 +52,24 @@ GOOD = line("a.jpg", POINTS)
         ([GOOD, GOOD.replace("a.jpg", "b.jpg").replace("51.696", "inf")], "line 2 reads"),
         ([GOOD, "file x1 y1"], "line 2 reads"),
         (["header", "second header", "third header"], "line 3 reads"),
-        ([GOOD, GOOD], "line 2: a.jpg already has line 1; keep one face a picture"),
+        ([GOOD, GOOD], "line 2: a.jpg is in line 1 already; keep one face per image"),
         ([GOOD, line("../b.jpg", POINTS)], r"line 2: \.\./b\.jpg leads out of the folder"),
         ([GOOD, line("/b.jpg", POINTS)], "line 2: /b.jpg leads out of the folder"),
-        (["3", GOOD], "announces 3 pictures and lists 1: it may be cut"),
-        (["", "# nothing"], "lists no picture"),
+        (["3", GOOD], "announces 3 images and lists 1: it may be cut"),
+        (["", "# nothing"], "lists no image"),
         (
             [line("a.jpg", POINTS[[1, 0, 2, 4, 3]]), line("b.jpg", POINTS[[1, 0, 2, 4, 3]]), line("c.jpg", POINTS)],
-            "in 2 of 3 faces looked at, .* left and right are swapped: the likely order is right eye, left eye, nose, right",
+            "in 2 of 3 faces checked, .* left and right are swapped: the likely order is right eye, left eye, nose, right",
         ),
     ],
 )
-def test_what_is_no_list_of_landmarks_is_refused_by_its_line(tmp_path, lines, message):
+def test_a_malformed_list_of_landmarks_is_refused_with_its_line(tmp_path, lines, message):
     with pytest.raises(DataError, match=f"points.txt.*{message}"):
         read_landmarks(written(tmp_path, *lines))
 
 
 @pytest.mark.parametrize("degrees", [0, 45, 90, 180, 300])
-def test_a_turned_face_is_taken_and_a_mirrored_one_refused(tmp_path, degrees):
+def test_a_rotated_face_is_accepted_and_a_mirrored_one_refused(tmp_path, degrees):
     angle = np.deg2rad(degrees)
     turned = POINTS @ np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
     assert read_landmarks(written(tmp_path, line("a.jpg", turned)))
@@ -89,31 +89,31 @@ def test_a_turned_face_is_taken_and_a_mirrored_one_refused(tmp_path, degrees):
 )
 def test_points_in_another_order_are_refused_and_the_order_is_named(tmp_path, points, order):
     lines = [line(f"{number}.jpg", points * (1 + number)) for number in range(3)]
-    with pytest.raises(DataError, match=f"in 3 of 3 faces looked at, .* the likely order is {order}; expected"):
+    with pytest.raises(DataError, match=f"in 3 of 3 faces checked, .* the likely order is {order}; expected"):
         read_landmarks(written(tmp_path, *lines))
 
 
-def test_points_that_are_no_face_in_any_order_and_shares_of_the_image_are_refused(tmp_path):
+def test_points_unlike_a_face_and_relative_coordinates_are_refused(tmp_path):
     heap = np.array([[0, 0], [100, 0], [0, 1], [0, 2], [1, 0]])
     with pytest.raises(DataError, match="do not lie as those of a face: expected x and y of left eye"):
         read_landmarks(written(tmp_path, line("a.jpg", heap)))
-    with pytest.raises(DataError, match=r"shares of the image, 0 \.\. 1: expected pixels"):
+    with pytest.raises(DataError, match=r"fractions of the image, 0 \.\. 1: expected pixels"):
         read_landmarks(written(tmp_path, line("a.jpg", POINTS / 112)))
 
 
-def test_turned_heads_are_taken(tmp_path):
+def test_turned_heads_are_accepted(tmp_path):
     profile = POINTS.copy()
     profile[:, 0] = 56 + (profile[:, 0] - 56) * 0.4
     profile[2, 0] -= 10
     assert len(read_landmarks(written(tmp_path, line("a.jpg", profile), line("b.jpg", profile + 50)))) == 2
 
 
-def test_faces_in_full_profile_are_taken_with_a_warning(tmp_path, caplog):
+def test_faces_in_full_profile_are_accepted_with_a_warning(tmp_path, caplog):
     profile = POINTS.copy()
     profile[:, 0] = 56 + (profile[:, 0] - 56) * 0.05
     profile[2, 0] -= 18
     assert len(read_landmarks(written(tmp_path, line("a.jpg", profile)))) == 1
-    assert "in 1 of 1 faces looked at, the five points lie far from those of a frontal face" in caplog.text
+    assert "in 1 of 1 faces checked, the five points lie far from those of a frontal face" in caplog.text
 
 
 def test_a_missing_file_is_named(tmp_path):

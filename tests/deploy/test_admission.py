@@ -4,22 +4,10 @@ import numpy as np
 import pytest
 from onnx import AttributeProto, TensorProto, helper, numpy_helper
 
+from tests.helpers.onnx_models import WEIGHT, model
 from vargfacenet.deploy.admission import check_onnx
 from vargfacenet.deploy.runtime import OnnxEmbedder
 from vargfacenet.errors import DataError
-
-WEIGHT = numpy_helper.from_array(np.ones((8, 3, 112, 112), np.float32), "weight")
-
-
-def model(nodes=None, weights=(WEIGHT,), **kinds):
-    nodes = nodes or [
-        helper.make_node("Conv", ["data", "weight"], ["hidden"], name="conv", kernel_shape=[112, 112]),
-        helper.make_node("Flatten", ["hidden"], ["fc1"], name="flat", axis=1),
-    ]
-    image = helper.make_tensor_value_info("data", TensorProto.FLOAT, ["batch", 3, 112, 112])
-    output = helper.make_tensor_value_info("fc1", TensorProto.FLOAT, ["batch", 8])
-    graph = helper.make_graph(nodes, "net", [image], [output], list(weights), **kinds)
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=7)
 
 
 def refused(made, message):
@@ -40,7 +28,7 @@ def test_weights_in_another_file_are_refused_and_the_file_is_not_read(tmp_path):
     weight.ClearField("raw_data")
     weight.data_location = TensorProto.EXTERNAL
     weight.external_data.add(key="location", value=str(secret))
-    refused(model(weights=[weight]), "keeps weights in other files, which is not read")
+    refused(model(weights=[weight]), "keeps weights in other files, which are not read")
     constant = helper.make_node("Constant", [], ["c"], name="c", value=weight)
     refused(model([constant, *model().graph.node]), "keeps weights in other files")
 
@@ -77,19 +65,19 @@ def test_weights_that_are_not_there_are_refused(dims):
 def test_an_attribute_out_of_proportion_is_refused():
     made = model()
     made.graph.node[0].attribute.append(helper.make_attribute("pads", [10**9] * 4))
-    refused(made, "node 'conv' has pads out of all proportion")
+    refused(made, "node 'conv' has excessive pads")
 
 
 def test_a_layer_out_of_proportion_is_refused():
     pads = helper.make_attribute("pads", [5000] * 4)
     made = model()
     made.graph.node[0].attribute.append(pads)
-    refused(made, r"of one face, 'hidden' has \d+ numbers, at most")
+    refused(made, r"for one face, 'hidden' has \d+ numbers, at most")
 
 
 def test_layers_that_do_not_fit_one_another_are_refused():
     made = model([helper.make_node("Gemm", ["data", "weight"], ["fc1"], name="it")])
-    with pytest.raises(DataError, match="onnxruntime does not take the network"):
+    with pytest.raises(DataError, match="onnxruntime does not accept the network"):
         OnnxEmbedder(made.SerializeToString())
 
 

@@ -6,17 +6,15 @@ import mxnet as mx
 import numpy as np
 import pytest
 
-from tests.train.tiny import save_random_checkpoint
-from tests.vargfacenet.test_commands import refused
-from vargfacenet.checkpoint import load_checkpoint, save_checkpoint
+from tests.helpers.command_line import refused
+from tests.helpers.networks import SMALL, by_stock_calls, save_random_checkpoint
 from vargfacenet.commands import main
 from vargfacenet.deploy.conversion import convert_checkpoint
 from vargfacenet.deploy.recognition import recognise
 from vargfacenet.errors import CheckpointError
 from vargfacenet.eval import Embedder, Pairs, verify_pairs
+from vargfacenet.formats.checkpoint import load_checkpoint, save_checkpoint
 from vargfacenet.symbols import get_symbol, list_networks
-
-SMALL = {"multiplier": 0.25, "units": (1, 2, 1), "embedding_size": 16}
 
 # What MXNet 1.4.1 itself lists as the parameters of these operators.
 _ARGUMENTS_OF_MXNET_1_4 = {
@@ -35,19 +33,8 @@ _ARGUMENTS_OF_MXNET_1_4 = {
 }
 
 
-def by_stock_calls(prefix, epoch, pictures):
-    """Embeddings as the lineage's own scripts compute them, with MXNet alone."""
-    symbol, args, auxs = mx.model.load_checkpoint(str(prefix), epoch)
-    symbol = symbol.get_internals()["fc1_output"]
-    module = mx.mod.Module(symbol, context=mx.cpu(), label_names=None)
-    module.bind(data_shapes=[("data", pictures.shape)], for_training=False)
-    module.set_params(args, auxs)
-    module.forward(mx.io.DataBatch([mx.nd.array(pictures)]), is_train=False)
-    return module.get_outputs()[0].asnumpy()
-
-
 @pytest.fixture(scope="module")
-def pictures():
+def images():
     return np.random.RandomState(0).randint(0, 256, (3, 3, 112, 112)).astype(np.float32)
 
 
@@ -99,7 +86,7 @@ def test_a_network_with_another_epsilon_is_none_of_ours():
     assert recognise(mx.sym.load_json(graph)) is None
 
 
-def test_a_half_precision_training_graph_becomes_a_plain_embedding(tmp_path, pictures):
+def test_a_half_precision_training_graph_becomes_a_plain_embedding(tmp_path, images):
     """As InsightFace trains with fp16: casts inside, classifier and loss behind, everything in the file in float16."""
     prefix = save_random_checkpoint(tmp_path / "plain", "resnet18", multiplier=0.25, embedding_size=16)
     symbol, args, auxs = load_checkpoint(prefix, 0)
@@ -127,11 +114,11 @@ def test_a_half_precision_training_graph_becomes_a_plain_embedding(tmp_path, pic
     assert set(mx.nd.load(str(tmp_path / "out-0001.params"))) == {f"arg:{n}" for n in args} | {f"aux:{n}" for n in auxs}
     rounded = {name: value.astype("float16").astype("float32") for name, value in args.items()}
     save_checkpoint(tmp_path / "rounded", 0, symbol, rounded, auxs)
-    expected = by_stock_calls(tmp_path / "rounded", 0, pictures)
-    np.testing.assert_allclose(by_stock_calls(tmp_path / "out", 1, pictures), expected, rtol=1e-4, atol=1e-4)
+    expected = by_stock_calls(tmp_path / "rounded", 0, images)
+    np.testing.assert_allclose(by_stock_calls(tmp_path / "out", 1, images), expected, rtol=1e-4, atol=1e-4)
 
 
-def test_insightface_variant_becomes_ours_with_a_scale_of_one(tmp_path, pictures):
+def test_insightface_variant_becomes_ours_with_a_scale_of_one(tmp_path, images):
     prefix = save_random_checkpoint(tmp_path / "insightface", "vargfacenet_insightface", **SMALL)
     assert (load_checkpoint(prefix, 0).args["fc1_gamma"] != 1).asnumpy().all()
     done = convert_checkpoint(prefix, 0, tmp_path / "ours", network="vargfacenet")
@@ -140,11 +127,11 @@ def test_insightface_variant_becomes_ours_with_a_scale_of_one(tmp_path, pictures
         load_checkpoint(tmp_path / "ours", 0).symbol.tojson()
         == get_symbol("vargfacenet", use_se=False, **SMALL).tojson()
     )
-    expected = by_stock_calls(prefix, 0, pictures)
-    np.testing.assert_allclose(by_stock_calls(tmp_path / "ours", 0, pictures), expected, rtol=1e-4, atol=1e-4)
+    expected = by_stock_calls(prefix, 0, images)
+    np.testing.assert_allclose(by_stock_calls(tmp_path / "ours", 0, images), expected, rtol=1e-4, atol=1e-4)
     back = convert_checkpoint(tmp_path / "ours", 0, tmp_path / "back", network="vargfacenet_insightface")
     assert back.recognised == ("vargfacenet_insightface", SMALL)
-    np.testing.assert_allclose(by_stock_calls(tmp_path / "back", 0, pictures), expected, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(by_stock_calls(tmp_path / "back", 0, images), expected, rtol=1e-4, atol=1e-4)
 
 
 def test_a_trained_scale_does_not_become_a_fixed_one(tmp_path):
@@ -162,7 +149,7 @@ def test_another_network_is_not_the_same_function(tmp_path):
         convert_checkpoint(prefix, 0, tmp_path / "out", network="vargfacenet")
 
 
-def test_parameters_under_other_names_find_their_places(tmp_path, pictures):
+def test_parameters_under_other_names_find_their_places(tmp_path, images):
     prefix = save_random_checkpoint(tmp_path / "model", "mobilefacenet")
     saved = mx.nd.load(f"{prefix}-0000.params")
     saved["arg:fc1_weight"] = saved.pop("arg:pre_fc1_weight")
@@ -170,11 +157,11 @@ def test_parameters_under_other_names_find_their_places(tmp_path, pictures):
     graph = (tmp_path / "model-symbol.json").read_text().replace("pre_fc1_weight", "fc1_weight")
     (tmp_path / "old-symbol.json").write_text(graph)
     assert convert_checkpoint(tmp_path / "old", 0, tmp_path / "out").renamed == {"fc1_weight": "pre_fc1_weight"}
-    expected = by_stock_calls(prefix, 0, pictures)
-    np.testing.assert_array_equal(by_stock_calls(tmp_path / "out", 0, pictures), expected)
+    expected = by_stock_calls(prefix, 0, images)
+    np.testing.assert_array_equal(by_stock_calls(tmp_path / "out", 0, images), expected)
 
 
-def test_a_graph_of_another_kind_keeps_its_operators(tmp_path, pictures):
+def test_a_graph_of_another_kind_keeps_its_operators(tmp_path, images):
     data = (mx.sym.Variable("data") - 127.5) * 0.0078125
     small = mx.sym.softmax(mx.sym.Pooling(data, kernel=(8, 8), stride=(8, 8), pool_type="avg"), axis=1)
     symbol = mx.sym.FullyConnected(small, num_hidden=4, name="fc1")
@@ -183,8 +170,8 @@ def test_a_graph_of_another_kind_keeps_its_operators(tmp_path, pictures):
     args = {name: mx.nd.array(random.normal(size=shape)) for name, shape in shapes.items() if name != "data"}
     mx.model.save_checkpoint(str(tmp_path / "model"), 0, symbol, args, {})
     assert convert_checkpoint(tmp_path / "model", 0, tmp_path / "out").recognised is None
-    expected = by_stock_calls(tmp_path / "model", 0, pictures)
-    np.testing.assert_allclose(by_stock_calls(tmp_path / "out", 0, pictures), expected, rtol=1e-5)
+    expected = by_stock_calls(tmp_path / "model", 0, images)
+    np.testing.assert_allclose(by_stock_calls(tmp_path / "out", 0, images), expected, rtol=1e-5)
 
 
 def test_convert_says_what_it_did(capsys, tmp_path):
@@ -197,7 +184,7 @@ def test_convert_says_what_it_did(capsys, tmp_path):
     assert "--epoch=-1: expected" in refused(capsys, "convert", prefix, tmp_path / "x", "--epoch", "-1")
 
 
-def test_the_checkpoint_of_2018_takes_our_names_and_embeds_the_same(tmp_path, real_faces, pictures):
+def test_the_checkpoint_of_2018_takes_our_names_and_embeds_the_same(tmp_path, real_faces, images):
     done = convert_checkpoint(real_faces / "teacher" / "model", 0, tmp_path / "out")
     assert done.recognised == ("mobilefacenet", {})
     assert done.renamed == {"fc1_weight": "pre_fc1_weight"}
@@ -206,10 +193,10 @@ def test_the_checkpoint_of_2018_takes_our_names_and_embeds_the_same(tmp_path, re
 
 def test_stock_calls_alone_give_the_accuracy_of_verify(tmp_path, pairs_set):
     """The lineage's verification, written without this package, on a checkpoint of this package."""
-    pictures, is_same = pairs_set
+    images, is_same = pairs_set
     is_same = np.array(is_same)
     prefix = save_random_checkpoint(tmp_path / "model", "vargfacenet", **SMALL)
-    decoded = np.stack([mx.image.imdecode(picture).asnumpy().transpose(2, 0, 1) for picture in pictures])
+    decoded = np.stack([mx.image.imdecode(image).asnumpy().transpose(2, 0, 1) for image in images])
     both = by_stock_calls(prefix, 0, decoded) + by_stock_calls(prefix, 0, decoded[:, :, :, ::-1])
     unit = both / np.linalg.norm(both, axis=1, keepdims=True)
     distances = np.square(unit[0::2] - unit[1::2]).sum(axis=1)
@@ -219,6 +206,6 @@ def test_stock_calls_alone_give_the_accuracy_of_verify(tmp_path, pairs_set):
         rights = [((distances[others] < t) == is_same[others]).mean() for t in np.arange(0, 4, 0.01)]
         best = np.arange(0, 4, 0.01)[np.argmax(rights)]
         accuracies.append(((distances[fold] < best) == is_same[fold]).mean())
-    score = verify_pairs(Embedder(*load_checkpoint(prefix, 0)), Pairs(pictures, is_same))
+    score = verify_pairs(Embedder(*load_checkpoint(prefix, 0)), Pairs(images, is_same))
     assert score.accuracy == pytest.approx(np.mean(accuracies), abs=1e-9)
     assert score.std == pytest.approx(np.std(accuracies), abs=1e-9)

@@ -11,14 +11,12 @@ import threading
 import numpy as np
 import pytest
 
-from tests.conftest import picture
-from tests.deploy.test_conversion import SMALL
-from tests.deploy.test_faces import empty_png
-from tests.train.tiny import save_random_checkpoint
-from tests.vargfacenet.test_commands import refused
+from tests.helpers.command_line import refused
+from tests.helpers.images import empty_png, image
+from tests.helpers.networks import SMALL, save_random_checkpoint
 from vargfacenet.deploy import demo, load_model
 from vargfacenet.deploy.faces import Comparison
-from vargfacenet.pictures import encode_jpeg, encode_png
+from vargfacenet.formats.images import encode_jpeg, encode_png
 
 
 @pytest.fixture(scope="module")
@@ -51,29 +49,29 @@ def compare(address, one, other, **headers):
     return status, json.loads(body)
 
 
-def test_two_pictures_are_compared_and_shown_as_the_network_sees_them(address, model):
-    one, other = encode_png(picture(0, 0)), encode_png(picture(1, 0))
+def test_two_images_are_compared_and_shown_as_the_network_sees_them(address, model):
+    one, other = encode_png(image(0, 0)), encode_png(image(1, 0))
     status, answer = compare(address, one, other)
     assert status == 200
     assert answer["cosine"] == pytest.approx(model.compare(one, other).cosine, abs=1e-6)
     assert answer["verdict"] == ("One person" if answer["cosine"] >= 0.5 else "Different people")
     assert [face[:22] for face in answer["faces"]] == 2 * ["data:image/png;base64,"]
     wide = np.zeros((112, 300, 3), np.uint8)
-    wide[:, 94:206] = picture(0, 0)
+    wide[:, 94:206] = image(0, 0)
     assert compare(address, one, encode_png(wide))[1]["cosine"] == pytest.approx(1, abs=1e-6)
 
 
 @pytest.mark.parametrize(
     ("second", "message"),
     [
-        (b"just text", "the second picture: 9 bytes that are no picture"),
-        (empty_png(10000, 5000), "the second picture is 10000x5000, 50.0 megapixels; at most 40 are taken"),
-        (encode_jpeg(picture(0, 0))[:3000], "the second picture is a JPEG that is cut before its end"),
-        (b"", "the second picture: 0 bytes that are no picture"),
+        (b"just text", "the second image: 9 bytes that are not an image"),
+        (empty_png(10000, 5000), "the second image is 10000x5000, 50.0 megapixels; expected at most 40"),
+        (encode_jpeg(image(0, 0))[:3000], "the second image is a JPEG that is cut before its end"),
+        (b"", "the second image: 0 bytes that are not an image"),
     ],
 )
-def test_what_is_no_picture_gets_a_clear_answer(address, second, message):
-    status, answer = compare(address, encode_png(picture(0, 0)), second)
+def test_what_is_no_image_gets_a_clear_answer(address, second, message):
+    status, answer = compare(address, encode_png(image(0, 0)), second)
     assert (status, message in answer["error"]) == (422, True), answer
 
 
@@ -84,12 +82,12 @@ def test_uploads_are_bounded(address):
 
 
 @pytest.mark.parametrize("query", ["", "?first=x", "?first=-1", "?first=100", f"?first={'9' * 5000}"])
-def test_a_request_without_two_pictures_is_refused(address, query):
+def test_a_request_without_two_images_is_refused(address, query):
     assert ask(address, "POST", f"/compare{query}", b"abc")[0] == 400
 
 
 def test_other_sites_and_names_that_lead_here_are_refused(address):
-    one = encode_png(picture(0, 0))
+    one = encode_png(image(0, 0))
     assert compare(address, one, one, Origin="http://elsewhere.example")[0] == 403
     assert compare(address, one, one, Host="rebound.example:8000")[0] == 403
     assert compare(address, one, one, Origin=f"http://{address[0]}:{address[1]}")[0] == 200
@@ -122,13 +120,13 @@ def test_there_are_no_other_pages(address, path):
 def test_nothing_is_stored(address, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("builtins.open", lambda *a, **k: pytest.fail(f"opened {a}"))
-    one = encode_png(picture(0, 0))
+    one = encode_png(image(0, 0))
     assert compare(address, one, one)[0] == 200
     assert not list(tmp_path.iterdir())
 
 
 def test_a_browser_that_goes_away_is_no_traceback(address, capfd):
-    one = encode_png(picture(0, 0))
+    one = encode_png(image(0, 0))
     for _ in range(3):
         with socket.create_connection(address) as connection:
             head = (
@@ -145,7 +143,7 @@ def test_an_unforeseen_fault_is_one_line(address, model, caplog, monkeypatch):
         raise RuntimeError("boom")
 
     monkeypatch.setattr(model, "compare_faces", fail)
-    one = encode_png(picture(0, 0))
+    one = encode_png(image(0, 0))
     with pytest.raises(http.client.RemoteDisconnected):
         compare(address, one, one)
     assert "a request failed: RuntimeError: boom" in caplog.text

@@ -8,10 +8,8 @@ import onnx
 import onnxruntime
 import pytest
 
-from tests.deploy.test_conversion import SMALL, by_stock_calls
-from tests.train.tiny import save_random_checkpoint
-from tests.vargfacenet.test_commands import refused
-from vargfacenet.checkpoint import load_checkpoint
+from tests.helpers.command_line import refused
+from tests.helpers.networks import SMALL, by_stock_calls, save_random_checkpoint
 from vargfacenet.commands import main
 from vargfacenet.deploy import export as export_module
 from vargfacenet.deploy.export import export_onnx
@@ -22,7 +20,8 @@ from vargfacenet.deploy.runtime import OnnxEmbedder
 from vargfacenet.deploy.targets import TARGETS, merge_groups, prelu_as_convolutions, rewrite_for
 from vargfacenet.deploy.translate import translate
 from vargfacenet.errors import DataError, ExportError, SettingError, SetupError
-from vargfacenet.files import fingerprint
+from vargfacenet.formats.checkpoint import load_checkpoint
+from vargfacenet.formats.files import fingerprint
 from vargfacenet.symbols import list_networks
 
 NETWORKS = [
@@ -36,7 +35,7 @@ NETWORKS = [
 
 
 @pytest.fixture(scope="module")
-def pictures():
+def images():
     return np.random.RandomState(0).randint(0, 256, (3, 3, 112, 112)).astype(np.float32)
 
 
@@ -52,19 +51,19 @@ def small(tmp_path_factory):
     return save_random_checkpoint(tmp_path_factory.mktemp("small") / "model", "vargfacenet", **SMALL)
 
 
-def run(path, pictures):
+def run(path, images):
     """Embeddings by onnxruntime, without this package."""
-    return onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"]).run(None, {"data": pictures})[0]
+    return onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"]).run(None, {"data": images})[0]
 
 
 @pytest.mark.parametrize("target", ["plain", "onnxruntime"])
-def test_every_network_in_every_form_embeds_as_stock_mxnet(checkpoint, target, tmp_path, pictures):
+def test_every_network_in_every_form_embeds_as_stock_mxnet(checkpoint, target, tmp_path, images):
     prefix, network, options = checkpoint
     done = export_onnx(prefix, 0, tmp_path / "out.onnx", target=target)
     assert done.network == (network, options)
-    expected = by_stock_calls(prefix, 0, pictures)
-    assert relative_error(run(tmp_path / "out.onnx", pictures), expected) < 1e-4
-    assert relative_error(run(tmp_path / "out.onnx", pictures[1:2]), expected[1:2]) < 1e-4
+    expected = by_stock_calls(prefix, 0, images)
+    assert relative_error(run(tmp_path / "out.onnx", images), expected) < 1e-4
+    assert relative_error(run(tmp_path / "out.onnx", images[1:2]), expected[1:2]) < 1e-4
     assert done.bytes == (tmp_path / "out.onnx").stat().st_size
 
 
@@ -78,11 +77,11 @@ def test_every_network_at_its_published_size_is_proved(network, target, tmp_path
     assert done.error < 1e-4
 
 
-def test_openvino_embeds_as_stock_mxnet(checkpoint, tmp_path, pictures):
+def test_openvino_embeds_as_stock_mxnet(checkpoint, tmp_path, images):
     pytest.importorskip("openvino", reason="OpenVINO is not installed: pip install 'vargfacenet[openvino]'")
     export_onnx(checkpoint[0], 0, tmp_path / "out.onnx", target="openvino")
-    found = OnnxEmbedder(tmp_path / "out.onnx", runtime="openvino").embed_batch(pictures)
-    assert relative_error(found, by_stock_calls(checkpoint[0], 0, pictures)) < 1e-4
+    found = OnnxEmbedder(tmp_path / "out.onnx", runtime="openvino").embed_batch(images)
+    assert relative_error(found, by_stock_calls(checkpoint[0], 0, images)) < 1e-4
 
 
 def test_a_file_is_one_that_old_runtimes_read(checkpoint, tmp_path):
@@ -165,14 +164,14 @@ def test_a_failed_proof_leaves_the_file_of_before(small, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("layer", "message"),
     [
-        (lambda x: mx.sym.LRN(x, nsize=3), r"is a LRN, which is not known here; known are Activation, BatchNorm"),
+        (lambda x: mx.sym.LRN(x, nsize=3), r"is a LRN, which is not supported; supported are Activation, BatchNorm"),
         (
             lambda x: mx.sym.Pooling(x, kernel=(2, 2), pool_type="lp", p_value=2),
             "attribute p_value=2, which is not known",
         ),
-        (lambda x: mx.sym.Pooling(x, kernel=(2, 2), pool_type="sum"), "is of the kind sum with convention valid"),
-        (lambda x: mx.sym.LeakyReLU(x, act_type="selu"), "is of the kind selu; known are prelu, gelu, leaky and elu"),
-        (lambda x: mx.sym.split(x, num_outputs=3)[1], "is a SliceChannel, which is not known here"),
+        (lambda x: mx.sym.Pooling(x, kernel=(2, 2), pool_type="sum"), "has the type sum with convention valid"),
+        (lambda x: mx.sym.LeakyReLU(x, act_type="selu"), "has the type selu; supported are prelu, gelu, leaky and elu"),
+        (lambda x: mx.sym.split(x, num_outputs=3)[1], "is a SliceChannel, which is not supported"),
     ],
 )
 def test_what_has_no_form_is_named(tmp_path, layer, message):
@@ -185,13 +184,13 @@ def test_what_has_no_form_is_named(tmp_path, layer, message):
     assert not (tmp_path / "out.onnx").exists()
 
 
-def _outputs(graph, pictures):
+def _outputs(graph, images):
     return onnxruntime.InferenceSession(graph.to_onnx(opset=11, ir_version=6).SerializeToString()).run(
-        None, {"data": pictures}
+        None, {"data": images}
     )[0]
 
 
-def _picture_graph(nodes, constants):
+def _image_graph(nodes, constants):
     """`nodes` between the input and a mean over each channel."""
     end = [Node("GlobalAveragePool", "mean", [nodes[-1].name]), Node("Flatten", "rows", ["mean"], {"axis": 1})]
     channels = constants[nodes[-1].inputs[1]].shape[0]
@@ -199,24 +198,24 @@ def _picture_graph(nodes, constants):
 
 
 @pytest.mark.parametrize("highest", [0.9, 1.7])
-def test_prelu_is_rewritten_for_slopes_of_any_size_and_sign(pictures, highest):
+def test_prelu_is_rewritten_for_slopes_of_any_size_and_sign(images, highest):
     slopes = np.float32([-0.5, 0.2, highest]).reshape(3, 1, 1)
     middle = Node("Sub", "middle", ["data", "half"])
-    graph = _picture_graph(
+    graph = _image_graph(
         [middle, Node("PRelu", "prelu", ["middle", "slope"])], {"slope": slopes, "half": np.float32(127.5)}
     )
-    x = pictures - 127.5
+    x = images - 127.5
     expected = np.where(x > 0, x, slopes * x).mean(axis=(2, 3))
     prelu_as_convolutions(graph)
     assert "PRelu" not in {node.op for node in graph.nodes}
-    np.testing.assert_allclose(_outputs(graph, pictures), expected, rtol=1e-4, atol=1e-3)
+    np.testing.assert_allclose(_outputs(graph, images), expected, rtol=1e-4, atol=1e-3)
 
 
-def test_groups_are_merged_and_channels_padded_without_changing_the_result(tmp_path, pictures):
+def test_groups_are_merged_and_channels_padded_without_changing_the_result(tmp_path, images):
     """40 channels in five groups of 8: six groups of 8 after padding, three of 16 after merging."""
     prefix = save_random_checkpoint(tmp_path / "model", "vargfacenet", units=(1, 1, 1), embedding_size=16)
     graph = translate(load_checkpoint(prefix, 0))
-    expected = _outputs(graph, pictures)
+    expected = _outputs(graph, images)
     groups = {node.name: node.attrs["group"] for node in graph.nodes if node.op == "Conv"}
     assert pad_channels(graph, block=16)
     merge_groups(graph)
@@ -224,11 +223,11 @@ def test_groups_are_merged_and_channels_padded_without_changing_the_result(tmp_p
     assert 5 in groups.values()
     assert {after[name] for name, group in groups.items() if group == 5} == {3}
     assert all(len(graph.constants[node.inputs[1]]) % 16 == 0 for node in graph.nodes if node.op == "Conv")
-    np.testing.assert_allclose(_outputs(graph, pictures), expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(_outputs(graph, images), expected, rtol=1e-4, atol=1e-5)
 
 
 def test_a_graph_whose_channels_meet_is_not_padded():
-    graph = _picture_graph([Node("LRN", "lrn", ["data", "size"])], {"size": np.zeros((3, 1), np.float32)})
+    graph = _image_graph([Node("LRN", "lrn", ["data", "size"])], {"size": np.zeros((3, 1), np.float32)})
     assert not pad_channels(graph, block=16)
 
 
@@ -241,7 +240,7 @@ def test_a_missing_package_is_named_with_its_command(monkeypatch, small, tmp_pat
 def test_what_is_no_network_of_faces_is_refused(tmp_path, small):
     (tmp_path / "text.onnx").write_text("hello")
     with pytest.raises(
-        DataError, match=r"text.onnx is no ONNX file|onnxruntime does not take .*text.onnx|has 0 inputs"
+        DataError, match=r"text.onnx is not an ONNX file|onnxruntime does not accept .*text.onnx|has 0 inputs"
     ):
         OnnxEmbedder(tmp_path / "text.onnx")
     with pytest.raises(DataError, match="cannot read .*none.onnx"):

@@ -1,25 +1,21 @@
 """Embeddings and verdicts for services, the gallery, and the commands around them."""
 
-import struct
-import zlib
-
 import numpy as np
 import pytest
 
-from tests.conftest import picture
-from tests.deploy.test_conversion import SMALL, by_stock_calls
-from tests.train.tiny import save_random_checkpoint
-from tests.vargfacenet.test_commands import refused
+from tests.helpers.command_line import refused
+from tests.helpers.images import empty_png, image
+from tests.helpers.networks import SMALL, by_stock_calls, save_random_checkpoint
 from vargfacenet.alignment import TEMPLATE
-from vargfacenet.checkpoint import load_checkpoint
 from vargfacenet.commands import main
 from vargfacenet.data.detector import Detection, FaceDetector
 from vargfacenet.deploy import Gallery, export_onnx, face_of, load_model
-from vargfacenet.deploy.gallery import digest
+from vargfacenet.deploy.gallery import image_digest
 from vargfacenet.deploy.translate import translate
 from vargfacenet.errors import DataError
 from vargfacenet.eval import read_pairs
-from vargfacenet.pictures import decode_picture, encode_jpeg, encode_png
+from vargfacenet.formats.checkpoint import load_checkpoint
+from vargfacenet.formats.images import decode_image, encode_jpeg, encode_png
 
 
 @pytest.fixture(scope="module")
@@ -41,32 +37,26 @@ def model(onnx_file):
 
 @pytest.fixture
 def people(tmp_path):
-    """A folder for each of two people with two pictures."""
+    """A folder for each of two people with two images."""
     for name, identity in (("Ann", 0), ("Bo", 1)):
         (tmp_path / "people" / name).mkdir(parents=True)
         for number in range(2):
-            (tmp_path / "people" / name / f"{number}.png").write_bytes(encode_png(picture(identity, number)))
+            (tmp_path / "people" / name / f"{number}.png").write_bytes(encode_png(image(identity, number)))
     return tmp_path / "people"
 
 
-def empty_png(width, height):
-    """The header of a picture of any size, in some dozens of bytes."""
-    header = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + header + struct.pack(">II", zlib.crc32(header), 0) + b"IDAT"
-
-
-def test_embeddings_are_those_of_picture_and_mirror_at_length_one(prefix, onnx_file):
-    faces = [picture(0, 0), picture(1, 0)]
-    pictures = np.stack(faces).transpose(0, 3, 1, 2).astype(np.float32)
-    both = by_stock_calls(prefix, 0, pictures) + by_stock_calls(prefix, 0, pictures[:, :, :, ::-1])
+def test_embeddings_are_those_of_image_and_mirror_at_length_one(prefix, onnx_file):
+    faces = [image(0, 0), image(1, 0)]
+    images = np.stack(faces).transpose(0, 3, 1, 2).astype(np.float32)
+    both = by_stock_calls(prefix, 0, images) + by_stock_calls(prefix, 0, images[:, :, :, ::-1])
     expected = both / np.linalg.norm(both, axis=1, keepdims=True)
     for model in (load_model(onnx_file), load_model(prefix)):
         np.testing.assert_allclose(model.embed(faces), expected, atol=1e-5)
 
 
 def test_compare_gives_the_cosine_and_a_verdict_at_the_threshold(model, onnx_file):
-    one, other = encode_png(picture(0, 0)), encode_png(picture(1, 0))
-    first, second = model.embed([picture(0, 0), picture(1, 0)])
+    one, other = encode_png(image(0, 0)), encode_png(image(1, 0))
+    first, second = model.embed([image(0, 0), image(1, 0)])
     result = model.compare(one, other)
     assert result.cosine == pytest.approx(float(first @ second), abs=1e-6)
     assert load_model(onnx_file, threshold=result.cosine - 1e-4).compare(one, other).same is True
@@ -76,7 +66,7 @@ def test_compare_gives_the_cosine_and_a_verdict_at_the_threshold(model, onnx_fil
 
 
 def test_the_middle_square_is_taken_where_cropping_is_asked_for():
-    face = picture(0, 0)
+    face = image(0, 0)
     wide = np.zeros((112, 200, 3), np.uint8)
     wide[:, 44:156] = face
     np.testing.assert_array_equal(face_of(encode_png(wide), "it", crop=True), face)
@@ -88,14 +78,14 @@ def test_the_middle_square_is_taken_where_cropping_is_asked_for():
 @pytest.mark.parametrize(
     ("encoded", "message"),
     [
-        (b"hello", "it: 5 bytes that are no picture"),
-        (b"", "it: 0 bytes that are no picture"),
-        (encode_jpeg(picture(0, 0))[:2000], "it is a JPEG that is cut before its end"),
+        (b"hello", "it: 5 bytes that are not an image"),
+        (b"", "it: 0 bytes that are not an image"),
+        (encode_jpeg(image(0, 0))[:2000], "it is a JPEG that is cut before its end"),
         (encode_png(np.zeros((50, 60, 3), np.uint8)), "it is 60x50 pixels, expected an aligned face of 112x112"),
-        (empty_png(10000, 5000), r"it is 10000x5000, 50.0 megapixels; at most 40 are taken"),
-        (empty_png(10000, 10000), r"it is 10000x10000, 100.0 megapixels; at most 40 are taken"),
-        (empty_png(100000, 50000), "it is 100000x50000, 5000.0 megapixels; at most 40 are taken"),
-        (empty_png(112, 112), "it: 41 bytes that are no picture"),
+        (empty_png(10000, 5000), r"it is 10000x5000, 50.0 megapixels; expected at most 40"),
+        (empty_png(10000, 10000), r"it is 10000x10000, 100.0 megapixels; expected at most 40"),
+        (empty_png(100000, 50000), "it is 100000x50000, 5000.0 megapixels; expected at most 40"),
+        (empty_png(112, 112), "it: 41 bytes that are not an image"),
     ],
 )
 def test_what_is_no_face_is_refused_before_it_is_decoded(recwarn, encoded, message):
@@ -104,16 +94,16 @@ def test_what_is_no_face_is_refused_before_it_is_decoded(recwarn, encoded, messa
     assert not recwarn.list
 
 
-def test_a_gallery_finds_a_person_by_another_picture(model, tmp_path):
-    faces = [picture(identity, number) for identity in range(3) for number in range(2)]
+def test_a_gallery_finds_a_person_by_another_image(model, tmp_path):
+    faces = [image(identity, number) for identity in range(3) for number in range(2)]
     names = [name for name in ("Ann", "Bo", "Cy") for _ in range(2)]
-    marks = [digest(face.tobytes()) for face in faces]
+    marks = [image_digest(face.tobytes()) for face in faces]
     gallery = Gallery(tmp_path / "gallery")
     assert gallery.add(model, faces[:4], names[:4], marks[:4]) == 4
     assert Gallery(tmp_path / "gallery").add(model, faces, names, marks) == 2
     gallery = Gallery(tmp_path / "gallery")
     assert gallery.names == names
-    query = picture(1, 50)
+    query = image(1, 50)
     cosines = model.embed(faces) @ model.embed([query])[0]
     expected = sorted({name: max(cosines[2 * i : 2 * i + 2]) for i, name in enumerate(("Ann", "Bo", "Cy"))}.items())
     hits = gallery.search(model, query, top=3)
@@ -125,19 +115,19 @@ def test_a_gallery_finds_a_person_by_another_picture(model, tmp_path):
 def test_a_gallery_is_of_one_network(model, prefix, tmp_path):
     gallery = Gallery(tmp_path)
     with pytest.raises(DataError, match="has no faces: add some with"):
-        gallery.search(model, picture(0, 0))
-    gallery.add(model, [picture(0, 0)], ["Ann"], ["a"])
+        gallery.search(model, image(0, 0))
+    gallery.add(model, [image(0, 0)], ["Ann"], ["a"])
     other = load_model(prefix)
     with pytest.raises(DataError, match="holds faces of another network"):
-        gallery.search(other, picture(0, 0))
+        gallery.search(other, image(0, 0))
     with pytest.raises(DataError, match="holds faces of another network"):
-        gallery.add(other, [picture(0, 1)], ["Ann"], ["b"])
+        gallery.add(other, [image(0, 1)], ["Ann"], ["b"])
 
 
 @pytest.mark.parametrize("content", [b"", b"hello", b"PK\x03\x04 no archive"])
 def test_a_damaged_gallery_is_named(tmp_path, content):
     (tmp_path / "gallery.npz").write_bytes(content)
-    with pytest.raises(DataError, match=r"gallery.npz is damaged or no gallery"):
+    with pytest.raises(DataError, match=r"gallery.npz is damaged, or is not a gallery"):
         Gallery(tmp_path)
 
 
@@ -147,7 +137,7 @@ def test_embed_writes_names_and_unit_rows(capsys, onnx_file, people, tmp_path):
         assert saved["names"].tolist() == [str(people / f"{name}.png") for name in ("Ann/0", "Ann/1", "Bo/0", "Bo/1")]
         np.testing.assert_allclose(np.linalg.norm(saved["embeddings"], axis=1), 1, atol=1e-6)
         assert saved["embeddings"].shape == (4, 16)
-    assert "16 numbers of each of 4 picture(s)" in capsys.readouterr().out
+    assert "embeddings of 16 numbers of 4 image(s)" in capsys.readouterr().out
 
 
 def test_compare_prints_cosine_and_verdict(capsys, onnx_file, prefix, people):
@@ -165,7 +155,7 @@ def test_gallery_commands_add_and_search(capsys, onnx_file, people, tmp_path):
     assert main(["gallery", "add", folder, str(onnx_file), str(people / "Bo")]) == 0
     out = capsys.readouterr().out
     assert "4 added; 4 faces of 2 people" in out
-    assert "0 added, 2 were there already; 4 faces of 2 people" in out
+    assert "0 added, 2 known already; 4 faces of 2 people" in out
     assert main(["gallery", "search", folder, str(onnx_file), str(people / "Bo" / "1.png")]) == 0
     assert capsys.readouterr().out.splitlines()[2].split() == ["Bo", "1.0000"]
 
@@ -174,7 +164,7 @@ def test_mistakes_are_one_line(capsys, onnx_file, people, tmp_path):
     image = people / "Ann" / "0.png"
     (tmp_path / "empty").mkdir()
     for arguments, message in (
-        (["embed", onnx_file, tmp_path / "empty", "--out", tmp_path / "x.npz"], "holds no pictures (.jpg"),
+        (["embed", onnx_file, tmp_path / "empty", "--out", tmp_path / "x.npz"], "holds no images (.jpg"),
         (["embed", tmp_path / "no.onnx", image, "--out", tmp_path / "x.npz"], "cannot read"),
         (["embed", tmp_path / "no", image, "--out", tmp_path / "x.npz"], "no checkpoint file"),
         (["compare", onnx_file, image, tmp_path / "none.png"], "cannot read"),
@@ -192,7 +182,7 @@ def test_a_threshold_that_is_no_cosine_is_named(prefix, tmp_path, text):
     graph = translate(load_checkpoint(prefix, 0))
     model = graph.to_onnx(opset=11, ir_version=6, metadata={"threshold": text})
     (tmp_path / "model.onnx").write_bytes(model.SerializeToString())
-    with pytest.raises(DataError, match=f"says '{text}' where a number of -1 .. 1 belongs"):
+    with pytest.raises(DataError, match=f"states '{text}', expected a number of -1 .. 1"):
         load_model(tmp_path / "model.onnx")
 
 
@@ -202,8 +192,8 @@ class Finds:
     def __init__(self, *faces):
         self.faces = [Detection(np.float64(box), np.float64(points), 0.9) for box, points in faces]
 
-    def detect(self, picture):
-        assert (picture.dtype, picture.shape[2], picture.flags["C_CONTIGUOUS"]) == (np.uint8, 3, True)
+    def detect(self, image):
+        assert (image.dtype, image.shape[2], image.flags["C_CONTIGUOUS"]) == (np.uint8, 3, True)
         return self.faces
 
 
@@ -214,21 +204,21 @@ def placed(left, top, size):
 
 def test_a_photograph_is_aligned_by_the_points_of_its_face():
     photograph = np.zeros((200, 300, 3), np.uint8)
-    photograph[30:142, 70:182] = picture(0, 0)
+    photograph[30:142, 70:182] = image(0, 0)
     face = face_of(encode_png(photograph), "it", detector=Finds(placed(70, 30, 112)))
-    assert np.abs(face.astype(int) - picture(0, 0)).mean() < 1
+    assert np.abs(face.astype(int) - image(0, 0)).mean() < 1
     bystander = placed(220, 30, 50)
     again = face_of(encode_png(photograph), "it", detector=Finds(bystander, placed(70, 30, 112)))
     np.testing.assert_array_equal(again, face)
-    aligned = encode_png(picture(0, 0))
-    np.testing.assert_array_equal(face_of(aligned, "it", detector=Finds()), picture(0, 0))
+    aligned = encode_png(image(0, 0))
+    np.testing.assert_array_equal(face_of(aligned, "it", detector=Finds()), image(0, 0))
 
 
 @pytest.mark.parametrize(
     ("found", "message"),
     [
-        ((), "it shows no face that is found: give one that is larger, sharper or more from the front"),
-        ((placed(0, 0, 90), placed(150, 0, 60)), "it shows 2 faces of like size: cut it to the one that is meant"),
+        ((), "it shows no face that the detector finds: give a larger, sharper or more frontal one"),
+        ((placed(0, 0, 90), placed(150, 0, 60)), "it shows 2 faces of similar size: crop it to one"),
     ],
 )
 def test_a_photograph_of_nobody_or_of_several_is_refused(found, message):
@@ -238,12 +228,12 @@ def test_a_photograph_of_nobody_or_of_several_is_refused(found, message):
 
 def test_commands_align_where_asked(capsys, onnx_file, tmp_path, monkeypatch):
     photograph = np.zeros((200, 300, 3), np.uint8)
-    photograph[30:142, 70:182] = picture(0, 0)
+    photograph[30:142, 70:182] = image(0, 0)
     (tmp_path / "Ann").mkdir()
     (tmp_path / "Ann" / "wide.png").write_bytes(encode_png(photograph))
-    (tmp_path / "face.png").write_bytes(encode_png(picture(0, 0)))
+    (tmp_path / "face.png").write_bytes(encode_png(image(0, 0)))
     wide, face, folder = (str(tmp_path / name) for name in ("Ann/wide.png", "face.png", "gallery"))
-    monkeypatch.setattr("vargfacenet.commands.model_options.face_detector", lambda: Finds(placed(70, 30, 112)))
+    monkeypatch.setattr("vargfacenet.commands.model_arguments.face_detector", lambda: Finds(placed(70, 30, 112)))
     assert main(["compare", str(onnx_file), wide, face, "--align"]) == 0
     assert float(capsys.readouterr().out.split()[1]) > 0.999
     assert main(["embed", str(onnx_file), wide, face, "--align", "--out", str(tmp_path / "out.npz")]) == 0
@@ -270,7 +260,7 @@ def test_a_real_face_in_a_photograph_is_found_and_told_from_another(real_faces, 
     model, detector = load_model(real_faces / "teacher" / "model", batch_size=2), FaceDetector()
     pairs = read_pairs(real_faces / "lfw.bin")
     for place in (0, 4, 600):
-        crop = decode_picture(bytes(pairs.pictures[place]), "it")
+        crop = decode_image(bytes(pairs.images[place]), "it")
         photograph = np.full((480, 640, 3), 90, np.uint8)
         photograph[60:396, 220:556] = crop.repeat(3, axis=0).repeat(3, axis=1)
         aligned = face_of(encode_png(photograph), "it", detector=detector)

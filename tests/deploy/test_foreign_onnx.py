@@ -69,12 +69,12 @@ def test_fewer_rows_than_images_are_an_error_and_not_noise(view):
 
 
 def test_an_embedder_of_any_kind_with_fewer_rows_than_images_is_an_error():
-    from vargfacenet.eval import PictureEmbedder
+    from vargfacenet.eval import ImageEmbedder
 
-    class Joining(PictureEmbedder):
+    class Joining(ImageEmbedder):
         batch_size = 2
 
-        def embed_batch(self, pictures):
+        def embed_batch(self, images):
             return np.zeros((1, 8), np.float32)
 
     with pytest.raises(DataError, match=r"output of shape \(1, 8\) for 2 images"):
@@ -180,17 +180,18 @@ def test_a_scaling_that_is_none_is_refused(stated, message):
 def test_embeddings_of_another_scaling_are_not_taken_for_the_same(tmp_path):
     (tmp_path / "net.onnx").write_bytes(network())
     marks = {
-        open_model(tmp_path / "net.onnx", scaling=one).mark for one in (None, Scaling(0.0, 255.0), Scaling(bgr=True))
+        open_model(tmp_path / "net.onnx", scaling=one).cache_key
+        for one in (None, Scaling(0.0, 255.0), Scaling(bgr=True))
     }
     assert len(marks) == 3
 
 
 def test_a_checkpoint_can_be_given_a_scaling_too(tmp_path):
-    from tests.train.tiny import save_random_checkpoint
+    from tests.helpers.networks import save_random_checkpoint
 
     prefix = save_random_checkpoint(tmp_path / "model", "mobilefacenet")
     plain, swapped = open_model(prefix), open_model(prefix, scaling=Scaling(bgr=True))
-    assert plain.mark != swapped.mark
+    assert plain.cache_key != swapped.cache_key
     np.testing.assert_allclose(
         swapped.embedder.embed_batch(IMAGES), plain.embedder.embed_batch(IMAGES[:, ::-1]), rtol=1e-4, atol=1e-5
     )

@@ -5,9 +5,9 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from vargfacenet.checkpoint import Checkpoint
 from vargfacenet.deploy.translate import translate
 from vargfacenet.errors import ExportError
+from vargfacenet.formats.checkpoint import Checkpoint
 
 
 def small():
@@ -92,14 +92,20 @@ def test_a_form_computes_what_mxnet_does(form):
 @pytest.mark.parametrize(
     ("build", "message"),
     [
-        (lambda: mx.sym.LayerNorm(small(), axis=1, name="ln"), "LayerNorm 'ln' is over axis 1; known is the last one"),
-        (lambda: resized(14, 14, align_corners=True), "aligns corners or has another mode than size"),
-        (lambda: padded("edge"), "is of the mode edge; known is constant"),
-        (lambda: mx.sym.norm(small(), ord=1, axis=1), "is not the length over one axis"),
-        (lambda: mx.sym.mean(small(), axis=1, exclude=True), "is over other axes than those that it names"),
+        (
+            lambda: mx.sym.LayerNorm(small(), axis=1, name="ln"),
+            "LayerNorm 'ln' is over axis 1; only the last is supported",
+        ),
+        (lambda: resized(14, 14, align_corners=True), "aligns corners or has a mode other than size"),
+        (lambda: padded("edge"), "has the mode edge; only constant is supported"),
+        (lambda: mx.sym.norm(small(), ord=1, axis=1), "is not the L2 norm over one axis"),
+        (lambda: mx.sym.mean(small(), axis=1, exclude=True), "excludes the axes that it names"),
         (lambda: mx.sym.softmax(small(), axis=1), "is not over the last axis, or has a temperature"),
-        (lambda: mx.sym.exp(small(), name="e"), "exp of data that depend on the image has no form here"),
-        (lambda: mx.sym.LeakyReLU(small(), act_type="selu"), "of the kind selu; known are prelu, gelu, leaky and elu"),
+        (lambda: mx.sym.exp(small(), name="e"), "exp on data that depend on the image has no form in ONNX here"),
+        (
+            lambda: mx.sym.LeakyReLU(small(), act_type="selu"),
+            "has the type selu; supported are prelu, gelu, leaky and elu",
+        ),
     ],
 )
 def test_a_use_without_a_form_is_refused(build, message):

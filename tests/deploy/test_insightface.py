@@ -7,9 +7,8 @@ import sys
 import numpy as np
 import pytest
 
-from tests.conftest import picture
-from tests.deploy.test_conversion import SMALL, by_stock_calls
-from tests.train.tiny import save_random_checkpoint
+from tests.helpers.images import image
+from tests.helpers.networks import SMALL, by_stock_calls, save_random_checkpoint
 from vargfacenet.deploy import export_onnx
 from vargfacenet.deploy.probe import relative_error
 
@@ -23,7 +22,7 @@ for name in {imports!r}:
 import numpy as np
 from insightface.model_zoo import get_model
 
-from vargfacenet.checkpoint import load_checkpoint
+from vargfacenet.formats.checkpoint import load_checkpoint
 from vargfacenet.eval import Embedder
 
 file, prefix, images, out = sys.argv[1:]
@@ -52,7 +51,7 @@ pytestmark = pytest.mark.skipif("insightface" not in OTHERS, reason="pip install
 def test_the_package_embeds_as_mxnet_one_image_and_a_list(tmp_path, network, options, target, imports):
     prefix = save_random_checkpoint(tmp_path / "model", network, **options)
     export_onnx(prefix, 0, tmp_path / "model.onnx", target=target)
-    faces = np.stack([picture(identity, 0) for identity in range(3)])
+    faces = np.stack([image(identity, 0) for identity in range(3)])
     np.save(tmp_path / "faces.npy", faces)
     files = [str(tmp_path / "model.onnx"), str(prefix), str(tmp_path / "faces.npy"), str(tmp_path / "out.npz")]
     code = _SCRIPT.format(imports=imports)

@@ -7,13 +7,12 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from tests.browser import open_browser
-from tests.conftest import picture
-from tests.deploy.test_conversion import SMALL
-from tests.train.tiny import save_random_checkpoint
+from tests.helpers.browser import open_browser
+from tests.helpers.images import image
+from tests.helpers.networks import SMALL, save_random_checkpoint
 from vargfacenet.deploy import demo, export_onnx, load_model
 from vargfacenet.eval import read_pairs
-from vargfacenet.pictures import encode_jpeg, encode_png
+from vargfacenet.formats.images import encode_jpeg, encode_png
 
 ANSWERED = "return ['#result', '#error'].map(s => document.querySelector(s)).find(e => !e.hidden)?.id"
 
@@ -54,7 +53,7 @@ def page(browser, model):
 
 @pytest.fixture
 def face(tmp_path):
-    (tmp_path / "face.png").write_bytes(encode_png(picture(0, 0)))
+    (tmp_path / "face.png").write_bytes(encode_png(image(0, 0)))
     return tmp_path / "face.png"
 
 
@@ -73,12 +72,12 @@ def compare(browser, first, second):
     return browser.wait(ANSWERED)
 
 
-def test_two_pictures_get_a_cosine_a_verdict_and_are_shown(page, model, face, tmp_path):
+def test_two_images_get_a_cosine_a_verdict_and_are_shown(page, model, face, tmp_path):
     wide = np.zeros((224, 400, 3), np.uint8)
-    wide[:, 88:312] = picture(1, 0).repeat(2, axis=0).repeat(2, axis=1)
+    wide[:, 88:312] = image(1, 0).repeat(2, axis=0).repeat(2, axis=1)
     (tmp_path / "wide.png").write_bytes(encode_png(wide))
     assert compare(page, face, tmp_path / "wide.png") == "result"
-    expected = model.compare_faces(picture(0, 0), picture(1, 0))
+    expected = model.compare_faces(image(0, 0), image(1, 0))
     assert float(page.text("#cosine")) == pytest.approx(expected.cosine, abs=1e-4)
     assert page.text("#verdict") == ("One person" if expected.same else "Different people")
     assert "the threshold of 0.5000" in page.text("#at")
@@ -98,14 +97,14 @@ def test_the_page_says_what_becomes_of_a_photograph(page, browser, model):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda path: path.write_text("hello"), "the second picture: 5 bytes that are no picture"),
+        (lambda path: path.write_text("hello"), "the second image: 5 bytes that are not an image"),
         (
             lambda path: PIL.Image.new("L", (10000, 5000)).save(path, "png"),
-            "the second picture is 10000x5000, 50.0 megapixels; at most 40 are taken",
+            "the second image is 10000x5000, 50.0 megapixels; expected at most 40",
         ),
         (
-            lambda path: path.write_bytes(encode_jpeg(picture(0, 0))[:3000]),
-            "the second picture is a JPEG that is cut before its end",
+            lambda path: path.write_bytes(encode_jpeg(image(0, 0))[:3000]),
+            "the second image is a JPEG that is cut before its end",
         ),
         (lambda path: path.write_bytes(bytes(17 << 20)), "17.0 MiB together; at most 16 are taken"),
     ],
@@ -134,7 +133,7 @@ def test_real_people_are_told_apart(browser, real_faces, tmp_path):
     for same in (True, False):
         place = int(np.flatnonzero(np.asarray(pairs.is_same) == same)[0])
         for name in (0, 1):
-            (tmp_path / f"{name}.jpg").write_bytes(bytes(pairs.pictures[2 * place + name]))
+            (tmp_path / f"{name}.jpg").write_bytes(bytes(pairs.images[2 * place + name]))
         with serving(model) as address:
             open_page(browser, address)
             assert compare(browser, tmp_path / "0.jpg", tmp_path / "1.jpg") == "result"

@@ -6,11 +6,9 @@ import numpy as np
 import onnx
 import pytest
 
-from tests.conftest import picture
-from tests.deploy.test_conversion import SMALL, by_stock_calls
-from tests.train.tiny import save_random_checkpoint
-from tests.vargfacenet.test_commands import refused
-from vargfacenet.checkpoint import load_checkpoint
+from tests.helpers.command_line import refused
+from tests.helpers.images import image
+from tests.helpers.networks import SMALL, by_stock_calls, save_random_checkpoint
 from vargfacenet.commands import main
 from vargfacenet.deploy import quantise as quantise_module
 from vargfacenet.deploy.export import export_onnx
@@ -19,10 +17,11 @@ from vargfacenet.deploy.precision import to_bfloat16
 from vargfacenet.deploy.probe import cosines, relative_error
 from vargfacenet.deploy.quantise import _weight_bytes, quantise, quantise_measured, ranges
 from vargfacenet.deploy.runtime import OnnxEmbedder
-from vargfacenet.deploy.samples import sample_pictures
+from vargfacenet.deploy.samples import sample_images
 from vargfacenet.deploy.translate import translate
 from vargfacenet.errors import DataError, ExportError, SettingError
-from vargfacenet.pictures import encode_jpeg
+from vargfacenet.formats.checkpoint import load_checkpoint
+from vargfacenet.formats.images import encode_jpeg
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +31,7 @@ def small(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def faces():
-    return np.stack([picture(n % 4, n) for n in range(24)]).transpose(0, 3, 1, 2).astype(np.float32)
+    return np.stack([image(n % 4, n) for n in range(24)]).transpose(0, 3, 1, 2).astype(np.float32)
 
 
 @pytest.mark.parametrize("seed", [0, 1])
@@ -58,7 +57,7 @@ def test_weights_are_bytes_with_a_scale_for_each_channel():
 
 
 def test_a_layer_on_bytes_gives_what_whole_numbers_give():
-    """A 1x1 convolution of pictures 0..255 with a scale of 1 and zero point 0 is exact in its input."""
+    """A 1x1 convolution of images 0..255 with a scale of 1 and zero point 0 is exact in its input."""
     random = np.random.RandomState(0)
     weight, bias = random.normal(size=(4, 3, 1, 1)).astype(np.float32), np.float32([1, -1, 2, 0])
     nodes = [
@@ -67,11 +66,11 @@ def test_a_layer_on_bytes_gives_what_whole_numbers_give():
         Node("Flatten", "rows", ["mean"], {"axis": 1}),
     ]
     graph = Graph(nodes, {"w": weight, "b": bias}, "rows", 4)
-    pictures = random.randint(0, 256, (2, 3, 112, 112)).astype(np.float32)
-    found = quantise_module._embed(quantise(graph, ["conv"], {"data": (0.0, 255.0)}), pictures)
+    images = random.randint(0, 256, (2, 3, 112, 112)).astype(np.float32)
+    found = quantise_module._embed(quantise(graph, ["conv"], {"data": (0.0, 255.0)}), images)
     scale = np.abs(weight).max(axis=(1, 2, 3)) / 127
     whole = np.rint(weight[:, :, 0, 0] / scale[:, None])
-    expected = pictures.mean(axis=(2, 3)) @ (whole * scale[:, None]).T + bias
+    expected = images.mean(axis=(2, 3)) @ (whole * scale[:, None]).T + bias
     np.testing.assert_allclose(found, expected, rtol=1e-4)
 
 
@@ -107,7 +106,7 @@ def test_a_smaller_file_embeds_nearly_the_same(small, faces, tmp_path, precision
     whole = export_onnx(small, 0, tmp_path / "whole.onnx").bytes
     done = export_onnx(small, 0, tmp_path / "out.onnx", precision=precision, calibration=faces)
     assert done.bytes < share * whole
-    unseen = np.stack([picture(n % 4, 100 + n) for n in range(4)]).transpose(0, 3, 1, 2).astype(np.float32)
+    unseen = np.stack([image(n % 4, 100 + n) for n in range(4)]).transpose(0, 3, 1, 2).astype(np.float32)
     found = OnnxEmbedder(tmp_path / "out.onnx").embed_batch(unseen)
     assert cosines(found, by_stock_calls(small, 0, unseen)).min() > least
     model = onnx.load(str(tmp_path / "out.onnx"))
@@ -142,23 +141,23 @@ def test_settings_that_do_not_go_together_are_refused(small, faces, tmp_path):
 
 
 def test_samples_come_from_folders_and_record_files(face_folder, tmp_path):
-    of_records = sample_pictures(face_folder, 20)
+    of_records = sample_images(face_folder, 20)
     assert of_records.shape == (20, 3, 112, 112)
-    np.testing.assert_array_equal(of_records, sample_pictures(face_folder / "train.rec", 20))
+    np.testing.assert_array_equal(of_records, sample_images(face_folder / "train.rec", 20))
     (tmp_path / "a").mkdir()
     for number in range(16):
-        (tmp_path / "a" / f"{number}.jpg").write_bytes(encode_jpeg(picture(0, number)))
-    assert len(sample_pictures(tmp_path, 20)) == 16
+        (tmp_path / "a" / f"{number}.jpg").write_bytes(encode_jpeg(image(0, number)))
+    assert len(sample_images(tmp_path, 20)) == 16
     (tmp_path / "a" / "0.jpg").unlink()
-    with pytest.raises(DataError, match="has 15 pictures; calibration takes at least 16"):
-        sample_pictures(tmp_path, 20)
-    with pytest.raises(DataError, match="is neither a folder of pictures nor a .rec file"):
-        sample_pictures(tmp_path / "b", 20)
+    with pytest.raises(DataError, match="has 15 images; calibration needs at least 16"):
+        sample_images(tmp_path, 20)
+    with pytest.raises(DataError, match="is neither a folder of images nor a .rec file"):
+        sample_images(tmp_path / "b", 20)
 
 
 def test_export_prints_what_int8_costs(capsys, small, face_folder, tmp_path):
     arguments = ["export", str(small), str(tmp_path / "x.onnx"), "--precision", "int8", "--calibrate", str(face_folder)]
-    assert main([*arguments, "--calibration-pictures", "16"]) == 0
+    assert main([*arguments, "--calibration-images", "16"]) == 0
     out = capsys.readouterr().out
     assert "mean cosine 0.9" in out
     assert "onnxruntime: " in out
@@ -191,8 +190,8 @@ def test_a_precision_that_cannot_be_is_refused_before_any_file_is_written(capsys
         assert not (tmp_path / "out").exists()
 
 
-def test_openvino_embeds_alike_for_any_number_of_pictures(small, faces, tmp_path):
-    """One and two pictures have networks of fixed size."""
+def test_openvino_embeds_alike_for_any_number_of_images(small, faces, tmp_path):
+    """One and two images have networks of fixed size."""
     pytest.importorskip("openvino", reason="OpenVINO is not installed: pip install 'vargfacenet[openvino]'")
     export_onnx(small, 0, tmp_path / "out.onnx")
     embedder = OnnxEmbedder(tmp_path / "out.onnx", runtime="openvino")

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 
 from tests.deploy.torch_file import tensor, torch_bytes
-from tests.train.tiny import save_random_checkpoint
-from vargfacenet.checkpoint import load_checkpoint
+from tests.helpers.networks import save_random_checkpoint
+from vargfacenet.formats.checkpoint import load_checkpoint
 from vargfacenet.commands import main
 from vargfacenet.deploy.torch_conversion import convert_torch_state
 from vargfacenet.errors import CheckpointError
 from vargfacenet.symbols import parameter_order
-from vargfacenet.torch_state import read_torch_state
+from vargfacenet.formats.torch_state import read_torch_state
 
 RANDOM = np.random.RandomState(0)
 

@@ -1,37 +1,24 @@
-"""Embeddings that are kept: computed once, and again wherever anything changed."""
+"""Cache of embeddings: computed once, and again after any change."""
 
 import os
 
 import numpy as np
 import pytest
 
-from tests.conftest import picture
+from tests.helpers.embeddings import Counting
+from tests.helpers.images import image
 from vargfacenet.errors import DataError
-from vargfacenet.eval import PictureEmbedder
-from vargfacenet.eval.cache import EmbeddingCache, file_fingerprint, picture_fingerprint
-
-
-class Counting(PictureEmbedder):
-    """Embeds a picture as its corner pixels, and counts how many it was given."""
-
-    batch_size = 4
-
-    def __init__(self):
-        self.seen = 0
-
-    def embed_batch(self, pictures):
-        self.seen += len(pictures)
-        return pictures[:, :, 0, :2].reshape(len(pictures), -1)
+from vargfacenet.eval.cache import EmbeddingCache, file_fingerprint, image_fingerprint
 
 
 @pytest.fixture
 def faces():
-    return [picture(identity, 0) for identity in range(10)]
+    return [image(identity, 0) for identity in range(10)]
 
 
-def embed(cache, embedder, faces, network="network", pictures="pictures", **options):
+def embed(cache, embedder, faces, network="network", images="images", **options):
     before = embedder.seen
-    found = cache.embed(embedder, network, pictures, len(faces), faces.__getitem__, **options)
+    found = cache.embed(embedder, network, images, len(faces), faces.__getitem__, **options)
     return found, embedder.seen - before
 
 
@@ -47,8 +34,8 @@ def test_the_second_time_costs_nothing(tmp_path, faces):
     np.testing.assert_array_equal(mirrored_again, mirrored)
 
 
-@pytest.mark.parametrize("changed", [{"network": "another"}, {"pictures": "others"}])
-def test_another_network_or_other_pictures_are_computed(tmp_path, faces, changed):
+@pytest.mark.parametrize("changed", [{"network": "another"}, {"images": "others"}])
+def test_another_network_or_other_images_are_computed(tmp_path, faces, changed):
     cache, embedder = EmbeddingCache(tmp_path), Counting()
     embed(cache, embedder, faces)
     assert embed(cache, embedder, faces, **changed)[1] > 2 * len(faces)
@@ -66,7 +53,7 @@ def test_a_damaged_file_is_made_again(tmp_path, faces):
     np.testing.assert_array_equal(again, expected)
 
 
-def test_a_stop_in_the_middle_is_gone_on_with(tmp_path, faces):
+def test_an_interrupted_run_is_resumed(tmp_path, faces):
     cache, embedder = EmbeddingCache(tmp_path), Counting()
     broken = [*faces[:8], None, None]
     with pytest.raises(AttributeError):
@@ -78,31 +65,31 @@ def test_a_stop_in_the_middle_is_gone_on_with(tmp_path, faces):
     np.testing.assert_array_equal(plain[9], faces[9].transpose(2, 0, 1)[:, 0, :2].ravel())
 
 
-def test_what_was_not_used_for_longest_goes(tmp_path, faces):
+def test_the_least_recently_used_embeddings_are_deleted(tmp_path, faces):
     cache, embedder = EmbeddingCache(tmp_path, most_bytes=2200), Counting()  # a set is about 600 bytes
     for number in range(3):
-        embed(cache, embedder, faces, pictures=str(number))
+        embed(cache, embedder, faces, images=str(number))
         os.utime(max(tmp_path.glob("*.npy"), key=os.path.getmtime), (number, number))
-    embed(cache, embedder, faces, pictures="0")  # used now
-    embed(cache, embedder, faces, pictures="3")
-    counts = [embed(cache, embedder, faces, pictures=str(number))[1] for number in (3, 0, 2, 1)]
+    embed(cache, embedder, faces, images="0")  # used now
+    embed(cache, embedder, faces, images="3")
+    counts = [embed(cache, embedder, faces, images=str(number))[1] for number in (3, 0, 2, 1)]
     assert counts[:3] == [1, 1, 1]
     assert counts[3] > 1
 
 
 def test_embeddings_that_are_not_finite_are_not_kept(tmp_path, faces):
     class Broken(Counting):
-        def embed_batch(self, pictures):
-            return super().embed_batch(pictures) * np.nan
+        def embed_batch(self, images):
+            return super().embed_batch(images) * np.nan
 
     with pytest.raises(DataError, match="NaN or infinity"):
         embed(EmbeddingCache(tmp_path), Broken(), faces)
     assert not list(tmp_path.glob("*.npy"))
 
 
-def test_fingerprints_tell_pictures_and_their_order_apart(tmp_path):
-    assert picture_fingerprint([b"ab", b"c"]) != picture_fingerprint([b"a", b"bc"])
-    assert picture_fingerprint([b"a", b"b"]) != picture_fingerprint([b"b", b"a"])
+def test_fingerprints_tell_images_and_their_order_apart(tmp_path):
+    assert image_fingerprint([b"ab", b"c"]) != image_fingerprint([b"a", b"bc"])
+    assert image_fingerprint([b"a", b"b"]) != image_fingerprint([b"b", b"a"])
     path = tmp_path / "a.jpg"
     path.write_bytes(b"1")
     first = file_fingerprint([path])

@@ -1,4 +1,4 @@
-"""Embeddings: batches, mirrors, and pictures that are none."""
+"""Embeddings: batches, mirrors, and files that are not images."""
 
 import mxnet as mx
 import numpy as np
@@ -6,7 +6,7 @@ import pytest
 
 from vargfacenet.errors import DataError
 from vargfacenet.eval import Embedder
-from vargfacenet.pictures import decode_picture, encode_png
+from vargfacenet.formats.images import decode_image, encode_png
 from vargfacenet.symbols import get_symbol
 
 
@@ -21,14 +21,12 @@ def network():
 
 
 def directly(network, encoded, mirror=False):
-    """Embeddings by the plain graph, two pictures at a time."""
+    """Embeddings by the plain graph, two images at a time."""
     symbol, args, auxs = network
-    pictures = np.stack([decode_picture(picture, "picture").transpose(2, 0, 1) for picture in encoded]).astype(
-        np.float32
-    )
+    images = np.stack([decode_image(image, "image").transpose(2, 0, 1) for image in encoded]).astype(np.float32)
     if mirror:
-        pictures = pictures[:, :, :, ::-1]
-    executor = symbol.bind(mx.cpu(), {**args, "data": mx.nd.array(pictures)}, aux_states=auxs)
+        images = images[:, :, :, ::-1]
+    executor = symbol.bind(mx.cpu(), {**args, "data": mx.nd.array(images)}, aux_states=auxs)
     return executor.forward(is_train=False)[0].asnumpy()
 
 
@@ -43,20 +41,20 @@ def test_embeddings_do_not_depend_on_the_batch(network, pairs_set, batch_size):
     assert not np.allclose(plain, mirrored, atol=1e-3 * scale)
 
 
-def test_progress_counts_every_picture(network, pairs_set):
+def test_progress_counts_every_image(network, pairs_set):
     done = []
     Embedder(*network, batch_size=4).embed(pairs_set[0][:10], progress=done.append)
     assert done == [4, 4, 2]
 
 
 @pytest.mark.parametrize(
-    ("picture", "message"),
+    ("image", "message"),
     [
-        (b"hello", "picture 5: 5 bytes that are no picture"),
-        (encode_png(np.zeros((64, 64, 3), np.uint8)), "picture 5 is 64x64"),
+        (b"hello", "image 5: 5 bytes that are not an image"),
+        (encode_png(np.zeros((64, 64, 3), np.uint8)), "image 5 is 64x64"),
     ],
 )
-def test_a_picture_that_cannot_be_embedded_is_named(network, pairs_set, picture, message):
-    encoded = [*pairs_set[0][:5], picture]
+def test_an_image_that_cannot_be_embedded_is_named(network, pairs_set, image, message):
+    encoded = [*pairs_set[0][:5], image]
     with pytest.raises(DataError, match=message):
         Embedder(*network, batch_size=4).embed(encoded)

@@ -1,4 +1,4 @@
-"""Which files are meant by files, folders and names of verification sets."""
+"""Search of verification sets by file, folder and name."""
 
 import pytest
 
@@ -18,7 +18,7 @@ def test_a_folder_stands_for_its_sets_known_ones_first(folder):
 
 
 @pytest.mark.parametrize("name", ["cfp_fp", "CFP-FP"])
-def test_a_name_is_looked_for_in_the_folder(folder, name):
+def test_a_name_is_searched_for_in_the_folder(folder, name):
     assert find_sets([name], folder) == [folder / "cfp_fp.bin"]
 
 
@@ -27,7 +27,7 @@ def test_files_stay_in_their_order_also_missing_ones(folder):
     assert list(map(str, find_sets(given))) == list(map(str, given))
 
 
-def test_a_name_that_is_not_there_is_refused_with_the_nearest(folder, tmp_path_factory):
+def test_an_unknown_name_is_refused_with_the_most_similar_one(folder, tmp_path_factory):
     with pytest.raises(SettingError, match="'agedb': did you mean 'agedb_30'"):
         find_sets(["agedb"], folder)
     empty = tmp_path_factory.mktemp("empty")

@@ -1,11 +1,11 @@
-"""IJB's layout: what is read, and what is refused, by file and line."""
+"""Layout of IJB: accepted files, and errors that name file and line."""
 
 import shutil
 
 import numpy as np
 import pytest
 
-from tests.eval.ijb_set import PEOPLE, make_ijb_set
+from tests.helpers.ijb_set import IDENTITIES, make_ijb_set
 from vargfacenet.errors import DataError, SettingError
 from vargfacenet.eval.ijb import read_trials
 from vargfacenet.eval.template_sets import read_template_set
@@ -30,7 +30,7 @@ def test_rows_templates_and_trials_are_those_of_the_files(sound):
     found = read_template_set(sound)
     lines = [line.split() for line in (sound / "meta" / f"ijbc_{FACES}").read_text().splitlines()]
     assert found.name == "ijbc"
-    assert [found.names[row] for row in found.pictures] == [line[0] for line in lines]
+    assert [found.names[row] for row in found.images] == [line[0] for line in lines]
     assert found.templates.tolist() == [int(line[1]) for line in lines]
     assert found.media.tolist() == [int(line[2]) for line in lines]
     assert found.ids.tolist() == sorted({int(line[1]) for line in lines})
@@ -42,8 +42,8 @@ def test_rows_templates_and_trials_are_those_of_the_files(sound):
     pairs = zip(found.ids[trials.pairs.first], found.ids[trials.pairs.second], trials.pairs.is_same)
     expected = [line.split() for line in (sound / "meta" / f"ijbc_{PAIRS}").read_text().splitlines()]
     assert [(str(one), str(other), str(int(same))) for one, other, same in pairs] == [tuple(line) for line in expected]
-    assert [len(gallery.templates) for gallery in trials.galleries] == [PEOPLE // 2] * 2
-    assert len(trials.probes.templates) == 2 * PEOPLE
+    assert [len(gallery.templates) for gallery in trials.galleries] == [IDENTITIES // 2] * 2
+    assert len(trials.probes.templates) == 2 * IDENTITIES
     lines = (sound / "meta" / f"ijbc_{PROBES}").read_text().splitlines()[1:]
     assert dict(zip(found.ids[trials.probes.templates], trials.probes.subjects)) == {
         int(line.split(",")[0]): int(line.split(",")[1]) for line in lines
@@ -57,7 +57,7 @@ def test_galleries_of_ijbb_are_called_s(tmp_path):
 
 
 def changed(folder, file, line, text):
-    """Replaces a line (from 1) of a meta file; None takes it out."""
+    """Replace a line (from 1) of a meta file, or delete it if None."""
     path = folder / "meta" / f"ijbc_{file}"
     lines = path.read_text().splitlines()
     lines[line - 1 : line] = [] if text is None else [text]
@@ -80,15 +80,15 @@ FIVE = "1 2 3 4 5 6 7 8 9 10"
         (POINTS, 6, f"6.png {FIVE} high", "line 6: SCORE is 'high', expected a finite number"),
         (POINTS, 6, f"6.png {FIVE.replace('4', 'nan')} 0.9", "line 6: y2 is 'nan', expected a finite number"),
         (POINTS, 6, f"6.png {FIVE} -0.5", "line 6: score -0.5, expected at least 0"),
-        (POINTS, 6, f"5.png {FIVE} 0.5", "line 6: 5.png is listed already"),
+        (POINTS, 6, f"5.png {FIVE} 0.5", "line 6: 5.png is already listed"),
         (POINTS, 6, f"../6.png {FIVE} 0.5", "line 6: ../6.png, expected the name of a file in loose_crop"),
         (PAIRS, 7, "1000 5 1", f"line 7: template 5 is not in ijbc_{FACES}"),
-        (PAIRS, 7, "1000 987 2", "line 7: label 2, expected 1 for one person or 0"),
+        (PAIRS, 7, "1000 987 2", "line 7: label 2, expected 1 for the same subject or 0"),
         (PAIRS, 7, "1000 987", r"line 7 has 2 value\(s\), expected 3: TEMPLATE TEMPLATE LABEL"),
         (PAIRS, 7, "1000 987 yes", "line 7: LABEL is 'yes', expected a whole number"),
-        (GALLERY, 1, "1000,50,a,7,1,2,30,40", "line 1 is no header"),
+        (GALLERY, 1, "1000,50,a,7,1,2,30,40", "line 1 is not a header"),
         (GALLERY, 4, "5,50,a,7,1,2,30,40", f"line 4: template 5 is not in ijbc_{FACES}"),
-        (GALLERY, 4, "844,50", r"line 4 has 2 value\(s\), expected 8, as the header"),
+        (GALLERY, 4, "844,50", r"line 4 has 2 value\(s\), expected 8, like the header"),
         (PROBES, 3, "987,51,a,7,1,2,30,40", "line 3: template 987 shows subject 51, but 50 in a line before"),
         (PROBES, 3, "987,Ann,a,7,1,2,30,40", "line 3: SUBJECT_ID is 'Ann', expected a whole number"),
     ],
@@ -99,18 +99,18 @@ def test_a_malformed_line_is_named(folder, file, line, text, message):
         read_trials(read_template_set(folder))
 
 
-def test_a_picture_twice_in_a_template_is_named(folder):
+def test_an_image_twice_in_a_template_is_named(folder):
     path = folder / "meta" / f"ijbc_{FACES}"
     lines = path.read_text().splitlines()
     changed(folder, FACES, 9, " ".join([*lines[3].split()[:2], "8"]))
-    with pytest.raises(DataError, match=rf"line 9: {lines[3].split()[0]} is in template {lines[3].split()[1]} already"):
+    with pytest.raises(DataError, match=rf"line 9: {lines[3].split()[0]} is already in template {lines[3].split()[1]}"):
         read_template_set(folder)
 
 
-def test_a_picture_may_be_in_two_templates(folder):
+def test_an_image_may_be_in_two_templates(folder):
     path = folder / "meta" / f"ijbc_{FACES}"
     path.write_text(path.read_text() + "1.png 987 7\n")
-    assert read_template_set(folder).names[read_template_set(folder).pictures[-1]] == "1.png"
+    assert read_template_set(folder).names[read_template_set(folder).images[-1]] == "1.png"
 
 
 @pytest.mark.parametrize("file", [FACES, POINTS, PAIRS, GALLERY, PROBES])
@@ -123,20 +123,20 @@ def test_an_empty_or_missing_file_is_named(folder, file):
         read_trials(read_template_set(folder))
 
 
-def test_missing_pictures_are_named_with_the_first_line_and_counted(folder):
+def test_missing_images_are_named_with_the_first_line_and_counted(folder):
     for number in (4, 9):
         (folder / "loose_crop" / f"{number}.png").unlink()
     with pytest.raises(
-        DataError, match=rf"{POINTS}: line 4: 4.png is not in .*; 2 of 84 pictures are missing: 4.png, 9.png"
+        DataError, match=rf"{POINTS}: line 4: 4.png is not in .*; 2 of 84 images are missing: 4.png, 9.png"
     ):
         read_template_set(folder)
     assert len(read_template_set(folder, allow_missing=True).names) == 84
     shutil.rmtree(folder / "loose_crop")
-    with pytest.raises(DataError, match="no folder of pictures"):
+    with pytest.raises(DataError, match="no folder of images"):
         read_template_set(folder, allow_missing=True)
 
 
-def test_which_set_is_read(folder, tmp_path):
+def test_the_set_is_chosen_by_name_or_by_its_files(folder, tmp_path):
     with pytest.raises(DataError, match=r"holds no set of templates: expected .*ijbb_face_tid_mid\.txt or "):
         read_template_set(tmp_path)
     with pytest.raises(DataError, match=r"cannot read .*ijbb_name_5pts_score\.txt"):
@@ -144,7 +144,7 @@ def test_which_set_is_read(folder, tmp_path):
     with pytest.raises(SettingError, match="unknown set 'ijba'"):
         read_template_set(folder, "ijba")
     shutil.copy(folder / "meta" / f"ijbc_{FACES}", folder / "meta" / f"ijbb_{FACES}")
-    with pytest.raises(DataError, match="holds both sets: name one"):
+    with pytest.raises(DataError, match="holds both sets: choose one by its name"):
         read_template_set(folder)
     assert read_template_set(folder, "ijbc").name == "ijbc"
 

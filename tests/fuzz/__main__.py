@@ -1,4 +1,4 @@
-"""Fuzzes readers, each in a process of its own, guided by the coverage of this project's code: see ``make fuzz``."""
+"""Fuzz readers, each in a process of its own, guided by the coverage of this project's code: see ``make fuzz``."""
 
 import argparse
 import pathlib
@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 
-MEMORY, SECONDS_A_RUN = 4096, 20  # MiB of a process, and what one input may take
+MEMORY, SECONDS_A_RUN = 4096, 20  # limits: MiB of a process, seconds for one input
 
 say = sys.stdout.write
 
@@ -30,7 +30,7 @@ def main():
 
 
 def watch(name, seconds):
-    """Runs one target and reports on it: 0, or 1 where it found something."""
+    """Run one target and report the result; return 0, or 1 where it found something."""
     command = [sys.executable, "-m", "tests.fuzz", name, "--one", "--seconds", str(seconds)]
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace")
     said = done.stdout
@@ -43,7 +43,7 @@ def watch(name, seconds):
 
 
 def fuzz(name, seconds):
-    """Fuzzes one target in this process, which ends with it."""
+    """Fuzz one target in this process, which ends with it."""
     import atheris
 
     with atheris.instrument_imports(include=["vargfacenet"]):

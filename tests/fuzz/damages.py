@@ -1,27 +1,15 @@
-"""Damages as files suffer them, and as those make them who wish harm: decided by a random generator alone."""
+"""Accidental and malicious damage to files, determined by a random generator alone."""
 
 import struct
 
-# Numbers that readers are apt to get wrong: the ends of 8, 16, 32 and 64 bits.
+# Numbers that readers are likely to handle wrongly: the limits of 8, 16, 32 and 64 bits.
 _EDGES = [0, 1, 0x7F, 0xFF, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 0xFFFFFFFF, 1 << 40, (1 << 63) - 1, (1 << 64) - 1]
 
 
 def damage(content, random):
-    """A damaged copy of `content` (bytes, not empty).
+    """Return the kind of damage, and a damaged copy of `content`, a whole file that is not empty.
 
-    Parameters
-    ----------
-    content : bytes
-        Of a whole file.
-    random : numpy.random.Generator
-        Decides everything.
-
-    Returns
-    -------
-    kind : str
-        What was done.
-    damaged : bytes
-        May be as it was, where chance has it so.
+    `random`, a NumPy generator, determines everything; by chance the copy may equal the original.
     """
     kind = _KINDS[random.integers(len(_KINDS))]
     return kind.__name__, bytes(kind(bytearray(content), random))

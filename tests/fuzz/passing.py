@@ -1,4 +1,4 @@
-"""What becomes of damaged training and verification sets: reported, harmless, or passed on as good."""
+"""Damage training and verification sets, and count what is reported, harmless, or accepted as good."""
 
 import collections
 import pathlib
@@ -20,13 +20,10 @@ FILES = ("train.rec", "train.idx", "property")
 
 
 def damage_records(count, *, sealed, seed=0):
-    """Damages the ``.rec`` or ``.idx`` of a set of 24 drawn faces `count` times, and reads it as training does.
+    """Damage the ``.rec`` or ``.idx`` of a set of 24 drawn faces `count` times, and read it as training does.
 
-    Returns
-    -------
-    dict of str to int
-        How many were ``reported`` by `check_records`, ``harmless`` (all that is read is as it was), ``decodes`` (a picture is
-        another one and was not reported) and ``wrong`` (anything else that is not as it was and was not reported).
+    Returns the numbers of ``reported`` (by `check_records`), ``harmless`` (everything that is read is unchanged),
+    ``decodes`` (an image changed without a report) and ``wrong`` (anything else changed without a report).
     """
     folder, outcomes = pathlib.Path(tempfile.mkdtemp(prefix="vargfacenet-damage-")), collections.Counter()
     write_records(folder, draw_faces(num_identities=6, images_per_identity=4, seed=0))
@@ -46,7 +43,7 @@ def damage_records(count, *, sealed, seed=0):
 
 
 def damage_pairs(count, *, sealed, seed=0):
-    """The same of a ``.bin`` of 20 pairs of drawn faces; a truth that changed unreported is ``wrong``."""
+    """Damage a ``.bin`` of 20 pairs of drawn faces, as `damage_records`; an unreported change of truth is ``wrong``."""
     folder, outcomes = pathlib.Path(tempfile.mkdtemp(prefix="vargfacenet-damage-")), collections.Counter()
     path = folder / "set.bin"
     write_pairs(path, *draw_pairs(num_identities=6, images_per_identity=4, num_pairs=20, seed=0, first_identity=0))
@@ -71,7 +68,7 @@ def _outcome(folder, truth):
         reported = True
     found = _faces(folder)
     if reported:
-        # What was reported may be skipped; what is read all the same must be as it was, up to pictures that decode.
+        # Reported records may be skipped; the others must have the right labels.
         labels_right = found is None or all(truth.get(key, (None,))[0] == label for key, (label, _) in found.items())
         return "reported" if labels_right else "wrong"
     if found is None or found.keys() != truth.keys() or any(truth[key][0] != found[key][0] for key in truth):
@@ -80,7 +77,7 @@ def _outcome(folder, truth):
 
 
 def _faces(folder):
-    """Identity and picture of each key that training would be given; None where the set is refused."""
+    """Return identity and image of each key that training would receive; None where the set is refused."""
     try:
         records = RecordSet(folder)
     except DataError:
@@ -88,10 +85,10 @@ def _faces(folder):
     found = {}
     for key in records.keys.tolist():
         try:
-            picture, identity = records.read_face(key)
+            image, identity = records.read_face(key)
         except DataError:
             continue
-        found[key] = identity, picture
+        found[key] = identity, image
     records.close()
     return found
 
@@ -103,9 +100,9 @@ def _pairs_outcome(path, truth):
             return "reported"
     except DataError:
         return "reported"
-    if pairs.is_same.tolist() != truth.is_same.tolist() or len(pairs.pictures) != len(truth.pictures):
+    if pairs.is_same.tolist() != truth.is_same.tolist() or len(pairs.images) != len(truth.images):
         return "wrong"
-    return "harmless" if pairs.pictures == truth.pictures else "decodes"
+    return "harmless" if pairs.images == truth.images else "decodes"
 
 
 def _take_checksums(folder):

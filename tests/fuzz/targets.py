@@ -1,6 +1,6 @@
-"""Each reader of foreign bytes, with whole files to begin from. To add one, add its line to `TARGETS`.
+"""Every reader of foreign bytes, with valid files to start from. To add a reader, add its line to `TARGETS`.
 
-What is held against every reader: of any bytes at all, only a VarGFaceNetError comes out, in bounded time and memory.
+Requirement for every reader: whatever the bytes, it raises only VarGFaceNetError, in bounded time and memory.
 """
 
 import collections
@@ -14,30 +14,31 @@ import mxnet as mx
 import numpy as np
 
 from tests.deploy.torch_file import torch_bytes
-from vargfacenet.arrays import read_npy, read_npz
 from vargfacenet.data.check import check_records
 from vargfacenet.data.landmarks import read_landmarks
 from vargfacenet.data.writer import write_records
-from vargfacenet.deploy.runtime import _admitted
+from vargfacenet.deploy.runtime import _admit
 from vargfacenet.errors import DataError, VarGFaceNetError
 from vargfacenet.eval.features import read_features, write_features
 from vargfacenet.eval.image_list import read_image_list
-from vargfacenet.eval.meta import read_blank_separated, read_csv
-from vargfacenet.eval.pairs import check_pairs, pairs_from_folder, read_pairs, write_pairs
-from vargfacenet.files import parse_json
-from vargfacenet.graphs import read_graph
-from vargfacenet.params import read_params
-from vargfacenet.pictures import decode_picture, encode_jpeg, encode_png
-from vargfacenet.torch_state import read_torch_state
+from vargfacenet.eval.pair_list import pairs_from_folder
+from vargfacenet.eval.pairs import check_pairs, read_pairs, write_pairs
+from vargfacenet.eval.text_tables import read_blank_separated, read_csv
+from vargfacenet.formats.arrays import read_npy, read_npz
+from vargfacenet.formats.files import parse_json
+from vargfacenet.formats.graphs import read_graph
+from vargfacenet.formats.images import decode_image, encode_jpeg, encode_png
+from vargfacenet.formats.params import read_params
+from vargfacenet.formats.torch_state import read_torch_state
 
 Target = collections.namedtuple("Target", "seeds read")
-Target.__doc__ = "A function that gives whole files (list of bytes), and one that reads bytes, whatever they are."
+Target.__doc__ = "A function that returns valid files (list of bytes), and one that reads arbitrary bytes."
 
 FOLDER = pathlib.Path(tempfile.mkdtemp(prefix="vargfacenet-fuzz-"))
 
 
 def attempt(target, content):
-    """Reads bytes; the VarGFaceNetError that refuses them, None where they are taken. Anything else goes through."""
+    """Read bytes, and return the VarGFaceNetError that refuses them, or None. Other errors are raised."""
     try:
         target.read(content)
     except VarGFaceNetError as error:
@@ -46,7 +47,7 @@ def attempt(target, content):
 
 
 def of_file(read, name="file"):
-    """A reader of a file as one of its bytes."""
+    """Turn a reader of a file into a reader of its bytes."""
 
     def read_content(content):
         path = FOLDER / name
@@ -62,7 +63,7 @@ def _face(value, size=112):
 
 
 def _set_files(name):
-    """That file of a small training set, with checksums and as others write it."""
+    """Return one file of a small training set, with checksums and as other tools write it."""
     folder = FOLDER / "sets"
     if not folder.exists():
         write_records(folder, ((identity, encode_jpeg(_face(identity))) for identity in (0, 0, 1, 1)))
@@ -97,11 +98,11 @@ def _set_target(name):
 
 
 def _bins():
-    pictures, truth = [encode_png(_face(value)) for value in range(4)], [True, False]
-    write_pairs(FOLDER / "seed.bin", pictures, truth)
-    arrays = [np.frombuffer(picture, np.uint8) for picture in pictures]
+    images, truth = [encode_png(_face(value)) for value in range(4)], [True, False]
+    write_pairs(FOLDER / "seed.bin", images, truth)
+    arrays = [np.frombuffer(image, np.uint8) for image in images]
     return [(FOLDER / "seed.bin").read_bytes()] + [
-        pickle.dumps((form, truth), protocol) for form in (pictures, arrays) for protocol in (0, 2, 4)
+        pickle.dumps((form, truth), protocol) for form in (images, arrays) for protocol in (0, 2, 4)
     ]
 
 
@@ -140,7 +141,7 @@ def _features():
     return [(FOLDER / "seed-features.bin").read_bytes()]
 
 
-def _pictures():
+def _images():
     import cv2
 
     return [encode_jpeg(_face(1)), encode_png(_face(2, 8))] + [
@@ -149,7 +150,7 @@ def _pictures():
 
 
 def _onnx():
-    from tests.deploy.test_admission import model
+    from tests.helpers.onnx_models import model
 
     return [model().SerializeToString()]
 
@@ -173,12 +174,12 @@ TARGETS = {
     "meta": Target(lambda: [b"a.jpg 1 2\nb.jpg 1 3\n"], of_file(_read_meta, "faces.txt")),
     "csv": Target(lambda: [b"TEMPLATE_ID,SUBJECT_ID,FILENAME\n1,2,a.jpg\n"], of_file(_read_subjects, "probe.csv")),
     "features": Target(_features, of_file(read_features, "f.bin")),
-    "picture": Target(_pictures, lambda content: decode_picture(content, "it", shape=None)),
+    "image": Target(_images, lambda content: decode_image(content, "it", shape=None)),
     "npy": Target(lambda: [_saved(np.save, np.ones((2, 3), np.float16))], lambda content: read_npy(content, "x.npy")),
     "npz": Target(
         lambda: [_saved(np.savez, a=np.ones(3), b=np.array(["x"]))], lambda content: read_npz(content, "x.npz")
     ),
     "json": Target(lambda: [json.dumps({"a": [1, None, 2.5]}).encode()], lambda content: parse_json(content, "x.json")),
     "torch": Target(lambda: [torch_bytes({"w": np.ones((2, 3), "<f4")})], of_file(read_torch_state, "x.pt")),
-    "onnx": Target(_onnx, lambda content: _admitted(content, "x.onnx")),
+    "onnx": Target(_onnx, lambda content: _admit(content, "x.onnx")),
 }

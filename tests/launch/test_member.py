@@ -1,4 +1,4 @@
-"""Members of a group, with workers that do nothing: what they say of what is missing, and that nothing is left running."""
+"""Members of a group whose workers do nothing: their errors for what is missing, and no process left running."""
 
 import contextlib
 import os
@@ -12,13 +12,13 @@ import time
 
 import pytest
 
-from tests.launch.ports import free_ports
+from tests.helpers.ports import free_ports
 from vargfacenet.errors import ClusterError
-from vargfacenet.launch.hub import Hub
+from vargfacenet.launch.coordinator import Coordinator
 from vargfacenet.launch.interrupts import Interrupts
-from vargfacenet.launch.member import run_member
-from vargfacenet.launch.roll import Roll
-from vargfacenet.launch.wire import call, listen
+from vargfacenet.launch.member import GroupOptions, run_member
+from vargfacenet.launch.membership import Membership
+from vargfacenet.launch.transport import connect, listen
 
 SLEEPS = [sys.executable, "-c", "import time; time.sleep(600)"]
 ENDS = [sys.executable, "-c", "pass"]
@@ -30,10 +30,10 @@ def port():
 
 
 def test_a_port_in_use_is_named(port):
-    for used in range(port, port + 4):  # the hub's, the scheduler's, the worker's, its server's
+    for used in range(port, port + 4):  # of coordinator, scheduler, worker and server
         taken = pytest.raises(ClusterError, match=rf"port {used} of this machine cannot be used .*--port")
         with contextlib.closing(listen(used)), taken:
-            run_member(ENDS, rank=0, size=1, root="127.0.0.1", port=port, timeout=600)
+            run_member(ENDS, rank=0, size=1, root="127.0.0.1", options=GroupOptions(port, timeout=600))
 
 
 def test_a_root_that_does_not_answer_is_named_after_the_time(port):
@@ -41,10 +41,10 @@ def test_a_root_that_does_not_answer_is_named_after_the_time(port):
     with pytest.raises(
         ClusterError, match=rf"cannot reach worker 0 at 127.0.0.1:{port} within 1 s \(Connection refused\)"
     ):
-        run_member(ENDS, rank=1, size=2, root="127.0.0.1", port=port, timeout=1)
+        run_member(ENDS, rank=1, size=2, root="127.0.0.1", options=GroupOptions(port, timeout=1))
     assert time.monotonic() - begin >= 1
     with pytest.raises(ClusterError, match="--root no.such.host.invalid: "):
-        run_member(ENDS, rank=1, size=2, root="no.such.host.invalid", port=port, timeout=1)
+        run_member(ENDS, rank=1, size=2, root="no.such.host.invalid", options=GroupOptions(port, timeout=1))
 
 
 def test_something_else_at_the_root_is_told_from_a_hub(port):
@@ -56,31 +56,31 @@ def test_something_else_at_the_root_is_told_from_a_hub(port):
 
     threading.Thread(target=greet, daemon=True).start()
     with pytest.raises(ClusterError, match="the connection to worker 0 .* was lost, or something else answers there"):
-        run_member(ENDS, rank=1, size=2, root="127.0.0.1", port=port, timeout=600)
+        run_member(ENDS, rank=1, size=2, root="127.0.0.1", options=GroupOptions(port, timeout=600))
     listener.close()
 
 
 def test_a_worker_that_never_comes_is_named(port):
     with pytest.raises(ClusterError, match="1 of 2 workers are there after 2 s; missing: 1"):
-        run_member(ENDS, rank=0, size=2, root="127.0.0.1", port=port, timeout=2)
+        run_member(ENDS, rank=0, size=2, root="127.0.0.1", options=GroupOptions(port, timeout=2))
 
 
 def test_a_rank_given_twice_is_refused_and_strangers_do_no_harm(port):
-    hub = Hub(port, 2, timeout=600, stall=600)
+    coordinator = Coordinator(port, 2, timeout=600, stall=600)
     with socket.create_connection(("127.0.0.1", port)) as stranger:
         stranger.sendall(b"GET / HTTP/1.1\r\n\r\n" + b"x" * 200_000)
-    first, messages = call("127.0.0.1", port, 600)
+    first, messages = connect("127.0.0.1", port, 600)
     with contextlib.closing(first):
         first.send({"rank": 1, "of": 2})
-        assert messages.get(timeout=600) == {"alive": True}  # which only those are told who have joined
+        assert messages.get(timeout=600) == {"alive": True}  # only members that have joined receive it
         with pytest.raises(ClusterError, match=r"worker 1 is here already, from 127\.0\.0\.1"):
-            run_member(ENDS, rank=1, size=2, root="127.0.0.1", port=port, timeout=600)
-    hub.close()
+            run_member(ENDS, rank=1, size=2, root="127.0.0.1", options=GroupOptions(port, timeout=600))
+    coordinator.close()
 
 
 def test_a_worker_that_shows_no_sign_of_life_is_ended(port):
     with pytest.raises(ClusterError, match="worker 0 has given no sign of life for"):
-        run_member(SLEEPS, rank=0, size=1, root="127.0.0.1", port=port, timeout=2)
+        run_member(SLEEPS, rank=0, size=1, root="127.0.0.1", options=GroupOptions(port, timeout=2))
 
 
 def test_a_worker_that_fails_says_why_and_one_that_ends_well_lets_all_end(port, capfd):
@@ -88,23 +88,32 @@ def test_a_worker_that_fails_says_why_and_one_that_ends_well_lets_all_end(port, 
         "import sys; print('to be seen'); print('vargfacenet train: error: no such face', file=sys.stderr); sys.exit(2)"
     )
     with pytest.raises(ClusterError, match="^worker 0 stopped: no such face$"):
-        run_member([sys.executable, "-c", says], rank=0, size=1, root="127.0.0.1", port=port, timeout=600)
+        run_member(
+            [sys.executable, "-c", says], rank=0, size=1, root="127.0.0.1", options=GroupOptions(port, timeout=600)
+        )
     out, err = capfd.readouterr()
     assert "[0] to be seen\n" in out
     assert "[0] vargfacenet train: error: no such face\n" in err
-    run_member(ENDS, rank=0, size=1, root="127.0.0.1", port=free_ports(), timeout=600)
+    run_member(ENDS, rank=0, size=1, root="127.0.0.1", options=GroupOptions(free_ports(), timeout=600))
 
 
-def test_a_member_stops_when_whoever_started_it_is_gone(port):
+def test_a_member_stops_when_the_process_that_started_it_is_gone(port):
     ours, its = socket.socketpair()
     threading.Timer(0.5, its.close).start()
-    with pytest.raises(ClusterError, match="whoever started this member is gone"):
-        run_member(SLEEPS, rank=0, size=1, root="127.0.0.1", port=port, timeout=600, tied=ours.fileno())
+    with pytest.raises(ClusterError, match="the process that started this member is gone"):
+        run_member(
+            SLEEPS,
+            rank=0,
+            size=1,
+            root="127.0.0.1",
+            options=GroupOptions(port, timeout=600),
+            parent_input=ours.fileno(),
+        )
     ours.close()
 
 
-class _ShortOfJoining(Roll):
-    """A roll that allows two seconds to the parameter store, and its whole time to all else."""
+class _ShortOfJoining(Membership):
+    """Two seconds for the parameter store to form, and the whole timeout for everything else."""
 
     def _check_progress(self, now):
         whole, self._timeout = self._timeout, 2
@@ -113,20 +122,20 @@ class _ShortOfJoining(Roll):
 
 
 def test_a_store_that_does_not_form_ends_a_worker_that_waits_inside_mxnet(port, monkeypatch):
-    monkeypatch.setattr("vargfacenet.launch.hub.Roll", _ShortOfJoining)
+    monkeypatch.setattr("vargfacenet.launch.coordinator.Membership", _ShortOfJoining)
     joins = [sys.executable, "-c", "from vargfacenet.train.cluster import join; join()"]
     with pytest.raises(
         ClusterError, match="the parameter store has not formed within 2 s though all workers are there"
     ):
-        run_member(joins, rank=0, size=1, servers=2, root="127.0.0.1", port=port, timeout=600)
+        run_member(joins, rank=0, size=1, root="127.0.0.1", options=GroupOptions(port, servers=2, timeout=600))
 
 
 def test_a_process_whose_member_is_gone_ends_though_it_is_blocked(tmp_path):
     """The member is killed outright; its worker, which sleeps, must not outlive it."""
     worker = f"""
 import os, pathlib, time
-from vargfacenet.launch.beats import Beats
-Beats()
+from vargfacenet.launch.heartbeat import Heartbeat
+Heartbeat()
 pathlib.Path({str(tmp_path / "pid")!r}).write_text(str(os.getpid()))
 time.sleep(600)
 """
@@ -167,7 +176,7 @@ def test_a_line_on_the_standard_input_of_a_member_asks_its_worker_to_stop(port, 
         f"pathlib.Path({str(tmp_path / 'ready')!r}).touch()\n"
         "time.sleep(600)\n"
     )
-    worker = [sys.executable, "-c", f"from vargfacenet.launch.beats import Beats\nBeats()\n{script}"]
+    worker = [sys.executable, "-c", f"from vargfacenet.launch.heartbeat import Heartbeat\nHeartbeat()\n{script}"]
     ours, its = socket.socketpair()
 
     def ask():
@@ -176,6 +185,16 @@ def test_a_line_on_the_standard_input_of_a_member_asks_its_worker_to_stop(port, 
         its.sendall(b"stop\n")
 
     threading.Thread(target=ask).start()
-    assert run_member(worker, rank=0, size=1, root="127.0.0.1", port=port, timeout=600, tied=ours.fileno()) == 143
+    assert (
+        run_member(
+            worker,
+            rank=0,
+            size=1,
+            root="127.0.0.1",
+            options=GroupOptions(port, timeout=600),
+            parent_input=ours.fileno(),
+        )
+        == 143
+    )
     ours.close()
     its.close()

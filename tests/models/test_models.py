@@ -3,14 +3,14 @@
 import numpy as np
 import pytest
 
-from tests.conftest import picture
-from vargfacenet.checkpoint import load_checkpoint, save_checkpoint
+from tests.helpers.images import image
 from vargfacenet.commands import main
 from vargfacenet.deploy import load_model
 from vargfacenet.deploy.export import metadata
 from vargfacenet.errors import CheckpointError
 from vargfacenet.eval import Embedder, read_pairs, verify_pairs
 from vargfacenet.eval.pairs import Pairs
+from vargfacenet.formats.checkpoint import load_checkpoint, save_checkpoint
 from vargfacenet.models import FOLDER, LICENCE, find_model, list_models
 from vargfacenet.symbols import get_symbol
 
@@ -20,7 +20,7 @@ MODELS = [pytest.param(model, id=model.name) for model in list_models()]
 @pytest.mark.parametrize("model", MODELS)
 def test_a_bundled_network_loads_by_its_name_and_embeds(model):
     embedder = Embedder(*load_checkpoint(model.name, 0))
-    faces = np.stack([picture(identity, 0) for identity in range(2)]).transpose(0, 3, 1, 2).astype(np.float32)
+    faces = np.stack([image(identity, 0) for identity in range(2)]).transpose(0, 3, 1, 2).astype(np.float32)
     embeddings = embedder.embed_batch(faces)
     assert embeddings.shape == (2, model.embedding_size)
     assert np.isfinite(embeddings).all()
@@ -67,7 +67,7 @@ def test_accuracy_on_lfw_is_the_one_on_the_card(real_faces):
     pairs = read_pairs(real_faces / "lfw.bin")
     model = find_model("vargfacenet-x050")
     embedder = Embedder(*load_checkpoint(model.name, 0))
-    few = Pairs(pairs.pictures[:1200], pairs.is_same[:600])
+    few = Pairs(pairs.images[:1200], pairs.is_same[:600])
     assert abs(verify_pairs(embedder, few).accuracy - model.accuracy) < 0.025
 
 

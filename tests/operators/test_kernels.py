@@ -129,7 +129,7 @@ def test_branches_that_meet_in_a_prelu_with_and_without_a_scale(shape):
 
 
 def convolution_of(x, weight, dy, stride, groups):
-    """A convolution that keeps the size of the picture, with its gradients, tap by tap."""
+    """A convolution that keeps the size of the image, with its gradients, tap by tap."""
     x, weight = x.astype(np.float64), weight.astype(np.float64)
     kernel, pad = weight.shape[2], weight.shape[2] // 2
     wide = np.pad(x, ((0, 0), (0, 0), (pad, pad), (pad, pad)))
@@ -148,14 +148,14 @@ def convolution_of(x, weight, dy, stride, groups):
 @pytest.mark.parametrize(
     ("shape", "outputs", "groups", "kernel", "stride"),
     [
-        ((1, 3, 9, 7), 5, 1, 3, 1),  # few pictures, odd sizes
+        ((1, 3, 9, 7), 5, 1, 3, 1),  # few images, odd sizes
         ((2, 8, 7, 7), 16, 1, 3, 1),
         ((5, 16, 14, 14), 32, 2, 3, 1),
         ((2, 16, 7, 9), 16, 2, 3, 2),  # stride 2 on odd and even sizes
         ((3, 16, 8, 6), 16, 2, 3, 2),
         ((2, 2, 9, 8), 3, 1, 5, 2),
         ((2, 6, 8, 7), 10, 1, 1, 2),
-        ((33, 5, 7, 7), 7, 1, 1, 1),  # pictures worked on together
+        ((33, 5, 7, 7), 7, 1, 1, 1),  # images worked on together
         ((2, 40, 8, 8), 24, 1, 1, 1),  # whole vectors, in place
         ((1, 4, 1, 1), 4, 1, 3, 1),
         ((4, 1, 2, 3), 1, 1, 1, 1),

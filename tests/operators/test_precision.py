@@ -18,7 +18,7 @@ NETWORKS = {
 
 
 def graphs(name, dtype):
-    single = runnable(get_symbol(name, **NETWORKS[name]), for_training=True, tier="basic")
+    single = runnable(get_symbol(name, **NETWORKS[name]), for_training=True, backend="basic")
     return single, in_half_precision(single, data_shape=SHAPE, dtype=dtype)
 
 

@@ -89,16 +89,16 @@ def independent(request):
 
 
 @pytest.mark.parametrize(
-    ("tier", "for_training", "device"),
+    ("backend", "for_training", "device"),
     [("native", True, mx.cpu()), ("basic", True, mx.cpu()), ("basic", False, mx.cpu()), ("basic", True, mx.gpu())],
 )
-def test_gradient_of_every_parameter_equals_an_independent_form(request, independent, tier, for_training, device):
-    if tier == "native":
+def test_gradient_of_every_parameter_equals_an_independent_form(request, independent, backend, for_training, device):
+    if backend == "native":
         request.getfixturevalue("native")
     if device.device_type == "gpu" and not mx.context.num_gpus():
         pytest.skip("MXNet sees no GPU here")
     plain, values, auxs, (expected_outputs, expected) = independent
-    outputs, found = gradients(runnable(plain, for_training=for_training, tier=tier), values, auxs, device)
+    outputs, found = gradients(runnable(plain, for_training=for_training, backend=backend), values, auxs, device)
     np.testing.assert_allclose(outputs, expected_outputs, rtol=1e-3, atol=1e-3)
     assert set(found) == set(plain.list_arguments()) == set(expected)
     wrong = unequal(found, expected)
@@ -106,10 +106,10 @@ def test_gradient_of_every_parameter_equals_an_independent_form(request, indepen
 
 
 def test_the_stock_operator_gives_wrong_slope_gradients(monkeypatch):
-    """What the other tiers are for; and that the test above can fail."""
+    """The reason for the other backends, and proof that the test above can fail."""
     plain, independent = independent_graph(monkeypatch, "vargfacenet", **NETWORKS[1][1])
     values, auxs = draw(plain)
     _, expected = gradients(independent, values, auxs)
-    _, found = gradients(runnable(plain, for_training=True, tier="stock"), values, auxs)
+    _, found = gradients(runnable(plain, for_training=True, backend="stock"), values, auxs)
     wrong = unequal(found, expected)
     assert [name for name in wrong if name.endswith("act_gamma")], wrong

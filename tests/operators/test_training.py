@@ -4,11 +4,13 @@ import mxnet as mx
 import numpy as np
 import pytest
 
-from tests.conftest import picture
+from tests.helpers.images import image
 from vargfacenet.operators import runnable
 from vargfacenet.symbols import get_symbol
 from vargfacenet.symbols.heads import margin_softmax
 from vargfacenet.symbols.objective import objective
+from vargfacenet.train.optimizer import SGD
+from vargfacenet.train.runtime import Runtime
 from vargfacenet.train.trainer import Trainer
 
 pytestmark = pytest.mark.usefixtures("native")
@@ -17,21 +19,22 @@ TINY = {"multiplier": 0.25, "units": (1, 2, 1), "embedding_size": 16}
 SHAPE = (8, 3, 112, 112)
 
 
-def trainer(tier, devices=None):
-    graph = runnable(get_symbol("vargfacenet", **TINY), for_training=True, tier=tier)
+def trainer(backend, devices=None):
+    graph = runnable(get_symbol("vargfacenet", **TINY), for_training=True, backend=backend)
     graph = margin_softmax(graph, mx.sym.var("softmax_label"), num_identities=4, embedding_size=16, m2=0.1, scale=8)
     mx.random.seed(3)
     inputs = {"data": {"data": SHAPE}, "labels": {"softmax_label": SHAPE[:1]}}
-    return Trainer(objective(identity=graph), **inputs, devices=devices or [mx.cpu()], schedule=lambda update: 1e-3)
+    runtime = Runtime(devices or [mx.cpu()])
+    return Trainer(objective(identity=graph), **inputs, sgd=SGD(lambda update: 1e-3), runtime=runtime)
 
 
 def losses(trained, updates):
     label = np.arange(SHAPE[0]) % 4
     found = []
     for update in range(updates):
-        pictures = [picture(identity, 8 * update + place) for place, identity in enumerate(label)]
-        batch = mx.io.DataBatch([mx.nd.array(np.stack(pictures).transpose(0, 3, 1, 2))], [mx.nd.array(label)])
-        found.append(trained.step(batch)["loss"].asnumpy().mean())
+        images = [image(identity, 8 * update + place) for place, identity in enumerate(label)]
+        batch = mx.io.DataBatch([mx.nd.array(np.stack(images).transpose(0, 3, 1, 2))], [mx.nd.array(label)])
+        found.append(trained.step(batch).outputs["loss"].mean())
     return np.array(found)
 
 

@@ -23,7 +23,7 @@ def independent_prelu(symbol):
         row = copy.add("Reshape", f"{name}_row", [slope], shape="(1, -1, 1, 1)")
         scaled = copy.add("broadcast_mul", f"{name}_scaled", [row, negative])
         copy.place("elemwise_sub", name, [copy.add("relu", f"{name}_positive", [x]), scaled])
-    return runnable(copy.symbol(), for_training=True, tier="stock")
+    return runnable(copy.symbol(), for_training=True, backend="stock")
 
 
 def random_values(symbol):

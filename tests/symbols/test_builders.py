@@ -94,7 +94,7 @@ def test_a_wrong_option_is_named_with_the_remedy(network, options, message):
 
 
 def test_published_options_are_the_defaults():
-    options = {name: default for name, (_, default) in network_options("vargfacenet").items()}
+    options = {name: option.default for name, option in network_options("vargfacenet").items()}
     assert (options["embedding_size"], options["multiplier"], options["units"]) == (512, 1.25, (3, 7, 4))
 
 

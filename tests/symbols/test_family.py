@@ -97,10 +97,10 @@ def test_the_order_of_parameters_is_that_of_the_source(name):
 
 
 FORMS = {
-    "stock": {"tier": "stock"},
-    "basic": {"tier": "basic"},
-    "native": {"tier": "native"},
-    "training": {"tier": "basic", "for_training": True},
+    "stock": {"backend": "stock"},
+    "basic": {"backend": "basic"},
+    "native": {"backend": "native"},
+    "training": {"backend": "basic", "for_training": True},
 }
 # One network of each family runs in every form, the others in the plain one.
 IN_EVERY_FORM = [
@@ -171,18 +171,18 @@ def test_gradients_are_those_of_an_independent_prelu(network, options, native):
     plain = get_symbol(network, **options)
     values, auxs = random_values(plain)
     embeddings, expected = gradients(independent_prelu(plain), values, auxs)
-    for tier in ("native", "basic"):
-        found, slopes = gradients(runnable(plain, for_training=True, tier=tier), values, auxs)
+    for backend in ("native", "basic"):
+        found, slopes = gradients(runnable(plain, for_training=True, backend=backend), values, auxs)
         np.testing.assert_allclose(found, embeddings, atol=1e-3 * np.abs(embeddings).max())
-        assert unequal(slopes, expected) == {}, tier
+        assert unequal(slopes, expected) == {}, backend
 
 
 def test_edgeface_trains_in_every_form(native):
     plain = get_symbol("edgeface", size="xxs")
     values, auxs = random_values(plain)
-    for tier in ("native", "basic"):
-        _, found = gradients(runnable(plain, for_training=True, tier=tier), values, auxs)
-        assert all(np.isfinite(gradient).all() and gradient.any() for gradient in found.values()), tier
+    for backend in ("native", "basic"):
+        _, found = gradients(runnable(plain, for_training=True, backend=backend), values, auxs)
+        assert all(np.isfinite(gradient).all() and gradient.any() for gradient in found.values()), backend
 
 
 BLOCKS = {

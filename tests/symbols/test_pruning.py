@@ -33,7 +33,7 @@ def network(name):
 
 def embed(symbol, args, auxs):
     data = mx.nd.array(np.random.RandomState(5).uniform(0, 255, (2, 3, 112, 112)))
-    graph = runnable(symbol, tier="basic")
+    graph = runnable(symbol, backend="basic")
     executor = graph.bind(mx.cpu(), {**args, "data": data}, aux_states=auxs)
     return executor.forward(is_train=False)[0].asnumpy()
 

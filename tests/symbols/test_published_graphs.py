@@ -53,8 +53,8 @@ def weights(published):
 FORMS = {
     "plain": lambda symbol: symbol,
     "inference": runnable,
-    "basic inference": lambda symbol: runnable(symbol, tier="basic"),
-    "training": lambda symbol: runnable(symbol, for_training=True, tier="basic"),
+    "basic inference": lambda symbol: runnable(symbol, backend="basic"),
+    "training": lambda symbol: runnable(symbol, for_training=True, backend="basic"),
 }
 
 
@@ -70,12 +70,12 @@ def test_embeddings_are_the_published_ones(published, weights, form):
 
 
 def _embed(symbol, weights):
-    """Embeddings of two sine pictures."""
+    """Embeddings of two sine images."""
     executor = symbol.simple_bind(mx.cpu(), data=(2, 3, 112, 112), grad_req="null")
     for name, array in {**executor.arg_dict, **executor.aux_dict}.items():
         if name != "data":
             array[:] = weights[name]
-    executor.forward(is_train=False, data=mx.nd.array(_pictures()))
+    executor.forward(is_train=False, data=mx.nd.array(_images()))
     return executor.outputs[0].asnumpy()
 
 
@@ -94,6 +94,6 @@ def _weights(name, shape):
     return values.astype(np.float32)
 
 
-def _pictures():
+def _images():
     i, k, y, x = np.ogrid[:2, :3, :112, :112]
     return (127.5 + 127.5 * np.sin(y * (k + 1) / 9 + i) * np.cos(x * (k + 2) / 13 - i)).astype(np.float32)

@@ -16,7 +16,7 @@ import time
 
 import mxnet as mx
 
-from tests.train.tiny import parameters, tiny
+from tests.helpers.training import parameters, tiny
 
 CONFIG = {  # with dropout in it, saved often, and verified
     "network": "resnet18",
@@ -39,7 +39,7 @@ def config(**settings):
 def trained(out, data, bins, **settings):
     """Trains, or goes on where there is something to go on from."""
     from vargfacenet.train.run import train
-    from vargfacenet.train.state import is_started
+    from vargfacenet.train.run_folder import Resume
 
     flush = os.fsync
 
@@ -48,7 +48,7 @@ def trained(out, data, bins, **settings):
         flush(descriptor)
 
     os.fsync = slow
-    train(config(**settings), data=data, out=out, bins=[bins], resume=is_started(out))
+    train(config(**settings), data=data, out=out, bins=[bins], resume=Resume())
 
 
 def unbroken(out, data, bins, settings=None):
@@ -102,13 +102,13 @@ def crash(out, data, bins, kills, *, seed=0, settings=None):
 
 def check(out):
     """Asserts that what a kill left can be gone on from, and that its checkpoints are whole; gives the updates lost."""
-    from vargfacenet.checkpoint import load_checkpoint
-    from vargfacenet.train.generation import read_log
-    from vargfacenet.train.states import States
+    from vargfacenet.formats.checkpoint import load_checkpoint
+    from vargfacenet.train.run_log import read_log
+    from vargfacenet.train.training_state import TrainingStates
 
-    states = States(out)
+    states = TrainingStates(out)
     for update in states.updates():
-        assert states.read(update)["update"] == update
+        assert states.read(update).update == update
     for name in ("latest", "best"):
         if (out / f"{name}-0000.params").exists():
             load_checkpoint(out / name, 0)
@@ -144,16 +144,16 @@ def _place(out, pid):
 
 
 def _is_done(out, settings):
-    from vargfacenet.train.states import States
+    from vargfacenet.train.training_state import TrainingStates
 
-    return max(States(out).updates(), default=0) == config(**(settings or {})).max_updates
+    return max(TrainingStates(out).updates(), default=0) == config(**(settings or {})).max_updates
 
 
 def main():
-    from tests.conftest import picture
+    from tests.helpers.images import image
     from vargfacenet.data.writer import write_records
     from vargfacenet.eval import write_pairs
-    from vargfacenet.pictures import encode_jpeg
+    from vargfacenet.formats.images import encode_jpeg
 
     parser = argparse.ArgumentParser()
     parser.add_argument("--train", nargs=3)
@@ -169,9 +169,9 @@ def main():
         return
     with tempfile.TemporaryDirectory() as folder:
         folder, begin = pathlib.Path(folder), time.monotonic()
-        write_records(folder / "faces", ((i, encode_jpeg(picture(i, n))) for i in range(4) for n in range(6)))
-        pictures = [encode_jpeg(picture(index % 4, 50 + index)) for index in range(80)]
-        write_pairs(folder / "pairs.bin", pictures, [index % 2 == 0 for index in range(40)])
+        write_records(folder / "faces", ((i, encode_jpeg(image(i, n))) for i in range(4) for n in range(6)))
+        images = [encode_jpeg(image(index % 4, 50 + index)) for index in range(80)]
+        write_pairs(folder / "pairs.bin", images, [index % 2 == 0 for index in range(40)])
         data, bins = folder / "faces", folder / "pairs.bin"
         unbroken(folder / "whole", data, bins)
         result = crash(folder, data, bins, args.kills, seed=args.seed)
@@ -182,10 +182,10 @@ def main():
 
 def count_different(folder, runs):
     """How many runs have another number in their last state or checkpoints than the unbroken one (int)."""
-    from vargfacenet.train.states import States
+    from vargfacenet.train.training_state import TrainingStates
 
     def all_arrays(out):
-        state = States(out).arrays(max(States(out).updates()))
+        state = TrainingStates(out).newest().load_arrays()
         found = {name: value.asnumpy().tobytes() for name, value in state.items()}
         for name in ("latest", "best"):
             found.update({f"{name} {key}": value.tobytes() for key, value in parameters(out, name).items()})

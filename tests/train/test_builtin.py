@@ -9,11 +9,11 @@ from vargfacenet.train.config import resolve
 
 
 def test_an_untrained_network_stays_below_three_quarters():
-    pictures, is_same = draw_pairs(num_identities=60, images_per_identity=6, num_pairs=200, first_identity=500)
+    images, is_same = draw_pairs(num_identities=60, images_per_identity=6, num_pairs=200, first_identity=500)
     symbol = resolve("demo_student_scratch").build_symbol()
     module = mx.mod.Module(symbol, label_names=None)
     module.bind([("data", (1, 3, 112, 112))], for_training=False)
     mx.random.seed(0)
     module.init_params(mx.init.Xavier(rnd_type="gaussian", factor_type="out", magnitude=2))
-    score = verify_pairs(Embedder(symbol, *module.get_params()), Pairs(pictures, is_same))
+    score = verify_pairs(Embedder(symbol, *module.get_params()), Pairs(images, is_same))
     assert 0.45 < score.accuracy < 0.75

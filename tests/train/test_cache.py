@@ -7,12 +7,12 @@ import mxnet as mx
 import numpy as np
 import pytest
 
-from tests.conftest import picture
-from tests.train.tiny import save_random_checkpoint
+from tests.helpers.images import image
+from tests.helpers.networks import save_random_checkpoint
 from vargfacenet.data import RecordSet
 from vargfacenet.data.writer import write_records
 from vargfacenet.errors import DataError
-from vargfacenet.pictures import encode_jpeg
+from vargfacenet.formats.images import encode_jpeg
 from vargfacenet.train.cache import open_embeddings, write_embeddings
 from vargfacenet.train.teacher import Teacher
 
@@ -34,7 +34,7 @@ def copy_of(face_folder, folder):
 
 
 def test_a_cache_of_another_record_file_is_refused(tmp_path, teacher, cache, face_folder):
-    write_records(tmp_path / "other", ((n, encode_jpeg(picture(n, 9))) for n in range(4)))
+    write_records(tmp_path / "other", ((n, encode_jpeg(image(n, 9))) for n in range(4)))
     with pytest.raises(
         DataError, match=r"holds embeddings of .*train.rec, not of .*other/train.rec; run: vargfacenet teach"
     ):
@@ -81,7 +81,7 @@ def test_an_interrupted_cache_is_gone_on_with(tmp_path, teacher, cache, face_fol
 
     with pytest.raises(KeyboardInterrupt):
         write_embeddings(teacher, RecordSet(face_folder), tmp_path, batch_size=5, progress=stop_after_ten)
-    with pytest.raises(DataError, match="holds embeddings of a part of .*train.rec only; to go on, run"):
+    with pytest.raises(DataError, match="holds embeddings of only a part of .*train.rec; to continue, run"):
         open_embeddings(teacher, RecordSet(face_folder), tmp_path)
     (part,) = tmp_path.glob("*.part")
     with open(part, "ab") as file:
@@ -111,10 +111,10 @@ def test_a_teacher_whose_embeddings_are_not_finite_is_refused(tmp_path, face_fol
         write_embeddings(Teacher(prefix), RecordSet(face_folder), tmp_path / "cache")
 
 
-def test_pictures_of_another_size_are_not_embedded(tmp_path, teacher, face_folder):
+def test_images_of_another_size_are_not_embedded(tmp_path, teacher, face_folder):
     folder = copy_of(face_folder, tmp_path / "set")
     (folder / "property").write_text("4,96,112")
-    with pytest.raises(DataError, match="holds 96x112 pictures, networks here take 112x112"):
+    with pytest.raises(DataError, match="holds 96x112 images, networks here take 112x112"):
         write_embeddings(teacher, RecordSet(folder), tmp_path / "cache")
 
 
@@ -139,8 +139,8 @@ def test_a_damaged_cache_is_refused(tmp_path, teacher, face_folder, damage):
         write_embeddings(teacher, RecordSet(face_folder), tmp_path)
 
 
-def test_a_bad_picture_leaves_no_half_cache(tmp_path, teacher, face_folder):
-    faces = [(0, encode_jpeg(picture(0, 0))), (1, encode_jpeg(picture(0, 0)[:100]))]
+def test_a_bad_image_leaves_no_half_cache(tmp_path, teacher, face_folder):
+    faces = [(0, encode_jpeg(image(0, 0))), (1, encode_jpeg(image(0, 0)[:100]))]
     folder = tmp_path / "bad"
     write_records(folder, faces)
     (folder / "property").write_text("2,112,112")

@@ -13,17 +13,18 @@ import mxnet as mx
 import numpy as np
 import pytest
 
-from tests.launch.ports import free_ports
-from tests.train.tiny import TINY, newest_state, parameters, tiny
+from tests.helpers.ports import free_ports
+from tests.helpers.training import TINY, newest_state, parameters, tiny
+from vargfacenet.devices import check_devices
 from vargfacenet.errors import ClusterError, SettingError
-from vargfacenet.launch.member import run_member
-from vargfacenet.operators import choose_tier
+from vargfacenet.launch.member import GroupOptions, run_member
+from vargfacenet.operators import choose_backend
 from vargfacenet.train.cluster import ALONE, join
-from vargfacenet.train.generation import read_log
 from vargfacenet.train.run import train
-from vargfacenet.train.state import is_started
-from vargfacenet.train.states import States
-from vargfacenet.train.trainer import check_devices
+from vargfacenet.train.run_folder import Resume
+from vargfacenet.train.run_log import read_log
+from vargfacenet.train.runtime import Runtime
+from vargfacenet.train.training_state import TrainingStates
 
 BOTH = [mx.cpu(0), mx.cpu(1)]
 LONG = {"max_updates": 30, "save_every": 3, "verify_every": 1000}
@@ -38,7 +39,12 @@ def exchanged(tmp_path_factory):
         threading.Thread(
             target=run_member,
             args=(command,),
-            kwargs={"rank": rank, "size": 2, "servers": 1, "root": "127.0.0.1", "port": port, "timeout": 600},
+            kwargs={
+                "rank": rank,
+                "size": 2,
+                "root": "127.0.0.1",
+                "options": GroupOptions(port, servers=1, timeout=600),
+            },
         )
         for rank in range(2)
     ]
@@ -68,6 +74,11 @@ def test_sums_that_are_not_waited_for_are_not_mixed_up(exchanged):
         assert arrays["wrong"].tolist() == [0]
 
 
+def test_arrays_on_a_device_are_gathered_in_the_order_of_workers(exchanged):
+    for arrays, _ in exchanged:
+        np.testing.assert_array_equal(arrays["rows"], [[0, 1], [2, 3], [10, 11], [12, 13]])
+
+
 def test_worker_0_is_heard_by_all(exchanged):
     for arrays, texts in exchanged:
         np.testing.assert_array_equal(arrays["spread"], np.array([0.1, 0.0], np.float32))
@@ -77,12 +88,13 @@ def test_worker_0_is_heard_by_all(exchanged):
 def test_a_number_is_summed_over_all_workers(exchanged):
     for _, texts in exchanged:
         assert texts["total"] == 2.0
-    assert ALONE.total(0.5) == 0.5
+    assert ALONE.all_reduce(0.5) == 0.5
 
 
-def test_means_are_over_the_pictures_of_all_workers(exchanged):
-    for arrays, _ in exchanged:
-        np.testing.assert_array_equal(arrays["mean"], [1.0])  # of 0, 1 and 1, 2
+def test_means_are_over_the_images_of_all_workers_and_all_stop_where_one_has_a_signal(exchanged):
+    for _, texts in exchanged:
+        assert texts["means"] == [{"loss": 1.0, "accuracy": 0.5}, False]  # losses of 0, 1 and 1, 2
+        assert texts["signalled"][1] is True  # worker 1 has one
 
 
 def test_workers_with_other_settings_or_weights_are_named(exchanged):
@@ -97,12 +109,12 @@ def test_workers_with_other_settings_or_weights_are_named(exchanged):
 
 
 def test_one_worker_alone_exchanges_nothing():
-    array, outputs = np.ones(3), {"loss": mx.nd.ones(4)}
+    array, rows = np.ones(3), mx.nd.ones((4, 2))
     assert join() is ALONE
-    assert ALONE.sum(array) is array
-    assert ALONE.mean(outputs) is outputs
-    assert ALONE.share("x") == "x"
-    np.testing.assert_array_equal(ALONE.gather(array), [array])
+    assert ALONE.all_reduce(array) is array
+    assert ALONE.all_reduce_async("rows", rows) is ALONE.all_gather_async("rows", rows) is rows
+    assert ALONE.broadcast_object("x") == "x"
+    np.testing.assert_array_equal(ALONE.all_gather(array), [array])
 
 
 def test_a_part_of_the_environment_is_refused(monkeypatch):
@@ -133,13 +145,13 @@ def launched(face_folder, out, port, **settings):
 def long_run(tmp_path_factory, face_folder):
     """The folder of a run of one process on two devices that nobody stopped."""
     out = tmp_path_factory.mktemp("long") / "devices"
-    train(tiny(**LONG), data=face_folder, out=out, devices=BOTH)
+    train(tiny(**LONG), data=face_folder, out=out, runtime=Runtime(BOTH))
     return out
 
 
 def wait_for_start(group, out):
     limit = time.monotonic() + 600
-    while not is_started(out):
+    while not TrainingStates(out).updates():
         assert time.monotonic() < limit
         assert group.poll() is None, group.communicate()[0]
         time.sleep(0.01)
@@ -160,7 +172,7 @@ def worker_pid(rank, port):
 
 def sums_are_alike():
     """False with basic operators: oneDNN's sums depend on the number of threads, of which each of two workers has half."""
-    return choose_tier() == "native"
+    return choose_backend() == "native"
 
 
 def assert_alike(first, second):
@@ -176,7 +188,7 @@ def test_two_workers_train_as_two_devices_of_one_process_do(face_folder, tmp_pat
     group = launched(face_folder, tmp_path / "workers", free_ports(), **settings)
     printed, _ = group.communicate(timeout=600)
     assert group.returncode == 0, printed
-    train(tiny(**settings), data=face_folder, out=tmp_path / "devices", devices=BOTH)
+    train(tiny(**settings), data=face_folder, out=tmp_path / "devices", runtime=Runtime(BOTH))
     assert_alike(tmp_path / "workers", tmp_path / "devices")
     last = "generation-2" if "generations" in head else ""
     ours, its = (read_log(tmp_path / name / last) for name in ("workers", "devices"))
@@ -200,7 +212,7 @@ def test_a_killed_worker_stops_the_others_and_one_process_goes_on_where_they_wer
     assert group.returncode == 2
     assert printed.splitlines()[-1] == "vargfacenet launch: error: worker 1 was killed (SIGKILL)"
 
-    resumed = train(tiny(**LONG), data=face_folder, out=out, devices=BOTH, resume=True)
+    resumed = train(tiny(**LONG), data=face_folder, out=out, runtime=Runtime(BOTH), resume=Resume())
     assert 0 < resumed.updates < 30
     assert_alike(out, long_run)
 
@@ -215,7 +227,7 @@ def test_a_group_that_is_asked_to_stop_saves_and_one_process_goes_on(face_folder
     assert printed.splitlines()[-1] == "vargfacenet launch: stopped by SIGINT"
     stop = next(line for line in printed.splitlines() if "stopped by SIGTERM after update" in line)
     done = int(stop.partition("after update ")[2].split()[0])
-    assert States(out).newest()["update"] == done
-    resumed = train(tiny(**LONG), data=face_folder, out=out, devices=BOTH, resume=True)
+    assert TrainingStates(out).newest().update == done
+    resumed = train(tiny(**LONG), data=face_folder, out=out, runtime=Runtime(BOTH), resume=Resume())
     assert resumed.updates == 30 - done
     assert_alike(out, long_run)

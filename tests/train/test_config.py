@@ -7,7 +7,8 @@ import pytest
 
 from vargfacenet.errors import SettingError
 from vargfacenet.symbols import list_networks, network_options
-from vargfacenet.train.config import Config, is_demo, list_recipes, load_recipe, recipe_summary, resolve
+from vargfacenet.train.config import Config, resolve
+from vargfacenet.train.recipes import is_demo, list_recipes, load_recipe, recipe_summary
 from vargfacenet.train.schedule import learning_rate_schedule
 
 
@@ -15,8 +16,12 @@ def test_settings_by_hand_win_over_the_recipe_and_the_recipe_over_defaults():
     recipe = load_recipe("demo_student_scratch")
     assert Config().batch_size == 512 != recipe["batch_size"]
     config = resolve("demo_student_scratch", {"batch_size": "24", "use_se": "false", "units": "2,2,1"})
-    assert (config.batch_size, config.use_se, config.units) == (24, False, (2, 2, 1))
-    assert config.multiplier == recipe["multiplier"]
+    assert (config.batch_size, config.network_options["use_se"], config.network_options["units"]) == (
+        24,
+        False,
+        (2, 2, 1),
+    )
+    assert config.network_options["multiplier"] == recipe["multiplier"]
     assert config.momentum == Config().momentum
 
 
@@ -30,9 +35,12 @@ def test_every_recipe_resolves_and_says_what_it_is(recipe):
 
 def test_the_papers_scale_is_the_lineages():
     config = resolve("student_scratch")
-    assert (config.network, config.network_options(), config.batch_size) == ("vargfacenet", {}, 512)
-    assert (config.lr, config.momentum, config.weight_decay, config.m2, config.scale) == (0.1, 0.9, 5e-4, 0.5, 64)
-    assert tuple(config.lr_steps) == (100_000, 160_000, 220_000)
+    published = {name: option.default for name, option in network_options("vargfacenet").items()}
+    assert {**config.network_options, "embedding_size": 512} == published
+    assert (config.network, config.embedding_size, config.batch_size) == ("vargfacenet", None, 512)
+    assert (config.lr, config.momentum, config.weight_decay) == (0.1, 0.9, 5e-4)
+    assert (config.loss, config.loss_options) == ("margin", {"m1": 1.0, "m2": 0.5, "m3": 0.0, "scale": 64.0})
+    assert tuple(config.lr_milestones) == (100_000, 160_000, 220_000)
 
 
 def test_settings_survive_their_json():
@@ -79,16 +87,16 @@ def test_a_wrong_setting_is_named_with_what_was_expected(settings, message):
 
 @pytest.mark.parametrize("network", list_networks())
 def test_every_option_of_every_network_is_a_setting(network):
-    for option, (_, default) in network_options(network).items():
-        config = resolve("student_scratch", {"network": network, option: default})
-        expected = {} if default is None else {option: default}
-        assert config.network_options() == expected
+    for option, declared in network_options(network).items():
+        config = resolve("student_scratch", {"network": network, option: declared.default})
+        found = config.embedding_size if option == "embedding_size" else config.network_options[option]
+        assert found == declared.default
 
 
 def test_a_network_is_trained_with_its_own_options():
     config = resolve("student_scratch", {"network": "ghostfacenet", "version": "2", "width": "0.5", "stride": "2"})
-    assert config.network_options() == {"version": 2, "width": 0.5, "stride": 2}
-    assert json.loads(config.to_json())["width"] == 0.5
+    assert config.network_options == {"version": 2, "width": 0.5, "stride": 2, "bn_eps": 1e-5}
+    assert json.loads(config.to_json())["network_options"]["width"] == 0.5
 
 
 def test_an_unknown_recipe_names_the_nearest():
@@ -108,7 +116,7 @@ def test_warm_up_is_linear_and_the_cosine_is_half_a_wave():
 
 def test_steps_fall_at_their_updates():
     rate = learning_rate_schedule(
-        lr=0.1, max_updates=1000, schedule="step", warmup_updates=10, lr_steps=(300, 600, 5000), lr_factor=0.1
+        lr=0.1, max_updates=1000, schedule="step", warmup_updates=10, lr_milestones=(300, 600, 5000), lr_factor=0.1
     )
     found = [rate(update) for update in (10, 299, 300, 599, 600, 999)]
     assert found == pytest.approx([0.1, 0.1, 0.01, 0.01, 0.001, 0.001])
@@ -118,6 +126,6 @@ def test_without_warm_up_the_rate_begins_at_its_height():
     assert learning_rate_schedule(lr=0.2, max_updates=100)(0) == pytest.approx(0.2)
 
 
-def test_a_mixed_picture_has_no_label():
-    with pytest.raises(SettingError, match="mix=0.5: a picture of two faces has no one label; give --set loss=none"):
+def test_a_mixed_image_has_no_label():
+    with pytest.raises(SettingError, match="mix=0.5: an image of two faces has no one label; give --set loss=none"):
         resolve("demo_student", {"mix": 0.5})

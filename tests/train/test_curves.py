@@ -1,12 +1,12 @@
-"""The picture of a run shows what its files say."""
+"""The image of a run shows what its files say."""
 
 import json
 
 import numpy as np
 
-from vargfacenet.pictures import decode_picture
+from vargfacenet.formats.images import decode_image
 from vargfacenet.train.curves import _series, draw_curves
-from vargfacenet.train.generation import Generation
+from vargfacenet.train.generation_folder import Generation
 from vargfacenet.train.run import Result
 
 
@@ -28,12 +28,12 @@ def test_generations_follow_one_another(tmp_path):
     assert ends == [4, 8]
 
 
-def test_a_picture_is_drawn_with_and_without_verification(tmp_path):
+def test_a_image_is_drawn_with_and_without_verification(tmp_path):
     one = generation(tmp_path / "run", [9.0, 8.0], [0.5, 0.7])
     sizes = []
     for generations, teacher in (([one], {"lfw": {"accuracy": 0.9}}), ([one._replace(verifications={})], None)):
         path = draw_curves(Result(tmp_path / "run", 4, 1.0, generations, teacher))
-        picture = decode_picture(path.read_bytes(), "curves", shape=None)
-        assert picture.shape[1] > 2 * picture.shape[0] > 400
-        sizes.append(np.count_nonzero(picture < 128))
+        image = decode_image(path.read_bytes(), "curves", shape=None)
+        assert image.shape[1] > 2 * image.shape[0] > 400
+        sizes.append(np.count_nonzero(image < 128))
     assert sizes[0] > sizes[1] > 0

@@ -7,12 +7,12 @@ import subprocess
 
 import pytest
 
-from tests.train.tiny import stopped_after, tiny
-from vargfacenet.checkpoint import load_checkpoint
+from tests.helpers.training import before_each_step, stopped_after, tiny
 from vargfacenet.errors import DataError
+from vargfacenet.formats.checkpoint import load_checkpoint
 from vargfacenet.train.run import train
-from vargfacenet.train.states import States
-from vargfacenet.train.trainer import Trainer
+from vargfacenet.train.run_folder import Resume
+from vargfacenet.train.training_state import TrainingStates
 
 
 def run(face_folder, out, **options):
@@ -21,22 +21,20 @@ def run(face_folder, out, **options):
 
 def when(monkeypatch, update, action):
     """Calls `action` before an update of whatever trains next."""
-    step = Trainer.step
 
-    def watched(self, batch):
-        self.seen = getattr(self, "seen", 0) + 1
-        if self.seen == update:
+    def watch(trainer, batch):
+        trainer.seen = getattr(trainer, "seen", 0) + 1
+        if trainer.seen == update:
             action()
-        return step(self, batch)
 
-    monkeypatch.setattr(Trainer, "step", watched)
+    before_each_step(monkeypatch, watch)
 
 
 def assert_whole_and_resumable(out, face_folder, update):
-    assert States(out).newest()["update"] == update
+    assert TrainingStates(out).newest().update == update
     assert not list(out.glob("**/.*.tmp"))
     load_checkpoint(out / "latest", 0)
-    assert run(face_folder, out, resume=True).updates == 6 - update
+    assert run(face_folder, out, resume=Resume()).updates == 6 - update
 
 
 @pytest.fixture
@@ -111,13 +109,13 @@ def test_a_set_that_is_cut_mid_run_ends_the_run_with_one_line_and_its_states(fac
         patch.setattr("vargfacenet.data.iterator.usable_cores", lambda: 1)
         with pytest.raises(DataError, match=r"train.rec"):
             train(tiny(save_every=2, max_updates=40), data=data, out=out)
-    assert States(out).updates()
+    assert TrainingStates(out).updates()
     load_checkpoint(out / "latest", 0)
     with pytest.raises(DataError, match=r"train.rec is cut: it ends at byte 100"):
-        train(tiny(save_every=2, max_updates=40), data=data, out=out, resume=True)
+        train(tiny(save_every=2, max_updates=40), data=data, out=out, resume=Resume())
     shutil.copy(face_folder / "train.rec", data / "train.rec")
     with stopped_after(1):
-        train(tiny(save_every=2, max_updates=40), data=data, out=out, resume=True)
+        train(tiny(save_every=2, max_updates=40), data=data, out=out, resume=Resume())
 
 
 def test_a_set_that_is_removed_mid_run_is_read_to_the_end_and_missed_at_the_next_start(
@@ -130,6 +128,6 @@ def test_a_set_that_is_removed_mid_run_is_read_to_the_end_and_missed_at_the_next
         when(patch, 3, lambda: (data / "train.rec").unlink())
         with stopped_after(5):
             run(data, out)
-    assert States(out).newest()["update"] == 4
+    assert TrainingStates(out).newest().update == 4
     with pytest.raises(DataError, match=r"no record file .*train.rec: give a folder with"):
-        run(data, out, resume=True)
+        run(data, out, resume=Resume())

@@ -7,15 +7,16 @@ import shutil
 import numpy as np
 import pytest
 
-from tests.train.tiny import newest_state, parameters, stopped_after, tiny
-from vargfacenet.checkpoint import load_checkpoint
-from vargfacenet.data.iterator import sample_order
+from tests.helpers.training import before_each_step, newest_state, parameters, stopped_after, tiny
+from vargfacenet.data.batches import sample_order
 from vargfacenet.errors import SettingError
 from vargfacenet.eval import Embedder, read_pairs, verify_pairs
-from vargfacenet.train.generation import read_log
-from vargfacenet.train.run import best_generation, check_folder, train
+from vargfacenet.formats.checkpoint import load_checkpoint
+from vargfacenet.train.generation_folder import best_generation
+from vargfacenet.train.run import train
+from vargfacenet.train.run_folder import Resume, RunFolder
+from vargfacenet.train.run_log import read_log
 from vargfacenet.train.teacher import Teacher
-from vargfacenet.train.trainer import Trainer
 
 
 def two(**settings):
@@ -53,13 +54,8 @@ def test_the_score_a_generation_begins_with_is_that_of_the_student_before_it(fin
 
 
 def test_the_data_goes_on_where_the_generation_before_stopped(monkeypatch, teacher, face_folder, tmp_path):
-    step, seen = Trainer.step, []
-
-    def watched(self, batch):
-        seen.extend(batch.index.tolist())
-        return step(self, batch)
-
-    monkeypatch.setattr(Trainer, "step", watched)
+    seen = []
+    before_each_step(monkeypatch, lambda trainer, batch: seen.extend(batch.index.tolist()))
     train(two(), data=face_folder, out=tmp_path / "out", teacher=teacher)
     assert seen == [int(row) for epoch in range(4) for row in sample_order(24, 0, epoch)]
     assert [line["epoch"] for line in read_log(tmp_path / "out" / "generation-2")] == [2, 3, 4]
@@ -88,15 +84,14 @@ def test_the_teacher_is_scored_once(finished, teacher):
 
 def first_states(monkeypatch, start, face_folder, out, **settings):
     """States of the trainer as it makes the first update of each generation."""
-    step, seen = Trainer.step, []
+    seen = []
 
-    def watched(self, batch):
-        if not hasattr(self, "seen"):
-            self.seen = True
-            seen.append({name: value.asnumpy().copy() for name, value in self.state().items()})
-        return step(self, batch)
+    def watch(trainer, batch):
+        if not hasattr(trainer, "seen"):
+            trainer.seen = True
+            seen.append({name: value.asnumpy().copy() for name, value in trainer.state().items()})
 
-    monkeypatch.setattr(Trainer, "step", watched)
+    before_each_step(monkeypatch, watch)
     train(two(**settings), data=face_folder, out=out, teacher=start)
     return seen
 
@@ -119,7 +114,7 @@ def test_weights_pass_on_momentum_does_not_and_the_classifier_is_a_choice(
 
 
 def test_later_generations_may_have_another_learning_rate(teacher, face_folder, tmp_path):
-    train(two(generation_lr=0.1), data=face_folder, out=tmp_path / "out", teacher=teacher)
+    train(two(generation_lr_factor=0.1), data=face_folder, out=tmp_path / "out", teacher=teacher)
     first, second = (read_log(tmp_path / "out" / f"generation-{number}") for number in (1, 2))
     assert [line["lr"] for line in second] == pytest.approx([0.1 * line["lr"] for line in first])
 
@@ -130,11 +125,11 @@ def test_a_run_stopped_in_any_generation_ends_as_the_unbroken_one(finished, face
     with stopped_after(2):
         train(two(), **arguments)
     with pytest.raises(SettingError, match="holds no run to resume"):
-        train(two(), **arguments, resume=True)
+        train(two(), **arguments, resume=Resume(must=True))
     for stop, saved in ((6, 0), (8, 6), (10, 6)):
         with stopped_after(stop - saved):
-            train(two(), **arguments, resume=saved > 0)
-    result = train(two(), **arguments, resume=True)
+            train(two(), **arguments, resume=Resume() if saved > 0 else None)
+    result = train(two(), **arguments, resume=Resume())
     assert result.updates == 3
     for number in (1, 2):
         whole, broken = (parameters(out / f"generation-{number}") for out in (finished.out, tmp_path / "out"))
@@ -147,8 +142,8 @@ def test_a_finished_run_may_be_given_more_generations(finished, face_folder, pai
     arguments = {"data": face_folder, "out": tmp_path / "out", "bins": [pairs_file], "teacher": teacher}
     shutil.copytree(finished.out, tmp_path / "out")
     with pytest.raises(SettingError, match=r"is finished \(2 generations of 6 updates\)"):
-        train(two(), **arguments, resume=True)
-    more = train(tiny("demo_student", generations=3), **arguments, resume=True)
+        train(two(), **arguments, resume=Resume())
+    more = train(tiny("demo_student", generations=3), **arguments, resume=Resume())
     assert more.updates == 6
     assert len(more.generations) == 3
     for name, value in parameters(finished.generations[1].out).items():
@@ -166,7 +161,7 @@ def test_resuming_with_another_teacher_is_refused(teacher, face_folder, tmp_path
             data=face_folder,
             out=tmp_path / "more",
             teacher=other,
-            resume=True,
+            resume=Resume(),
         )
 
 
@@ -192,13 +187,15 @@ def test_distillation_alone_trains_without_a_classifier(teacher, face_folder, tm
 def test_a_run_of_generations_is_not_overwritten(finished, face_folder):
     for config in (two(), tiny("demo_student", generations=1), tiny()):
         with pytest.raises(SettingError, match="already holds a run; give --resume"):
-            check_folder(finished.out, config, resume=False)
+            RunFolder(finished.out, config.generations).check(config)
 
 
 def test_a_run_of_one_generation_cannot_become_one_of_more(teacher, face_folder, tmp_path):
     train(tiny("demo_student", generations=1, max_updates=2), data=face_folder, out=tmp_path / "out", teacher=teacher)
-    with pytest.raises(SettingError, match="holds a run of one generation; more need a run of their own"):
-        train(two(max_updates=2), data=face_folder, out=tmp_path / "out", teacher=teacher, resume=True)
+    with pytest.raises(
+        SettingError, match="holds a run of one generation; several generations need a run of their own"
+    ):
+        train(two(max_updates=2), data=face_folder, out=tmp_path / "out", teacher=teacher, resume=Resume())
 
 
 def test_checkpoints_that_a_stop_left_out_are_made_good(teacher, face_folder, tmp_path):
@@ -207,7 +204,7 @@ def test_checkpoints_that_a_stop_left_out_are_made_good(teacher, face_folder, tm
     for path in result.out.glob("latest-*"):
         path.unlink()
     with pytest.raises(SettingError, match="is finished"):
-        train(two(max_updates=2), data=face_folder, out=tmp_path / "out", teacher=teacher, resume=True)
+        train(two(max_updates=2), data=face_folder, out=tmp_path / "out", teacher=teacher, resume=Resume())
     for name, value in parameters(result.out).items():
         np.testing.assert_array_equal(value, kept[name])
 

@@ -7,12 +7,11 @@ import re
 import mxnet as mx
 import pytest
 
-from tests.train.tiny import tiny
+from tests.helpers.training import tiny
 from vargfacenet import IMAGE_SHAPE
 from vargfacenet.commands import main
 from vargfacenet.errors import SettingError
 from vargfacenet.symbols.heads import margin_softmax, softmax
-from vargfacenet.symbols.margins import get_margin, margin_head
 from vargfacenet.symbols.objective import objective
 from vargfacenet.train import memory
 from vargfacenet.train.classifier.shard import BLOCK
@@ -105,7 +104,7 @@ def test_half_precision_halves_the_activations_and_nothing_else():
     assert single.device == half.device
 
 
-def test_a_teacher_that_looks_at_each_picture_is_counted():
+def test_a_teacher_that_looks_at_each_image_is_counted():
     config, place = resolve("student"), Place("gpu", 8)
     without, beside = (make_plan(config, place, teacher=teacher, **PAPER) for teacher in (None, "resnet18"))
     assert beside.device["teacher"] > 0
@@ -136,7 +135,7 @@ def test_an_array_larger_than_mxnet_holds_is_refused():
 
 
 def test_the_command_prints_a_plan_of_the_papers_recipe(capsys):
-    assert main(["plan", "student", "--devices", "8", "--set", "head=sharded"]) == 0
+    assert main(["plan", "student", "--device", "8", "--set", "head=sharded"]) == 0
     out = capsys.readouterr().out
     assert "batch 512, 64 a device; 93,431 identities, 5,179,510 images" in out
     assert "classifier: weights" in out
@@ -144,7 +143,7 @@ def test_the_command_prints_a_plan_of_the_papers_recipe(capsys):
 
 
 def test_the_command_takes_the_sizes_of_a_data_set(capsys, face_folder):
-    command = ["plan", "demo_student_scratch", "--data", str(face_folder), "--devices", "cpu:0", "--json"]
+    command = ["plan", "demo_student_scratch", "--data", str(face_folder), "--device", "cpu:0", "--json", "-"]
     assert main(command) == 0
     plan = json.loads(capsys.readouterr().out)
     assert (plan["identities"], plan["images"], plan["updates_per_epoch"]) == (4, 24, 24 / 32)
@@ -157,17 +156,17 @@ def test_the_command_takes_the_sizes_of_a_data_set(capsys, face_folder):
     [
         (["--memory", "4"], r"each GPU needs .* GiB, there are 4.00 GiB; what would fit: .*head=sharded"),
         (["--memory", "0.01"], "no batch, sample or number of devices tried would"),
-        (["--devices", "3"], r"batch_size=512: expected a multiple of the number of devices \(3\)"),
-        (["--devices", "cpu:0,gpu:0"], "expected CPUs or GPUs, not both"),
-        (["--devices", "0"], "--devices=0: expected between 1 and 1024"),
+        (["--device", "3"], r"batch_size=512: expected a multiple of the number of devices \(3\)"),
+        (["--device", "cpu:0,gpu:0"], "expected CPUs or GPUs, not both"),
+        (["--device", "0"], "--device=0: expected between 1 and 1024"),
         (["--identities", "0"], "--identities=0: expected between 1 and"),
-        (["--data", "x", "--images", "3"], "--identities and --images are those of --data"),
-        (["--devices", "cpu:0", "--set", "precision=float16"], "precision=float16 on cpu"),
+        (["--data", "x", "--images", "3"], "--data has identities and images of its own"),
+        (["--device", "cpu:0", "--set", "precision=float16"], "precision=float16 on cpu"),
         (["--teacher-network", "resnet18"], "student_scratch does not distil"),
     ],
 )
 def test_what_does_not_fit_or_cannot_be_is_refused(capsys, arguments, message):
-    assert main(["plan", "student_scratch", "--devices", "8", *arguments]) == 2
+    assert main(["plan", "student_scratch", "--device", "8", *arguments]) == 2
     error = capsys.readouterr().err
     assert error.startswith("vargfacenet plan: error: ")
     assert len(error.splitlines()) == 1
@@ -177,31 +176,3 @@ def test_what_does_not_fit_or_cannot_be_is_refused(capsys, arguments, message):
 def test_a_plan_of_distillation_alone_has_no_classifier():
     config = tiny("demo_student", loss="none")
     assert not any("classifier" in name for name in make_plan(config, Place("cpu"), **PAPER).device)
-
-
-@pytest.mark.parametrize(("loss", "centres"), [("adaface", 1), ("curricularface", 1), ("margin", 3)])
-def test_the_plan_of_a_margin_loss_in_the_graph_is_what_mxnet_allocates(loss, centres):
-    """More than that of the combined margin by as many bytes as its head takes more."""
-    identities, batch, size = 6000, 64, 128
-
-    def allocated(name, count):
-        head = margin_head(
-            mx.sym.var("data"),
-            mx.sym.var("label"),
-            margin=get_margin(name),
-            num_identities=identities,
-            embedding_size=size,
-            centres=count,
-        )
-        symbol = objective(identity=head)
-        wanted = {key: "null" if key == "label" else "write" for key in symbol.list_arguments()}
-        executor = symbol.simple_bind(mx.cpu(), grad_req=wanted, data=(batch, size), label=(batch,))
-        return int(re.search(r"Total (\d+) MB allocated", executor.debug_str()).group(1)) * 2**20
-
-    def planned(name, count):
-        settings = {"loss": name, "centres": count, "embedding_size": size, "batch_size": batch}
-        plan = make_plan(tiny(**settings), Place("cpu"), identities=identities, images=1000)
-        return sum(plan.device[f"classifier: {part}"] for part in ("logits", "work"))
-
-    expected = allocated(loss, centres) - allocated("margin", 1)
-    assert planned(loss, centres) - planned("margin", 1) == pytest.approx(expected, abs=4 * 2**20)

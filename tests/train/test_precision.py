@@ -4,20 +4,22 @@ import mxnet as mx
 import numpy as np
 import pytest
 
-from tests.train.tiny import tiny
+from tests.helpers.training import tiny
 from vargfacenet.errors import SettingError
-from vargfacenet.train import generation, graph, precision
-from vargfacenet.train.generation import make_trainer
+from vargfacenet.train import build, graph, precision
+from vargfacenet.train.build import make_trainer
 from vargfacenet.train.precision import LossScale, check_precision, not_finite
+from vargfacenet.train.random_state import seed_random
 from vargfacenet.train.run import train
-from vargfacenet.train.state import seed_random
+from vargfacenet.train.runtime import Runtime
+from vargfacenet.train.trainer import Trainer
 
 
 @pytest.fixture
 def scaled_in_single_precision(monkeypatch):
     """float16 as it runs on GPUs, without what the CPU lacks: loss scale, open losses, skipped updates."""
     monkeypatch.setattr(graph, "in_half_precision", lambda symbol, **_: symbol)
-    monkeypatch.setattr(generation, "check_precision", lambda *_: None)
+    monkeypatch.setattr(build, "check_precision", lambda *_: None)
 
 
 def batch(config):
@@ -30,7 +32,13 @@ def batch(config):
 
 def trainer_of(config, devices=1):
     seed_random(0, 1, 0)
-    return make_trainer(config, config.build_symbol(), 7, 1, [mx.cpu(number) for number in range(devices)], 0)
+    runtime = Runtime([mx.cpu(number) for number in range(devices)])
+    return make_trainer(config, config.build_symbol(), 7, runtime=runtime)
+
+
+def network_of(trainer):
+    """The part of a trainer that has the loss scale."""
+    return trainer if isinstance(trainer, Trainer) else trainer.network
 
 
 def arrays(state):
@@ -44,8 +52,8 @@ def test_a_scaled_run_is_the_unscaled_one(scaled_in_single_precision, recipe, he
     for settings in ({}, {"precision": "float16", "loss_scale": 256}):
         config = tiny(recipe, head=head, generations=1, warmup_updates=0, clip_gradient=0.05, **settings)
         trainer = trainer_of(config, devices=2)
-        outputs = [trainer.step(batch(config)) for _ in range(2)][-1]
-        results.append((arrays(outputs), arrays(trainer.state())))
+        outputs = [trainer.step(batch(config)) for _ in range(2)][-1].outputs
+        results.append((outputs, arrays(trainer.state())))
     (outputs, state), (scaled_outputs, scaled) = results
     np.testing.assert_array_equal(scaled.pop("scale:loss"), [256, 2])
     assert set(scaled) == set(state)
@@ -59,14 +67,14 @@ def test_an_update_that_overflows_is_left_out_and_halves_the_scale(scaled_in_sin
     monkeypatch.setattr(precision, "_MOST", 2.0**130)
     config = tiny(precision="float16", head=head, warmup_updates=0)
     trainer = trainer_of(config)
-    trainer._loss_scale.value = 2.0**127  # times any gradient above 2
+    network_of(trainer).loss_scale.value = 2.0**127  # times any gradient above 2
     before = arrays(trainer.state())
     trainer.step(batch(config))
     after = arrays(trainer.state())
     assert after["scale:loss"][0] == 2.0**126
     network = [name for name in before if name.startswith("arg:") and "fc7" not in name]
     assert all(np.array_equal(before[name], after[name]) for name in network)
-    trainer._loss_scale.value = 64.0
+    network_of(trainer).loss_scale.value = 64.0
     trainer.step(batch(config))
     moved = arrays(trainer.state())
     assert not all(np.array_equal(before[name], moved[name]) for name in network)
@@ -76,7 +84,7 @@ def test_an_update_that_overflows_is_left_out_and_halves_the_scale(scaled_in_sin
 def test_a_left_out_update_counts_in_the_schedule(scaled_in_single_precision):
     config = tiny(precision="float16", warmup_updates=0)
     trainer, seen = trainer_of(config), []
-    trainer._loss_scale.admits = lambda gradients, total: len(seen) != 1 and bool(gradients)
+    trainer.loss_scale.admits = lambda gradients, all_reduce: len(seen) != 1 and bool(gradients)
     for _ in range(3):
         trainer.step(batch(config))
         seen.append(trainer._module._optimizer.lr_scheduler(0))
@@ -98,9 +106,9 @@ def test_the_scale_is_halved_at_an_overflow_and_doubled_after_many_updates(monke
 
 def test_all_workers_leave_out_what_overflows_in_one():
     scale = LossScale(8)
-    assert not scale.admits([[mx.nd.ones(3)]], total=lambda number: number + 1)
+    assert not scale.admits([[mx.nd.ones(3)]], all_reduce=lambda number: number + 1)
     assert scale.value == 4
-    assert scale.admits([[mx.nd.ones(3)]], total=lambda number: number + 0)
+    assert scale.admits([[mx.nd.ones(3)]], all_reduce=lambda number: number + 0)
 
 
 def test_the_scale_goes_on_where_a_state_left_it():

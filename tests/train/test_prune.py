@@ -6,18 +6,18 @@ import mxnet as mx
 import numpy as np
 import pytest
 
-from tests.train.tiny import save_random_checkpoint
-from vargfacenet.checkpoint import load_checkpoint
+from tests.helpers.networks import save_random_checkpoint
+from vargfacenet.formats.checkpoint import load_checkpoint
 from vargfacenet.commands import main
 from vargfacenet.data.writer import write_records
 from vargfacenet.errors import DataError, SettingError
 from vargfacenet.eval import Embedder
-from vargfacenet.pictures import encode_jpeg
+from vargfacenet.formats.images import encode_jpeg
 from vargfacenet.symbols.channels import Channels
 from vargfacenet.symbols.complexity import complexity
 from vargfacenet.symbols.pruning import filters_of
 from vargfacenet.train.prune import Plan, fine_tune, prune, score_filters
-from vargfacenet.train.run import open_sets
+from vargfacenet.train.training_data import open_records
 
 OPTIONS = {"multiplier": 0.25, "units": (1, 1, 1), "use_se": False, "embedding_size": 16}
 
@@ -29,7 +29,7 @@ def prefix(tmp_path_factory):
 
 @pytest.fixture
 def records(face_folder):
-    with contextlib.closing(open_sets(face_folder)) as records:
+    with contextlib.closing(open_records(face_folder)) as records:
         yield records
 
 
@@ -69,7 +69,7 @@ def test_fine_tuning_brings_embeddings_nearer_to_what_they_were(prefix, records)
     whole = load_checkpoint(prefix, 0)
     plan = Plan(share=0.3, steps=1, images=8, updates=0, batch_size=8, lr=0.05)
     pruned = prune(whole, records, plan)
-    with contextlib.closing(open_sets(records.sets[0].path.parent)) as again:
+    with contextlib.closing(open_records(records.sets[0].path.parent)) as again:
         images = np.stack([again.sets[0].read_face(int(key))[0] for key in again.sets[0].keys[:12]])
     images = images.transpose(0, 3, 1, 2).astype(np.float32)
 
@@ -88,7 +88,7 @@ def test_values_out_of_range_and_one_identity_are_refused(prefix, records, tmp_p
     one = encode_jpeg(np.zeros((112, 112, 3), np.uint8))
     write_records(tmp_path / "one", ((0, one) for _ in range(4)))
     with (
-        contextlib.closing(open_sets(tmp_path / "one")) as alone,
+        contextlib.closing(open_records(tmp_path / "one")) as alone,
         pytest.raises(DataError, match="are of one identity"),
     ):
         prune(whole, alone, Plan(images=4, batch_size=4))

@@ -6,18 +6,22 @@ import mxnet as mx
 import numpy as np
 import pytest
 
-from tests.conftest import picture
-from tests.train.tiny import parameters, stopped_after, tiny
-from vargfacenet.checkpoint import load_checkpoint
+from tests.helpers.images import image
+from tests.helpers.training import before_each_step, parameters, stopped_after, tiny
 from vargfacenet.data.writer import write_records
+from vargfacenet.devices import parse_devices
 from vargfacenet.errors import DataError, SettingError, SetupError, TrainingError
 from vargfacenet.eval import Embedder, read_pairs, verify_pairs, write_pairs
-from vargfacenet.pictures import encode_jpeg
-from vargfacenet.train.generation import read_log
+from vargfacenet.formats.checkpoint import load_checkpoint
+from vargfacenet.formats.images import encode_jpeg
 from vargfacenet.train.graph import training_graph
+from vargfacenet.train.optimizer import SGD
+from vargfacenet.train.random_state import seed_random
 from vargfacenet.train.run import train
-from vargfacenet.train.state import seed_random
-from vargfacenet.train.trainer import Trainer, parse_devices
+from vargfacenet.train.run_folder import Resume
+from vargfacenet.train.run_log import read_log
+from vargfacenet.train.runtime import Runtime
+from vargfacenet.train.trainer import Trainer
 
 LEARNING = {"max_updates": 60, "verify_every": 30, "save_every": 30, "warmup_updates": 4, "scale": 16, "m2": 0.1}
 
@@ -82,11 +86,11 @@ def test_running_statistics_and_slopes_have_moved(finished):
 @pytest.mark.parametrize(("stop", "devices"), [(3, 1), (4, 1), (4, 2)])
 def test_a_resumed_run_ends_as_the_unbroken_one(tmp_path, face_folder, stop, devices):
     devices = [mx.cpu(number) for number in range(devices)]
-    train(tiny(), data=face_folder, out=tmp_path / "whole", devices=devices)
+    train(tiny(), data=face_folder, out=tmp_path / "whole", runtime=Runtime(devices))
 
     with stopped_after(stop):
-        train(tiny(), data=face_folder, out=tmp_path / "broken", devices=devices)
-    resumed = train(tiny(), data=face_folder, out=tmp_path / "broken", devices=devices, resume=True)
+        train(tiny(), data=face_folder, out=tmp_path / "broken", runtime=Runtime(devices))
+    resumed = train(tiny(), data=face_folder, out=tmp_path / "broken", runtime=Runtime(devices), resume=Resume())
     assert resumed.updates == 3
     assert [line["update"] for line in read_log(tmp_path / "broken")] == [2, 4, 6]
     whole, broken = parameters(tmp_path / "whole"), parameters(tmp_path / "broken")
@@ -111,14 +115,14 @@ def test_several_devices_train_as_one_does(count):
             training_graph(mx.sym.load_json(json.dumps(nodes)), config, 4),
             data={"data": data.shape},
             labels={"softmax_label": label.shape},
-            devices=devices,
-            schedule=lambda update: 0.01,
+            sgd=SGD(lambda update: 0.01),
+            runtime=Runtime(devices),
         )
         if start is None:
             start = {name: value.copy() for name, value in trainer.state().items()}
         trainer.load_state(start)
         for _ in range(2):
-            outputs = trainer.step(mx.io.DataBatch([data], [label]))
+            outputs = trainer.step(mx.io.DataBatch([data], [label])).outputs
         assert outputs["loss"].shape == (12,)
         trained.append(trainer.state())
     assert any(name.startswith("momentum:") for name in trained[1])
@@ -144,15 +148,13 @@ def test_plain_softmax_trains_too(face_folder, tmp_path):
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_checkpoint(face_folder, tmp_path, monkeypatch):
-    step = Trainer.step
 
-    def poisoned(self, batch):
-        self.updates = getattr(self, "updates", 0) + 1
-        if self.updates == 5:
+    def poison(trainer, batch):
+        trainer.seen = getattr(trainer, "seen", 0) + 1
+        if trainer.seen == 5:
             batch.data[0][:] = np.nan
-        return step(self, batch)
 
-    monkeypatch.setattr(Trainer, "step", poisoned)
+    before_each_step(monkeypatch, poison)
     with pytest.raises(TrainingError, match=r"update 5: the loss is nan at learning rate .* Try a smaller lr"):
         train(tiny(), data=face_folder, out=tmp_path / "out")
     assert all(np.isfinite(value).all() for value in parameters(tmp_path / "out").values())
@@ -167,27 +169,27 @@ def test_a_folder_with_a_run_is_not_overwritten(finished, face_folder):
 def test_a_finished_run_says_so(finished, face_folder):
     result, config = finished
     with pytest.raises(SettingError, match=r"is finished \(60 updates\)"):
-        train(config, data=face_folder, out=result.out, resume=True)
+        train(config, data=face_folder, out=result.out, resume=Resume())
 
 
 def test_resuming_with_other_settings_names_them(finished, face_folder):
     result, _ = finished
     other = tiny(**{**LEARNING, "lr": 0.2})
     with pytest.raises(SettingError, match=r"lr: 0.05 then, 0.2 now"):
-        train(other, data=face_folder, out=result.out, resume=True)
+        train(other, data=face_folder, out=result.out, resume=Resume())
 
 
 def half_done(face_folder, out, bins=()):
     """A run stopped after its first save, and its settings."""
     with stopped_after(4):
         train(tiny(), data=face_folder, out=out, bins=bins)
-    return {"config": tiny(), "out": out, "resume": True}
+    return {"config": tiny(), "out": out, "resume": Resume()}
 
 
 def test_resuming_on_other_data_says_so(face_folder, pairs_file, pairs_set, tmp_path):
     resume = half_done(face_folder, tmp_path / "out", [pairs_file])
-    write_records(tmp_path / "others", ((n, encode_jpeg(picture(n, 0))) for n in range(3)))
-    with pytest.raises(SettingError, match="pictures: 24 then, 3 now; identities: 4 then, 3 now"):
+    write_records(tmp_path / "others", ((n, encode_jpeg(image(n, 0))) for n in range(3)))
+    with pytest.raises(SettingError, match="images: 24 then, 3 now; identities: 4 then, 3 now"):
         train(data=tmp_path / "others", bins=[pairs_file], **resume)
     with pytest.raises(SettingError, match="verification: .'stripes': .* then, {} now"):
         train(data=face_folder, **resume)
@@ -197,7 +199,7 @@ def test_resuming_on_other_data_says_so(face_folder, pairs_file, pairs_set, tmp_
 
 
 def test_resuming_with_folders_in_another_order_is_refused(face_folder, tmp_path):
-    write_records(tmp_path / "others", ((n, encode_jpeg(picture(n, 0))) for n in range(3)))
+    write_records(tmp_path / "others", ((n, encode_jpeg(image(n, 0))) for n in range(3)))
     folders = [face_folder, tmp_path / "others"]
     resume = half_done(folders, tmp_path / "out")
     with pytest.raises(SettingError, match="records: .* then, .* now"):
@@ -211,17 +213,17 @@ def test_a_resumed_run_with_dropout_ends_as_the_unbroken_one(face_folder, tmp_pa
     train(config, data=face_folder, out=tmp_path / "whole")
     with stopped_after(4):
         train(config, data=face_folder, out=tmp_path / "broken")
-    train(config, data=face_folder, out=tmp_path / "broken", resume=True)
+    train(config, data=face_folder, out=tmp_path / "broken", resume=Resume())
     whole, broken = parameters(tmp_path / "whole"), parameters(tmp_path / "broken")
     for name in whole:
         np.testing.assert_array_equal(whole[name], broken[name], err_msg=name)
 
 
-def test_pictures_of_another_size_are_refused(face_folder, tmp_path):
+def test_images_of_another_size_are_refused(face_folder, tmp_path):
     for name in ("train.rec", "train.idx"):
         (tmp_path / name).write_bytes((face_folder / name).read_bytes())
     (tmp_path / "property").write_text("4,96,112")
-    with pytest.raises(DataError, match="holds 96x112 pictures, networks here take 112x112"):
+    with pytest.raises(DataError, match="holds 96x112 images, networks here take 112x112"):
         train(tiny(), data=tmp_path, out=tmp_path / "out")
 
 
@@ -240,7 +242,8 @@ def test_a_verification_set_that_is_too_small_is_refused_before_training(face_fo
 
 def test_resuming_nothing_says_so(face_folder, tmp_path):
     with pytest.raises(SettingError, match="holds no run to resume"):
-        train(tiny(), data=face_folder, out=tmp_path / "none", resume=True)
+        train(tiny(), data=face_folder, out=tmp_path / "none", resume=Resume(must=True))
+    assert not (tmp_path / "none").exists()
 
 
 def test_devices_are_read_and_checked():
@@ -256,4 +259,4 @@ def test_devices_are_read_and_checked():
 
 def test_a_batch_must_divide_among_the_devices(face_folder, tmp_path):
     with pytest.raises(SettingError, match="multiple of the number of devices"):
-        train(tiny(batch_size=7), data=face_folder, out=tmp_path / "out", devices=[mx.cpu(0), mx.cpu(1)])
+        train(tiny(batch_size=7), data=face_folder, out=tmp_path / "out", runtime=Runtime([mx.cpu(0), mx.cpu(1)]))

@@ -9,44 +9,46 @@ import time
 import mxnet as mx
 import pytest
 
-from tests.train.tiny import newest_state, tiny
+from tests.helpers.training import before_each_step, newest_state, tiny
 from vargfacenet.commands import main
 from vargfacenet.errors import Stopped
 from vargfacenet.train.run import train
-from vargfacenet.train.states import States
+from vargfacenet.train.run_folder import Resume
+from vargfacenet.train.runtime import Runtime
 from vargfacenet.train.stopping import Stopping
-from vargfacenet.train.trainer import Trainer
+from vargfacenet.train.training_state import TrainingStates
 
 DROPOUT = {"network": "resnet18", "units": (1, 1, 1, 1), "use_se": None, "save_every": 4}
+
+ONE = [mx.cpu(0)]
 
 
 def sent_at(monkeypatch, update, number=signal.SIGTERM):
     """Whatever trains is sent a signal as it makes an update; the thread that hears it is waited for."""
-    step, enter, entered = Trainer.step, Stopping.__enter__, []
+    enter, entered = Stopping.__enter__, []
 
     def entering(self):
         entered.append(self)
         return enter(self)
 
-    def signalled(self, batch):
-        self.seen = getattr(self, "seen", 0) + 1
-        if self.seen == update:
+    def send(trainer, batch):
+        trainer.seen = getattr(trainer, "seen", 0) + 1
+        if trainer.seen == update:
             os.kill(os.getpid(), number)
             limit = time.monotonic() + 600
             while entered[-1].signal is None:
                 assert time.monotonic() < limit
                 time.sleep(0.01)
-        return step(self, batch)
 
     monkeypatch.setattr(Stopping, "__enter__", entering)
-    monkeypatch.setattr(Trainer, "step", signalled)
+    before_each_step(monkeypatch, send)
 
 
-def stopped(monkeypatch, update, config, number=signal.SIGTERM, **options):
+def stopped(monkeypatch, update, config, *, devices=ONE, number=signal.SIGTERM, **options):
     with monkeypatch.context() as patch:
         sent_at(patch, update, number)
         with pytest.raises(Stopped) as caught:
-            train(config, stopping=Stopping(), **options)
+            train(config, runtime=Runtime(devices, stopping=Stopping()), **options)
     return caught.value
 
 
@@ -65,20 +67,22 @@ def test_a_run_stopped_between_saves_again_and_again_ends_bit_for_bit_as_the_unb
     done = 0
     for after in moments:
         # A signal is heard before the update that it came in is over, and that one is still made.
-        stop = stopped(monkeypatch, after, config, data=face_folder, out=tmp_path / "broken", resume=done > 0)
-        done = States(tmp_path / "broken").newest()["update"]
+        stop = stopped(
+            monkeypatch, after, config, data=face_folder, out=tmp_path / "broken", resume=Resume() if done > 0 else None
+        )
+        done = TrainingStates(tmp_path / "broken").newest().update
         assert f"stopped by SIGTERM after update {done} of 6" in str(stop)
         assert stop.status == 143
     assert 0 < done < 6
-    train(config, data=face_folder, out=tmp_path / "broken", resume=True)
+    train(config, data=face_folder, out=tmp_path / "broken", resume=Resume())
     assert bytes_of(tmp_path / "whole") == bytes_of(tmp_path / "broken")
 
 
 def test_on_two_devices_to_the_noise_of_float32(face_folder, tmp_path, monkeypatch):
     config, devices = tiny(**DROPOUT), [mx.cpu(0), mx.cpu(1)]
-    train(config, data=face_folder, out=tmp_path / "whole", devices=devices)
-    stopped(monkeypatch, 3, config, data=face_folder, out=tmp_path / "broken", devices=devices)
-    train(config, data=face_folder, out=tmp_path / "broken", devices=devices, resume=True)
+    train(config, data=face_folder, out=tmp_path / "whole", runtime=Runtime(devices))
+    stopped(monkeypatch, 3, config, devices=devices, data=face_folder, out=tmp_path / "broken")
+    train(config, data=face_folder, out=tmp_path / "broken", runtime=Runtime(devices), resume=Resume())
     whole, broken = newest_state(tmp_path / "whole"), newest_state(tmp_path / "broken")
     for name, value in whole.items():
         assert abs(value - broken[name]).max().asscalar() <= 1e-5 * max(1.0, abs(value).max().asscalar()), name
@@ -122,14 +126,14 @@ def test_force_without_resume_is_refused(capsys):
 def test_a_run_resumed_with_another_number_of_threads_says_so(face_folder, tmp_path, monkeypatch, caplog):
     config = tiny(save_every=4)
     stopped(monkeypatch, 2, config, data=face_folder, out=tmp_path)
-    now = States(tmp_path).newest()["threads"]
+    now = TrainingStates(tmp_path).newest().facts["threads"]
     assert now >= 1
-    train(config, data=face_folder, out=tmp_path, resume=True)
+    train(config, data=face_folder, out=tmp_path, resume=Resume())
     assert "CPU threads" not in caplog.text
     other = tmp_path / "other"
     with monkeypatch.context() as patch:
         patch.setattr("vargfacenet.train.generation.threads_in_use", lambda: now + 1)
         stopped(monkeypatch, 2, config, data=face_folder, out=other)
-    train(config, data=face_folder, out=other, resume=True)
-    assert f"was trained with {now + 1} CPU threads and goes on with {now}" in caplog.text
+    train(config, data=face_folder, out=other, resume=Resume())
+    assert f"was trained with {now + 1} CPU threads and continues with {now}" in caplog.text
     assert f"set OMP_NUM_THREADS={now + 1}" in caplog.text

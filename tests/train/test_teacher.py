@@ -6,23 +6,24 @@ import mxnet as mx
 import numpy as np
 import pytest
 
-from tests.conftest import picture
-from tests.train.tiny import save_random_checkpoint, tiny
-from vargfacenet.checkpoint import load_checkpoint
-from vargfacenet.data import Augmentation, FaceIterator, JoinedSets, RecordSet
+from tests.helpers.images import image
+from tests.helpers.networks import save_random_checkpoint
+from tests.helpers.training import tiny
+from vargfacenet.data import Augmentation, BatchReader, FaceIterator, JoinedSets, RecordSet
 from vargfacenet.data.writer import write_records
 from vargfacenet.errors import CheckpointError, DataError, SettingError
 from vargfacenet.eval import Embedder, read_sets
-from vargfacenet.files import fingerprint
-from vargfacenet.pictures import encode_jpeg
+from vargfacenet.formats.checkpoint import load_checkpoint
+from vargfacenet.formats.files import fingerprint
+from vargfacenet.formats.images import encode_jpeg
 from vargfacenet.train.cache import open_embeddings, write_embeddings
-from vargfacenet.train.generation import read_log
 from vargfacenet.train.run import train
+from vargfacenet.train.run_log import read_log
 from vargfacenet.train.teacher import CachedTeacher, OnlineTeacher, Teacher, teacher_scores
 
 
 def first_batch(records, **augment):
-    iterator = FaceIterator(records, batch_size=12, seed=3, augment=Augmentation(**augment))
+    iterator = FaceIterator(BatchReader(records, batch_size=12, seed=3, augment=Augmentation(**augment)))
     batch = iterator.next()
     iterator.close()
     return batch
@@ -38,16 +39,16 @@ def test_online_and_cached_give_the_embeddings_of_the_checkpoint(teacher, cache,
     records = JoinedSets([face_folder])
     batch = first_batch(records)
     assert 0 < batch.mirrored.sum() < 12
-    pictures = batch.data[0].asnumpy()
+    images = batch.data[0].asnumpy()
     embedder = Embedder(*teacher.checkpoint, batch_size=12)
-    expected = embedder.embed_batch(pictures)
+    expected = embedder.embed_batch(images)
     if mirror:
-        other = embedder.embed_batch(np.ascontiguousarray(pictures[:, :, :, ::-1]))
+        other = embedder.embed_batch(np.ascontiguousarray(images[:, :, :, ::-1]))
         expected = expected / np.linalg.norm(expected, axis=1)[:, None] + other / np.linalg.norm(other, axis=1)[:, None]
     online = OnlineTeacher(teacher, batch_size=12, devices=[mx.cpu()], mirror=mirror)
     arrays = [open_embeddings(teacher, records.sets[0], cache)]
     for source in (online, CachedTeacher(arrays, records, mirror=mirror)):
-        found = source.directions(batch)
+        found = source.embed(batch)
         assert found.shape == (12, 16)
         assert found.dtype == np.float32
         np.testing.assert_allclose(cosines(found, expected), 1, atol=1e-6)
@@ -57,10 +58,10 @@ def test_the_teacher_is_in_inference_mode_and_stays_as_it_is(teacher, face_folde
     """Dropout and batch statistics would make an embedding depend on chance and on the rest of the batch."""
     assert "Dropout" in teacher.checkpoint.symbol.tojson()
     online = OnlineTeacher(teacher, batch_size=4, devices=[mx.cpu()])
-    pictures = first_batch(JoinedSets([face_folder])).data[0]
+    images = first_batch(JoinedSets([face_folder])).data[0]
     with mx.autograd.record():  # which puts MXNet into training mode
-        found = [online.directions(mx.io.DataBatch([rows])).asnumpy() for rows in (pictures[:4], pictures[:4])]
-        others = online.directions(mx.io.DataBatch([mx.nd.concat(pictures[:1], pictures[6:9], dim=0)])).asnumpy()
+        found = [online.embed(mx.io.DataBatch([rows])).asnumpy() for rows in (images[:4], images[:4])]
+        others = online.embed(mx.io.DataBatch([mx.nd.concat(images[:1], images[6:9], dim=0)])).asnumpy()
     np.testing.assert_array_equal(found[0], found[1])
     np.testing.assert_allclose(others[0], found[0][0], atol=1e-3)
     for now, before in zip(online._module.get_params(), teacher.checkpoint[1:]):
@@ -71,7 +72,7 @@ def test_the_teacher_is_in_inference_mode_and_stays_as_it_is(teacher, face_folde
 def test_two_devices_embed_as_one_does(teacher, face_folder):
     batch = first_batch(JoinedSets([face_folder]))
     one, two = (
-        OnlineTeacher(teacher, batch_size=12, devices=devices).directions(batch).asnumpy()
+        OnlineTeacher(teacher, batch_size=12, devices=devices).embed(batch).asnumpy()
         for devices in ([mx.cpu(0)], [mx.cpu(0), mx.cpu(1)])
     )
     np.testing.assert_allclose(one, two, atol=1e-3)
@@ -84,7 +85,7 @@ def test_a_student_has_the_same_losses_online_and_cached(tmp_path, teacher, face
     write_embeddings(teacher, RecordSet(face_folder), tmp_path / "cache", batch_size=8)
     config = tiny("demo_student", generations=1, log_every=1, max_updates=20, color_jitter=0)
     train(config, data=face_folder, out=tmp_path / "online", teacher=teacher)
-    train(config, data=face_folder, out=tmp_path / "cached", teacher=teacher, cache=tmp_path / "cache")
+    train(config, data=face_folder, out=tmp_path / "cached", teacher=teacher.stored_in(tmp_path / "cache"))
     online, cached = read_log(tmp_path / "online"), read_log(tmp_path / "cached")
     assert len({line["distillation_loss"] for line in online}) == 20
     for one, other in zip(online, cached):
@@ -105,20 +106,20 @@ def test_another_batch_size_of_the_teacher_leaves_the_losses_of_the_same_paramet
     write_embeddings(teacher, RecordSet(face_folder), tmp_path / "cache", batch_size=5)
     config = tiny("small_student", log_every=1, color_jitter=0, shift=0, lr=0, embedding_size=None)
     train(config, data=face_folder, out=tmp_path / "online", teacher=teacher)
-    train(config, data=face_folder, out=tmp_path / "cached", teacher=teacher, cache=tmp_path / "cache")
+    train(config, data=face_folder, out=tmp_path / "cached", teacher=teacher.stored_in(tmp_path / "cache"))
     for one, other in zip(read_log(tmp_path / "online"), read_log(tmp_path / "cached")):
         assert one["distillation_loss"] == pytest.approx(other["distillation_loss"], abs=1e-5)
 
 
 def test_two_sets_are_cached_side_by_side(tmp_path, teacher, face_folder):
-    write_records(tmp_path / "more", ((n, encode_jpeg(picture(n + 20, 0))) for n in range(3)))
+    write_records(tmp_path / "more", ((n, encode_jpeg(image(n + 20, 0))) for n in range(3)))
     for folder in (face_folder, tmp_path / "more"):
         write_embeddings(teacher, RecordSet(folder), tmp_path / "cache")
     joined = JoinedSets([tmp_path / "more", face_folder])
     batch = first_batch(joined)
     assert batch.index.min() < 3 <= batch.index.max()
     arrays = [open_embeddings(teacher, one, tmp_path / "cache") for one in joined.sets]
-    found = CachedTeacher(arrays, joined).directions(batch)
+    found = CachedTeacher(arrays, joined).embed(batch)
     expected = Embedder(*teacher.checkpoint, batch_size=12).embed_batch(batch.data[0].asnumpy())
     np.testing.assert_allclose(cosines(found, expected), 1, atol=1e-6)
 
@@ -180,5 +181,5 @@ def test_the_real_teacher_teaches(tmp_path, real_faces):
 def test_mixed_faces_need_a_teacher_that_looks_at_them(tmp_path, teacher, cache, face_folder):
     config = tiny("small_student", embedding_size=None, mix=0.5, max_updates=2)
     assert train(config, data=face_folder, out=tmp_path / "online", teacher=teacher).updates == 2
-    with pytest.raises(SettingError, match="mix=0.5 needs a teacher that looks at each picture"):
-        train(config, data=face_folder, out=tmp_path / "cached", teacher=teacher, cache=cache)
+    with pytest.raises(SettingError, match="mix=0.5 needs a teacher that embeds the mixed images"):
+        train(config, data=face_folder, out=tmp_path / "cached", teacher=teacher.stored_in(cache))

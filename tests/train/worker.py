@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import signal
 import sys
 
 import mxnet as mx
@@ -9,6 +10,9 @@ import numpy as np
 
 from vargfacenet.errors import VarGFaceNetError
 from vargfacenet.train import cluster as module
+from vargfacenet.train.engine import StepResult
+from vargfacenet.train.loop import over_all_workers
+from vargfacenet.train.stopping import NeverStopping
 
 
 def message(method, *arguments):
@@ -30,29 +34,32 @@ def main(out):
         cluster.store.pushpull("w", [gradient])
     # Many at once, and none waited for before the next is sent; whole numbers, whose sums are exact.
     sums = [
-        (step, size, cluster.store.sum(f"many {size}", mx.nd.full(size, (rank + 1) * (step + 1) + size % 7)))
+        (step, size, cluster.all_reduce_async(f"many {size}", mx.nd.full(size, (rank + 1) * (step + 1) + size % 7)))
         for step in range(100)
         for size in (1, 5, 3000, 100_000)
     ]
     wrong = sum(int((array.asnumpy() != 3 * (step + 1) + 2 * (size % 7)).sum()) for step, size, array in sums)
+    step = StepResult({"loss": np.array([rank, rank + 1.0]), "accuracy": np.array([float(rank)])}, None, [])
+    stopping, signalled = NeverStopping(), NeverStopping()
+    signalled.signal = signal.SIGTERM
     arrays = {
         "wrong": np.array([wrong]),
-        "sum": cluster.sum(np.array([rank + 1.0, 10.0])),
-        "large": cluster.sum(large).sum(axis=1),
-        "gather": cluster.gather(np.array([[rank, 5.0]], np.float32)),
-        "spread": cluster.spread(np.array([0.1 + rank, -0.0], np.float32)),
-        "mean": cluster.mean({"loss": mx.nd.array([rank, rank + 1]), "accuracy": mx.nd.array([rank])})[
-            "loss"
-        ].asnumpy(),
+        "sum": cluster.all_reduce(np.array([rank + 1.0, 10.0])),
+        "large": cluster.all_reduce(large).sum(axis=1),
+        "gather": cluster.all_gather(np.array([[rank, 5.0]], np.float32)),
+        "rows": cluster.all_gather_async("rows", mx.nd.array([[0, 1], [2, 3]]) + 10 * rank).asnumpy(),
+        "spread": cluster.broadcast(np.array([0.1 + rank, -0.0], np.float32)),
         "gradient": gradient.asnumpy(),
     }
     texts = {
-        "total": cluster.total(rank + 0.5),
-        "share": cluster.share({"é": [1, None, "x" * 3000]} if rank == 0 else None),
+        "total": float(cluster.all_reduce(rank + 0.5)),
+        "means": over_all_workers(step, stopping, cluster),
+        "signalled": over_all_workers(step, stopping if rank == 0 else signalled, cluster),
+        "share": cluster.broadcast_object({"é": [1, None, "x" * 3000]} if rank == 0 else None),
         "same": message(cluster.check_same, {"a": 1, "units": (1, 1)}),
         "other": message(cluster.check_same, {"a": 1, "lr": 0.1 + rank}),
-        "alike": message(cluster.check_alike, "the weights", [mx.nd.ones((2, 2))]),
-        "unlike": message(cluster.check_alike, "the weights", [mx.nd.ones((2, 2)) * (1 + rank * 1e-7)]),
+        "alike": message(cluster.check_identical, "the weights", [mx.nd.ones((2, 2))]),
+        "unlike": message(cluster.check_identical, "the weights", [mx.nd.ones((2, 2)) * (1 + rank * 1e-7)]),
     }
     shared = out / "turns"
     cluster.in_turn(lambda: shared.write_text((shared.read_text() if shared.exists() else "") + str(rank)))

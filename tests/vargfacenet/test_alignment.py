@@ -1,4 +1,4 @@
-"""Alignment by five points, against other ways to the same transform and pictures whose content is known."""
+"""Alignment by five points, against other ways to the same transform and images whose content is known."""
 
 import cv2
 import numpy as np
@@ -64,9 +64,9 @@ def test_mirrored_points_are_not_met_by_a_reflection():
     np.testing.assert_allclose(matrix, by_umeyama(TEMPLATE * (-1, 1), TEMPLATE), rtol=1e-6, atol=1e-6)
 
 
-def test_a_picture_already_aligned_is_left_as_it_is():
-    picture = np.random.RandomState(0).randint(0, 256, (112, 112, 3)).astype(np.uint8)
-    np.testing.assert_array_equal(align_face(picture, TEMPLATE), picture)
+def test_a_image_already_aligned_is_left_as_it_is():
+    image = np.random.RandomState(0).randint(0, 256, (112, 112, 3)).astype(np.uint8)
+    np.testing.assert_array_equal(align_face(image, TEMPLATE), image)
 
 
 def smooth_scene(x, y):
@@ -106,9 +106,9 @@ def test_fine_stripes_become_grey_and_no_coarse_ones(scale):
 
 @pytest.mark.parametrize("size", [56, 160, 224])
 def test_another_size_shows_the_same_face(size):
-    picture = cv2.GaussianBlur(np.random.RandomState(1).randint(0, 256, (112, 112, 3)).astype(np.uint8), (0, 0), 4)
-    expected = cv2.resize(picture, (size, size), interpolation=cv2.INTER_AREA if size < 112 else cv2.INTER_LINEAR)
-    aligned = align_face(picture, TEMPLATE, size=size)
+    image = cv2.GaussianBlur(np.random.RandomState(1).randint(0, 256, (112, 112, 3)).astype(np.uint8), (0, 0), 4)
+    expected = cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA if size < 112 else cv2.INTER_LINEAR)
+    aligned = align_face(image, TEMPLATE, size=size)
     assert aligned.shape == (size, size, 3)
     inside = slice(4, -4)
     assert np.abs(aligned[inside, inside].astype(int) - expected[inside, inside]).max() <= 3
@@ -117,8 +117,8 @@ def test_another_size_shows_the_same_face(size):
 
 
 def test_what_lies_outside_the_photograph_is_black():
-    picture = np.full((112, 112, 3), 200, np.uint8)
-    aligned = align_face(picture, TEMPLATE - (40, 0))
+    image = np.full((112, 112, 3), 200, np.uint8)
+    aligned = align_face(image, TEMPLATE - (40, 0))
     assert (aligned[:, :39] == 0).all()
     assert (aligned[:, 41:] == 200).all()
 
@@ -128,10 +128,10 @@ def test_what_lies_outside_the_photograph_is_black():
     [
         (np.where(np.eye(5, 2) > 0, np.nan, TEMPLATE), "expected finite numbers"),
         (np.where(np.eye(5, 2) > 0, np.inf, TEMPLATE), "expected finite numbers"),
-        (np.full((5, 2), 50.0), "coincide: no rotation"),
+        (np.full((5, 2), 50.0), "coincide: they define no rotation"),
         (np.full((5, 2), 50.0) + np.arange(10).reshape(5, 2) / 50, "coincide: expected a face of more than a pixel"),
-        (TEMPLATE + (0, 400), r"lie far outside the picture of 112x112 pixels"),
-        (TEMPLATE - (400, 0), r"lie far outside the picture of 112x112 pixels"),
+        (TEMPLATE + (0, 400), r"lie far outside the image of 112x112 pixels"),
+        (TEMPLATE - (400, 0), r"lie far outside the image of 112x112 pixels"),
         (TEMPLATE * 1e30, "lie far outside"),
         (TEMPLATE[:4], r"points of shape \(4, 2\) for a template of \(5, 2\)"),
         (TEMPLATE.ravel(), r"points of shape \(10,\)"),
@@ -143,7 +143,7 @@ def test_points_that_are_no_face_are_refused(points, message):
 
 
 @pytest.mark.parametrize(
-    "picture",
+    "image",
     [
         np.zeros((112, 112), np.uint8),
         np.zeros((112, 112, 3)),
@@ -151,11 +151,11 @@ def test_points_that_are_no_face_are_refused(points, message):
         np.zeros((9, 9, 4), np.uint8),
     ],
 )
-def test_what_is_no_picture_is_refused(picture):
+def test_what_is_no_image_is_refused(image):
     with pytest.raises(DataError, match=r"expected uint8 \(height, width, 3\)"):
-        align_face(picture, TEMPLATE)
+        align_face(image, TEMPLATE)
 
 
-def test_a_picture_larger_than_opencv_warps_is_refused():
-    with pytest.raises(DataError, match="32767x1 pixels, expected at most 32766 a side"):
+def test_a_image_larger_than_opencv_warps_is_refused():
+    with pytest.raises(DataError, match="32767x1 pixels, expected sides of at most 32766"):
         align_face(np.zeros((1, 32767, 3), np.uint8), TEMPLATE)

@@ -1,73 +1,89 @@
 """A trainer whose classifier is outside the graph."""
 
+from __future__ import annotations
+
 import mxnet as mx
 
+from vargfacenet.train.classifier.sharded import ShardedClassifier
+from vargfacenet.train.cluster import ALONE, Cluster
+from vargfacenet.train.engine import Arrays, NotFinite, StepResult
 from vargfacenet.train.trainer import Trainer
 
 
-class ShardedTrainer(Trainer):
-    """A Module that gives embeddings, and a classifier in shards that gives the identity loss and its gradient.
+class ShardedTrainer:
+    """A network that gives embeddings, and a classifier in shards that gives the identity loss and its gradient.
+
+    Implements `vargfacenet.train.engine.TrainerProtocol` by the two parts it is made of.
 
     Parameters
     ----------
-    symbol : mx.sym.Symbol
-        What `vargfacenet.symbols.objective.open_objective` gives.
-    classifier : ShardedClassifier
+    network
+        Trainer of the graph that `vargfacenet.symbols.objective.open_objective` gives.
+    classifier
         On the same devices.
-    updates_before : int
-        Those of earlier schedules, which the classifier's sample counts too.
-    **options
-        The others of `Trainer`.
+    cluster
+        The workers that train together, the same as that of both parts.
     """
 
-    def __init__(self, symbol, *, classifier, updates_before=0, **options):
-        super().__init__(symbol, **options)
-        self._classifier, self._updates_before = classifier, updates_before
-        self._whole, self._given = {}, {}
+    def __init__(self, network: Trainer, classifier: ShardedClassifier, cluster: Cluster = ALONE) -> None:
+        self.network, self.classifier, self._cluster = network, classifier, cluster
+        self.schedule = network.schedule
+        # With several workers: the classifier at the last `synchronise`, and what `load_state` was given for it.
+        self._whole: Arrays = {}
+        self._given: Arrays = {}
 
-    def _descend(self, batch):
-        data = batch.data[: len(self.data_names)]
-        self._module.forward(mx.io.DataBatch(data, batch.label[: len(self.label_names)]), is_train=True)
-        embedding, *others = self._module.get_outputs()
-        loss, correct, gradient = self._classifier.step(
-            embedding,
-            batch.label[0],
-            lr=self.schedule(self._update),
-            update=self._updates_before + self._update,
-            teacher=batch.data[1] if self._classifier.reads_teacher else None,
+    def step(self, batch: mx.io.DataBatch) -> StepResult:
+        """Make one update of network and classifier."""
+        outputs = self.network.forward(batch)
+        embedding = next(iter(outputs))  # the graph's first output
+        loss, correct, gradient = self.classifier.step(
+            outputs[embedding], batch.label[0], update=self.network.updates_made
         )
-        if self._loss_scale is not None:
-            gradient = gradient * self._loss_scale.value
-        self._module.backward([gradient, *self._heads(others)])
-        named = {name: other.copy() for name, other in zip(self._outputs[1:], others)}
-        told = {"embedding": embedding.copy()}
-        if not named:
-            return {"loss": loss, "accuracy": correct, **told}
-        whole = loss + named.pop("distillation")
-        return {"loss": whole, "accuracy": correct, **named, "identity_loss": loss, **told}
+        self.network.backward(outputs, {embedding: gradient})
+        copies = {name: output.copy() for name, output in outputs.items()}
+        embeddings = copies.pop(embedding)
+        measures = {"loss": loss, "accuracy": correct, **copies}
+        if copies:
+            measures["loss"] = loss + measures.pop("distillation")
+            measures["identity_loss"] = loss
+        return self.network.update({**measures, "embedding": embeddings}, batch.label)
 
-    def state(self):
-        """As of `Trainer`, with the classifier; of several workers' as it was at the last `synchronise`."""
-        whole = self._classifier.state() if self._cluster.size == 1 else self._whole
-        return {**super().state(), **whole}
+    def parameters(self) -> tuple[Arrays, Arrays]:
+        """Return parameters and running statistics of the network, without the classifier."""
+        return self.network.parameters()
 
-    def load_state(self, state):
-        """As of `Trainer`; with several workers the classifier takes what it is given in `share_state`."""
+    def set_parameters(self, args: Arrays, auxs: Arrays) -> None:
+        """Replace parameters and running statistics of the network."""
+        self.network.set_parameters(args, auxs)
+
+    def state(self) -> Arrays:
+        """Return the state of network and classifier; with several workers, the classifier of the last `synchronise`."""
+        whole = self.classifier.state() if self._cluster.world_size == 1 else self._whole
+        return {**self.network.state(), **whole}
+
+    def load_state(self, state: Arrays) -> None:
+        """Take what `state` returned; with several workers the classifier takes its part in `broadcast_state`."""
         own = {key: value for key, value in state.items() if key.partition(":")[2].startswith("fc7_")}
-        super().load_state({key: value for key, value in state.items() if key not in own})
-        if self._cluster.size > 1:
+        self.network.load_state({key: value for key, value in state.items() if key not in own})
+        if self._cluster.world_size > 1:
             self._given = own
         else:
-            self._classifier.load_state(own)
+            self.classifier.load_state(own)
 
-    def synchronise(self):
-        super().synchronise()
-        if self._cluster.size > 1:
-            whole = self._classifier.state()  # all take part in it, and worker 0 keeps it
+    def synchronise(self) -> None:
+        """Bring the workers' running statistics together, and the whole classifier to worker 0."""
+        self.network.synchronise()
+        if self._cluster.world_size > 1:
+            whole = self.classifier.state()  # which takes all workers
             self._whole = whole if self._cluster.is_first else {}
 
-    def share_state(self):
-        super().share_state()
-        if self._cluster.share(bool(self._given)):
-            self._classifier.load_state(self._given)
+    def broadcast_state(self) -> None:
+        """Give every worker the state that worker 0 has loaded or drawn."""
+        self.network.broadcast_state()
+        if self._cluster.broadcast_object(bool(self._given)):
+            self.classifier.load_state(self._given)
         self._given = {}
+
+    def trace_nan(self, batch: mx.io.DataBatch, fault: NotFinite) -> str:
+        """Name what made the first number that is not finite."""
+        return self.network.trace_nan(batch, fault)

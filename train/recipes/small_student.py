@@ -1,8 +1,8 @@
-"""A narrow, shallow VarGFaceNet taught by a checkpoint alone, without labels, for some ten thousand pictures on a CPU.
+"""A narrow, shallow VarGFaceNet taught by a checkpoint alone, without labels, for some ten thousand images on a CPU.
 
-With few pictures of many people a classifier learns little that helps; the teacher says more of each picture. The
-small batch and the cosine schedule spend all of a short run; a narrow network sees more pictures in it. Shifts are for
-faces that are aligned otherwise where the student is used. `scale` and `m2` are for `--set loss=margin`.
+With few images of many people a classifier learns little that helps; the teacher says more of each image. The
+small batch and the cosine schedule spend all of a short run; a narrow network sees more images in it. Shifts are for
+faces that are aligned otherwise where the student is used. `margin` holds options for `--set loss=margin`.
 """
 
 from easydict import EasyDict
@@ -18,8 +18,7 @@ recipe = EasyDict(
     batch_size=32,
     max_updates=4000,
     lr=0.05,
-    scale=32.0,
-    m2=0.3,
+    margin={"scale": 32.0, "m2": 0.3},
     schedule="cosine",
     warmup_updates=100,
     decay_norm=False,

@@ -6,7 +6,7 @@ recipe = EasyDict(
     network="resnet100",
     batch_size=512,
     lr=0.1,
-    lr_steps=(100_000, 160_000, 220_000),
+    lr_milestones=(100_000, 160_000, 220_000),
     max_updates=250_000,
     warmup_updates=2000,
 )

@@ -1,48 +1,65 @@
-"""The command line: ``vargfacenet COMMAND``. Each command is a module with its parser and what it runs."""
+"""The command line: ``vargfacenet COMMAND``. Each command is a module with `add_parser` and a function that runs it."""
 
 import argparse
 import difflib
+import functools
 import importlib
 import logging
 import os
 import re
 import sys
+from collections.abc import Sequence
+from typing import Any, NoReturn, Optional
 
 from vargfacenet import __version__
+from vargfacenet.commands.help_text import example_text, wrap
 from vargfacenet.environment import explain_import_failure
 from vargfacenet.errors import Stopped, VarGFaceNetError
+from vargfacenet.launch.heartbeat import start_heartbeat
 
-COMMANDS = (
-    "models",
-    "summary",
-    "data",
-    "teach",
-    "plan",
-    "train",
-    "launch",
-    "verify",
-    "challenge",
-    "ijb",
-    "identify",
-    "convert",
-    "prune",
-    "export",
-    "embed",
-    "compare",
-    "gallery",
-    "demo",
-    "bench",
-    "zoo",
-    "doctor",
-)
+# A command's module is imported when the command runs: what it needs may take seconds to load.
+GROUPS = {
+    "networks": {
+        "models": "list the trained networks that come with the package",
+        "summary": "list a network's layers, parameters, FLOPs and size",
+    },
+    "training": {
+        "data": "make and check training and verification sets",
+        "teach": "store a teacher's embeddings of training sets",
+        "plan": "predict the memory and the updates of a run",
+        "train": "train a recipe, with checkpoints and verification on the way",
+        "launch": "train with several workers, on one machine or on several",
+    },
+    "evaluation": {
+        "verify": "score networks on verification sets (.bin), and write a report",
+        "challenge": "write features of image lists, and compute TAR at FAR 1e-8 over all their pairs",
+        "ijb": "run the IJB-B and IJB-C protocols, 1:1 and 1:N on templates",
+        "identify": "measure rank-k and open-set identification of a folder of probes",
+    },
+    "deployment": {
+        "convert": "rewrite a checkpoint as a plain embedding network",
+        "export": "write a checkpoint as an ONNX file, checked against MXNet",
+        "embed": "write embeddings of images to an .npz file",
+        "compare": "print the cosine of two faces, and a verdict",
+        "gallery": "store faces of known people, and search among them",
+        "demo": "serve a local page that compares two images",
+    },
+    "this machine": {
+        "bench": "measure the speed of everything on this machine, next to its rivals",
+        "doctor": "print versions, devices and threads, and what is wrong with them",
+    },
+}
+COMMANDS = {name: summary for commands in GROUPS.values() for name, summary in commands.items()}
 _CHOICE = re.compile(
     r"argument (?P<what>COMMAND|ACTION): invalid choice: '(?P<given>.*)' \(choose from (?P<known>.*)\)"
 )
 DONE, BAD, REFUSED, INTERRUPTED = 0, 1, 2, 130
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message):
+class Parser(argparse.ArgumentParser):
+    """A parser whose errors are one line, and that suggests the nearest command for an unknown one."""
+
+    def error(self, message: str) -> NoReturn:
         choice = _CHOICE.fullmatch(message)
         if choice:
             known = re.findall(r"[\w-]+", choice["known"])
@@ -52,17 +69,35 @@ class _Parser(argparse.ArgumentParser):
         self.exit(REFUSED, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
 
 
-def main(arguments=None):
-    """Runs a command and returns its exit status: 0 done, 1 something checked is bad, 2 it cannot be carried out, 128 + N
-    signal N has stopped it."""
+class CommandParser(Parser):
+    """The parser of a command or of an action of a command.
+
+    ``examples`` are command lines that follow the options in ``--help``. The description is wrapped, except for
+    indented lines.
+    """
+
+    def __init__(self, *, examples: Sequence[str] = (), description: Optional[str] = None, **options: Any) -> None:
+        options.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
+        super().__init__(description=wrap(description or ""), epilog=example_text(examples), **options)
+        # Without a default of its own, so that an action does not undo the flag of its command.
+        self.add_argument(
+            "--debug", action="store_true", default=argparse.SUPPRESS, help="show where an error comes from"
+        )
+
+
+def main(arguments: Optional[Sequence[str]] = None) -> int:
+    """Run a command and return its exit status.
+
+    0: done; 1: something checked is bad; 2: the command cannot be carried out; 128 + N: signal N has stopped it.
+    """
     if hasattr(sys.stdout, "reconfigure"):
-        sys.stdout.reconfigure(errors="surrogateescape")  # names of files may be of any bytes
-    parser = _parser()
-    args, unknown = parser.parse_known_args(arguments)
-    if unknown:
-        parser.exit(REFUSED, f"vargfacenet {args.command}: error: {_about_unknown(args, unknown)}\n")
+        sys.stdout.reconfigure(errors="surrogateescape")  # file names may hold any bytes
+    start_heartbeat()  # before the command loads MXNet, which takes seconds
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr)
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    args = argparse.Namespace(command=_command_in(arguments), debug="--debug" in arguments)
     try:
+        args = parse(arguments, args)
         return args.run(args)
     except Stopped as stop:
         print(f"vargfacenet {args.command}: {stop}", file=sys.stderr)
@@ -72,12 +107,12 @@ def main(arguments=None):
     except KeyboardInterrupt:
         return _refuse(args, None, "interrupted", INTERRUPTED)
     except BrokenPipeError:
-        # Whoever read the output has seen enough.
+        # The reader of the output has closed it.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return DONE
     except MemoryError as error:
         return _refuse(args, error, "out of memory: try a smaller batch_size")
-    except Exception as error:  # noqa: BLE001 - no traceback is ever shown unasked
+    except Exception as error:  # noqa: BLE001 - a traceback is shown only on request
         explained = explain_import_failure(error)
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         return _refuse(
@@ -87,37 +122,63 @@ def main(arguments=None):
         )
 
 
-def _about_unknown(args, unknown):
-    """The error for arguments that a command does not know."""
+def parse(arguments: Sequence[str], namespace: Optional[argparse.Namespace] = None) -> argparse.Namespace:
+    """Return the parsed arguments of a command; exit with one line and status 2 where they are wrong."""
+    parser = command_line(_command_in(arguments))
+    args, unknown = parser.parse_known_args(arguments, namespace)
+    if unknown:
+        parser.exit(REFUSED, f"vargfacenet {args.command}: error: {_about_unknown(args, unknown)}\n")
+    return args
+
+
+def command_line(chosen: Optional[str]) -> argparse.ArgumentParser:
+    """Return the parser of the command line, complete for the command `chosen`; the others have no options."""
+    parser = Parser(
+        prog="vargfacenet",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description="Lightweight face recognition on Apache MXNet.",
+        epilog=f"{_command_list()}\n\nvargfacenet COMMAND --help describes a command and gives examples.",
+    )
+    parser.add_argument("--version", action="version", version=f"vargfacenet {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=CommandParser)
+    for name in COMMANDS:
+        if name == chosen:
+            module = importlib.import_module(f"vargfacenet.commands.{name}")
+            module.add_parser(functools.partial(commands.add_parser, name))
+        else:
+            commands.add_parser(name)
+    return parser
+
+
+def _command_list() -> str:
+    width = max(map(len, COMMANDS))
+    parts = []
+    for group, commands in GROUPS.items():
+        parts.append("\n".join([f"{group}:", *(f"  {name:<{width}}  {about}" for name, about in commands.items())]))
+    return "\n\n".join(parts)
+
+
+def _command_in(arguments: Sequence[str]) -> Optional[str]:
+    return next((argument for argument in arguments if not argument.startswith("-")), None)
+
+
+def _about_unknown(args: argparse.Namespace, unknown: Sequence[str]) -> str:
+    """Return the error for arguments that a command does not know."""
     name, _, value = unknown[0].partition("=")
     setting = name.lstrip("-").replace("-", "_")
     if args.command == "train" and name.startswith("--"):
-        from vargfacenet.train.config import Config
+        from vargfacenet.train.config import setting_names  # here, because it takes a second to load
 
-        if setting in Config.__dataclass_fields__:
+        if setting in setting_names():
             # Without a recipe before it, the value was taken for the recipe.
             value = value or next(iter(unknown[1:]), args.recipe or "VALUE")
             return f"{name} is a setting: give --set {setting}={value} (see vargfacenet train --help)"
     return f"unrecognized arguments: {' '.join(unknown)} (see vargfacenet {args.command} --help)"
 
 
-def _refuse(args, error, message, status=REFUSED):
+def _refuse(args: argparse.Namespace, error: Optional[BaseException], message: str, status: int = REFUSED) -> int:
     if getattr(args, "debug", False) and error is not None:
         logging.getLogger(__name__).error("details of the error", exc_info=error)
     message = " ".join(message.split())
     print(f"vargfacenet {args.command}: error: {message}", file=sys.stderr)
     return status
-
-
-def _parser():
-    parser = _Parser(prog="vargfacenet", description="Lightweight face recognition on Apache MXNet.")
-    parser.add_argument("--version", action="version", version=f"vargfacenet {__version__}")
-    common = argparse.ArgumentParser(add_help=False)
-    # Without a default of its own, so that a sub-command does not undo the flag of its command.
-    common.add_argument(
-        "--debug", action="store_true", default=argparse.SUPPRESS, help="show where an error comes from"
-    )
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=_Parser)
-    for name in COMMANDS:
-        importlib.import_module(f"vargfacenet.commands.{name}").add_parser(commands, common)
-    return parser

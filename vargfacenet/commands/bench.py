@@ -1,64 +1,69 @@
-"""``vargfacenet bench``: how fast everything is on this machine, beside its rivals."""
+"""``vargfacenet bench``: the speed of everything on this machine, next to its rivals."""
 
+import argparse
 import contextlib
-import json
 import pathlib
 import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
-from vargfacenet.commands.output import print_table, progress
-from vargfacenet.options import check_range, split_assignments
+import mxnet as mx
+
+from vargfacenet import bench
+from vargfacenet.bench import contest_report, draw, machine, matrix_share, operator_table, table, take_turns
+from vargfacenet.bench.contests import Contest
+from vargfacenet.bench.growth import draw_growth, measure_growth
+from vargfacenet.commands.arguments import add_json_argument, add_set_argument
+from vargfacenet.commands.output import json_writer, print_table, progress
+from vargfacenet.data import RecordSet
+from vargfacenet.data.layout import pack
+from vargfacenet.data.synth import draw_faces
+from vargfacenet.data.writer import write_records
+from vargfacenet.errors import SettingError
+from vargfacenet.operators import BACKENDS, missing_for_native
+from vargfacenet.options import check_range, split_assignments, unknown
+from vargfacenet.symbols import get_symbol
+from vargfacenet.train.plan import host_memory
 
 KINDS = {
-    "train": "training: images a second and memory, by tier of operators; how long it waits for data",
-    "profile": "where the time of an update goes, operator by operator",
+    "train": "training: images a second and memory, by backend; time spent waiting for data",
+    "profile": "time of an update, operator by operator",
     "infer": "embedding: ms an image, in batches and one at a time",
-    "deploy": "one picture out of MXNet: onnxruntime and OpenVINO",
+    "deploy": "one image outside MXNet: onnxruntime and OpenVINO",
     "input": "images a second from record file to decoded, shuffled batch",
     "verify": "the ten-fold protocol",
     "pairs": "all pairs of 20,000 x 20,000 features",
     "start": "import and command line",
 }
 ALONE = {
-    "classifier": "seconds and memory of an update by number of identities: dense, in shards, sampled",
+    "classifier": "seconds and memory of an update by number of identities: dense, sharded, sampled",
     "challenge": "all pairs of 1,862,120 x 5,000 features: 4 GB on the disk",
     "templates": "the protocols of IJB-C at its size: 6 GB of memory",
 }
 
 
-def add_parser(commands, common):
-    parser = commands.add_parser(
-        "bench",
-        parents=[common],
-        help="how fast everything is here, beside its rivals",
-        description="Measures each contender in a process of its own, in rounds in which they take turns, so that what "
-        "else the machine does touches all alike. Prints medians over the rounds, and how many times faster the first "
-        "contender was in the same rounds.",
-        epilog="; by itself: ".join(
-            "; ".join(f"{kind} ({what})" for kind, what in kinds.items()) for kinds in (KINDS, ALONE)
+def add_parser(add: Callable[..., argparse.ArgumentParser]) -> None:
+    parser = add(
+        description="Measure contenders in rounds in which they take turns, each in a process of its own, so that other "
+        "work on the machine affects all alike. The result is the median over the rounds, and how many times faster the "
+        "first contender was in the same rounds.\n\n"
+        + "\n\n".join(
+            "\n".join([f"  {title}:", *(f"    {kind:<11} {about}" for kind, about in kinds.items())])
+            for title, kinds in (("kinds, all measured by default", KINDS), ("kinds measured one at a time", ALONE))
+        ),
+        examples=(
+            "vargfacenet bench",
+            "vargfacenet bench train infer --network vargfacenet --set multiplier=0.5 --rivals",
+            "vargfacenet bench classifier --identities 10000 100000 --json growth.json --plot growth.png",
         ),
     )
-    parser.add_argument(
-        "kinds",
-        metavar="KIND",
-        nargs="*",
-        help=f"of {', '.join(KINDS)}; all these without one; or {' or '.join(ALONE)}",
-    )
-    parser.add_argument("--network", default="vargfacenet", metavar="NAME", help="(default: %(default)s)")
-    parser.add_argument(
-        "--set", nargs="+", action="extend", default=[], metavar="OPTION=VALUE", help="such as multiplier=0.5"
-    )
-    parser.add_argument("--batch-size", type=int, default=32, metavar="N", help="pictures (default: %(default)s)")
-    parser.add_argument("--rounds", type=int, default=5, metavar="N", help="turns of each (default: %(default)s)")
-    parser.add_argument(
-        "--updates", type=int, default=2, metavar="N", help="updates of a turn in training (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--rivals",
-        action="store_true",
-        help="PyTorch and OpenVINO too, installed into environments of their own",
-    )
-    parser.add_argument("--data", metavar="DIR", help="training set to decode; 2,000 faces are drawn without one")
-    parser.add_argument(
+    parser.add_argument("kinds", metavar="KIND", nargs="*", help="what to measure, from the lists above")
+    work = parser.add_argument_group("work")
+    work.add_argument("--network", default="vargfacenet", metavar="NAME", help="a network (default: %(default)s)")
+    add_set_argument(work, what="options of the network", example="multiplier=0.5")
+    work.add_argument("--batch-size", type=int, default=32, metavar="N", help="images at a time (default: %(default)s)")
+    work.add_argument("--data", metavar="DIR", help="training set to decode (default: 2,000 drawn faces)")
+    work.add_argument(
         "--identities",
         type=int,
         nargs="+",
@@ -66,22 +71,38 @@ def add_parser(commands, common):
         metavar="N",
         help="sizes of the classifier (default: ten thousand to a million)",
     )
-    parser.add_argument("--json", metavar="FILE", help="write the figures there too")
-    parser.add_argument("--plot", metavar="FILE", help="draw them there (PNG)")
+    measuring = parser.add_argument_group("measuring")
+    measuring.add_argument(
+        "--rounds", type=int, default=5, metavar="N", help="turns of each contender (default: %(default)s)"
+    )
+    measuring.add_argument(
+        "--updates", type=int, default=2, metavar="N", help="updates in a turn of training (default: %(default)s)"
+    )
+    measuring.add_argument(
+        "--rivals",
+        action="store_true",
+        help="measure PyTorch and OpenVINO too, which are installed into environments of their own",
+    )
+    output = parser.add_argument_group("output")
+    add_json_argument(output)
+    output.add_argument("--plot", metavar="FILE", help="draw the results into this PNG file")
     parser.set_defaults(run=run)
 
 
-def run(args):
-    from vargfacenet.bench import contest_report, draw, machine, table, take_turns
-    from vargfacenet.files import write_text
-    from vargfacenet.symbols import get_symbol
-
+def run(args: argparse.Namespace) -> int:
     kinds = _kinds(args)
-    if "classifier" in kinds:
-        return _run_classifier(args)
+    with json_writer(args.json) as write_json:
+        if "classifier" in kinds:
+            _measure_classifier(args, write_json)
+        else:
+            _measure_contests(args, kinds, write_json)
+    return 0
+
+
+def _measure_contests(args: argparse.Namespace, kinds: Sequence[str], write_json: Callable[[object], None]) -> None:
     options = split_assignments(args.set)
-    get_symbol(args.network, **options)  # which refuses what there is not
-    reports = []
+    get_symbol(args.network, **options)  # refuses an unknown network or option
+    reports: list[dict[str, Any]] = []
     about = machine()
     print(", ".join(f"{key} {value}" for key, value in about.items()))
     with contextlib.ExitStack() as stack:
@@ -94,22 +115,17 @@ def run(args):
             print(f"\n{report['title']}")
             print_table(*table(report))
             _print_more(report)
-            if args.json:  # each time, so that a stop loses little
-                text = json.dumps({"machine": about, "rounds": args.rounds, "contests": reports}, indent=1)
-                write_text(args.json, text + "\n")
+            # After each contest, so that a stop loses little.
+            write_json({"machine": about, "rounds": args.rounds, "contests": reports})
     if args.plot and any(len(report["rows"]) > 1 for report in reports):
         draw(reports, args.plot)
-    return 0
 
 
-def _run_classifier(args):
-    """Without rounds: each size is long enough for itself."""
-    from vargfacenet.bench.growth import draw_growth, measure_growth, write_growth
-    from vargfacenet.train.plan import memory_here
-
+def _measure_classifier(args: argparse.Namespace, write_json: Callable[[object], None]) -> None:
+    """Measure without rounds: each size takes long enough for a stable figure."""
     for count in args.identities:
         check_range("--identities", count, 2, 1 << 24)
-    limit = memory_here("cpu") // 2
+    limit = host_memory() // 2
     print(f"an update of 64 embeddings of 512; what is planned to take more than {limit / 2**30:.1f} GiB is left out")
     total = len(args.identities) * 3
     with progress(total=total, desc="classifiers", unit="size") as bar:
@@ -120,17 +136,12 @@ def _run_classifier(args):
         name = run["head"] if run["sample_rate"] >= 1 else f"{run['head']}, {run['sample_rate']:g} sampled"
         rows.append([name, f"{run['identities']:,}", *found, f"{run['planned'] / 2**30:.2f}"])
     print_table(["classifier", "identities", "s an update", "GiB", "GiB planned"], rows)
-    if args.json:
-        write_growth(report, args.json)
+    write_json(report)
     if args.plot:
         draw_growth(report, args.plot)
-    return 0
 
 
-def _kinds(args):
-    from vargfacenet.errors import SettingError
-    from vargfacenet.options import unknown
-
+def _kinds(args: argparse.Namespace) -> list[str]:
     for option in ("batch_size", "rounds", "updates"):
         check_range(f"--{option.replace('_', '-')}", getattr(args, option), 1, 100000)
     for kind in args.kinds:
@@ -141,11 +152,11 @@ def _kinds(args):
     return args.kinds or list(KINDS)
 
 
-def _contests(args, kinds, options, stack):
-    """The contests of some kinds, one after another; what they need is made when its turn comes."""
-    from vargfacenet import bench
-
-    tiers = _tiers()
+def _contests(
+    args: argparse.Namespace, kinds: Sequence[str], options: Mapping[str, Any], stack: contextlib.ExitStack
+) -> Iterator[Contest]:
+    """Give the contests of `kinds` one after another; the files that one needs are made just before it."""
+    backends = _backends()
     training = {"batch_size": args.batch_size, "updates": args.updates}
     network = (args.network, options)
     folder = pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory()))
@@ -153,13 +164,13 @@ def _contests(args, kinds, options, stack):
         data = pathlib.Path(args.data) if args.data else _draw_set(folder / "set")
     if "train" in kinds:
         pytorch = bench.rival_python("pytorch") if args.rivals else None
-        yield bench.training(*network, **training, tiers=tiers, pytorch=pytorch)
+        yield bench.training(*network, **training, backends=backends, pytorch=pytorch)
         yield bench.waiting(*network, **training, data=data)
     if "profile" in kinds:
-        yield bench.profile(*network, **training, tiers=[tiers[0], "stock"])
+        yield bench.profile(*network, **training, backends=[backends[0], "stock"])
     if "infer" in kinds:
         for batch_size, batches in ((args.batch_size, 4), (1, 20)):
-            yield bench.embedding(*network, batch_size=batch_size, batches=batches, tiers=tiers)
+            yield bench.embedding(*network, batch_size=batch_size, batches=batches, backends=backends)
     if "deploy" in kinds:
         openvino = bench.rival_python("openvino") if args.rivals else None
         yield bench.deployed(*network, folder=folder, batches=20, openvino=openvino)
@@ -175,44 +186,32 @@ def _contests(args, kinds, options, stack):
     if "start" in kinds:
         yield bench.starting()
     if "templates" in kinds:
-        yield bench.pooling(pictures=469_375, templates=23_124, gallery=3_531, pairs=15_658_489)
+        yield bench.pooling(images=469_375, templates=23_124, gallery=3_531, pairs=15_658_489)
 
 
-def _tiers():
-    from vargfacenet.operators import TIERS, missing_for_native
-
+def _backends() -> list[str]:
     missing = missing_for_native()
     if missing:
         print(f"native operators are left out: {missing}")
-    return [tier for tier in TIERS if tier != "native" or not missing]
+    return [backend for backend in BACKENDS if backend != "native" or not missing]
 
 
-def _draw_set(folder):
-    from vargfacenet.data.synth import draw_faces
-    from vargfacenet.data.writer import write_records
-
+def _draw_set(folder: pathlib.Path) -> pathlib.Path:
     write_records(folder, draw_faces(num_identities=20, images_per_identity=100))
     return folder
 
 
-def _plain_records(data, path):
-    """The pictures of a training set as a record file of nothing else, for readers that take no index records."""
-    import mxnet as mx
-
-    from vargfacenet.data import RecordSet
-    from vargfacenet.data.layout import pack
-
+def _plain_records(data: pathlib.Path, path: pathlib.Path) -> pathlib.Path:
+    """Write the images of a training set alone to a record file, for readers that cannot skip index records."""
     records, writer = RecordSet(data), mx.recordio.MXRecordIO(str(path), "w")
     with contextlib.closing(records), contextlib.closing(writer):
         for key in records.keys:
             record = records.read(int(key))
-            writer.write(pack(float(record.labels[0]), int(key), record.picture))
+            writer.write(pack(float(record.labels[0]), int(key), record.image))
     return path
 
 
-def _print_more(report):
-    from vargfacenet.bench import matrix_share, operator_table
-
+def _print_more(report: Mapping[str, Any]) -> None:
     for row in report["rows"]:
         if "milliseconds" in row:
             print(f"\n{row['name']}: {matrix_share(row):.0%} in convolutions and matrix products")

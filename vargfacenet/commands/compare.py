@@ -1,41 +1,67 @@
-"""``vargfacenet compare``: whether two pictures show one person."""
+"""``vargfacenet compare``: the cosine of two faces, and a verdict."""
 
-from vargfacenet.commands.model_options import add_model_options, face_options, model_of
+import argparse
+from collections.abc import Callable
+
+from vargfacenet.commands.arguments import Arguments
+from vargfacenet.commands.model_arguments import (
+    add_alignment_arguments,
+    add_model_argument,
+    add_runtime_arguments,
+    face_options,
+    load_face_model,
+)
+from vargfacenet.deploy.faces import Comparison
+from vargfacenet.formats.images import read_image
 from vargfacenet.options import check_range
 
 
-def add_parser(commands, common):
-    parser = commands.add_parser(
-        "compare",
-        parents=[common],
-        help="cosine of two faces, and a verdict",
-        description="Compares two aligned faces of 112x112. The verdict takes the threshold that 'vargfacenet export "
-        "--verify' left in an ONNX file, with the false accept rate it was measured at, or the one given.",
+def add_parser(add: Callable[..., argparse.ArgumentParser]) -> None:
+    parser = add(
+        description="Compare two aligned faces of 112x112. The verdict takes the threshold that 'vargfacenet export "
+        "--verify' stored in an ONNX file, with the false accept rate it was measured at, or the one given.",
+        examples=(
+            "vargfacenet compare vargfacenet-x050 a.jpg b.jpg --align",
+            "vargfacenet compare runs/mine/best,0 a.png b.png --threshold 0.38",
+        ),
     )
-    add_model_options(parser)
-    parser.add_argument("first", metavar="A", help="a picture")
-    parser.add_argument("second", metavar="B", help="another")
-    parser.add_argument(
-        "--threshold", type=float, metavar="COSINE", help="above which two faces are one person, -1 .. 1"
-    )
+    add_model_argument(parser)
+    parser.add_argument("first", metavar="A", help="an image")
+    parser.add_argument("second", metavar="B", help="another image")
+    add_threshold_argument(parser)
+    add_alignment_arguments(parser)
+    add_runtime_arguments(parser)
     parser.set_defaults(run=run)
 
 
-def run(args):
-    from vargfacenet.pictures import read_picture
+def add_threshold_argument(parser: Arguments) -> None:
+    """Add ``--threshold``."""
+    parser.add_argument(
+        "--threshold",
+        type=float,
+        metavar="COSINE",
+        help="cosine above which two faces are one identity, -1 .. 1 (default: the model's)",
+    )
 
+
+def check_threshold(args: argparse.Namespace) -> None:
+    """Raise SettingError where ``--threshold`` is out of range."""
     if args.threshold is not None:
         check_range("--threshold", args.threshold, -1, 1)
+
+
+def run(args: argparse.Namespace) -> int:
+    check_threshold(args)
     options = face_options(args)
-    pictures = [read_picture(path) for path in (args.first, args.second)]
-    result = model_of(args, threshold=args.threshold, batch_size=2).compare(*pictures, **options)
+    images = [read_image(path) for path in (args.first, args.second)]
+    result = load_face_model(args, threshold=args.threshold, batch_size=2).compare(*images, **options)
     print(f"cosine   {result.cosine:.4f}")
     print(f"verdict  {verdict(result)}")
     return 0
 
 
-def verdict(result):
-    """A Comparison in words."""
+def verdict(result: Comparison) -> str:
+    """Return the verdict of a comparison in words."""
     if result.same is None:
         return "none: the model has no threshold; give --threshold, or export it with --verify SET.bin"
     far = "" if result.far is None else f", at a false accept rate of {result.far:g}"

@@ -1,9 +1,12 @@
-"""``vargfacenet doctor``: what this machine has, and what is wrong with it."""
+"""``vargfacenet doctor``: versions, devices and threads of this machine, and problems with them."""
 
+import argparse
 import importlib
 import os
 import platform
 import sys
+from collections.abc import Callable
+from types import ModuleType
 
 from vargfacenet import __version__
 from vargfacenet.environment import explain_import_failure, python_problem, usable_cores
@@ -24,18 +27,16 @@ PACKAGES = (
 )
 
 
-def add_parser(commands, common):
-    parser = commands.add_parser(
-        "doctor",
-        parents=[common],
-        help="versions, devices and threads, and what is wrong with them",
-        description="Prints versions, MXNet's features, devices and CPU threads; names what is wrong and how to mend it. "
-        "Exit status 1 if anything is.",
+def add_parser(add: Callable[..., argparse.ArgumentParser]) -> None:
+    parser = add(
+        description="Print versions, MXNet's features, devices and CPU threads, and each problem with its remedy. The exit "
+        "status is 1 if there is any.",
+        examples=("vargfacenet doctor",),
     )
     parser.set_defaults(run=run)
 
 
-def run(args):
+def run(args: argparse.Namespace) -> int:
     problems = []
     print(f"vargfacenet  {__version__}")
     print(f"python       {platform.python_version()} ({sys.executable})")
@@ -59,20 +60,21 @@ def run(args):
     return 1 if problems else 0
 
 
-def _look_at_operators():
+def _look_at_operators() -> list[str]:
+    # Here, because the operators import MXNet, which may be what is wrong.
     from vargfacenet.errors import VarGFaceNetError
-    from vargfacenet.operators import choose_tier, missing_for_native
+    from vargfacenet.operators import choose_backend, missing_for_native
 
     try:
-        tier = choose_tier()
+        backend = choose_backend()
     except VarGFaceNetError as error:
         return [str(error)]
-    reason = missing_for_native() if tier == "basic" else None
-    print(f"operators    {tier}{f'; native ones would be faster: {reason}' if reason else ''}")
+    reason = missing_for_native() if backend == "basic" else None
+    print(f"operators    {backend}{f'; native ones would be faster: {reason}' if reason else ''}")
     return []
 
 
-def _look_at_mxnet(mx):
+def _look_at_mxnet(mx: ModuleType) -> list[str]:
     problems = []
     features = mx.runtime.Features()
     enabled = [
@@ -83,8 +85,8 @@ def _look_at_mxnet(mx):
     gpus = mx.context.num_gpus()
     print(f"devices      cpu:0{''.join(f', gpu:{number}' for number in range(gpus))}")
     threads, cores = os.environ.get("OMP_NUM_THREADS"), usable_cores()
-    in_use = threads_in_use() or threads
-    idle = str(in_use).isdigit() and int(in_use) < cores
+    in_use = str(threads_in_use() or threads)
+    idle = in_use.isdigit() and int(in_use) < cores
     remark = f"; unset it, or set it to {cores}, to use them all" if idle else ""
     print(f"CPU threads  {in_use} of {cores} usable cores (OMP_NUM_THREADS{remark})")
     if not (threads or "").isdigit():

@@ -1,9 +1,24 @@
 """``vargfacenet export``: a checkpoint as an ONNX file."""
 
+import argparse
 import pathlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
-from vargfacenet.commands.model_options import split_name
+from vargfacenet.commands.model_arguments import (
+    CHECKPOINT_HELP,
+    ModelName,
+    add_model_argument,
+    parse_checkpoint,
+)
 from vargfacenet.commands.output import print_table, progress, verification_cells
+from vargfacenet.deploy.export import Scoring, check_request, export_onnx
+from vargfacenet.deploy.measure import milliseconds
+from vargfacenet.deploy.samples import LEAST, sample_images
+from vargfacenet.errors import SettingError
+from vargfacenet.eval import read_sets
+from vargfacenet.eval.pairs import Pairs
+from vargfacenet.formats.checkpoint import checkpoint_files
 from vargfacenet.options import check_range
 
 _OTHER_FORMATS = (
@@ -12,81 +27,79 @@ _OTHER_FORMATS = (
 )
 
 
-def add_parser(commands, common):
-    parser = commands.add_parser(
-        "export",
-        parents=[common],
-        help="write a checkpoint as an ONNX file that is proved equal",
-        description="Writes a checkpoint of this project or of the InsightFace lineage as an ONNX file: pictures RGB 0..255 "
-        "in, any number at a time, embeddings out. The file is run in onnxruntime and must embed as MXNet does, or no file "
-        "is left.",
+def add_parser(add: Callable[..., argparse.ArgumentParser]) -> None:
+    parser = add(
+        description="Write a checkpoint of this project or of the InsightFace lineage as an ONNX file. Its input is images, "
+        "RGB 0..255, any number at a time; its output is embeddings. The file is run in onnxruntime and must embed as MXNet "
+        "does, or no file is left.",
+        examples=(
+            "vargfacenet export runs/mine/best student.onnx --target onnxruntime --verify lfw.bin",
+            "vargfacenet export runs/mine/best student.onnx --target openvino --precision int8 --calibrate faces_emore",
+            "vargfacenet export vargfacenet-x050 files --precision float32 fp16 bf16 --verify lfw.bin",
+        ),
     )
-    parser.add_argument("prefix", metavar="PREFIX", help="as in PREFIX-symbol.json; any network of the lineage")
-    parser.add_argument("out", metavar="OUT.onnx", help="the file to write; of several precisions, a folder for them")
-    parser.add_argument("--epoch", type=int, default=0, metavar="N", help="as in PREFIX-000N.params (default 0)")
+    add_model_argument(parser, help=CHECKPOINT_HELP)
     parser.add_argument(
+        "out", metavar="OUT.onnx", help="the file to write; with several precisions, a folder for their files"
+    )
+    form = parser.add_argument_group("form")
+    form.add_argument(
         "--target",
         default="plain",
-        help="whose form it takes: plain (default, smallest), onnxruntime, openvino, insightface",
+        help="runtime whose preferred form the graph takes: plain (default, smallest), onnxruntime, openvino, insightface",
     )
-    parser.add_argument(
+    form.add_argument(
         "--precision",
         nargs="+",
         default=["float32"],
         metavar="P",
-        help="what weights are kept in: float32 (default), fp16 or bf16 (half the size), int8 (a quarter); several make "
+        help="type of the stored weights: float32 (default), fp16 or bf16 (half the size), int8 (a quarter); several make "
         "several files, compared in a table",
     )
-    parser.add_argument(
-        "--calibrate", metavar="PATH", help="faces for int8: a folder of aligned pictures or a .rec file"
+    form.add_argument("--calibrate", metavar="PATH", help="faces for int8: a folder of aligned images or a .rec file")
+    form.add_argument(
+        "--calibration-images", type=int, default=96, metavar="N", help="number of those faces (default: %(default)s)"
     )
-    parser.add_argument(
-        "--calibration-pictures", type=int, default=96, metavar="N", help="how many of them (default: %(default)s)"
-    )
-    parser.add_argument(
+    parser.add_argument_group("checks").add_argument(
         "--verify", nargs="+", metavar="SET.bin", help="verification sets on which to score both MXNet and the file"
     )
     parser.set_defaults(run=run)
 
 
-def run(args):
-    from vargfacenet.deploy.export import check_request
-    from vargfacenet.deploy.samples import LEAST, sample_pictures
-    from vargfacenet.errors import SettingError
-    from vargfacenet.eval import read_sets
-
-    check_range("--epoch", args.epoch, 0, 9999)
-    args.prefix, args.epoch = split_name(args.prefix, args.epoch)
-    check_range("--calibration-pictures", args.calibration_pictures, LEAST, 10000)
+def run(args: argparse.Namespace) -> int:
+    model = parse_checkpoint(args.model, args.epoch)
+    check_range("--calibration-images", args.calibration_images, LEAST, 10000)
     suffix = pathlib.PurePath(args.out).suffix.lower()
     if suffix in _OTHER_FORMATS:
         name = pathlib.PurePath(args.out).with_suffix(".onnx")
         raise SettingError(
-            f"{args.out}: {suffix} is not written: name it {name}; what is written is ONNX, which converters of other projects "
-            "turn into other formats"
+            f"{args.out}: {suffix} is not written: name it {name}; the output is ONNX, which converters of other projects turn "
+            "into other formats"
         )
     sets = read_sets(args.verify) if args.verify else {}
-    faces = sample_pictures(args.calibrate, args.calibration_pictures) if args.calibrate else None
-    for precision in args.precision:
-        check_request(args.target, precision, faces)
-    options = {"target": args.target, "calibration": faces, "sets": sets}
-    return _run_one(args, options) if len(args.precision) == 1 else _run_several(args, options)
+    faces = sample_images(args.calibrate, args.calibration_images) if args.calibrate else None
+    forms = [{"target": args.target, "precision": precision, "calibration": faces} for precision in args.precision]
+    for form in forms:
+        check_request(**form)
+    if len(forms) == 1:
+        _write_one(model, args.out, forms[0], sets)
+    else:
+        _write_several(model, pathlib.Path(args.out), forms, sets)
+    return 0
 
 
-def _run_one(args, options):
-    from vargfacenet.deploy.export import export_onnx
-    from vargfacenet.deploy.measure import milliseconds
+_Form = Mapping[str, Any]  # target, precision and calibration, as of `export_onnx`
 
-    with _progress(options["sets"], 2) as bar:
-        done = export_onnx(
-            args.prefix, args.epoch, args.out, precision=args.precision[0], **options, progress=bar.update
-        )
-    print(f"{args.out}: {done.bytes / 1e6:.2f} MB")
+
+def _write_one(model: ModelName, out: str, form: _Form, sets: Mapping[str, Pairs]) -> None:
+    with _progress(sets, 2) as bar:
+        done = export_onnx(*model, out, **form, scoring=Scoring(sets, progress=bar.update))
+    print(f"{out}: {done.bytes / 1e6:.2f} MB")
     print(f"against MXNet: relative error {done.error:.1e}, mean cosine {done.cosine:.5f}")
-    if done.kept:
-        print(f"kept in float32: {', '.join(done.kept)}")
-    for runtime, (one, many) in milliseconds(args.out).items():
-        print(f"{runtime}: {one:.2f} ms for a picture, {many:.2f} ms each of 32")
+    if done.float_layers:
+        print(f"kept in float32: {', '.join(done.float_layers)}")
+    for runtime, (one, many) in milliseconds(out).items():
+        print(f"{runtime}: {one:.2f} ms for an image, {many:.2f} ms each of 32")
     rows = [
         [name, runtime, *verification_cells(score)]
         for name, both in done.scores.items()
@@ -96,29 +109,22 @@ def _run_one(args, options):
         print_table(["set", "run by", "accuracy", "TAR@FAR=1e-3"], rows)
     if done.threshold is not None:
         print(f"one person above a cosine of {done.threshold:.4f}, at a false accept rate of {done.far:g}")
-    elif options["sets"]:
+    elif sets:
         print("no threshold: the set has too few pairs of different people for a false accept rate of 0.1")
-    return 0
 
 
-def _run_several(args, options):
-    """A file for each precision, and one table of them: size, distance from MXNet, speed by runtime, accuracy by set."""
-    import pathlib
-
-    from vargfacenet.checkpoint import checkpoint_files
-    from vargfacenet.deploy.export import export_onnx
-    from vargfacenet.deploy.measure import milliseconds
-
-    sets, known, rows, scores = options["sets"], {}, [], []
-    with _progress(sets, 1 + len(args.precision)) as bar:
-        for precision in args.precision:
-            path = pathlib.Path(args.out) / f"{precision}.onnx"
-            done = export_onnx(
-                args.prefix, args.epoch, path, precision=precision, **options, mxnet_scores=known, progress=bar.update
-            )
+def _write_several(model: ModelName, out: pathlib.Path, forms: Sequence[_Form], sets: Mapping[str, Pairs]) -> None:
+    """Write a file for each form, and print their sizes, differences from MXNet, speeds and accuracies."""
+    known: dict[str, Mapping[str, Any]] = {}
+    rows: list[list[str]] = []
+    scores: list[list[str]] = []
+    with _progress(sets, 1 + len(forms)) as bar:
+        for form in forms:
+            path = out / f"{form['precision']}.onnx"
+            done = export_onnx(*model, path, **form, scoring=Scoring(sets, known, bar.update))
             if not rows:
                 known = {name: both["mxnet"] for name, both in done.scores.items()}
-                size = sum(file.stat().st_size for file in checkpoint_files(args.prefix, args.epoch))
+                size = sum(file.stat().st_size for file in checkpoint_files(*model))
                 rows.append(["checkpoint", f"{size / 1e6:.2f}", "", "", ""])
                 scores += [["checkpoint", name, "mxnet", *verification_cells(score)] for name, score in known.items()]
             times = [f"{name} {one:.2f}, {many:.2f}" for name, (one, many) in milliseconds(path).items()]
@@ -131,8 +137,7 @@ def _run_several(args, options):
     print_table(["file", "MB", "relative error", "cosine", "ms for one, each of 32"], rows)
     if scores:
         print_table(["file", "set", "run by", "accuracy", "TAR@FAR=1e-3"], scores)
-    return 0
 
 
-def _progress(sets, times):
-    return progress(total=times * sum(len(pairs.pictures) for pairs in sets.values()), unit="picture")
+def _progress(sets: Mapping[str, Pairs], times: int) -> Any:
+    return progress(total=times * sum(len(pairs.images) for pairs in sets.values()), unit="image")

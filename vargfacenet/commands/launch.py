@@ -1,40 +1,47 @@
 """``vargfacenet launch``: one training run by several workers, on this machine or on several."""
 
+from __future__ import annotations
+
 import argparse
 import os
 import pathlib
 import shlex
 import signal
 import sys
+from collections.abc import Callable, Sequence
 
 from vargfacenet.environment import usable_cores
 from vargfacenet.errors import ClusterError, SettingError, Stopped
+from vargfacenet.launch.group import local_commands, read_hosts, remote_commands, run_group
+from vargfacenet.launch.interrupts import Interrupts
+from vargfacenet.launch.member import GroupOptions, run_member
 from vargfacenet.options import check_range
 
 PORT = 9091
 
 
-def add_parser(commands, common):
-    parser = commands.add_parser(
-        "launch",
-        parents=[common],
+def add_parser(add: Callable[..., argparse.ArgumentParser]) -> None:
+    parser = add(
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        help="train by several workers, on one machine or on several",
-        description="Runs 'vargfacenet train' in several workers that take a part of each batch and sum their gradients on\n"
-        "MXNet's parameter server. When one of them dies, all stop and say which. Three ways to start it:\n\n"
+        description="Run 'vargfacenet train' in several workers. Each takes a part of each batch, and their gradients are\n"
+        "summed on MXNet's parameter server. When a worker dies, all stop and say which. Three ways to start it:\n\n"
         "  vargfacenet launch --local 2 -- train RECIPE ...        two workers on this machine, to try it\n"
         "  vargfacenet launch --hosts FILE -- train RECIPE ...     one on each host of the file, over ssh\n"
         "  vargfacenet launch --rank R --of N --root HOST -- train RECIPE ...\n"
         "                                                          one command per machine, by hand or by a scheduler\n\n"
-        "SIGINT (Ctrl-C) and SIGTERM, here or at any worker's machine, finish the update that is running, save, and end\n"
-        "with status 130 and 143; a second one stops all at once.",
+        "After SIGINT (Ctrl-C) or SIGTERM, here or on any worker's machine, the run finishes the current update, saves, and\n"
+        "ends with status 130 or 143. A second signal stops all at once.",
     )
     where = parser.add_mutually_exclusive_group(required=True)
     where.add_argument("--local", type=int, metavar="N", help="this many workers on this machine")
-    where.add_argument("--hosts", metavar="FILE", help="a host a line, as ssh takes them; the first has worker 0")
-    where.add_argument("--rank", type=int, metavar="R", help="be worker R, 0 the first, which alone writes to --out")
-    parser.add_argument("--of", type=int, metavar="N", help="with --rank: how many workers there are")
-    parser.add_argument("--root", metavar="HOST", help="name or address by which workers reach worker 0's machine")
+    where.add_argument(
+        "--hosts", metavar="FILE", help="file with one host on each line, as ssh takes it; the first has worker 0"
+    )
+    where.add_argument(
+        "--rank", type=int, metavar="R", help="number of this worker; worker 0 is the only one that writes to --out"
+    )
+    parser.add_argument("--of", type=int, metavar="N", help="with --rank: number of workers")
+    parser.add_argument("--root", metavar="HOST", help="name or address at which workers reach worker 0's machine")
     parser.add_argument(
         "--port",
         type=int,
@@ -43,28 +50,30 @@ def add_parser(commands, common):
         help=f"first of the ports used, the same for all (default {PORT})",
     )
     parser.add_argument(
-        "--servers", type=int, metavar="S", help="workers beside which a parameter server runs (default: all)"
+        "--servers", type=int, metavar="S", help="number of workers that also run a parameter server (default: all)"
     )
     parser.add_argument(
         "--timeout",
         type=float,
         default=60.0,
         metavar="SECONDS",
-        help="until all workers must be there, and until one of which nothing is heard counts as dead (default 60)",
+        help="time until all workers must be there, and silence after which one counts as dead (default 60)",
     )
     parser.add_argument(
         "--stall",
         type=float,
         default=600.0,
         metavar="SECONDS",
-        help="until workers none of whom gets on count as stuck; more than an update takes (default 600)",
+        help="time without progress of any worker after which they count as stuck; more than an update takes (default 600)",
     )
     parser.add_argument(
         "--ssh", default="ssh -o BatchMode=yes", metavar="COMMAND", help="default 'ssh -o BatchMode=yes'"
     )
-    parser.add_argument("--python", metavar="PATH", help="with --hosts: Python there (default: the same path as here)")
     parser.add_argument(
-        "--directory", metavar="DIR", help="with --hosts: where to run there (default: the same as here)"
+        "--python", metavar="PATH", help="with --hosts: Python on the hosts (default: the same path as here)"
+    )
+    parser.add_argument(
+        "--directory", metavar="DIR", help="with --hosts: working folder on the hosts (default: the same as here)"
     )
     parser.add_argument("--dry-run", action="store_true", help="print the command of each worker's machine and stop")
     parser.add_argument("--tied", action="store_true", help=argparse.SUPPRESS)
@@ -72,23 +81,20 @@ def add_parser(commands, common):
     parser.set_defaults(run=run)
 
 
-def run(args):
-    from vargfacenet.launch.group import read_hosts
-    from vargfacenet.launch.interrupts import Interrupts
-
+def run(args: argparse.Namespace) -> int:
     command = args.trained[1:] if args.trained[:1] == ["--"] else args.trained
     if command[:1] != ["train"]:
         raise SettingError("expected what the workers run, such as: vargfacenet launch --local 2 -- train demo_teacher")
     hosts = read_hosts(args.hosts) if args.hosts is not None else []
     size = args.of if args.rank is not None else args.local if args.local is not None else len(hosts)
     _check(args, size)
-    limits = {"port": args.port, "servers": args.servers or size, "timeout": args.timeout, "stall": args.stall}
+    options = GroupOptions(args.port, args.servers or size, args.timeout, args.stall)
     interrupts = Interrupts().listen()
     try:
         if args.rank is not None:
-            status = _be_member(args, command, size, limits, interrupts)
+            status = _be_member(args, command, size, options, interrupts)
         else:
-            status = _be_all(args, command, size, hosts, limits, interrupts)
+            status = _be_all(args, command, size, hosts, options, interrupts)
     except ClusterError as error:
         if interrupts.number is None:
             raise
@@ -98,28 +104,41 @@ def run(args):
     return status
 
 
-def _be_member(args, command, size, limits, interrupts):
-    from vargfacenet.launch.member import run_member
-
+def _be_member(
+    args: argparse.Namespace, command: list[str], size: int, options: GroupOptions, interrupts: Interrupts
+) -> int:
     worker = [sys.executable, "-m", "vargfacenet", *command]
     if args.dry_run:
         print(_shown(worker))
         return 0
-    tied = sys.stdin.fileno() if args.tied else None
-    return run_member(worker, rank=args.rank, size=size, root=args.root, tied=tied, interrupts=interrupts, **limits)
+    parent_input = sys.stdin.fileno() if args.tied else None
+    return run_member(
+        worker,
+        rank=args.rank,
+        size=size,
+        root=args.root,
+        options=options,
+        parent_input=parent_input,
+        interrupts=interrupts,
+    )
 
 
-def _be_all(args, command, size, hosts, limits, interrupts):
-    from vargfacenet.launch.group import local_commands, remote_commands, run_group
-
-    options = [word for name, value in limits.items() for word in (f"--{name}", f"{value:g}")]
-    options += [] if args.dry_run else ["--tied"]
+def _be_all(
+    args: argparse.Namespace,
+    command: list[str],
+    size: int,
+    hosts: list[str],
+    options: GroupOptions,
+    interrupts: Interrupts,
+) -> int:
+    words = [word for name, value in options._asdict().items() for word in (f"--{name}", f"{value:g}")]
+    words += [] if args.dry_run else ["--tied"]
     environment = {}
     if hosts:
         where = {"ssh": args.ssh, "python": args.python, "directory": args.directory or pathlib.Path.cwd()}
-        members = remote_commands(options, hosts, command, root=args.root, **where)
+        members = remote_commands(words, hosts, command, root=args.root, **where)
     else:
-        members = local_commands(options, size, command)
+        members = local_commands(words, size, command)
         # Workers that share a machine share its cores.
         if "OMP_NUM_THREADS" not in os.environ or os.environ["OMP_NUM_THREADS"] == str(usable_cores()):
             environment["OMP_NUM_THREADS"] = str(max(1, usable_cores() // size))
@@ -130,8 +149,8 @@ def _be_all(args, command, size, hosts, limits, interrupts):
     return run_group(members, environment=environment, interrupts=interrupts)
 
 
-def _check(args, size):
-    """SettingError where options are out of range or do not go together."""
+def _check(args: argparse.Namespace, size: int) -> None:
+    """Raise SettingError where options are out of range or do not go together."""
     if args.rank is not None and (args.of is None or args.root is None):
         raise SettingError("--rank needs --of N, the number of workers, and --root HOST, the machine of worker 0")
     if args.rank is None and args.of is not None:
@@ -146,5 +165,5 @@ def _check(args, size):
         check_range("--servers", args.servers, 1, size)
 
 
-def _shown(words):
+def _shown(words: Sequence[str]) -> str:
     return " ".join(map(shlex.quote, words))

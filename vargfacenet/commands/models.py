@@ -1,20 +1,17 @@
 """``vargfacenet models``: the trained networks that come with the package."""
 
 import argparse
-from typing import Any
+from collections.abc import Callable
 
 from vargfacenet.commands.output import print_table
 from vargfacenet.models import LICENCE, list_models
 
 
-def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
-    parser = commands.add_parser(
-        "models",
-        parents=[common],
-        help="trained networks that come with the package",
+def add_parser(add: Callable[..., argparse.ArgumentParser]) -> None:
+    parser = add(
         description="List the trained networks that come with the package. Their names may be given wherever a command "
-        "takes a MODEL or PREFIX. Each has a card that says how it was trained, how good it is, and what it must not be "
-        "used for.",
+        "takes a MODEL. Each has a card that states how it was trained, how good it is, and what it must not be used for.",
+        examples=("vargfacenet models",),
     )
     parser.set_defaults(run=run)
 

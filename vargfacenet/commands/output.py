@@ -1,65 +1,96 @@
-"""Tables and progress for people."""
+"""Tables, JSON and progress bars of commands."""
 
+import contextlib
+import json
 import logging
 import sys
 import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Optional
+
+from vargfacenet.formats.files import write_text
 
 log = logging.getLogger(__name__)
 _SECONDS_BETWEEN_LINES = 30
+BARE = ""  # the value of --json without a file
 
 
-def print_table(headers, rows):
-    """Prints rows of text under headers: numbers to the right, words to the left."""
-    rows = [[str(cell) for cell in row] for row in rows]
-    columns = list(zip(headers, *rows))
+def print_table(headers: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Print rows under headers, columns of numbers aligned to the right and all others to the left."""
+    lines = [[str(cell) for cell in row] for row in rows]
+    columns = list(zip(headers, *lines))
     widths = [max(map(len, column)) for column in columns]
     to_right = [all(cell[:1].isdigit() or cell in ("", "-") for cell in column[1:]) for column in columns]
-    for row in [headers, ["-" * width for width in widths], *rows]:
-        aligned = zip(row, widths, to_right)
+    for line in [list(headers), ["-" * width for width in widths], *lines]:
+        aligned = zip(line, widths, to_right)
         print("  ".join(cell.rjust(width) if right else cell.ljust(width) for cell, width, right in aligned).rstrip())
 
 
-def markdown_table(headers, rows):
-    """The same as the lines of a Markdown table (str), for a paper or a README."""
+def markdown_table(headers: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """Return rows under headers as a Markdown table."""
     lines = [headers, ["---"] * len(headers), *rows]
     return "".join("| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |\n" for line in lines)
 
 
-def rate_cell(rate):
-    """A rate as the cell of a table: four digits, or a dash where it was not measurable."""
+def rate_cell(rate: Optional[float]) -> str:
+    """Return a rate with four digits, or a dash where it was not measurable."""
     return "-" if rate is None else f"{rate:.4f}"
 
 
-def progress(items=None, **options):
-    """A tqdm bar on standard error, where that is a terminal; elsewhere lines of log, no more than two a minute."""
+@contextlib.contextmanager
+def json_writer(path: Optional[str]) -> Iterator[Callable[[object], None]]:
+    """Give a function that writes its argument as JSON to `path`; with None it does nothing.
+
+    With ``-`` the last JSON given is all that standard output receives: tables go to standard error meanwhile.
+    """
+    if path == BARE:
+        log.warning("--json without a file is deprecated and will be removed in the next version: give --json -")
+        path = "-"
+    output = sys.stdout
+    last: list[str] = []
+
+    def write(content: object) -> None:
+        text = json.dumps(content, indent=1) + "\n"
+        if path == "-":
+            last[:] = [text]
+        elif path:
+            write_text(path, text)
+
+    with contextlib.redirect_stdout(sys.stderr) if path == "-" else contextlib.nullcontext():
+        yield write
+    output.writelines(last)
+
+
+def progress(items: Optional[Iterable[Any]] = None, **options: Any) -> Any:
+    """Return a tqdm bar on standard error; where that is not a terminal, it logs at most two lines a minute."""
     import tqdm  # here, so that doctor can say that it is missing
 
     if sys.stderr.isatty():
         return tqdm.tqdm(items, file=sys.stderr, **options)
-    return _lines_of(tqdm.tqdm)(items, **options)
+    return _logging_bar(tqdm.tqdm)(items, **options)
 
 
-def _lines_of(tqdm):
-    class Lines(tqdm):
-        """What tqdm says, as lines of log."""
+def _logging_bar(tqdm: Any) -> Any:
+    class LoggingBar(tqdm):
+        """Logs what tqdm would draw."""
 
-        def __init__(self, items, **options):
+        def __init__(self, items: Optional[Iterable[Any]], **options: Any) -> None:
             quiet = {"file": sys.stderr, "mininterval": _SECONDS_BETWEEN_LINES, "ncols": 0, "leave": False}
             super().__init__(items, **quiet, **options)
 
-        said = 0.0
+        logged = 0.0
 
-        def display(self, *_, **__):
-            # tqdm's own watcher asks more often than it should.
+        def display(self, *_: Any, **__: Any) -> None:
+            # tqdm's own thread asks more often than it should.
             now = time.time()
-            if self.n and now - max(self.start_t, self.said) >= _SECONDS_BETWEEN_LINES:
-                self.said = now
+            if self.n and now - max(self.start_t, self.logged) >= _SECONDS_BETWEEN_LINES:
+                self.logged = now
                 log.info("%s", self)
 
-    return Lines
+    return LoggingBar
 
 
-def verification_cells(score):
-    """Accuracy and TAR at FAR 1e-3 of a verification (dict of its fields), as the cells of a table."""
+def verification_cells(score: Mapping[str, Any]) -> list[str]:
+    """Return accuracy and TAR at FAR 1e-3 of a `Verification` as a dict, as cells of a table."""
     tar = score["tar"]["0.001"]
     return [f"{score['accuracy']:.5f} +- {score['std']:.5f}", "-" if tar is None else f"{tar:.4f}"]

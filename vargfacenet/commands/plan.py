@@ -1,23 +1,31 @@
-"""``vargfacenet plan``: what a run will take, before it is begun."""
+"""``vargfacenet plan``: the memory and the epochs of a run, before it starts."""
 
+from __future__ import annotations
+
+import argparse
 import contextlib
 import json
+from collections.abc import Callable
 
+from vargfacenet.commands.data.synth import BUILTIN
 from vargfacenet.commands.output import print_table
+from vargfacenet.devices import parse_names
+from vargfacenet.errors import SettingError
 from vargfacenet.options import check_range, split_assignments
+from vargfacenet.train.config import Config, resolve
+from vargfacenet.train.plan import Place, Plan, fits, make_plan, memory_here, remedies
+from vargfacenet.train.recipes import is_demo
+from vargfacenet.train.training_data import open_records
 
 # MS1M-RetinaFace, for recipes at the paper's scale.
 _PAPER = {"identities": 93_431, "images": 5_179_510}
 _GIB = 1 << 30
 
 
-def add_parser(commands, common):
-    parser = commands.add_parser(
-        "plan",
-        parents=[common],
-        help="the memory and the updates that a run will take",
-        description="Says, without training, what a recipe takes on each device: network, activations, classifier, "
-        "optimizer, input; and how many updates a pass over the images has. Where it does not fit, says what would. "
+def add_parser(add: Callable[..., argparse.ArgumentParser]) -> None:
+    parser = add(
+        description="Print, without training, the memory that a recipe needs on each device (network, activations, "
+        "classifier, optimizer, input), and the number of updates in an epoch. Where it does not fit, print what would. "
         "Not counted is what MXNet takes by itself: about 0.3 GiB on a CPU; on a GPU the CUDA context and cuDNN's "
         "workspaces.",
     )
@@ -25,15 +33,15 @@ def add_parser(commands, common):
     parser.add_argument(
         "--devices", default="1", metavar="N|LIST", help="a number of GPUs (default 1), or a list such as cpu:0,cpu:1"
     )
-    parser.add_argument("--machines", type=int, default=1, metavar="N", help="that train together (default 1)")
-    parser.add_argument("--data", nargs="+", metavar="DIR", help="training sets whose identities and images to take")
+    parser.add_argument("--machines", type=int, default=1, metavar="N", help="machines that train together (default 1)")
+    parser.add_argument("--data", nargs="+", metavar="DIR", help="training sets whose identities and images to count")
     parser.add_argument("--identities", type=int, metavar="N", help="without --data (default: the paper's 93,431)")
     parser.add_argument("--images", type=int, metavar="N", help="without --data (default: the paper's 5,179,510)")
     parser.add_argument(
         "--memory",
         type=float,
         metavar="GiB",
-        help="of a GPU, or of a machine whose CPUs train (default: as found here)",
+        help="memory of a GPU, or of a machine whose CPUs train (default: that of this machine)",
     )
     parser.add_argument(
         "--teacher-network",
@@ -41,17 +49,13 @@ def add_parser(commands, common):
         help="teacher that embeds each batch (default: its embeddings are stored)",
     )
     parser.add_argument(
-        "--set", nargs="+", action="extend", default=[], metavar="SETTING=VALUE", help="as of 'vargfacenet train'"
+        "--set", nargs="+", action="extend", default=[], metavar="SETTING=VALUE", help="as in 'vargfacenet train'"
     )
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     parser.set_defaults(run=run)
 
 
-def run(args):
-    from vargfacenet.errors import SettingError
-    from vargfacenet.train.config import resolve
-    from vargfacenet.train.plan import fits, make_plan, remedies
-
+def run(args: argparse.Namespace) -> int:
     config = resolve(args.recipe, split_assignments(args.set))
     place = _place(args)
     data = _sizes(args)
@@ -72,10 +76,7 @@ def run(args):
     raise SettingError(f"{what} {_gib(plan.total)} GiB, there are {_gib(plan.limit)} GiB; {remedy}")
 
 
-def _place(args):
-    from vargfacenet.train.plan import Place, memory_here
-    from vargfacenet.train.trainer import parse_names
-
+def _place(args: argparse.Namespace) -> Place:
     if args.devices.strip().isdecimal():
         kind, count = "gpu", int(args.devices)
     else:
@@ -83,8 +84,6 @@ def _place(args):
         kinds = {kind for kind, _ in names}
         kind, count = kinds.pop(), len(names)
         if kinds:
-            from vargfacenet.errors import SettingError
-
             raise SettingError(f"--devices {args.devices}: expected CPUs or GPUs, not both")
     check_range("--devices", count, 1, 1024)
     check_range("--machines", args.machines, 1, 1024)
@@ -94,18 +93,15 @@ def _place(args):
     return Place(kind, count, args.machines, memory_here(kind))
 
 
-def _sizes(args):
-    """Identities and images of the training set."""
-    from vargfacenet.commands.data.synth import BUILTIN
-    from vargfacenet.errors import SettingError
-    from vargfacenet.train.config import is_demo
-    from vargfacenet.train.run import open_sets
-
+def _sizes(args: argparse.Namespace) -> dict[str, int]:
+    """Return ``identities`` and ``images`` of the training set."""
     given = {"identities": args.identities, "images": args.images}
     if args.data:
         if any(given.values()):
-            raise SettingError("--identities and --images are those of --data where it is given; leave them out")
-        with contextlib.closing(open_sets(args.data)) as records:
+            raise SettingError(
+                "--data has identities and images of its own: leave out --identities and --images, or --data"
+            )
+        with contextlib.closing(open_records(args.data)) as records:
             return {"identities": records.num_identities, "images": len(records)}
     known = {"identities": BUILTIN["identities"], "images": BUILTIN["identities"] * BUILTIN["images"]}
     sizes = {
@@ -117,7 +113,7 @@ def _sizes(args):
     return sizes
 
 
-def _print(args, config, place, data, plan):
+def _print(args: argparse.Namespace, config: Config, place: Place, data: dict[str, int], plan: Plan) -> None:
     if args.json:
         about = {"recipe": args.recipe, "devices": f"{place.devices} {place.kind}", "machines": place.machines}
         print(json.dumps({**about, **data, "batch_size": config.batch_size, **plan._asdict()}, indent=1))
@@ -138,5 +134,5 @@ def _print(args, config, place, data, plan):
     print(f"{updates * config.batch_size:,} images")
 
 
-def _gib(count):
-    return f"{count / _GIB:.2f}"
+def _gib(count: int | None) -> str:
+    return "?" if count is None else f"{count / _GIB:.2f}"

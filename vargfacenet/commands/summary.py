@@ -1,50 +1,44 @@
-"""``vargfacenet summary``: what a network consists of and costs."""
+"""``vargfacenet summary``: the layers of a network, and what they cost."""
 
-import json
+import argparse
+from collections.abc import Callable
 
-from vargfacenet.commands.output import print_table
+from vargfacenet.commands.arguments import add_json_argument, add_set_argument
+from vargfacenet.commands.output import json_writer, print_table
 from vargfacenet.options import split_assignments
+from vargfacenet.symbols import get_symbol
+from vargfacenet.symbols.complexity import complexity
 
 
-def add_parser(commands, common):
-    parser = commands.add_parser(
-        "summary",
-        parents=[common],
-        help="layers, parameters, FLOPs and size of a network",
-        description="Prints a network's layers with their shapes, and its parameters, FLOPs (by the rule of the 2019 "
+def add_parser(add: Callable[..., argparse.ArgumentParser]) -> None:
+    parser = add(
+        description="List a network's layers with their shapes, and its parameters, FLOPs (by the rule of the 2019 "
         "Lightweight Face Recognition Challenge), multiply-adds and size in float32.",
+        examples=(
+            "vargfacenet summary vargfacenet",
+            "vargfacenet summary vargfacenet --set use_se=false multiplier=0.5 --json summary.json",
+        ),
     )
-    parser.add_argument("network", metavar="NETWORK", help="such as vargfacenet or resnet100")
-    parser.add_argument(
-        "--set",
-        nargs="+",
-        action="extend",
-        default=[],
-        metavar="OPTION=VALUE",
-        help="such as use_se=false multiplier=0.5",
-    )
-    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    parser.add_argument("network", metavar="NETWORK", help="a network, such as vargfacenet or resnet100")
+    add_set_argument(parser, what="options of the network", example="use_se=false multiplier=0.5")
+    add_json_argument(parser, bare=True)
     parser.set_defaults(run=run)
 
 
-def run(args):
-    from vargfacenet.symbols import get_symbol
-    from vargfacenet.symbols.complexity import complexity
-
-    cost = complexity(get_symbol(args.network, **split_assignments(args.set)))
-    if args.json:
+def run(args: argparse.Namespace) -> int:
+    with json_writer(args.json) as write_json:
+        cost = complexity(get_symbol(args.network, **split_assignments(args.set)))
+        rows = [
+            [layer.name, layer.operator, "x".join(map(str, layer.shape)), f"{layer.parameters:,}", f"{layer.flops:,}"]
+            for layer in cost.layers
+        ]
+        print_table(["layer", "operator", "output", "parameters", "FLOPs"], rows)
+        print()
+        print(f"parameters     {cost.parameters:,}")
+        print(f"FLOPs          {cost.flops:,}")
+        print(f"multiply-adds  {cost.multiply_adds:,}")
+        print(f"float32 size   {cost.bytes / 2**20:.2f} MiB, running statistics included")
         totals = {name: getattr(cost, name) for name in ("parameters", "flops", "multiply_adds", "bytes")}
         layers = [{**layer._asdict(), "shape": list(layer.shape)} for layer in cost.layers]
-        print(json.dumps({"network": args.network, **totals, "layers": layers}, indent=1))
-        return 0
-    rows = [
-        [layer.name, layer.operator, "x".join(map(str, layer.shape)), f"{layer.parameters:,}", f"{layer.flops:,}"]
-        for layer in cost.layers
-    ]
-    print_table(["layer", "operator", "output", "parameters", "FLOPs"], rows)
-    print()
-    print(f"parameters     {cost.parameters:,}")
-    print(f"FLOPs          {cost.flops:,}")
-    print(f"multiply-adds  {cost.multiply_adds:,}")
-    print(f"float32 size   {cost.bytes / 2**20:.2f} MiB, running statistics included")
+        write_json({"network": args.network, **totals, "layers": layers})
     return 0

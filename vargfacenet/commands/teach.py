@@ -1,39 +1,45 @@
-"""``vargfacenet teach``: a teacher's embeddings of training sets, computed once."""
+"""``vargfacenet teach``: compute a teacher's embeddings of training sets once."""
 
+from __future__ import annotations
+
+import argparse
 import contextlib
 import pathlib
+from collections.abc import Callable
 
-from vargfacenet.commands.embedding import add_embedding_options, checked_device
+from vargfacenet.commands.arguments import add_embedding_arguments, checked_device
+from vargfacenet.commands.model_arguments import CHECKPOINT_HELP, add_model_argument, parse_checkpoint
 from vargfacenet.commands.output import progress
+from vargfacenet.data import RecordSet
+from vargfacenet.train.cache import default_folder, write_embeddings
+from vargfacenet.train.teacher import Teacher
 
 
-def add_parser(commands, common):
-    parser = commands.add_parser(
-        "teach",
-        parents=[common],
-        help="store a teacher's embeddings of training sets",
-        description="Computes a teacher's embeddings of every picture of training sets and of its mirror, and stores them "
-        "(float16) for 'vargfacenet train --teacher PREFIX --cached'. Sets that are stored already are left as they are.",
+def add_parser(add: Callable[..., argparse.ArgumentParser]) -> None:
+    parser = add(
+        description="Compute a teacher's embeddings of every image of training sets and of its mirror, and store them "
+        "(float16) for 'vargfacenet train --teacher MODEL --cached'. Sets that are stored already are skipped.",
+        examples=(
+            "vargfacenet teach runs/teacher/best faces_emore",
+            "vargfacenet teach model-r100-ii/model,0 faces_emore more_faces --device gpu:0 --batch-size 128",
+        ),
     )
-    add_embedding_options(parser)
+    add_model_argument(parser, help=CHECKPOINT_HELP)
     parser.add_argument("folders", metavar="DIR", nargs="+", help="folders with train.rec, train.idx and property")
-    parser.add_argument("--out", metavar="DIR", help="where to store them (default: under datasets/teachers/)")
+    parser.add_argument("--out", metavar="DIR", help="folder that stores them (default: under datasets/teachers/)")
+    add_embedding_arguments(parser.add_argument_group("computing"))
     parser.set_defaults(run=run)
 
 
-def run(args):
-    from vargfacenet.data import RecordSet
-    from vargfacenet.train.cache import default_folder, write_embeddings
-    from vargfacenet.train.teacher import Teacher
-
+def run(args: argparse.Namespace) -> int:
     device = checked_device(args)
-    teacher = Teacher(args.prefix, args.epoch)
+    teacher = Teacher(*parse_checkpoint(args.model, args.epoch))
     out = pathlib.Path(args.out) if args.out else default_folder(teacher)
     for folder in args.folders:
         with contextlib.closing(RecordSet(folder)) as records:
-            with progress(total=len(records), unit="picture", desc=str(records.path)) as bar:
+            with progress(total=len(records), unit="image", desc=str(records.path)) as bar:
                 path = write_embeddings(
                     teacher, records, out, device=device, batch_size=args.batch_size, progress=bar.update
                 )
-            print(f"{path}: {teacher.embedding_size} numbers of {len(records)} pictures and mirrors, {records.path}")
+            print(f"{path}: {teacher.embedding_size} numbers of {len(records)} images and mirrors, {records.path}")
     return 0

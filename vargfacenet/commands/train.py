@@ -1,40 +1,60 @@
-"""``vargfacenet train``: a recipe, trained and verified."""
+"""``vargfacenet train``: train a recipe and verify it."""
+
+from __future__ import annotations
 
 import argparse
-import contextlib
 import logging
 import pathlib
 import shutil
+from collections.abc import Callable, Iterator, Sequence
 
+from vargfacenet.commands.data.synth import BUILTIN, write_builtin_set
 from vargfacenet.commands.output import print_table, verification_cells
+from vargfacenet.commands.train_settings import print_settings
+from vargfacenet.devices import parse_devices
+from vargfacenet.errors import SettingError, Stopped
+from vargfacenet.formats.files import fingerprint
 from vargfacenet.options import check_range, split_assignments
+from vargfacenet.train.cache import default_folder
+from vargfacenet.train.cluster import join
+from vargfacenet.train.config import Config, resolve
+from vargfacenet.train.curves import draw_curves
+from vargfacenet.train.recipes import is_demo, list_recipes, recipe_name, recipe_summary
+from vargfacenet.train.run import Result, train
+from vargfacenet.train.run_folder import Resume, RunFolder
+from vargfacenet.train.runtime import Runtime
+from vargfacenet.train.scores import SetScores
+from vargfacenet.train.stopping import Stopping
+from vargfacenet.train.teacher import Teacher
+from vargfacenet.train.training_data import open_data
 
 RUNS, DATASETS = pathlib.Path("runs"), pathlib.Path("datasets")
 DEMO_TEACHER = "demo_teacher"
 AUTOMATIC = "automatic"
+MUST = "must"
 
 log = logging.getLogger(__name__)
 
 
-def add_parser(commands, common):
-    parser = commands.add_parser(
-        "train",
-        parents=[common],
+def add_parser(add: Callable[..., argparse.ArgumentParser]) -> None:
+    parser = add(
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        help="train a recipe, saving and verifying as it goes",
-        description="Trains a recipe on InsightFace training sets and leaves checkpoints, log and settings in a folder.\n"
+        description="Train a recipe on InsightFace training sets, and leave checkpoints, log and settings in a folder.\n"
         "Recipes whose names begin with demo_ train on the built-in faces when no data is given, and train a teacher\n"
-        "of their own where they need one. Recipes are listed by 'vargfacenet train --list'.\n\n"
-        "SIGINT (Ctrl-C) and SIGTERM finish the update that is running, save, and end with status 130 and 143; a second\n"
-        "one ends at once with the same status. --resume goes on from either.",
+        "of their own where they need one. 'vargfacenet train --list' lists the recipes.\n\n"
+        "After SIGINT (Ctrl-C) or SIGTERM, the run finishes the current update, saves, and ends with status 130 or 143.\n"
+        "A second signal ends it at once, with the same status. --resume continues in both cases.",
     )
-    parser.add_argument("recipe", metavar="RECIPE", nargs="?", help="such as demo_student")
+    parser.add_argument("recipe", metavar="RECIPE", nargs="?", help="such as demo_student, or a file such as ./mine.py")
     parser.add_argument("--list", action="store_true", help="list the recipes and stop")
+    parser.add_argument(
+        "--help-settings", action="store_true", help="print all settings, with the values of RECIPE if given, and stop"
+    )
     parser.add_argument(
         "--data",
         nargs="+",
         metavar="DIR",
-        help="folders with train.rec, train.idx and property; identities of several stand side by side",
+        help="folders with train.rec, train.idx and property; identities of several are put side by side",
     )
     parser.add_argument(
         "--bins", nargs="+", metavar="SET.bin", help="verification sets (default: the .bin files in the data folders)"
@@ -44,17 +64,11 @@ def add_parser(commands, common):
     )
     parser.add_argument("--teacher-epoch", type=int, metavar="N", help="as in PREFIX-000N.params (default 0)")
     parser.add_argument(
-        "--teacher-classifier",
-        metavar="PATH",
-        help="where the teacher's classifier is, for arcdistill and margin_distillation: the folder of the run that trained "
-        "it, or a file (default: the folder of PREFIX)",
-    )
-    parser.add_argument(
         "--cached",
         nargs="?",
         const=AUTOMATIC,
         metavar="DIR",
-        help="take the teacher's embeddings from where 'vargfacenet teach' left them, or from DIR",
+        help="use the teacher's embeddings that 'vargfacenet teach' stored, in its default folder or in DIR",
     )
     parser.add_argument("--out", metavar="DIR", help="folder of the run (default: a new one under runs/)")
     parser.add_argument("--devices", default="cpu:0", metavar="LIST", help="such as cpu:0 (default) or gpu:0,gpu:1")
@@ -62,37 +76,41 @@ def add_parser(commands, common):
         "--set", nargs="+", action="extend", default=[], metavar="SETTING=VALUE", help="such as batch_size=128 lr=0.05"
     )
     parser.add_argument(
-        "--resume", action="store_true", help="go on with the run in --out, or with the newest under runs/"
+        "--resume",
+        nargs="?",
+        const="",
+        type=_resume_mode,
+        metavar=MUST,
+        help="continue the run in --out, or the newest under runs/, and start one where there is none; "
+        "--resume=must makes that an error",
     )
     parser.add_argument(
         "--force",
         action="store_true",
-        help="with --resume: go on although settings or data are not the run's, as far as they fit; says what differs",
+        help="with --resume: continue with settings or data that are not the run's, as far as they fit; logs what differs",
     )
     parser.set_defaults(run=run)
 
 
-def run(args):
-    from vargfacenet.launch.beats import Beats
+def _resume_mode(text: str) -> str:
+    if text not in ("", MUST):
+        raise argparse.ArgumentTypeError(f"{text!r} is not 'must'; write --resume after the recipe, or --resume=must")
+    return text
 
-    beats = Beats()  # before MXNet is loaded, which takes seconds
 
-    from vargfacenet.errors import SettingError, Stopped
-    from vargfacenet.train.cache import default_folder
-    from vargfacenet.train.cluster import join
-    from vargfacenet.train.config import is_demo, list_recipes, recipe_summary, resolve
-    from vargfacenet.train.run import check_folder, train
-    from vargfacenet.train.stopping import Stopping
-    from vargfacenet.train.teacher import Teacher
-    from vargfacenet.train.trainer import parse_devices
-
+def run(args: argparse.Namespace) -> int:
     if args.list:
         print_table(["recipe", ""], [[name, recipe_summary(name)] for name in list_recipes()])
         return 0
+    if args.help_settings:
+        chosen = bool(args.recipe or args.set)
+        print_settings(resolve(args.recipe, split_assignments(args.set)) if chosen else None)
+        return 0
     if not args.recipe:
         raise SettingError(f"no recipe given: there are {', '.join(list_recipes())}")
-    if args.force and not args.resume:
-        raise SettingError("--force goes with --resume: it is for a run that goes on with other settings or data")
+    resume = None if args.resume is None else Resume(must=args.resume == MUST, force=args.force)
+    if args.force and resume is None:
+        raise SettingError("--force goes with --resume: it continues a run with other settings or data")
     config = resolve(args.recipe, split_assignments(args.set))
     devices = parse_devices(args.devices)
     if args.teacher_epoch is not None and not args.teacher:
@@ -104,39 +122,25 @@ def run(args):
         raise SettingError(f"{args.recipe} needs --data DIR, a folder with train.rec, train.idx and property")
     if args.cached and not args.teacher:
         raise SettingError("--cached needs --teacher PREFIX, whose embeddings they are")
-    if args.teacher_classifier and not config.has_frozen_classifier:
-        raise SettingError(
-            f"--teacher-classifier is for distillation=arcdistill and margin_distillation, not {config.distillation}"
-        )
-    cluster = join(beats)
+    cluster = join()
     if not cluster.is_first:
-        logging.getLogger("vargfacenet").setLevel(logging.WARNING)  # the first worker says it all
-    out = pathlib.Path(cluster.share(args.out or str(_folder(args.recipe, args.resume))))
+        logging.getLogger("vargfacenet").setLevel(logging.WARNING)  # worker 0 logs everything
+    out = pathlib.Path(cluster.broadcast_object(args.out or str(_folder(recipe_name(args.recipe), resume))))
     data = [pathlib.Path(folder) for folder in args.data] if args.data else [cluster.in_turn(_builtin_faces)]
     bins = args.bins if args.bins is not None else _bins_beside(data)
-    prefix = args.teacher
-    stopping = Stopping()
+    prefix, runtime = args.teacher, Runtime(devices, cluster, Stopping())
     try:
         if config.distils and prefix is None and demo:
-            if cluster.is_first:
-                check_folder(out, config, resume=args.resume, force=args.force)  # before minutes of training
-            folder = RUNS / DEMO_TEACHER if not args.data else out / "teacher"
-            prefix = _demo_teacher(config, folder, data, bins, devices, stopping, cluster)
+            if cluster.is_first:  # before minutes of training
+                folder = RunFolder(out, config.generations)
+                folder.check(config, resume=resume)
+                folder.check_unfinished(config)
+            teacher_out = RUNS / DEMO_TEACHER if not args.data else out / "teacher"
+            prefix = _demo_teacher(config, teacher_out, data, bins, runtime)
         teacher = Teacher(prefix, epoch) if prefix else None
-        result = train(
-            config,
-            data=data,
-            out=out,
-            bins=bins,
-            devices=devices,
-            resume=args.resume,
-            teacher=teacher,
-            teacher_classifier=args.teacher_classifier,
-            cache=default_folder(teacher) if args.cached == AUTOMATIC else args.cached,
-            force=args.force,
-            stopping=stopping,
-            cluster=cluster,
-        )
+        if teacher and args.cached:
+            teacher = teacher.stored_in(default_folder(teacher) if args.cached == AUTOMATIC else args.cached)
+        result = train(config, data=data, out=out, bins=bins, teacher=teacher, resume=resume, runtime=runtime)
     except Stopped:
         cluster.leave()
         raise
@@ -146,20 +150,18 @@ def run(args):
     return 0
 
 
-def _folder(recipe, resume):
-    """``runs/RECIPE``, or with a number behind it: the highest there is to resume, or the one after it."""
+def _folder(recipe: str, resume: Resume | None) -> pathlib.Path:
+    """Return ``runs/RECIPE``, or the same with a number: the highest that exists to resume it, else the next one."""
     taken = [path.name[len(recipe) + 1 :] for path in RUNS.glob(f"{recipe}-*")]
     highest = max([int(number) for number in taken if number.isdecimal()], default=1 if (RUNS / recipe).exists() else 0)
-    number = max(highest, 1) if resume else highest + 1
+    number = highest + 1 if resume is None else max(highest, 1)
     return RUNS / (recipe if number == 1 else f"{recipe}-{number}")
 
 
-def _builtin_faces():
-    from vargfacenet.commands.data.synth import BUILTIN, write_builtin_set
-
+def _builtin_faces() -> pathlib.Path:
     folder = DATASETS / "synth"
     if not folder.exists():
-        # Drawn beside it and renamed, so that a stop leaves nothing that looks like a set.
+        # Drawn under another name and renamed, so that a stop leaves nothing that looks like a set.
         half = DATASETS / ".synth-half-drawn"
         shutil.rmtree(half, ignore_errors=True)
         write_builtin_set(half, **BUILTIN)
@@ -167,52 +169,49 @@ def _builtin_faces():
     return folder
 
 
-def _bins_beside(folders):
-    """The .bin files in data folders, those that several have alike once."""
-    from vargfacenet.files import fingerprint
-
-    found = {}
+def _bins_beside(folders: Sequence[pathlib.Path]) -> list[pathlib.Path]:
+    """Return the .bin files in data folders; equal files of one name count once."""
+    found: dict[tuple[str, str], pathlib.Path] = {}
     for path in (path for folder in folders if folder.is_dir() for path in sorted(folder.glob("*.bin"))):
         found.setdefault((path.name, fingerprint([path])), path)
     return list(found.values())
 
 
-def _demo_teacher(student, out, data, bins, devices, stopping, cluster):
-    """Trains the teacher of demo recipes into a folder, or what is left of it, and gives its checkpoint's prefix."""
-    from vargfacenet.errors import SettingError
-    from vargfacenet.train.config import resolve
-    from vargfacenet.train.run import data_facts, open_sets, train
-    from vargfacenet.train.state import check_same_data, is_finished, is_started
-
-    config = resolve(DEMO_TEACHER)
+def _demo_teacher(
+    student: Config, out: pathlib.Path, data: list[pathlib.Path], bins: list[pathlib.Path], runtime: Runtime
+) -> pathlib.Path:
+    """Train the teacher of demo recipes into a folder, or what is left of it, and return its checkpoint's prefix."""
+    config, cluster = resolve(DEMO_TEACHER), runtime.cluster
     if student.embedding_size not in (None, config.embedding_size):
         raise SettingError(
             f"{DEMO_TEACHER} gives embeddings of {config.embedding_size} numbers, the student of {student.embedding_size}: "
             f"give --set embedding_size={config.embedding_size}, or another --teacher"
         )
     try:
-        finished = cluster.share(cluster.is_first and is_finished(out, config))
-        if finished and cluster.is_first:
-            with contextlib.closing(open_sets(data)) as records:
-                check_same_data(out, data_facts(records))
+        finished = cluster.broadcast_object(cluster.is_first and _has_teacher(RunFolder(out), config, data))
     except SettingError as error:
         raise SettingError(
-            f"{error}; or give --teacher {out / 'latest'} to learn from it, or remove {out} to have another trained"
+            f"{error}; or give --teacher {out / 'latest'} to learn from it, or remove {out} to train another one"
         ) from error
     if finished:
-        log.info("the teacher is %s; remove that folder to train it anew", out / "latest")
+        log.info("the teacher is %s; remove that folder to train another one", out / "latest")
     else:
-        log.info("first its teacher: %s", DEMO_TEACHER)
-        started = cluster.share(is_started(out))
-        train(
-            config, data=data, out=out, bins=bins, devices=devices, resume=started, stopping=stopping, cluster=cluster
-        )
+        log.info("training its teacher first: %s", DEMO_TEACHER)
+        train(config, data=data, out=out, bins=bins, resume=Resume(), runtime=runtime)
     return out / "latest"
 
 
-def _report(result):
-    from vargfacenet.train.curves import draw_curves
+def _has_teacher(folder: RunFolder, config: Config, data: list[pathlib.Path]) -> bool:
+    """Return True where a folder holds the finished teacher; SettingError where its settings or data are others."""
+    folder.check(config, resume=Resume())
+    if not folder.is_finished(config):
+        return False
+    with open_data(data) as opened:
+        folder.generations[0].check_data(opened.facts(verification=False))
+    return True
 
+
+def _report(result: Result) -> None:
     print()
     names = sorted({name for one in result.generations for scores in one.verifications.values() for name in scores})
     if names:
@@ -229,8 +228,8 @@ def _report(result):
     )
 
 
-def _scored_networks(result):
-    """Label and scores of each network of a run that is worth a row: untrained, each generation, its best, the teacher."""
+def _scored_networks(result: Result) -> Iterator[tuple[str, SetScores]]:
+    """Yield label and scores of the networks to show: untrained, each generation's last and best, and the teacher."""
     for number, one in enumerate(result.generations, 1):
         name = f"generation {number}, " if len(result.generations) > 1 else ""
         last = max(one.verifications)

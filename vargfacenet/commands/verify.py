@@ -1,120 +1,142 @@
-"""``vargfacenet verify``: what verification sets say of networks."""
+"""``vargfacenet verify``: accuracy and rates of networks on verification sets."""
 
-from vargfacenet.commands.embedding import add_device_options, checked_device
-from vargfacenet.commands.model_options import (
-    add_cache_options,
-    add_scaling_options,
-    cache_of,
-    open_named,
-    short_names,
-    split_name,
+import argparse
+from collections.abc import Callable, Sequence
+from typing import Optional
+
+import numpy as np
+
+from vargfacenet.commands.arguments import (
+    add_embedding_arguments,
+    add_json_argument,
+    add_markdown_argument,
+    checked_device,
 )
-from vargfacenet.commands.output import print_table, progress
+from vargfacenet.commands.model_arguments import (
+    add_cache_arguments,
+    add_model_argument,
+    add_runtime_arguments,
+    open_cache,
+    open_named,
+    parse_model,
+    short_names,
+)
+from vargfacenet.commands.output import json_writer, print_table, progress
+from vargfacenet.deploy.models import Model
+from vargfacenet.errors import SettingError
+from vargfacenet.eval import read_sets
+from vargfacenet.eval.cache import EmbeddingCache, image_fingerprint
+from vargfacenet.eval.pairs import Pairs
+from vargfacenet.eval.plausible import warn_near_chance
+from vargfacenet.eval.protocols.detail import Detail, verify_in_detail
+from vargfacenet.eval.protocols.roc import FARS
+from vargfacenet.eval.report import Result, write_report
+from vargfacenet.eval.report.table import markdown, rate_rows, rates_by_network, summary_rows
+from vargfacenet.eval.report.write import as_json
+from vargfacenet.eval.sets import find_sets
+from vargfacenet.formats.files import write_text
+from vargfacenet.formats.images import decode_image
 from vargfacenet.options import check_range
 
 
-def add_parser(commands, common):
-    parser = commands.add_parser(
-        "verify",
-        parents=[common],
-        help="verification of checkpoints or ONNX files on .bin sets, and a report",
-        description="Scores networks on verification sets such as lfw.bin: the lineage's protocol (ten folds, embeddings of "
-        "picture and mirror added), exact rates over all pairs, and 95% intervals. Embeddings are kept: a second time on "
-        "the same network and set costs nothing.",
+def add_parser(add: Callable[..., argparse.ArgumentParser]) -> None:
+    parser = add(
+        description="Score networks on verification sets such as lfw.bin: accuracy by the lineage's protocol (ten folds, "
+        "embeddings of image and mirror added), exact rates over all pairs, and 95% intervals. Several networks stand side "
+        "by side. Embeddings are cached: the same network and set again cost nothing.",
+        examples=(
+            "vargfacenet verify vargfacenet-x050 --bins lfw.bin",
+            "vargfacenet verify runs/mine/best,0 teacher.onnx --bins lfw cfp_fp --folder faces_emore --report report",
+            "vargfacenet verify runs/mine/best --bins lfw.bin --far 1e-3 1e-4 --json lfw.json",
+        ),
     )
-    parser.add_argument(
-        "models",
-        metavar="MODEL",
-        nargs="+",
-        help="PREFIX as in PREFIX-symbol.json, PREFIX,EPOCH, or an ONNX file; any network of the lineage",
-    )
-    parser.add_argument("--epoch", type=int, default=0, metavar="N", help="as in PREFIX-000N.params (default 0)")
-    parser.add_argument(
+    add_model_argument(parser, "models", nargs="+")
+    protocol = parser.add_argument_group("protocol")
+    protocol.add_argument(
         "--bins",
         nargs="+",
         required=True,
         metavar="SET",
         help="verification sets: files, folders of them, or names such as lfw or CFP-FP in --folder",
     )
-    parser.add_argument("--folder", metavar="DIR", help="where sets that are named are (default: here)")
-    parser.add_argument(
+    protocol.add_argument("--folder", metavar="DIR", help="folder of the sets given by name (default: this folder)")
+    protocol.add_argument(
         "--far", type=float, nargs="+", metavar="RATE", help="false accept rates (default 1e-1 .. 1e-6)"
     )
-    parser.add_argument("--runtime", default="onnxruntime", help="of ONNX files: onnxruntime (default) or openvino")
-    add_scaling_options(parser)
-    add_device_options(parser)
-    parser.add_argument("--report", metavar="DIR", help="write a page with figures and the worst pairs there")
-    parser.add_argument("--json", metavar="FILE", help="write the figures here")
-    parser.add_argument("--markdown", metavar="FILE", help="write a table for a paper here")
-    add_cache_options(parser)
+    add_runtime_arguments(parser)
+    computing = parser.add_argument_group("computing")
+    add_embedding_arguments(computing)
+    add_cache_arguments(computing)
+    output = parser.add_argument_group("output")
+    output.add_argument("--report", metavar="DIR", help="write a page with figures and the worst pairs to this folder")
+    add_json_argument(output)
+    add_markdown_argument(output)
     parser.set_defaults(run=run)
 
 
-def run(args):
-    import json
-
-    from vargfacenet.eval import read_sets
-    from vargfacenet.eval.report import write_report
-    from vargfacenet.eval.report.table import markdown, rate_rows, summary_rows
-    from vargfacenet.eval.report.write import as_json
-    from vargfacenet.eval.sets import find_sets
-    from vargfacenet.files import write_text
-
+def run(args: argparse.Namespace) -> int:
     device = checked_device(args)
     for far in args.far or ():
         check_range("--far", far, 1e-12, 0.5)
     _check_names(args.models)
     for name in args.models:
-        split_name(name, args.epoch)  # refuses a set in the place of a model before minutes of work
+        parse_model(name, args.epoch)  # refuses a set in the place of a model before minutes of work
     sets = read_sets(find_sets(args.bins, args.folder))
     labels, results = short_names(args.models), []
-    with cache_of(args) as cache:
-        for name in args.models:
-            model = open_named(args, name, batch_size=args.batch_size, device=device)
-            for set_name, pairs in sets.items():
-                results.append(_verify(cache, model, labels[name], name, set_name, pairs, args.far))
-    headers, rows = summary_rows(results)
-    alone = len(args.models) == 1
-    print_table(headers[alone:], [row[alone:] for row in rows])
-    for set_name in sets:
-        headers, rows = rate_rows({result.network: result.detail for result in results if result.set == set_name})
-        print(f"\n{set_name}, all pairs at once")
-        print_table(headers[alone:], [row[alone:] for row in rows])
-    if args.json:
-        write_text(args.json, json.dumps(as_json(results), indent=1) + "\n")
-    if args.markdown:
-        write_text(args.markdown, markdown(results))
-    if args.report:
-        with progress(total=len(sets), desc="report", unit="set") as bar:
-            print(f"\n{write_report(args.report, results, sets, progress=bar.update)}")
+    with json_writer(args.json) as write_json:
+        with open_cache(args) as cache:
+            for name in args.models:
+                model = open_named(args, name, batch_size=args.batch_size, device=device)
+                for set_name, pairs in sets.items():
+                    detail = _verify(cache, model, (labels[name], set_name), pairs, args.far)
+                    about = f"{name}, by {model.runtime}, fingerprint {model.fingerprint[:12]}"
+                    results.append(Result(labels[name], about, set_name, detail))
+        _print(results, alone=len(args.models) == 1)
+        write_json(as_json(results))
+        if args.markdown:
+            write_text(args.markdown, markdown(results))
+        if args.report:
+            with progress(total=len(sets), desc="report", unit="set") as bar:
+                print(f"\n{write_report(args.report, results, sets, progress=bar.update)}")
     return 0
 
 
-def _verify(cache, model, label, name, set_name, pairs, fars):
-    from vargfacenet.eval.cache import picture_fingerprint
-    from vargfacenet.eval.plausible import warn_near_chance
-    from vargfacenet.eval.protocols.detail import verify_in_detail
-    from vargfacenet.eval.report import Result
-    from vargfacenet.pictures import decode_picture
+def _verify(
+    cache: EmbeddingCache, model: Model, names: tuple[str, str], pairs: Pairs, fars: Optional[Sequence[float]]
+) -> Detail:
+    """Verify a network on a set, whose `names` are given, at the false accept rates `fars` or the default ones."""
+    images, name = pairs.images, ", ".join(names)
 
-    pictures = pairs.pictures
+    def read(place: int) -> np.ndarray:
+        return decode_image(images[place], f"{names[1]}: image {place}")
 
-    def read(place):
-        return decode_picture(pictures[place], f"{set_name}: picture {place}")
-
-    with progress(total=len(pictures), unit="picture", desc=f"{label}, {set_name}") as bar:
-        fingerprint = picture_fingerprint(pictures)
-        both = cache.embed(model.embedder, model.mark, fingerprint, len(pictures), read, progress=bar.update)
-    options = {"fars": sorted({*fars, 1e-3}, reverse=True)} if fars else {}  # which the first table shows
-    about = f"{name}, by {model.runtime}, fingerprint {model.fingerprint[:12]}"
-    detail = verify_in_detail(*both, pairs.is_same, **options)
-    warn_near_chance(detail.verification.accuracy, len(pairs.is_same), f"{label}, {set_name}")
-    return Result(label, about, set_name, detail)
+    with progress(total=len(images), unit="image", desc=name) as bar:
+        fingerprint = image_fingerprint(images)
+        plain, mirrored = cache.embed(
+            model.embedder, model.cache_key, fingerprint, len(images), read, progress=bar.update
+        )
+    rates = sorted({*fars, 1e-3}, reverse=True) if fars else FARS  # the first table shows 1e-3
+    detail = verify_in_detail(plain, mirrored, pairs.is_same, fars=rates)
+    warn_near_chance(detail.verification.accuracy, len(pairs.is_same), name)
+    return detail
 
 
-def _check_names(models):
-    from vargfacenet.errors import SettingError
+def _print(results: Sequence[Result], *, alone: bool) -> None:
+    headers, rows = summary_rows(results)
+    print_table(headers[alone:], [row[alone:] for row in rows])
+    for set_name in dict.fromkeys(result.set for result in results):
+        details = {result.network: result.detail for result in results if result.set == set_name}
+        if alone:
+            headers, rows = rate_rows(details)
+            headers, rows = headers[1:], [row[1:] for row in rows]
+            print(f"\n{set_name}, all pairs at once")
+        else:
+            headers, rows = rates_by_network(details)
+            print(f"\n{set_name}, all pairs at once: TAR and its 95% interval")
+        print_table(headers, rows)
 
+
+def _check_names(models: Sequence[str]) -> None:
     twice = [name for name in models if models.count(name) > 1]
     if twice:
         raise SettingError(f"{twice[0]} is given twice: name each network once")

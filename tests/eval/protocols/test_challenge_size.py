@@ -30,7 +30,7 @@ print(json.dumps({**rate, "same": found.same, "different": found.different, "sec
 
 
 @pytest.mark.slow
-def test_it_is_what_a_count_in_float64_says(tmp_path):
+def test_it_equals_a_count_in_float64(tmp_path):
     contest = pairing(rows=ROWS, others=OTHERS, folder=tmp_path, identities=IDENTITIES, far=FAR)
     files = [contest.contenders[0].options[name] for name in ("features", "others")]
     done = subprocess.run(
@@ -48,7 +48,7 @@ def test_it_is_what_a_count_in_float64_says(tmp_path):
 
 
 def count_in_float64(first, second, threshold):
-    """Pairs of different people above a threshold, and at or above it; pairs of one person above it."""
+    """Count pairs of different identities above a threshold, and at or above it; pairs of one identity above it."""
     unit = second[:].astype(np.float64)
     unit = (unit / np.linalg.norm(unit, axis=1, keepdims=True)).T.copy()
     others = np.arange(unit.shape[1]) % IDENTITIES

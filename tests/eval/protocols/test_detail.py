@@ -1,4 +1,4 @@
-"""Rates and intervals of verification, against resampling done the long way and known answers."""
+"""Rates and intervals of verification, compared with plain resampling and known results."""
 
 import json
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import sklearn.metrics
 
-from tests.eval.protocols.test_verification import make
+from tests.helpers.embeddings import make_pair_embeddings
 from vargfacenet.eval.protocols import bootstrap
 from vargfacenet.eval.protocols.detail import verify_in_detail
 from vargfacenet.eval.protocols.roc import equal_error_rate, roc_curve, tar_at_far
@@ -15,7 +15,7 @@ from vargfacenet.eval.protocols.verification import verify_embeddings
 
 @pytest.fixture(scope="module")
 def detail():
-    embeddings, is_same = make(600, 1.0)
+    embeddings, is_same = make_pair_embeddings(600, 1.0)
     return verify_in_detail(embeddings, embeddings, is_same)
 
 
@@ -25,7 +25,7 @@ def scores(seed=0):
 
 
 def resampled(statistic, *samples, count=3000):
-    """Interval of a statistic by drawing whole samples anew."""
+    """Return the interval of a statistic by resampling whole samples."""
     random = np.random.RandomState(1)
     found = [
         statistic(*(sample[random.randint(len(sample), size=len(sample))] for sample in samples)) for _ in range(count)
@@ -33,8 +33,8 @@ def resampled(statistic, *samples, count=3000):
     return np.percentile(found, [2.5, 97.5])
 
 
-def test_it_holds_the_lineages_protocol(detail):
-    embeddings, is_same = make(600, 1.0)
+def test_detail_includes_the_protocol_of_the_lineage(detail):
+    embeddings, is_same = make_pair_embeddings(600, 1.0)
     assert detail.verification == verify_embeddings(embeddings, embeddings, is_same)
     assert detail.fold_accuracies.mean() == pytest.approx(detail.verification.accuracy)
     assert detail.fold_thresholds.mean() == pytest.approx(detail.verification.threshold)
@@ -42,7 +42,7 @@ def test_it_holds_the_lineages_protocol(detail):
 
 
 def test_scores_are_cosines(detail):
-    embeddings, _ = make(600, 1.0)
+    embeddings, _ = make_pair_embeddings(600, 1.0)
     expected = sklearn.metrics.pairwise.cosine_similarity(embeddings[:2])[0, 1]
     assert detail.scores[0] == pytest.approx(expected)
 
@@ -100,24 +100,24 @@ def test_interval_of_the_accuracy_is_that_of_whole_resamples():
 def test_intervals_shrink_with_the_number_of_pairs():
     widths = []
     for pairs in (200, 3200):
-        embeddings, is_same = make(pairs, 1.0)
+        embeddings, is_same = make_pair_embeddings(pairs, 1.0)
         low, high = verify_in_detail(embeddings, embeddings, is_same).over_pairs
         widths.append(high - low)
     assert widths[1] < 0.4 * widths[0]
 
 
 def test_the_same_seed_gives_the_same_intervals(detail):
-    embeddings, is_same = make(600, 1.0)
+    embeddings, is_same = make_pair_embeddings(600, 1.0)
     assert verify_in_detail(embeddings, embeddings, is_same).as_dict() == detail.as_dict()
 
 
-def test_json_holds_no_number_that_is_none(detail):
+def test_json_holds_no_nan(detail):
     text = json.dumps(detail.as_dict(), allow_nan=False)
     assert json.loads(text)["rates"][5] == {"far": 1e-6, "tar": None, "low": None, "high": None, "threshold": None}
 
 
 def test_pairs_of_one_kind_alone_have_no_rates():
-    embeddings, _ = make(100, 1.0)
+    embeddings, _ = make_pair_embeddings(100, 1.0)
     found = verify_in_detail(embeddings, embeddings, np.ones(100, bool))
     assert found.equal_error is found.curve is None
     assert all(rate.tar is None for rate in found.rates)

@@ -1,4 +1,4 @@
-"""Rates against counts made one pair at a time."""
+"""Rates compared with counts of one pair at a time."""
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ def accepted(values, threshold):
 
 
 @pytest.mark.parametrize("far", [0.011, 0.05, 0.1, 0.5, 0.99])
-def test_threshold_accepts_what_the_rate_allows_and_no_smaller_one_does(scores, far):
+def test_the_threshold_is_the_smallest_that_the_rate_allows(scores, far):
     _, different = scores
     threshold = threshold_at_far(different, far)
     if far * len(different) < 1:

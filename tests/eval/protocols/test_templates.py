@@ -1,4 +1,4 @@
-"""Pooling and scores of templates against a plain computation of them."""
+"""Pooling and scores of templates, compared with a plain computation."""
 
 import numpy as np
 import pytest
@@ -9,8 +9,8 @@ from vargfacenet.eval.protocols.templates import pair_scores, pool_templates, ve
 
 
 @pytest.fixture(scope="module")
-def pictures():
-    """Embeddings of 70 pictures and mirrors, detector scores, and 90 places in 12 templates of some media, in any order."""
+def images():
+    """Embeddings of 70 images and mirrors, detector scores, and 90 rows in 12 templates of several media, in any order."""
     random = np.random.RandomState(0)
     embeddings, mirrored = random.normal(size=(2, 70, 6)) * random.uniform(0.5, 9, (70, 1))
     rows, templates = random.randint(0, 70, 90), random.choice(np.arange(3, 90, 8)[:12], 90)
@@ -18,15 +18,13 @@ def pictures():
     return embeddings, mirrored, random.uniform(0.1, 1, 70), rows, templates, random.randint(40, 45, 90)
 
 
-def plainly(rows_of_pictures, pictures, templates, media):
-    """Mean within a medium, mean over media, length 1: loop by loop."""
+def plainly(rows_of_images, images, templates, media):
+    """Mean within a medium, mean over media, L2-normalised: loop by loop."""
     pooled = {}
     for template in sorted(set(templates.tolist())):
         means = []
         for medium in sorted(set(media[templates == template].tolist())):
-            inside = [
-                rows_of_pictures[p] for p, t, m in zip(pictures, templates, media) if (t, m) == (template, medium)
-            ]
+            inside = [rows_of_images[p] for p, t, m in zip(images, templates, media) if (t, m) == (template, medium)]
             means.append(np.mean(inside, axis=0))
         mean = np.mean(means, axis=0)
         pooled[template] = mean / np.linalg.norm(mean)
@@ -35,18 +33,18 @@ def plainly(rows_of_pictures, pictures, templates, media):
 
 @pytest.mark.parametrize("rows_at_a_time", [1, 7, 8192])
 @pytest.mark.parametrize("flip", [True, False])
-@pytest.mark.parametrize("unit", [True, False])
+@pytest.mark.parametrize("normalize", [True, False])
 @pytest.mark.parametrize("weighted", [True, False])
-def test_pooling_equals_the_plain_computation(pictures, rows_at_a_time, flip, unit, weighted, monkeypatch):
+def test_pooling_equals_the_plain_computation(images, rows_at_a_time, flip, normalize, weighted, monkeypatch):
     monkeypatch.setattr(module, "_ROWS", rows_at_a_time)
-    embeddings, mirrored, scores, *places = pictures
+    embeddings, mirrored, scores, *places = images
     single = embeddings + mirrored if flip else embeddings
-    if unit:
+    if normalize:
         single = single / np.linalg.norm(single, axis=1, keepdims=True)
     if weighted:
         single = single * scores[:, None]
     expected = plainly(single, *places)
-    given = {"unit": unit, "scores": scores if weighted else None}
+    given = {"normalize_images": normalize, "weights": scores if weighted else None}
     found = pool_templates(embeddings, mirrored if flip else None, *places, **given)
     assert found.ids.tolist() == list(expected)
     np.testing.assert_allclose(found.embeddings, list(expected.values()), atol=1e-6)
@@ -58,7 +56,7 @@ def test_a_video_weighs_as_much_as_a_photograph():
     np.testing.assert_allclose(found.embeddings, [[np.sqrt(0.5)] * 2], rtol=1e-6)
 
 
-def test_pictures_that_cancel_out_leave_zero():
+def test_images_that_cancel_out_leave_zero():
     found = pool_templates(np.array([[1.0, 0], [-1, 0]]), None, np.arange(2), np.zeros(2, int), np.arange(2))
     assert found.embeddings.tolist() == [[0, 0]]
 

@@ -1,10 +1,11 @@
-"""The protocol against a plain computation of it, and against sets whose answer is known."""
+"""The protocol compared with a plain computation, and with sets of known accuracy."""
 
 import numpy as np
 import pytest
 import sklearn.model_selection
 import sklearn.preprocessing
 
+from tests.helpers.embeddings import make_pair_embeddings
 from vargfacenet.errors import DataError
 from vargfacenet.eval import Embedder, verify_embeddings, verify_pairs
 from vargfacenet.eval.pairs import Pairs, read_pairs
@@ -12,7 +13,7 @@ from vargfacenet.eval.protocols.verification import fold_accuracies, pair_distan
 
 
 def plain_protocol(embeddings, is_same, far_target=1e-3):
-    """The protocol as it is told, loop by loop: accuracies, thresholds, and TAR of each fold."""
+    """Compute accuracies, thresholds and TAR of each fold with plain loops."""
     unit = sklearn.preprocessing.normalize(embeddings)
     distances = np.sum(np.square(unit[0::2] - unit[1::2]), axis=1)
     folds = sklearn.model_selection.KFold(n_splits=10, shuffle=False)
@@ -32,20 +33,9 @@ def plain_protocol(embeddings, is_same, far_target=1e-3):
     return np.array(accuracies), np.array(thresholds), np.array(tars)
 
 
-def make(pairs, noise, seed=0, size=16):
-    random = np.random.RandomState(seed)
-    is_same = np.arange(pairs) // 5 % 2 == 0
-    first = random.normal(size=(pairs, size))
-    second = np.where(is_same[:, None], first, random.normal(size=(pairs, size))) + noise * random.normal(
-        size=(pairs, size)
-    )
-    embeddings = np.stack([first, second], axis=1).reshape(2 * pairs, size)
-    return embeddings * random.uniform(0.5, 20, (2 * pairs, 1)), is_same
-
-
 @pytest.mark.parametrize(("pairs", "noise"), [(600, 0.5), (600, 1.2), (237, 0.9), (100, 3.0)])
 def test_equals_the_plain_computation(pairs, noise):
-    embeddings, is_same = make(pairs, noise)
+    embeddings, is_same = make_pair_embeddings(pairs, noise)
     mirrored = embeddings + 0.1 * np.random.RandomState(1).normal(size=embeddings.shape)
     found = verify_embeddings(embeddings, mirrored, is_same)
     accuracies, thresholds, tars = plain_protocol(embeddings + mirrored, is_same)
@@ -79,13 +69,13 @@ def test_equals_the_plain_computation_with_ties(seed):
 
 
 def test_tar_grows_with_far():
-    embeddings, is_same = make(600, 1.2)
+    embeddings, is_same = make_pair_embeddings(600, 1.2)
     tar = verify_embeddings(embeddings, embeddings, is_same).tar
     assert 0 < tar["0.001"] <= tar["0.01"] <= tar["0.1"] <= 1
 
 
 def test_perfect_embeddings_score_one():
-    embeddings, is_same = make(100, 0.0)
+    embeddings, is_same = make_pair_embeddings(100, 0.0)
     found = verify_embeddings(embeddings, embeddings, is_same)
     assert (found.accuracy, found.std, found.tar["0.001"]) == (1, 0, 1)
 
@@ -96,12 +86,12 @@ def test_collapsed_embeddings_score_a_half():
     assert found.accuracy == 0.5
 
 
-def test_zero_embeddings_are_no_error():
+def test_zero_embeddings_are_accepted():
     is_same = np.arange(100) % 2 == 0
     assert verify_embeddings(np.zeros((200, 8)), np.zeros((200, 8)), is_same).embedding_norm == 0
 
 
-def test_norm_is_that_of_pictures_and_mirrors():
+def test_norm_is_the_mean_over_images_and_mirrors():
     embeddings, is_same = np.ones((40, 4)), np.arange(20) % 2 == 0
     assert verify_embeddings(embeddings, 3 * embeddings, is_same).embedding_norm == pytest.approx(4)
 
@@ -129,21 +119,21 @@ def test_too_few_pairs_are_refused():
 
 
 def test_embeddings_that_are_not_finite_are_refused():
-    embeddings, is_same = make(20, 0.5)
+    embeddings, is_same = make_pair_embeddings(20, 0.5)
     embeddings[7, 0] = np.nan
     with pytest.raises(DataError, match="NaN or infinity"):
         verify_embeddings(embeddings, embeddings, is_same)
 
 
 def test_lineage_checkpoint_on_real_faces(real_faces):
-    from vargfacenet.checkpoint import load_checkpoint
+    from vargfacenet.formats.checkpoint import load_checkpoint
 
     pairs = read_pairs(real_faces / "lfw.bin")
     assert (len(pairs.is_same), int(pairs.is_same.sum())) == (6000, 3000)
     # Every thirtieth pair, in order: the whole set is for 'make verify'.
     chosen = range(0, 6000, 30)
-    pictures = [pairs.pictures[2 * pair + side] for pair in chosen for side in (0, 1)]
+    images = [pairs.images[2 * pair + side] for pair in chosen for side in (0, 1)]
     embedder = Embedder(*load_checkpoint(real_faces / "teacher" / "model", 0))
-    found = verify_pairs(embedder, Pairs(pictures, pairs.is_same[::30]))
+    found = verify_pairs(embedder, Pairs(images, pairs.is_same[::30]))
     assert found.accuracy == pytest.approx(0.991, abs=0.009)
     assert found.embedding_norm == pytest.approx(11.045, abs=0.1)  # as stock MXNet alone gives on these pairs

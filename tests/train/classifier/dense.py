@@ -5,6 +5,9 @@ import mxnet as mx
 from vargfacenet.symbols.heads import margin_softmax, softmax
 from vargfacenet.symbols.objective import objective
 from vargfacenet.train.classifier import Margin, ShardedClassifier
+from vargfacenet.train.cluster import ALONE
+from vargfacenet.train.optimizer import SGD
+from vargfacenet.train.runtime import Runtime
 
 MARGINS = [
     {},
@@ -51,16 +54,21 @@ class DenseClassifier:
         return self._updater.states[list(self.arrays).index(name)].asnumpy()
 
 
-def sharded(arrays, margins, devices=1, **options):
-    """A classifier in shards that begins with these weights (dict of ``weight`` and, for plain softmax, ``bias``)."""
+def sharded(arrays, margins, devices=1, *, lr=0.0, sampling=None, rescale=1.0, cluster=ALONE, **sgd):
+    """A classifier in shards that begins with these weights (dict of ``weight`` and, for plain softmax, ``bias``).
+
+    `lr` is a number, or a function of the update.
+    """
     margin = None if margins is None else Margin(**{**{"m1": 1.0, "m2": 0.5, "m3": 0.0, "scale": 64.0}, **margins})
     identities, size = arrays["weight"].shape
     classifier = ShardedClassifier(
         num_identities=identities,
         embedding_size=size,
-        devices=[mx.cpu(number) for number in range(devices)],
+        sgd=SGD(lr if callable(lr) else lambda update: lr, **sgd),
         margin=margin,
-        **options,
+        sampling=sampling,
+        rescale=rescale,
+        runtime=Runtime([mx.cpu(number) for number in range(devices)], cluster),
     )
     classifier.load_state(
         {f"arg:fc7_{name}/0": mx.nd.array(value.reshape((identities, -1))) for name, value in arrays.items()}

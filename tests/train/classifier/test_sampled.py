@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from tests.train.classifier.dense import MARGINS, DenseClassifier, sharded
-from vargfacenet.train.classifier import shard
+from vargfacenet.train.classifier import Sampling, shard
 from vargfacenet.train.classifier.sampling import sample_rows
 from vargfacenet.train.classifier.sharded import shard_bounds
 
@@ -74,8 +74,9 @@ def test_it_is_the_dense_head_of_those_that_take_part(margins, devices, monkeypa
     assert len(rows) < 0.4 * IDENTITIES
     dense = DenseClassifier({name: values[rows] for name, values in arrays.items()}, margins, BATCH)
     expected = dense.step(embedding, np.searchsorted(rows, label))
-    classifier = sharded(arrays, margins, devices, momentum=0.0, weight_decay=0.0, sample_rate=0.3)
-    found = [array.asnumpy() for array in classifier.step(mx.nd.array(embedding), mx.nd.array(label), lr=1.0, update=5)]
+    sgd = {"lr": 1.0, "momentum": 0.0, "weight_decay": 0.0}
+    classifier = sharded(arrays, margins, devices, sampling=Sampling(0.3, updates_before=2), **sgd)
+    found = [array.asnumpy() for array in classifier.step(mx.nd.array(embedding), mx.nd.array(label), update=3)]
     for array, other in zip(found, expected):
         np.testing.assert_allclose(array, other, rtol=0, atol=1e-5 * max(1, np.abs(other).max()))
     state = classifier.state()
@@ -91,8 +92,8 @@ def test_momentum_moves_with_its_rows_and_decay_touches_those_that_take_part_alo
     arrays, _, _ = problem({})
     margins = {"scale": 16.0}
     weight, momentum = arrays["weight"].astype(np.float64), np.zeros((IDENTITIES, SIZE))
-    options = {"momentum": 0.9, "weight_decay": 0.1, "rescale": 0.5}
-    classifier = sharded(arrays, margins, 2, sample_rate=0.3, seed=9, **options)
+    options = {"lr": 0.2, "momentum": 0.9, "weight_decay": 0.1, "rescale": 0.5}
+    classifier = sharded(arrays, margins, 2, sampling=Sampling(0.3, seed=9), **options)
     taken = []
     for update in range(1, 6):
         _, embedding, label = problem({}, seed=update)
@@ -102,7 +103,7 @@ def test_momentum_moves_with_its_rows_and_decay_touches_those_that_take_part_alo
         gradient = 0.5 * dense.gradients["fc7_weight"].asnumpy() + 0.1 * weight[rows]
         momentum[rows] = 0.9 * momentum[rows] - 0.2 * gradient
         weight[rows] += momentum[rows]
-        classifier.step(mx.nd.array(embedding), mx.nd.array(label), lr=0.2, update=update)
+        classifier.step(mx.nd.array(embedding), mx.nd.array(label), update=update)
         taken.append(set(rows))
     assert taken[0] != taken[1]
     state = classifier.state()
@@ -115,10 +116,10 @@ def test_rows_named_one_by_one_compute_what_all_rows_do(monkeypatch):
     arrays, embedding, label = problem({})
     states = []
     for rows in (None, np.arange(IDENTITIES, dtype=np.int32)):
-        classifier = sharded(arrays, {})
+        classifier = sharded(arrays, {}, lr=0.1)
         monkeypatch.setattr(classifier, "_rows", lambda *_, rows=rows: rows)
         for update in (1, 2):
-            classifier.step(mx.nd.array(embedding), mx.nd.array(label), lr=0.1, update=update)
+            classifier.step(mx.nd.array(embedding), mx.nd.array(label), update=update)
         states.append(classifier.state())
     for name, value in states[0].items():
         np.testing.assert_array_equal(value.asnumpy(), states[1][name].asnumpy())

@@ -10,9 +10,12 @@ from vargfacenet.errors import CheckpointError, SettingError
 from vargfacenet.train.classifier import ShardedClassifier, shard
 from vargfacenet.train.classifier import sharded as sharded_module
 from vargfacenet.train.classifier.sharded import shard_bounds
+from vargfacenet.train.optimizer import SGD
+from vargfacenet.train.runtime import Runtime
 
 IDENTITIES, SIZE, BATCH = 23, 16, 12  # 23 divides neither by 2 nor by 3
-GRADIENTS = {"momentum": 0.0, "weight_decay": 0.0}  # with a learning rate of 1 the update is the gradient
+GRADIENTS = {"lr": 1.0, "momentum": 0.0, "weight_decay": 0.0}  # with a learning rate of 1 the update is the gradient
+TENTH = SGD(lambda update: 0.1)
 
 
 def problem(margins, seed=0):
@@ -47,7 +50,7 @@ def test_loss_and_gradients_are_those_of_the_dense_head(margins, devices, block,
     dense = DenseClassifier(arrays, margins, BATCH)
     expected = dense.step(embedding, label)
     classifier = sharded(arrays, margins, devices, **GRADIENTS)
-    loss, correct, gradient = classifier.step(mx.nd.array(embedding), mx.nd.array(label), lr=1.0, update=1)
+    loss, correct, gradient = classifier.step(mx.nd.array(embedding), mx.nd.array(label), update=1)
     close(loss.asnumpy(), expected[0])
     assert 0 < expected[1].sum() < BATCH
     np.testing.assert_array_equal(correct.asnumpy(), expected[1])
@@ -62,7 +65,7 @@ def test_loss_and_gradients_are_those_of_the_dense_head(margins, devices, block,
 @pytest.mark.parametrize("clip", [0.0, 0.01])
 def test_updates_are_those_of_mxnets_optimizer(margins, clip):
     arrays, _, _ = problem(margins)
-    options = {"momentum": 0.9, "clip_gradient": clip}
+    options = {"lr": lambda update: 0.1 / update, "momentum": 0.9, "clip_gradient": clip}
     dense = DenseClassifier(
         arrays, margins, BATCH, wd=0.05, rescale_grad=1 / BATCH, momentum=0.9, clip_gradient=clip or None
     )
@@ -70,7 +73,7 @@ def test_updates_are_those_of_mxnets_optimizer(margins, clip):
     for update in range(1, 5):
         _, embedding, label = problem(margins, seed=update)
         dense.step(embedding, label, lr=0.1 / update)
-        classifier.step(mx.nd.array(embedding), mx.nd.array(label), lr=0.1 / update, update=update)
+        classifier.step(mx.nd.array(embedding), mx.nd.array(label), update=update)
     state = classifier.state()
     for name, before in arrays.items():
         expected = dense.arrays[f"fc7_{name}"].asnumpy().reshape((IDENTITIES, -1))
@@ -88,45 +91,44 @@ def test_workers_together_compute_what_one_does(margins, workers, devices):
     expected = dense.step(embedding, label)
     share = BATCH // workers
 
-    def work(exchange):
-        classifier = sharded(arrays, margins, devices, exchange=exchange, **GRADIENTS)
-        own = slice(exchange.rank * share, (exchange.rank + 1) * share)
-        found = classifier.step(mx.nd.array(embedding[own]), mx.nd.array(label[own]), lr=1.0, update=1)
-        rounds = len(exchange.names)
-        return [array.asnumpy() for array in found], classifier.state(), exchange.names[:rounds]
+    def work(cluster):
+        classifier = sharded(arrays, margins, devices, cluster=cluster, **GRADIENTS)
+        own = slice(cluster.rank * share, (cluster.rank + 1) * share)
+        found = classifier.step(mx.nd.array(embedding[own]), mx.nd.array(label[own]), update=1)
+        return [array.asnumpy() for array in found], classifier.state()
 
     results = run_workers(workers, work)
     for place, values in enumerate(expected):
-        close(np.concatenate([found[place] for found, _, _ in results]), values)
-    for _, state, _ in results:  # each worker is given all of it
+        close(np.concatenate([found[place] for found, _ in results]), values)
+    for _, state in results:  # each worker is given all of it
         for name, before in arrays.items():
             found = before.reshape((IDENTITIES, -1)) - weights(state, name)
             close(found, dense.gradients[f"fc7_{name}"].asnumpy().reshape(found.shape))
 
 
 def test_what_workers_exchange_does_not_grow_with_the_identities():
-    def work(exchange):
+    def work(cluster):
         seen = []
         for identities in (20, 2000):
             classifier = ShardedClassifier(
-                num_identities=identities, embedding_size=SIZE, devices=[mx.cpu()], exchange=exchange
+                num_identities=identities, embedding_size=SIZE, sgd=TENTH, runtime=Runtime(cluster=cluster)
             )
             classifier.initialise(0)
-            before = len(exchange.names)
-            classifier.step(mx.nd.ones((4, SIZE)), mx.nd.array([0, 1, 2, 3]), lr=0.1, update=1)
-            seen.append(exchange.names[before:])
+            before = len(cluster.names)
+            classifier.step(mx.nd.ones((4, SIZE)), mx.nd.array([0, 1, 2, 3]), update=1)
+            seen.append(cluster.names[before:])
         return seen
 
     few, many = run_workers(2, work)[0]
     assert few == many
-    assert len(few) == 4
+    assert len(few) == 3
 
 
 def test_embeddings_of_length_zero_and_huge_ones_leave_everything_finite():
     arrays, embedding, label = problem({})
     embedding[0], embedding[1] = 0, 1e18
-    classifier = sharded(arrays, {}, 2)
-    for array in classifier.step(mx.nd.array(embedding), mx.nd.array(label), lr=0.1, update=1):
+    classifier = sharded(arrays, {}, 2, lr=0.1)
+    for array in classifier.step(mx.nd.array(embedding), mx.nd.array(label), update=1):
         assert np.isfinite(array.asnumpy()).all()
     assert np.isfinite(weights(classifier.state())).all()
 
@@ -142,12 +144,19 @@ def test_shards_cover_the_identities_and_differ_by_one_at_most(count, number):
 def test_a_state_fits_another_number_of_devices(monkeypatch):
     monkeypatch.setattr(sharded_module, "PART", 5)
     _, embedding, label = problem({})
-    three = ShardedClassifier(num_identities=IDENTITIES, embedding_size=SIZE, devices=[mx.cpu(i) for i in range(3)])
+    two, three = (
+        ShardedClassifier(
+            num_identities=IDENTITIES,
+            embedding_size=SIZE,
+            sgd=TENTH,
+            runtime=Runtime([mx.cpu(number) for number in range(count)]),
+        )
+        for count in (2, 3)
+    )
     three.initialise(1)
-    three.step(mx.nd.array(embedding), mx.nd.array(label), lr=0.1, update=1)
+    three.step(mx.nd.array(embedding), mx.nd.array(label), update=1)
     state = three.state()
     assert len(state) == 4 * 5  # weight and bias, and their momenta
-    two = ShardedClassifier(num_identities=IDENTITIES, embedding_size=SIZE, devices=[mx.cpu(i) for i in range(2)])
     two.load_state(state)
     again = two.state()
     assert set(again) == set(state)
@@ -158,8 +167,8 @@ def test_a_state_fits_another_number_of_devices(monkeypatch):
 
 def test_a_state_without_momentum_begins_with_none():
     arrays, embedding, label = problem({})
-    classifier = sharded(arrays, {})
-    classifier.step(mx.nd.array(embedding), mx.nd.array(label), lr=0.1, update=1)
+    classifier = sharded(arrays, {}, lr=0.1)
+    classifier.step(mx.nd.array(embedding), mx.nd.array(label), update=1)
     state = {name: value.copy() for name, value in classifier.state().items()}
     assert state.pop("momentum:fc7_weight/0").asnumpy().any()
     classifier.load_state(state)
@@ -179,7 +188,7 @@ def test_first_weights_depend_on_the_seed_and_not_on_the_devices():
     drawn = {}
     for devices, seed in ((1, 0), (3, 0), (1, 1)):
         classifier = ShardedClassifier(
-            num_identities=9000, embedding_size=8, devices=[mx.cpu(i) for i in range(devices)]
+            num_identities=9000, embedding_size=8, sgd=TENTH, runtime=Runtime([mx.cpu(i) for i in range(devices)])
         )
         classifier.initialise(seed)
         drawn[devices, seed] = weights(classifier.state())
@@ -190,8 +199,8 @@ def test_first_weights_depend_on_the_seed_and_not_on_the_devices():
 
 
 def test_too_few_and_too_many_identities_are_refused():
-    devices = [mx.cpu(0), mx.cpu(1)]
+    both = Runtime([mx.cpu(0), mx.cpu(1)])
     with pytest.raises(SettingError, match="1 identities on 2 device"):
-        ShardedClassifier(num_identities=1, embedding_size=8, devices=devices)
+        ShardedClassifier(num_identities=1, embedding_size=8, sgd=TENTH, runtime=both)
     with pytest.raises(SettingError, match="at most 16777216"):
-        ShardedClassifier(num_identities=2**24 + 1, embedding_size=8, devices=devices)
+        ShardedClassifier(num_identities=2**24 + 1, embedding_size=8, sgd=TENTH, runtime=both)

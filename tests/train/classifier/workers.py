@@ -5,19 +5,22 @@ import threading
 import mxnet as mx
 import numpy as np
 
+from vargfacenet.train.cluster import Cluster
+
 
 class _Meeting:
     def __init__(self, size):
         self.arrays, self.barrier = [None] * size, threading.Barrier(size, timeout=600)
 
 
-class ThreadExchange:
-    """An exchange among threads; what is given is not the array that the others read."""
+class ThreadCluster(Cluster):
+    """A cluster of threads; what is given is not the array that the others read."""
 
     def __init__(self, rank, meeting):
-        self.rank, self.size, self._meeting, self.names = rank, len(meeting.arrays), meeting, []
+        super().__init__(rank, len(meeting.arrays))
+        self._meeting, self.names = meeting, []
 
-    def sum(self, name, array):
+    def all_reduce_async(self, name, array):
         assert np.dtype(array.dtype) == np.float32
         self.names.append((name, array.shape))
         self._meeting.arrays[self.rank] = array.asnumpy()
@@ -28,12 +31,12 @@ class ThreadExchange:
 
 
 def run_workers(size, work):
-    """What ``work(exchange)`` gives in each of `size` workers (list); the first error, where there is one."""
+    """What ``work(cluster)`` gives in each of `size` workers (list); the first error, where there is one."""
     meeting, results, errors = _Meeting(size), [None] * size, []
 
     def run(rank):
         try:
-            results[rank] = work(ThreadExchange(rank, meeting))
+            results[rank] = work(ThreadCluster(rank, meeting))
         except Exception as error:  # noqa: BLE001 - raised again below
             errors.append(error)
             meeting.barrier.abort()

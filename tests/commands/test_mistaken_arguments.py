@@ -1,0 +1,96 @@
+"""Commands name what was likely meant: a command, a setting, a file of a checkpoint, the order of arguments."""
+
+import shutil
+
+import pytest
+
+from tests.helpers.images import image
+from tests.helpers.networks import save_random_checkpoint
+from vargfacenet.commands import main
+from vargfacenet.commands.model_arguments import parse_model
+from vargfacenet.errors import SettingError
+from vargfacenet.formats.images import encode_png
+
+
+def said(capsys, *arguments):
+    """The one line that a refused request leaves on standard error."""
+    try:
+        status = main(list(map(str, arguments)))
+    except SystemExit as stop:
+        status = stop.code
+    out, err = capsys.readouterr()
+    assert (status, out, len(err.splitlines())) == (2, "", 1)
+    return err
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    prefix = save_random_checkpoint(tmp_path_factory.mktemp("model") / "model", "mobilefacenet")
+    shutil.copy(f"{prefix}-0000.params", f"{prefix}-0012.params")
+    return str(prefix)
+
+
+def test_an_unknown_command_or_action_has_its_nearest(capsys):
+    assert "unknown command 'verfy': did you mean 'verify'? there are models, summary, data" in said(capsys, "verfy")
+    assert "unknown command 'xyzzy': there are models" in said(capsys, "xyzzy")
+    assert "unknown action 'pck': did you mean 'pack'? there are synth" in said(capsys, "data", "pck")
+
+
+def test_a_setting_given_as_an_option_of_train_is_named(capsys):
+    line = said(capsys, "train", "demo_student", "--batch-size", "64")
+    assert "--batch-size is a setting: give --set batch_size=64 (see vargfacenet train --help)" in line
+    assert "give --set batch_size=64 (see" in said(capsys, "train", "--batch-size", "64")
+    assert "give --set lr=0.1 " in said(capsys, "train", "demo_student", "--lr=0.1")
+    assert "unrecognized arguments: --foo (see vargfacenet train --help)" in said(
+        capsys, "train", "demo_student", "--foo"
+    )
+
+
+def test_a_file_of_a_checkpoint_stands_for_it(model, tmp_path):
+    assert parse_model(f"{model}-symbol.json", 3) == (model, 3)
+    assert parse_model(f"{model}-0012.params", 0) == (model, 12)
+    assert main(["convert", f"{model}-0012.params", str(tmp_path / "out")]) == 0
+
+
+def test_a_missing_epoch_names_those_that_exist(capsys, model, tmp_path):
+    assert "there are epochs 0, 12" in said(capsys, "convert", model, tmp_path / "out", "--epoch", "5")
+
+
+@pytest.mark.parametrize("text", ["a.jpg", "a.PNG", "lfw.bin", "train.rec"])
+def test_swapped_arguments_are_told(text):
+    with pytest.raises(SettingError, match="and not a model: the arguments look swapped"):
+        parse_model(text, 0)
+
+
+def test_a_set_in_the_place_of_a_model_is_told_before_anything_is_read(capsys, pairs_file, model):
+    assert "the arguments look swapped" in said(capsys, "verify", pairs_file, "--bins", model)
+
+
+def test_an_image_that_is_not_aligned_names_the_option(capsys, model, tmp_path):
+    for name in ("a.png", "b.png"):
+        (tmp_path / name).write_bytes(encode_png(image(0, 0).repeat(2, axis=0).repeat(2, axis=1)))
+    line = said(capsys, "compare", model, tmp_path / "a.png", tmp_path / "b.png")
+    assert "224x224 pixels, expected an aligned face of 112x112: align it first (--align, or" in line
+
+
+def test_an_export_under_the_name_of_another_format_is_refused(capsys, model, tmp_path):
+    assert ".tflite is not written: name it " in said(capsys, "export", model, tmp_path / "out.tflite")
+
+
+def test_data_of_another_kind_say_where_they_belong(capsys, model, tmp_path, face_folder, pairs_file):
+    train = ["train", "student_scratch", "--data"]
+    assert "is a verification set: pass it to --bins" in said(capsys, *train, pairs_file)
+    (tmp_path / "faces" / "ada").mkdir(parents=True)
+    assert "train.rec: 'vargfacenet data pack" in said(capsys, *train, tmp_path / "faces")
+    assert "belongs to a training set: pass it to --data" in said(
+        capsys, "verify", model, "--bins", face_folder / "train.rec"
+    )
+
+
+def test_ctrl_c_ends_the_demo_quietly(monkeypatch, capsys, model):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("vargfacenet.commands.demo.load_face_model", interrupted)
+    assert main(["demo", model]) == 0
+    assert capsys.readouterr().err == ""

@@ -1,0 +1,1 @@
+"""Helpers that tests of several folders share. Test modules import from here, never from one another."""

@@ -1,0 +1,113 @@
+"""Arrays on disk that grow by blocks of rows, and whose writing can be resumed."""
+
+from __future__ import annotations
+
+import fcntl
+import pathlib
+import shutil
+from collections.abc import Callable, Iterable, Sequence
+from typing import IO
+
+import numpy as np
+
+from vargfacenet.errors import DataError
+from vargfacenet.formats.arrays import StoredRows
+from vargfacenet.formats.files import PathLike, atomic_path
+
+
+def write_rows(
+    path: PathLike,
+    shape: Sequence[int],
+    dtype: str,
+    make: Callable[[int], Iterable[np.ndarray]],
+    *,
+    progress: Callable[[int], object] | None = None,
+) -> None:
+    """Write an ``.npy`` array completely or not at all. An interrupted call leaves a ``.part`` file that the next resumes.
+
+    Parameters
+    ----------
+    path
+        The array file.
+    shape
+        Of the array, with rows along its first axis.
+    dtype
+        Such as ``<f4``.
+    make
+        Takes the number of rows that are already there, and returns the further rows, some at a time.
+    progress
+        Called with the number of rows done since the last call.
+
+    Raises
+    ------
+    DataError
+        Where another process writes the same file, or the disk is full.
+    """
+    row_bytes = int(np.dtype(dtype).itemsize * np.prod(shape[1:], dtype=np.int64))
+    part = pathlib.Path(path).with_suffix(".part")
+    try:
+        part.parent.mkdir(parents=True, exist_ok=True)
+        # A memory map would end the process on a full disk.
+        with open(part, "ab") as file:
+            _lock(file, part)
+            done = _sound_rows(part, min(file.tell() // row_bytes, shape[0]), row_bytes)
+            file.truncate(done * row_bytes)
+            if progress and done:
+                progress(done)
+            for rows in make(done):
+                file.write(np.ascontiguousarray(rows, dtype).tobytes())
+                if progress:
+                    progress(len(rows))
+            file.flush()
+            if file.tell() != row_bytes * shape[0]:
+                raise DataError(f"{part} has {file.tell() // row_bytes} rows, expected {shape[0]}: run the same again")
+            with atomic_path(path) as temporary, open(temporary, "wb") as whole, open(part, "rb") as source:
+                header = {"descr": dtype, "fortran_order": False, "shape": tuple(shape)}
+                np.lib.format.write_array_header_1_0(whole, header)
+                shutil.copyfileobj(source, whole)
+            part.unlink()
+    except OSError as error:
+        raise DataError(f"cannot write {part}: {error.strerror or error}; run the same again to resume") from error
+
+
+def open_rows(path: PathLike, shape: Sequence[int], dtype: str, remedy: str) -> StoredRows:
+    """Return an array file as `vargfacenet.formats.arrays.StoredRows`.
+
+    DataError, which ends in `remedy`, where the file is damaged or has another shape or type.
+    """
+    try:
+        array = StoredRows(path)
+    except DataError as error:
+        raise DataError(f"{error}; delete it and {remedy}") from None
+    if (array.dtype, array.shape) != (np.dtype(dtype), tuple(shape)):
+        expected = f"{np.dtype(dtype)} {tuple(shape)}"
+        raise DataError(f"{path} holds {array.dtype} {array.shape}, expected {expected}; delete it and {remedy}")
+    return array
+
+
+def is_being_written(part: PathLike) -> bool:
+    """Return whether a process is writing a ``.part`` file."""
+    with open(part, "rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
+def _sound_rows(part: PathLike, rows: int, row_bytes: int) -> int:
+    """Return the number of rows without those of zeros that a loss of power leaves at the end of a file."""
+    with open(part, "rb") as file:
+        while rows:
+            file.seek((rows - 1) * row_bytes)
+            if file.read(row_bytes).count(0) < row_bytes:
+                break
+            rows -= 1
+    return rows
+
+
+def _lock(file: IO[bytes], part: PathLike) -> None:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise DataError(f"another process is writing {part}: wait for it, or stop it") from error

@@ -1,0 +1,98 @@
+"""Names under which networks, losses and the like are found, from this package and from others.
+
+An entry is added by a decorator, or by an entry point of an installed package, which is loaded when its name is asked for.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.metadata
+import re
+from collections.abc import Iterator
+from typing import Any, Callable, Generic, TypeVar
+
+from vargfacenet.errors import SettingError
+from vargfacenet.options import unknown
+
+Entry = TypeVar("Entry")
+
+
+class Registry(Generic[Entry]):
+    """Entries by name; iterating gives the names.
+
+    Parameters
+    ----------
+    kind
+        What the entries are, such as ``network``, for errors.
+    group
+        Entry point group of other packages, such as ``vargfacenet.networks``.
+    make
+        Makes the entry of a name and an object, where an entry point names an object that is not registered yet.
+    reserved
+        Names that no entry may have.
+    """
+
+    def __init__(
+        self, kind: str, group: str, make: Callable[[str, Any], Entry], *, reserved: tuple[str, ...] = ()
+    ) -> None:
+        self.kind, self.group = kind, group
+        self._make, self._reserved = make, reserved
+        self._entries: dict[str, Entry] = {}
+        self._sources: dict[str, str] = {}
+
+    def add(self, name: str, entry: Entry, *, source: str) -> None:
+        """Add an entry that `source`, the name of a module, defines.
+
+        SettingError where the name is taken by another module, reserved, or not a name. The same module may replace its
+        entries, as reloading it does.
+        """
+        if not re.fullmatch(r"[A-Za-z]\w*", name) or name in self._reserved:
+            raise SettingError(f"{name!r} cannot be the name of a {self.kind}: expected letters, digits and _")
+        if self._sources.get(name, source) != source:
+            raise SettingError(
+                f"the {self.kind} {name!r} of {source} has the name of one of {self._sources[name]}; give it another name"
+            )
+        self._entries[name], self._sources[name] = entry, source
+
+    def names(self, *, own: bool = False) -> list[str]:
+        """Return all names, those of this package first; with `own` those of this package alone."""
+        if own:
+            return [name for name, source in self._sources.items() if source.partition(".")[0] == "vargfacenet"]
+        return list(dict.fromkeys([*self._entries, *(point.name for point in _entry_points(self.group))]))
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.names())
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.names()
+
+    def __getitem__(self, name: str) -> Entry:
+        """Return an entry; SettingError for an unknown name, or an entry point that cannot be loaded."""
+        if name not in self._entries:
+            for point in _entry_points(self.group):
+                if point.name == name:
+                    self._load(point)
+                    break
+            else:
+                raise unknown(self.kind, name, self)
+        return self._entries[name]
+
+    def _load(self, point: importlib.metadata.EntryPoint) -> None:
+        try:
+            found = point.load()
+            if point.name not in self._entries:  # unless its module has registered it by the decorator
+                source = getattr(found, "__module__", None) or point.value.partition(":")[0]
+                self.add(point.name, self._make(point.name, found), source=source)
+        except Exception as error:
+            raise SettingError(
+                f"the {self.kind} {point.name!r} cannot be loaded from {point.value} (entry point of {self.group}): "
+                f"{type(error).__name__}: {error}"
+            ) from error
+
+
+@functools.cache  # reading what is installed takes some 20 ms
+def _entry_points(group: str) -> list[importlib.metadata.EntryPoint]:
+    found: Any = importlib.metadata.entry_points()
+    points = found.select(group=group) if hasattr(found, "select") else found.get(group, ())
+    # An environment may list a package twice, as under a name and under its links.
+    return list({point.name: point for point in points}.values())
