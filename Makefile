@@ -1,4 +1,4 @@
-# One line a target: what each does is a command of 'vargfacenet', see 'vargfacenet --help'.
+# Each target runs one command of 'vargfacenet'; see 'vargfacenet --help'.
 BIN := .venv/bin
 PYTHON ?=
 DATA ?=
@@ -7,9 +7,9 @@ OUT ?=
 DEVICES ?=
 SET ?=
 NETWORK ?= vargfacenet
-EPOCH ?= 0
+EPOCH ?=
 TEACHER ?=
-TEACHER_EPOCH ?= 0
+TEACHER_EPOCH ?=
 RECIPE ?=
 KIND ?=
 SECONDS ?= 60
@@ -17,7 +17,8 @@ TARGETS ?=
 PYTHONS ?=
 TESTS ?=
 RIVALS ?=
-run = $(BIN)/vargfacenet train $(1) $(if $(DATA),--data $(DATA)) $(if $(BINS),--bins $(BINS)) $(if $(OUT),--out $(OUT)) $(if $(DEVICES),--devices $(DEVICES)) $(if $(SET),--set $(SET))
+comma := ,
+run = $(BIN)/vargfacenet train $(1) $(if $(DATA),--data $(DATA)) $(if $(BINS),--bins $(BINS)) $(if $(OUT),--out $(OUT)) $(if $(DEVICES),--device $(DEVICES)) $(if $(SET),--set $(SET))
 
 .DEFAULT_GOAL := help
 .PHONY: help install train-student train-teacher verify bench doctor test test-pythons lock fuzz lint format docs clean
@@ -25,33 +26,33 @@ run = $(BIN)/vargfacenet train $(1) $(if $(DATA),--data $(DATA)) $(if $(BINS),--
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-install: .venv/installed  ## make .venv with everything (the newest Python 3.9 to 3.14 found; PYTHON=... to choose)
+install: .venv/installed  ## make .venv with all dependencies (the newest Python 3.9 to 3.14 found, or PYTHON=)
 
 .venv/installed: requirements/lock.txt setup.py pyproject.toml install.sh
 	@./install.sh .venv $(PYTHON)
 
-train-student: install  ## teach VarGFaceNet, on the built-in faces unless DATA= is given (TEACHER= TEACHER_EPOCH= BINS= OUT= DEVICES= RECIPE= SET=)
-	$(call run,$(or $(RECIPE),$(if $(DATA),student,demo_student))) $(if $(TEACHER),--teacher $(TEACHER) --teacher-epoch $(TEACHER_EPOCH))
+train-student: install  ## train VarGFaceNet by distillation, on the built-in faces or on DATA= (TEACHER=PREFIX,EPOCH BINS= OUT= DEVICES= RECIPE= SET=)
+	$(call run,$(or $(RECIPE),$(if $(DATA),student,demo_student))) $(if $(TEACHER),--teacher $(TEACHER)$(if $(TEACHER_EPOCH),$(comma)$(TEACHER_EPOCH)))
 
-train-teacher: install  ## train a ResNet to teach, on the built-in faces unless DATA= is given (BINS= OUT= DEVICES= RECIPE= SET=)
+train-teacher: install  ## train a ResNet teacher, on the built-in faces or on DATA= (BINS= OUT= DEVICES= RECIPE= SET=)
 	$(call run,$(or $(RECIPE),$(if $(DATA),teacher_r100,demo_teacher)))
 
-verify: install  ## verify checkpoints or ONNX files: PREFIX="runs/x/best runs/y/best" EPOCH=0 BINS="lfw.bin agedb_30.bin", into OUT=runs/verify
-	$(BIN)/vargfacenet verify $(if $(PREFIX),$(PREFIX),$(error give PREFIX=, as in PREFIX-symbol.json)) --epoch $(EPOCH) --bins $(if $(BINS),$(BINS),$(error give BINS=, one or more .bin files)) --report $(or $(OUT),runs/verify)
+verify: install  ## verify networks: PREFIX="runs/x/best,0 y.onnx" BINS="lfw.bin agedb_30.bin", with a report in OUT=runs/verify
+	$(BIN)/vargfacenet verify $(if $(PREFIX),$(PREFIX),$(error give PREFIX=, one or more models)) $(if $(EPOCH),--epoch $(EPOCH)) --bins $(if $(BINS),$(BINS),$(error give BINS=, one or more .bin files)) --report $(or $(OUT),runs/verify)
 
-bench: install  ## how fast everything is here, beside its rivals, into runs/bench (KIND=train.. NETWORK= SET= RIVALS=1)
+bench: install  ## measure the speed of everything, with figures in OUT=runs/bench (KIND="train infer" NETWORK= SET= RIVALS=1)
 	$(BIN)/vargfacenet bench $(KIND) --network $(NETWORK) $(if $(SET),--set $(SET)) $(if $(RIVALS),--rivals) --json $(or $(OUT),runs/bench)/bench.json --plot $(or $(OUT),runs/bench)/bench.png
 
-doctor: install  ## what this machine has, and what is wrong with it
+doctor: install  ## print versions and devices of this machine, and problems with them
 	$(BIN)/vargfacenet doctor
 
-test: install  ## run the tests, two at a time (TESTS="tests/eval -x" for some)
+test: install  ## run the tests in two processes (TESTS="tests/eval -x" for some)
 	OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -n 2 --dist loadfile $(TESTS)
 
 test-pythons:  ## run the tests in every Python 3.9 to 3.14 of this machine and print a table (PYTHONS="3.9 3.13" for some)
 	python3 tests/pythons.py $(PYTHONS)
 
-lock:  ## make requirements/lock.txt again from pyproject.toml, for all Pythons (needs uv: pip install uv)
+lock:  ## update requirements/lock.txt from pyproject.toml, for all Pythons (needs uv: pip install uv)
 	uv pip compile --universal --python-version 3.9 --upgrade pyproject.toml requirements/lock.in --override requirements/overrides.txt --no-annotate --custom-compile-command 'make lock' --quiet -o requirements/lock.txt
 	uv pip compile --universal --python-version 3.10 --upgrade requirements/docs.in --no-annotate --custom-compile-command 'make lock' --quiet -o requirements/docs.txt
 

@@ -97,7 +97,7 @@ def _classifier(task: Mapping[str, Any]) -> tuple[Any, mx.io.DataBatch]:
     )
     embedding = mx.sym.FullyConnected(mx.sym.var("data"), num_hidden=size, name="embedding_layer")
     sgd = SGD(lambda update: 0.01)
-    inputs = {"data": (count, size)}
+    inputs: dict[str, tuple[int, ...]] = {"data": (count, size)}
     if task["head"] == "dense":
         label = mx.sym.var("softmax_label")
         head = margin_softmax(embedding, label, num_identities=identities, embedding_size=size)

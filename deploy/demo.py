@@ -110,7 +110,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self._answer(200, self.about)
             return
         if path not in _FILES:
-            self._answer(404, {"error": "there is no such page"})
+            self._answer(404, {"error": "this page does not exist"})
             return
         name, kind = _FILES[path]
         self._send(200, (PAGE / name).read_bytes(), kind)
@@ -121,7 +121,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if not self._is_own_request():
             return
         if address.path != "/compare":
-            self._answer(404, {"error": "there is no such page"})
+            self._answer(404, {"error": "this page does not exist"})
             return
         length = self.headers.get("Content-Length", "")
         first = urllib.parse.parse_qs(address.query).get("first", [""])[0]

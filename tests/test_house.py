@@ -15,6 +15,7 @@ import vargfacenet
 PACKAGE = pathlib.Path(vargfacenet.__file__).parent
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 MOST_PARAMETERS = 7
+NOT_OPENINGS = ("As", "By", "How", "It", "What", "Whether", "Which", "Who", "Whose")  # of a docstring
 
 # Functions of more parameters, and why.
 MANY_PARAMETERS = {
@@ -102,6 +103,17 @@ def test_no_function_has_many_parameters_without_a_reason(package):
 def test_no_function_imports_our_own_modules_without_a_reason(package):
     found = {f"{place} {name}" for place, tree in package.items() for name in late_imports(tree)}
     assert found == set(LATE_IMPORTS)
+
+
+def test_docstrings_open_with_a_verb_or_a_noun(package):
+    documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    found = [
+        f"{place}: {text.splitlines()[0]}"
+        for place, tree in package.items()
+        for node in ast.walk(tree)
+        if isinstance(node, documented) and (text := ast.get_docstring(node)) and text.split()[0] in NOT_OPENINGS
+    ]
+    assert found == []
 
 
 def test_what_is_not_annotated_is_found():

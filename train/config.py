@@ -1,4 +1,4 @@
-"""How the settings of a run come together: defaults, then a recipe, then what was set by hand."""
+"""Combine the settings of a run: defaults, then a recipe, then settings given by hand."""
 
 import logging
 import os

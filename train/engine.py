@@ -24,7 +24,7 @@ Schedule = Callable[[int], float]  # learning rate of an update; 1 is the first
 
 
 class StepResult(NamedTuple):
-    """What one update of one worker computed, all of it over this worker's N images.
+    """Results of one update of one worker, over this worker's N images.
 
     Attributes
     ----------
@@ -58,7 +58,7 @@ class NotFinite(TrainingError):
 
 
 class TrainerProtocol(Protocol):
-    """What a run asks of a trainer.
+    """Interface between a run and its trainer.
 
     With several workers, all of them call `step`, `state` after `synchronise`, `synchronise` and `broadcast_state` in the
     same order, as each waits for the others.

@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 
 
 class Generation(NamedTuple):
-    """What a generation left.
+    """The results of a generation.
 
     Attributes
     ----------

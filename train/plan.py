@@ -27,7 +27,7 @@ _BATCHES = 6  # batches of images in memory: decoded ahead, handed over, and in 
 
 
 class Plan(NamedTuple):
-    """What one machine's part of a run needs.
+    """Memory that one machine's part of a run needs.
 
     Attributes
     ----------

@@ -20,7 +20,7 @@ def check_precision(precision: str, devices: Sequence[mx.Context]) -> None:
     cpus = [str(device) for device in devices if device.device_type == "cpu"]
     if precision == "float16" and cpus:
         raise SettingError(
-            f"precision=float16 on {', '.join(cpus)}: MXNet has no float16 convolutions on CPUs; give --devices gpu:0, or "
+            f"precision=float16 on {', '.join(cpus)}: MXNet has no float16 convolutions on CPUs; give --device gpu:0, or "
             "precision=float32"
         )
 

@@ -50,7 +50,7 @@ log = logging.getLogger(__name__)
 
 
 class Result(NamedTuple):
-    """What a run left.
+    """The results of a run.
 
     Attributes
     ----------

@@ -31,7 +31,7 @@ from vargfacenet.train.training_state import FOLDER
 
 
 class Resume(NamedTuple):
-    """How to treat a folder that a run was started in.
+    """Treatment of a folder in which a run was started.
 
     Attributes
     ----------

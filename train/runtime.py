@@ -12,7 +12,7 @@ from vargfacenet.train.stopping import NeverStopping
 
 
 class Runtime(NamedTuple):
-    """What a run is computed on. By default one CPU device of one process that handles no signals.
+    """Devices and processes of a run: by default one CPU device of one process that handles no signals.
 
     Attributes
     ----------

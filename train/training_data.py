@@ -1,4 +1,4 @@
-"""What a run learns from and is measured on: training sets and verification sets, opened and fingerprinted once."""
+"""Training sets and verification sets of a run, opened and fingerprinted once."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ def prepare(
     labels, other_labels = (np.arange(len(rows)) % identities for rows in (first, second))
     items = len(first) * len(second)
 
-    def multiply():
+    def multiply() -> dict[str, Any]:
         across = np.ascontiguousarray(second[:].T)
         for begin in range(0, len(first), 1024):
             block = first[begin : begin + 1024] @ across

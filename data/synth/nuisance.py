@@ -92,7 +92,7 @@ def relight(image: np.ndarray, relief: np.ndarray, condition: Condition) -> np.n
     the face causes; 128 is neutral. Returns grey levels, float32 (n, n, 3), that are not clipped yet.
     """
     side = len(image)
-    light = cv2.resize(_light(condition).astype(np.float32), (side, side), interpolation=cv2.INTER_LINEAR)
+    light: np.ndarray = cv2.resize(_light(condition).astype(np.float32), (side, side), interpolation=cv2.INTER_LINEAR)
     light *= relief * np.float32(condition.gain / 128.0)
     colour = np.exp(np.array([condition.temperature, condition.tint, -condition.temperature]))
     table = 255.0 * (np.arange(256) / 255.0) ** condition.gamma

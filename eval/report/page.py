@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from vargfacenet.eval.protocols.detail import Detail
 from vargfacenet.eval.report.results import Gallery, Result, Section, ShownImage, ShownPair
-from vargfacenet.eval.report.table import interval_cell, rate_rows, summary_rows
+from vargfacenet.eval.report.table import interval_cell, rate_rows, rates_by_network, summary_rows
 
 _STYLE = pathlib.Path(__file__).parent / "page.css"
 _TITLES = {
@@ -41,6 +41,8 @@ def _section(section: Section) -> Iterator[str]:
     yield f"<h2>{html.escape(section.name)}</h2>"
     some = next(iter(section.details.values()))
     yield f"<p>{len(some.is_same):,} pairs, {int(some.is_same.sum()):,} of one identity.</p>"
+    if len(section.details) > 1:
+        yield _table(*rates_by_network(section.details))
     yield _table(*rate_rows(section.details))
     yield '<div class="figures">'
     for name, content in section.figures.items():

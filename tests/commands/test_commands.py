@@ -170,7 +170,7 @@ def test_doctor_names_what_is_wrong(capsys, monkeypatch):
         (["train", "demo_students", "--data", "x"], "did you mean 'demo_student'"),
         (["train", "student_scratch", "--data", "nowhere"], "no record file nowhere"),
         (["train", "student_scratch", "--data", "nowhere", "--set", "bath_size=3"], "did you mean 'batch_size'"),
-        (["train", "student_scratch", "--data", "nowhere", "--devices", "gpu:77"], "MXNet sees"),
+        (["train", "student_scratch", "--data", "nowhere", "--device", "gpu:77"], "MXNet sees"),
         (["train", "student_scratch", "--data", "nowhere", "--bins", "no.bin"], "cannot read no.bin"),
         (["verify", "nothing", "--epoch", "3", "--bins", "no.bin"], "cannot read no.bin"),
         (["verify", "nothing", "--epoch", "-3", "--bins", "no.bin"], "--epoch=-3: expected between 0 and 9999"),

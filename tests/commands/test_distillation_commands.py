@@ -139,7 +139,7 @@ def test_the_demo_teacher_and_student_fit_together():
 def test_mistakes_about_teachers_are_one_line(capsys, tmp_path, monkeypatch, teacher_prefix, face_folder):
     monkeypatch.chdir(tmp_path)
     train = ["train", "demo_student", "--data", face_folder]
-    assert "--cached needs --teacher PREFIX" in refused(capsys, *train, "--cached")
+    assert "--cached needs --teacher MODEL" in refused(capsys, *train, "--cached")
     assert "no checkpoint file nowhere-symbol.json" in refused(capsys, *train, "--teacher", "nowhere")
     taught = [*train, "--teacher", teacher_prefix]
     assert "--teacher-epoch=-1: expected between 0" in refused(capsys, *taught, "--teacher-epoch", "-1")
@@ -148,7 +148,7 @@ def test_mistakes_about_teachers_are_one_line(capsys, tmp_path, monkeypatch, tea
     assert "holds no embeddings of a teacher; run: vargfacenet teach" in message
     assert "--teacher-epoch needs --teacher" in refused(capsys, *train, "--teacher-epoch", "3")
     assert "batch_size=1: expected a multiple of the number of devices (2)" in refused(
-        capsys, *taught, *settings("batch_size=1"), "--devices", "cpu:0,cpu:1"
+        capsys, *taught, *settings("batch_size=1"), "--device", "cpu:0,cpu:1"
     )
     assert "device 'cpu:0,cpu:1': expected one" in refused(
         capsys, "teach", teacher_prefix, face_folder, "--device", "cpu:0,cpu:1"

@@ -30,16 +30,13 @@ def parsers():
 PARSERS = dict(parsers())
 
 
-LATER = ("plan", "train", "launch")  # their parsers follow
-
-
 def examples(parser):
     lines = (parser.epilog or "").splitlines()
     assert lines[:1] == ["examples:"]
     return [line.strip() for line in lines[1:]]
 
 
-@pytest.mark.parametrize("name", [name for name in PARSERS if name not in LATER])
+@pytest.mark.parametrize("name", PARSERS)
 def test_examples_are_commands_that_parse(name):
     found = examples(PARSERS[name])
     assert 1 <= len(found) <= 4
@@ -88,7 +85,8 @@ def test_an_option_has_one_form_in_all_commands():
                 kind = (type(action).__name__, action.type, isinstance(action.nargs, str) and action.nargs in "+*")
                 forms.setdefault(option, {}).setdefault(kind, []).append(name)
     several = {option: kinds for option, kinds in forms.items() if len(kinds) > 1}
-    assert set(several) <= {"--identities", "--data", "--json"}
+    # The benchmark measures several sizes of the classifier, and decodes one training set.
+    assert set(several) <= {"--identities", "--data"}
 
 
 @pytest.mark.parametrize(

@@ -78,6 +78,25 @@ def test_the_teacher_and_its_onnx_file_give_one_table(real_faces, tmp_path, cach
         assert (rate["tar"], rate["threshold"]) == pytest.approx((again["tar"], again["threshold"]), abs=1e-4)
 
 
+def test_rates_of_several_networks_stand_side_by_side(capsys, prefix, teacher_prefix, pairs_file, cache):
+    arguments = ["verify", prefix, f"{teacher_prefix},0", "--bins", str(pairs_file), "--json", "-", *cache]
+    assert main(arguments) == 0
+    captured = capsys.readouterr()
+    found = json.loads(captured.out)  # with -, tables go to standard error
+    lines = captured.err.splitlines()
+    start = lines.index("stripes, all pairs at once: TAR and its 95% interval")
+    header, rows = lines[start + 1], [re.split(r" {2,}", line.strip()) for line in lines[start + 3 : start + 9]]
+    assert re.split(r" {2,}", header.strip()) == ["FAR", *found]
+    expected = []
+    for rates in zip(*(sets["stripes"]["rates"] for sets in found.values())):
+        cells = [
+            "-" if one["tar"] is None else f"{one['tar']:.4f} ({one['low']:.4f} .. {one['high']:.4f})" for one in rates
+        ]
+        expected.append([f"{rates[0]['far']:g}", *cells])
+    assert rows == expected
+    assert any(cell != "-" for row in rows for cell in row[1:])
+
+
 def test_rates_that_are_asked_for_are_the_ones_shown(capsys, prefix, pairs_file, cache):
     assert main(["verify", prefix, "--bins", str(pairs_file), "--far", "0.25", *cache]) == 0
     assert re.search(r"^ *0\.25 +[01]\.\d{4}", capsys.readouterr().out, re.MULTILINE)
@@ -114,7 +133,7 @@ def test_the_page_opens_in_a_browser(report):
         images = browser.run(loaded)
         assert len(images) == 84
         assert all(images)
-        assert browser.run("return document.querySelectorAll('table').length") == 2
+        assert browser.run("return document.querySelectorAll('table').length") == 3
         assert browser.run("return document.documentElement.scrollWidth <= window.innerWidth")
         assert browser.console_errors() == []
 

@@ -167,7 +167,7 @@ def test_a_failed_proof_leaves_the_file_of_before(small, tmp_path, monkeypatch):
         (lambda x: mx.sym.LRN(x, nsize=3), r"is a LRN, which is not supported; supported are Activation, BatchNorm"),
         (
             lambda x: mx.sym.Pooling(x, kernel=(2, 2), pool_type="lp", p_value=2),
-            "attribute p_value=2, which is not known",
+            "attribute p_value=2, which is not supported",
         ),
         (lambda x: mx.sym.Pooling(x, kernel=(2, 2), pool_type="sum"), "has the type sum with convention valid"),
         (lambda x: mx.sym.LeakyReLU(x, act_type="selu"), "has the type selu; supported are prelu, gelu, leaky and elu"),

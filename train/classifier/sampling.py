@@ -10,7 +10,7 @@ _SAMPLES = 1 << 61  # keeps the stream of samples apart from those of the data
 
 
 class Sampling(NamedTuple):
-    """Which identities take part in the updates of a schedule.
+    """Selection of the identities that take part in the updates of a schedule.
 
     Attributes
     ----------

@@ -19,7 +19,7 @@ _NEVER = -1e30  # a logit that has no weight
 
 
 class Statistics(NamedTuple):
-    """What shards exchange about each sample, all (N,).
+    """Numbers that shards exchange about each sample, all (N,).
 
     Attributes
     ----------

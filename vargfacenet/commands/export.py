@@ -88,7 +88,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-_Form = Mapping[str, Any]  # target, precision and calibration, as of `export_onnx`
+_Form = Mapping[str, Any]  # target, precision and calibration of `export_onnx`
 
 
 def _write_one(model: ModelName, out: str, form: _Form, sets: Mapping[str, Pairs]) -> None:

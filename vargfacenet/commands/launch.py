@@ -22,17 +22,20 @@ PORT = 9091
 
 def add_parser(add: Callable[..., argparse.ArgumentParser]) -> None:
     parser = add(
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        description="Run 'vargfacenet train' in several workers. Each takes a part of each batch, and their gradients are\n"
-        "summed on MXNet's parameter server. When a worker dies, all stop and say which. Three ways to start it:\n\n"
-        "  vargfacenet launch --local 2 -- train RECIPE ...        two workers on this machine, to try it\n"
-        "  vargfacenet launch --hosts FILE -- train RECIPE ...     one on each host of the file, over ssh\n"
-        "  vargfacenet launch --rank R --of N --root HOST -- train RECIPE ...\n"
-        "                                                          one command per machine, by hand or by a scheduler\n\n"
-        "After SIGINT (Ctrl-C) or SIGTERM, here or on any worker's machine, the run finishes the current update, saves, and\n"
+        description="Run 'vargfacenet train' in several workers. Each takes a part of each batch, and their gradients are "
+        "summed on MXNet's parameter server. When a worker dies, all stop and say which. --local tries it on this machine, "
+        "--hosts starts a worker on each host over ssh, and --rank is for one command per machine, by hand or by a "
+        "scheduler.\n\n"
+        "After SIGINT (Ctrl-C) or SIGTERM, here or on any worker's machine, the run finishes the current update, saves, and "
         "ends with status 130 or 143. A second signal stops all at once.",
+        examples=(
+            "vargfacenet launch --local 2 -- train demo_student_scratch",
+            "vargfacenet launch --hosts hosts.txt -- train student_scratch --data faces_emore",
+            "vargfacenet launch --rank 0 --of 2 --root node1 -- train student_scratch --data faces_emore",
+        ),
     )
-    where = parser.add_mutually_exclusive_group(required=True)
+    workers = parser.add_argument_group("workers")
+    where = workers.add_mutually_exclusive_group(required=True)
     where.add_argument("--local", type=int, metavar="N", help="this many workers on this machine")
     where.add_argument(
         "--hosts", metavar="FILE", help="file with one host on each line, as ssh takes it; the first has worker 0"
@@ -40,39 +43,41 @@ def add_parser(add: Callable[..., argparse.ArgumentParser]) -> None:
     where.add_argument(
         "--rank", type=int, metavar="R", help="number of this worker; worker 0 is the only one that writes to --out"
     )
-    parser.add_argument("--of", type=int, metavar="N", help="with --rank: number of workers")
-    parser.add_argument("--root", metavar="HOST", help="name or address at which workers reach worker 0's machine")
-    parser.add_argument(
+    workers.add_argument("--of", type=int, metavar="N", help="with --rank: number of workers")
+    workers.add_argument("--root", metavar="HOST", help="name or address at which workers reach worker 0's machine")
+    limits = parser.add_argument_group("ports and limits")
+    limits.add_argument(
         "--port",
         type=int,
         default=PORT,
         metavar="P",
         help=f"first of the ports used, the same for all (default {PORT})",
     )
-    parser.add_argument(
+    limits.add_argument(
         "--servers", type=int, metavar="S", help="number of workers that also run a parameter server (default: all)"
     )
-    parser.add_argument(
+    limits.add_argument(
         "--timeout",
         type=float,
         default=60.0,
         metavar="SECONDS",
         help="time until all workers must be there, and silence after which one counts as dead (default 60)",
     )
-    parser.add_argument(
+    limits.add_argument(
         "--stall",
         type=float,
         default=600.0,
         metavar="SECONDS",
         help="time without progress of any worker after which they count as stuck; more than an update takes (default 600)",
     )
-    parser.add_argument(
-        "--ssh", default="ssh -o BatchMode=yes", metavar="COMMAND", help="default 'ssh -o BatchMode=yes'"
+    remote = parser.add_argument_group("hosts")
+    remote.add_argument(
+        "--ssh", default="ssh -o BatchMode=yes", metavar="COMMAND", help="command that runs ssh (default: %(default)s)"
     )
-    parser.add_argument(
+    remote.add_argument(
         "--python", metavar="PATH", help="with --hosts: Python on the hosts (default: the same path as here)"
     )
-    parser.add_argument(
+    remote.add_argument(
         "--directory", metavar="DIR", help="with --hosts: working folder on the hosts (default: the same as here)"
     )
     parser.add_argument("--dry-run", action="store_true", help="print the command of each worker's machine and stop")

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 from collections.abc import Callable
 
+from vargfacenet.commands.arguments import add_json_argument, add_set_argument, keep_old_spelling
 from vargfacenet.commands.data.synth import BUILTIN
-from vargfacenet.commands.output import print_table
+from vargfacenet.commands.output import json_writer, print_table
 from vargfacenet.devices import parse_names
 from vargfacenet.errors import SettingError
 from vargfacenet.options import check_range, split_assignments
@@ -28,30 +28,45 @@ def add_parser(add: Callable[..., argparse.ArgumentParser]) -> None:
         "classifier, optimizer, input), and the number of updates in an epoch. Where it does not fit, print what would. "
         "Not counted is what MXNet takes by itself: about 0.3 GiB on a CPU; on a GPU the CUDA context and cuDNN's "
         "workspaces.",
+        examples=(
+            "vargfacenet plan student --device 8",
+            "vargfacenet plan teacher_r100 --device 8 --identities 1000000 --set head=sharded sample_rate=0.1",
+            "vargfacenet plan small_student --device cpu:0 --data my_faces --json plan.json",
+        ),
     )
-    parser.add_argument("recipe", metavar="RECIPE", help="such as student")
-    parser.add_argument(
-        "--devices", default="1", metavar="N|LIST", help="a number of GPUs (default 1), or a list such as cpu:0,cpu:1"
+    parser.add_argument("recipe", metavar="RECIPE", help="a recipe, such as student, or a file such as ./mine.py")
+    add_set_argument(parser, what="settings", example="head=sharded sample_rate=0.1")
+    hardware = parser.add_argument_group("hardware")
+    hardware.add_argument(
+        "--device",
+        default="1",
+        metavar="N|LIST",
+        help="a number of GPUs (default 1), or devices separated by commas, such as cpu:0,cpu:1",
     )
-    parser.add_argument("--machines", type=int, default=1, metavar="N", help="machines that train together (default 1)")
-    parser.add_argument("--data", nargs="+", metavar="DIR", help="training sets whose identities and images to count")
-    parser.add_argument("--identities", type=int, metavar="N", help="without --data (default: the paper's 93,431)")
-    parser.add_argument("--images", type=int, metavar="N", help="without --data (default: the paper's 5,179,510)")
-    parser.add_argument(
+    keep_old_spelling(hardware, "--devices", new="--device", dest="device")
+    hardware.add_argument(
+        "--machines", type=int, default=1, metavar="N", help="machines that train together (default 1)"
+    )
+    hardware.add_argument(
         "--memory",
         type=float,
         metavar="GiB",
         help="memory of a GPU, or of a machine whose CPUs train (default: that of this machine)",
     )
-    parser.add_argument(
+    work = parser.add_argument_group("data and teacher")
+    work.add_argument("--data", nargs="+", metavar="DIR", help="training sets whose identities and images to count")
+    work.add_argument(
+        "--identities", type=int, metavar="N", help="identities, without --data (default: the paper's 93,431)"
+    )
+    work.add_argument(
+        "--images", type=int, metavar="N", help="images in all, without --data (default: the paper's 5,179,510)"
+    )
+    work.add_argument(
         "--teacher-network",
         metavar="NETWORK",
         help="teacher that embeds each batch (default: its embeddings are stored)",
     )
-    parser.add_argument(
-        "--set", nargs="+", action="extend", default=[], metavar="SETTING=VALUE", help="as in 'vargfacenet train'"
-    )
-    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    add_json_argument(parser.add_argument_group("output"), bare=True)
     parser.set_defaults(run=run)
 
 
@@ -65,7 +80,10 @@ def run(args: argparse.Namespace) -> int:
             f"--teacher-network {teacher}: {args.recipe} does not distil; give --set distillation=angular"
         )
     plan = make_plan(config, place, teacher=teacher, **data)
-    _print(args, config, place, data, plan)
+    with json_writer(args.json) as write_json:
+        _print(args, config, place, data, plan)
+        about = {"recipe": args.recipe, "devices": f"{place.devices} {place.kind}", "machines": place.machines}
+        write_json({**about, **data, "batch_size": config.batch_size, **plan._asdict()})
     if fits(plan):
         return 0
     words = [
@@ -77,15 +95,15 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _place(args: argparse.Namespace) -> Place:
-    if args.devices.strip().isdecimal():
-        kind, count = "gpu", int(args.devices)
+    if args.device.strip().isdecimal():
+        kind, count = "gpu", int(args.device)
     else:
-        names = parse_names(args.devices)
+        names = parse_names(args.device)
         kinds = {kind for kind, _ in names}
         kind, count = kinds.pop(), len(names)
         if kinds:
-            raise SettingError(f"--devices {args.devices}: expected CPUs or GPUs, not both")
-    check_range("--devices", count, 1, 1024)
+            raise SettingError(f"--device {args.device}: expected CPUs or GPUs, not both")
+    check_range("--device", count, 1, 1024)
     check_range("--machines", args.machines, 1, 1024)
     if args.memory is not None:
         check_range("--memory", args.memory, 0.001, 1e6, "GiB")
@@ -114,10 +132,6 @@ def _sizes(args: argparse.Namespace) -> dict[str, int]:
 
 
 def _print(args: argparse.Namespace, config: Config, place: Place, data: dict[str, int], plan: Plan) -> None:
-    if args.json:
-        about = {"recipe": args.recipe, "devices": f"{place.devices} {place.kind}", "machines": place.machines}
-        print(json.dumps({**about, **data, "batch_size": config.batch_size, **plan._asdict()}, indent=1))
-        return
     many = f" on each of {place.machines} machines" if place.machines > 1 else ""
     print(f"{args.recipe} on {place.devices} {place.kind.upper()}(s){many}: batch {config.batch_size}, ", end="")
     print(f"{config.batch_size // place.shards} a device; {data['identities']:,} identities, {data['images']:,} images")

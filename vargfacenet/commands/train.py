@@ -8,7 +8,9 @@ import pathlib
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 
+from vargfacenet.commands.arguments import add_device_argument, add_set_argument, keep_old_spelling
 from vargfacenet.commands.data.synth import BUILTIN, write_builtin_set
+from vargfacenet.commands.model_arguments import CHECKPOINT_HELP, parse_checkpoint
 from vargfacenet.commands.output import print_table, verification_cells
 from vargfacenet.commands.train_settings import print_settings
 from vargfacenet.devices import parse_devices
@@ -38,44 +40,51 @@ log = logging.getLogger(__name__)
 
 def add_parser(add: Callable[..., argparse.ArgumentParser]) -> None:
     parser = add(
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        description="Train a recipe on InsightFace training sets, and leave checkpoints, log and settings in a folder.\n"
-        "Recipes whose names begin with demo_ train on the built-in faces when no data is given, and train a teacher\n"
-        "of their own where they need one. 'vargfacenet train --list' lists the recipes.\n\n"
-        "After SIGINT (Ctrl-C) or SIGTERM, the run finishes the current update, saves, and ends with status 130 or 143.\n"
-        "A second signal ends it at once, with the same status. --resume continues in both cases.",
+        description="Train a recipe on InsightFace training sets, and leave checkpoints, log and settings in a folder. "
+        "Recipes whose names begin with demo_ train on the built-in faces when no data is given, and train a teacher of "
+        "their own where they need one.\n\n"
+        "After SIGINT (Ctrl-C) or SIGTERM, the run finishes the current update, saves, and ends with status 130 or 143. A "
+        "second signal ends it at once, with the same status. --resume continues in both cases.",
+        examples=(
+            "vargfacenet train demo_student",
+            "vargfacenet train student --teacher model-r100-ii/model,0 --data faces_emore --device gpu:0,gpu:1",
+            "vargfacenet train student_scratch --data faces_emore --set batch_size=128 lr=0.025 --out runs/mine --resume",
+        ),
     )
-    parser.add_argument("recipe", metavar="RECIPE", nargs="?", help="such as demo_student, or a file such as ./mine.py")
+    parser.add_argument(
+        "recipe", metavar="RECIPE", nargs="?", help="a recipe, such as demo_student, or a file such as ./mine.py"
+    )
     parser.add_argument("--list", action="store_true", help="list the recipes and stop")
     parser.add_argument(
         "--help-settings", action="store_true", help="print all settings, with the values of RECIPE if given, and stop"
     )
-    parser.add_argument(
+    data = parser.add_argument_group("data")
+    data.add_argument(
         "--data",
         nargs="+",
         metavar="DIR",
-        help="folders with train.rec, train.idx and property; identities of several are put side by side",
+        help="folders with train.rec, train.idx and property; the identities of several are put side by side",
     )
-    parser.add_argument(
+    data.add_argument(
         "--bins", nargs="+", metavar="SET.bin", help="verification sets (default: the .bin files in the data folders)"
     )
-    parser.add_argument(
-        "--teacher", metavar="PREFIX", help="checkpoint to learn from, as in PREFIX-symbol.json; any network's"
+    teacher = parser.add_argument_group("teacher")
+    teacher.add_argument("--teacher", metavar="MODEL", help=f"network to learn from: {CHECKPOINT_HELP}")
+    keep_old_spelling(
+        teacher, "--teacher-epoch", new="--teacher PREFIX,EPOCH", dest="teacher_epoch", type=int, default=None
     )
-    parser.add_argument("--teacher-epoch", type=int, metavar="N", help="as in PREFIX-000N.params (default 0)")
-    parser.add_argument(
+    teacher.add_argument(
         "--cached",
         nargs="?",
         const=AUTOMATIC,
         metavar="DIR",
         help="use the teacher's embeddings that 'vargfacenet teach' stored, in its default folder or in DIR",
     )
-    parser.add_argument("--out", metavar="DIR", help="folder of the run (default: a new one under runs/)")
-    parser.add_argument("--devices", default="cpu:0", metavar="LIST", help="such as cpu:0 (default) or gpu:0,gpu:1")
-    parser.add_argument(
-        "--set", nargs="+", action="extend", default=[], metavar="SETTING=VALUE", help="such as batch_size=128 lr=0.05"
-    )
-    parser.add_argument(
+    run_options = parser.add_argument_group("run")
+    run_options.add_argument("--out", metavar="DIR", help="folder of the run (default: a new one under runs/)")
+    add_device_argument(run_options, several=True)
+    add_set_argument(run_options, what="settings", example="batch_size=128 lr=0.05")
+    run_options.add_argument(
         "--resume",
         nargs="?",
         const="",
@@ -84,7 +93,7 @@ def add_parser(add: Callable[..., argparse.ArgumentParser]) -> None:
         help="continue the run in --out, or the newest under runs/, and start one where there is none; "
         "--resume=must makes that an error",
     )
-    parser.add_argument(
+    run_options.add_argument(
         "--force",
         action="store_true",
         help="with --resume: continue with settings or data that are not the run's, as far as they fit; logs what differs",
@@ -112,23 +121,26 @@ def run(args: argparse.Namespace) -> int:
     if args.force and resume is None:
         raise SettingError("--force goes with --resume: it continues a run with other settings or data")
     config = resolve(args.recipe, split_assignments(args.set))
-    devices = parse_devices(args.devices)
+    devices = parse_devices(args.device)
     if args.teacher_epoch is not None and not args.teacher:
-        raise SettingError("--teacher-epoch needs --teacher PREFIX, whose epoch it is")
-    epoch = args.teacher_epoch or 0
-    check_range("--teacher-epoch", epoch, 0, 9999)
+        raise SettingError("--teacher-epoch needs --teacher MODEL")
+    check_range("--teacher-epoch", args.teacher_epoch or 0, 0, 9999)
+    prefix: str | pathlib.Path | None = None
+    epoch = 0
+    if args.teacher:
+        prefix, epoch = parse_checkpoint(args.teacher, args.teacher_epoch or 0)
     demo = is_demo(args.recipe)
     if args.data is None and not demo:
         raise SettingError(f"{args.recipe} needs --data DIR, a folder with train.rec, train.idx and property")
     if args.cached and not args.teacher:
-        raise SettingError("--cached needs --teacher PREFIX, whose embeddings they are")
+        raise SettingError("--cached needs --teacher MODEL")
     cluster = join()
     if not cluster.is_first:
         logging.getLogger("vargfacenet").setLevel(logging.WARNING)  # worker 0 logs everything
     out = pathlib.Path(cluster.broadcast_object(args.out or str(_folder(recipe_name(args.recipe), resume))))
     data = [pathlib.Path(folder) for folder in args.data] if args.data else [cluster.in_turn(_builtin_faces)]
     bins = args.bins if args.bins is not None else _bins_beside(data)
-    prefix, runtime = args.teacher, Runtime(devices, cluster, Stopping())
+    runtime = Runtime(devices, cluster, Stopping())
     try:
         if config.distils and prefix is None and demo:
             if cluster.is_first:  # before minutes of training

@@ -85,15 +85,15 @@ def _print_places(images: Iterable[np.ndarray]) -> None:
     places = check_places(images)
     print(f"faces found: in {places.found} of {places.looked_at} images")
     if places.found:
-        (right, down), beside = places.offset, max(abs(places.offset)) > _BESIDE
+        (right, down), is_off = places.offset, max(abs(places.offset)) > _LARGE_OFFSET
         print(
             f"they lie {abs(right):.1f} pixels {'right' if right > 0 else 'left'} of and {abs(down):.1f} "
             f"{'below' if down > 0 else 'above'} the lineage's places, {places.scale:.2f} times as large"
-            + ("; networks expect them there: align the images again" if beside else "")
+            + ("; networks expect them there: align the images again" if is_off else "")
         )
 
 
-_BESIDE = 3.0  # pixels of offset above which the advice is printed
+_LARGE_OFFSET = 3.0  # pixels of offset above which the advice is printed
 
 
 def _print_bad(bad: Sequence[tuple[int, str]], what: str) -> int:
