@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
-import pathlib
-import typing
+import os
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import mxnet as mx
 
 from vargfacenet.bench.published import SETS, ZOO, Published
 from vargfacenet.bench.rounds import Contender, rate, take_turns
@@ -17,13 +20,13 @@ from vargfacenet.symbols.complexity import complexity
 _BATCHES = 10  # a turn
 
 
-class ZooRow(typing.NamedTuple):
+class ZooRow(NamedTuple):
     """A network of the zoo.
 
     Attributes
     ----------
     published
-        What is published of it.
+        Its published accuracies.
     parameters, flops
         Counted here: trained parameters, and FLOPs by the rule of the 2019 challenge.
     milliseconds
@@ -36,9 +39,7 @@ class ZooRow(typing.NamedTuple):
     milliseconds: float | None = None
 
 
-def zoo(
-    networks: typing.Sequence[str] = (), *, rounds: int = 0, progress: typing.Callable | None = None
-) -> list[ZooRow]:
+def zoo(networks: Sequence[str] = (), *, rounds: int = 0, progress: Callable[[], object] | None = None) -> list[ZooRow]:
     """Return the networks of the zoo, by FLOPs.
 
     Parameters
@@ -72,8 +73,8 @@ def zoo(
     return sorted(rows, key=lambda row: row.flops)
 
 
-def _trained(symbol):
-    """Trained parameters of a graph: a scale that it fixes at 1 is none (int)."""
+def _trained(symbol: mx.sym.Symbol) -> int:
+    """Return the number of trained parameters of a graph, without scales that are fixed at 1."""
     fixed = {
         node["name"]
         for node in json.loads(symbol.tojson())["nodes"]
@@ -83,7 +84,7 @@ def _trained(symbol):
     return sum(layer.parameters - (layer.shape[0] if layer.name in fixed else 0) for layer in layers)
 
 
-def _milliseconds(entry, rounds):
+def _milliseconds(entry: Published, rounds: int) -> float:
     work = {"network": entry.network, "network_options": entry.options, "batch_size": 1, "batches": _BATCHES}
     (outcome,) = take_turns([Contender(entry.title, "embed.py", work)], rounds=rounds)
     if outcome.failure:
@@ -91,8 +92,8 @@ def _milliseconds(entry, rounds):
     return 1000 / rate(outcome)
 
 
-def draw_zoo(rows: list[ZooRow], path: str | pathlib.Path, *, accuracy: str = "lfw") -> None:
-    """Write a picture, PNG: accuracy against FLOPs, and against milliseconds where they were measured.
+def draw_zoo(rows: list[ZooRow], path: str | os.PathLike, *, accuracy: str = "lfw") -> None:
+    """Write a plot, PNG: accuracy against FLOPs, and against milliseconds where they were measured.
 
     A circle's area is in proportion to the network's parameters. `accuracy` is a key of `published.SETS`.
     """

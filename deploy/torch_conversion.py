@@ -2,29 +2,30 @@
 
 from __future__ import annotations
 
-import pathlib
-import typing
+import os
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import mxnet as mx
 import numpy as np
 
 from vargfacenet import IMAGE_SHAPE
-from vargfacenet.formats.checkpoint import save_checkpoint
 from vargfacenet.errors import CheckpointError
-from vargfacenet.symbols import get_symbol, parameter_order
+from vargfacenet.formats.checkpoint import save_checkpoint
 from vargfacenet.formats.torch_state import read_torch_state
+from vargfacenet.symbols import get_symbol, parameter_order
 
 _COUNTER = "num_batches_tracked"  # of BN in PyTorch; nothing depends on it
 
 
-class TorchConversion(typing.NamedTuple):
-    """What became of a state dict.
+class TorchConversion(NamedTuple):
+    """A state dict that was converted.
 
     Attributes
     ----------
-    names : dict of str to str
+    names
         Entries of the state dict, in order, and the parameters that they became.
-    left_out : list of str
+    left_out
         Entries that the network does not have: BN's counters.
     """
 
@@ -33,7 +34,7 @@ class TorchConversion(typing.NamedTuple):
 
 
 def convert_torch_state(
-    path: str | pathlib.Path, out: str | pathlib.Path, network: str, *, out_epoch: int = 0, **options: object
+    path: str | os.PathLike, out: str | os.PathLike, network: str, *, out_epoch: int = 0, **options: object
 ) -> TorchConversion:
     """Write the weights in a PyTorch file as a checkpoint.
 
@@ -85,7 +86,7 @@ def convert_torch_state(
     return TorchConversion(dict(zip(entries, order)), left_out)
 
 
-def _without_trailing_ones(shape):
+def _without_trailing_ones(shape: Sequence[int]) -> tuple[int, ...]:
     shape = tuple(shape)
     while len(shape) > 1 and shape[-1] == 1:
         shape = shape[:-1]

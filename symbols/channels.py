@@ -1,10 +1,11 @@
-"""Which channels of a graph belong together, so that they can be removed only together."""
+"""The channels of a graph that belong together, so that they can be removed only together."""
 
 from __future__ import annotations
 
 import ast
 import json
-import typing
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import mxnet as mx
 import numpy as np
@@ -17,17 +18,17 @@ _SAME |= {"LeakyReLU", *(f"_{name}_scalar" for name in ("plus", "minus", "mul", 
 _PAIRED = {f"{kind}_{name}" for kind in ("elemwise", "broadcast") for name in ("add", "sub", "mul")}
 
 
-class Use(typing.NamedTuple):
+class Use(NamedTuple):
     """An axis of a parameter that channels run along.
 
     Attributes
     ----------
     axis
-        Which one.
+        Its number.
     units
         Unit of each place on it, int (length of the axis,).
     gives
-        Whether these are the channels that the operator gives, and not those that it takes.
+        True for the channels that the operator gives, False for those that it takes.
     """
 
     axis: int
@@ -48,24 +49,24 @@ class Channels:
 
     Attributes
     ----------
-    nodes : list of dict
+    nodes
         As in MXNet's JSON.
-    uses : dict of str to list of Use
+    uses
         By name of the parameter.
-    of_node : dict of str to array
+    of_node
         Unit of each channel that a node gives, by name; None for parameters.
-    fixed : set of int
+    fixed
         Units that cannot be removed.
     """
 
-    def __init__(self, symbol: mx.sym.Symbol):
+    def __init__(self, symbol: mx.sym.Symbol) -> None:
         self.graph = json.loads(symbol.tojson())
         self.nodes = self.graph["nodes"]
         self._shapes = output_shapes(symbol, (1, *IMAGE_SHAPE))
         self._parents: list[int] = []
         self._fixed: list[int] = []
         self._found: dict[str, np.ndarray | None] = {}
-        self._uses: dict[str, list] = {}
+        self._uses: dict[str, list[Use]] = {}
         for node in self.nodes:
             self._found[node["name"]] = self._of(node)
         for source, *_ in self.graph["heads"]:
@@ -75,11 +76,11 @@ class Channels:
         self.uses = {name: [use._replace(units=roots[use.units]) for use in uses] for name, uses in self._uses.items()}
         self.fixed = {int(roots[unit]) for unit in self._fixed}
 
-    def _of(self, node):
-        """Units of the channels that a node gives."""
+    def _of(self, node: Mapping[str, Any]) -> np.ndarray | None:
+        """Return the units of the channels that a node gives."""
         op, attrs = node["op"], node.get("attrs", {})
         sources = [self.nodes[source]["name"] for source, *_ in node["inputs"]]
-        given = [self._found[source] for source in sources]
+        given: list[Any] = [self._found[source] for source in sources]
         if op == "null":
             return self._new(IMAGE_SHAPE[0], fixed=True) if node["name"] == "data" else None
         if op == "Convolution" and given[0] is not None:
@@ -112,7 +113,7 @@ class Channels:
             return given[0]
         return self._stop(given, self._shapes[node["name"]])
 
-    def _convolution(self, sources, taken, attrs):
+    def _convolution(self, sources: list[str], taken: np.ndarray, attrs: Mapping[str, str]) -> np.ndarray:
         groups, filters = int(attrs.get("num_group", "1")), int(attrs["num_filter"])
         if groups == 1:
             out = self._new(filters)
@@ -128,34 +129,34 @@ class Channels:
             self._use(parameter, 0, out, gives=True)
         return out
 
-    def _slice(self, units, attrs):
+    def _slice(self, units: np.ndarray, attrs: Mapping[str, str]) -> np.ndarray:
         end = attrs["end"]
         return units[int(attrs["begin"]) : None if end == "None" else int(end)]
 
-    def _stop(self, given, shape):
-        """Fixes what an operator takes, so that what it gives is fixed too."""
+    def _stop(self, given: list[Any], shape: tuple[int, ...]) -> np.ndarray | None:
+        """Fix what an operator takes, so that what it gives is fixed too."""
         for units in given:
             self._fix(units)
         return self._new(shape[1], fixed=True) if len(shape) > 1 else None
 
-    def _fix(self, units):
+    def _fix(self, units: np.ndarray | None) -> None:
         self._fixed.extend([] if units is None else map(int, units))
 
-    def _new(self, count, *, fixed=False):
+    def _new(self, count: int, *, fixed: bool = False) -> np.ndarray:
         units = np.arange(len(self._parents), len(self._parents) + count)
         self._parents.extend(map(int, units))
         if fixed:
             self._fix(units)
         return units
 
-    def _use(self, parameter, axis, units, *, gives):
+    def _use(self, parameter: str, axis: int, units: np.ndarray, *, gives: bool) -> None:
         self._uses.setdefault(parameter, []).append(Use(axis, units, gives))
 
-    def _root(self, unit):
+    def _root(self, unit: int) -> int:
         while self._parents[unit] != unit:
             self._parents[unit] = self._parents[self._parents[unit]]
             unit = self._parents[unit]
         return unit
 
-    def _join(self, one, other):
+    def _join(self, one: int, other: int) -> None:
         self._parents[self._root(int(other))] = self._root(int(one))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-import typing
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import mxnet as mx
 import numpy as np
@@ -11,30 +12,33 @@ import numpy as np
 from vargfacenet.errors import SettingError
 from vargfacenet.symbols.channels import Channels
 
+Arrays = dict[str, mx.nd.NDArray]  # by name
 _LEAST = 8  # of each operator's channels an eighth stays
 
 
-class Pruned(typing.NamedTuple):
+class Pruned(NamedTuple):
     """A pruned network.
 
     Attributes
     ----------
     symbol, args, auxs
-        Graph, parameters and running statistics (dicts of name to NDArray).
+        Graph, parameters and running statistics.
     removed
         Filters removed.
     filters
-        Filters that there were, of which those that can be removed.
+        Filters before, without those that cannot be removed.
     """
 
     symbol: mx.sym.Symbol
-    args: dict[str, mx.nd.NDArray]
-    auxs: dict[str, mx.nd.NDArray]
+    args: Arrays
+    auxs: Arrays
     removed: int
     filters: int
 
 
-def taylor_scores(channels: Channels, args: dict, gradients: dict) -> np.ndarray:
+def taylor_scores(
+    channels: Channels, args: Mapping[str, np.ndarray], gradients: Mapping[str, np.ndarray]
+) -> np.ndarray:
     """Return the importance of each unit by the gradients of one batch: ``(sum of gradient * parameter)^2``.
 
     The sum is over all parameters that give the unit's channels. Where a unit is not used it is 0.
@@ -85,9 +89,10 @@ def least_important(channels: Channels, scores: np.ndarray, share: float) -> set
         raise SettingError(
             "this network has no filters that can be removed: its channels are all fixed by other operators"
         )
-    wanted, removed, units = share * sum(counts.values()), 0, set()
+    wanted, removed = share * sum(counts.values()), 0
+    units: set[int] = set()
     tensors = {tuple(found) for found in channels.of_node.values() if found is not None and len(found)}
-    left = [[len(found), max(1, len(found) // _LEAST), found] for found in tensors]
+    left: list[list[Any]] = [[len(found), max(1, len(found) // _LEAST), found] for found in tensors]
     holders: dict[int, list] = {}
     for tensor in left:
         for unit in set(tensor[2]):
@@ -104,7 +109,7 @@ def least_important(channels: Channels, scores: np.ndarray, share: float) -> set
     return units
 
 
-def remove_units(channels: Channels, units: set[int], args: dict, auxs: dict) -> Pruned:
+def remove_units(channels: Channels, units: set[int], args: Arrays, auxs: Arrays) -> Pruned:
     """Return the network without these units.
 
     Parameters
@@ -114,7 +119,7 @@ def remove_units(channels: Channels, units: set[int], args: dict, auxs: dict) ->
     units
         Units to remove, none of them fixed.
     args, auxs
-        Parameters and running statistics of the graph (dicts of name to NDArray).
+        Parameters and running statistics of the graph.
     """
     gone = np.array(sorted(units), np.int64)
     graph = json.loads(json.dumps(channels.graph))
@@ -132,6 +137,7 @@ def remove_units(channels: Channels, units: set[int], args: dict, auxs: dict) ->
             continue
         count = int((~np.isin(found, gone)).sum())
         taken = channels.of_node[nodes[node["inputs"][0][0]]["name"]]
+        assert taken is not None  # as what the node gives has units
         if node["op"] == "Convolution":
             groups = int(attrs.get("num_group", "1"))
             attrs["num_filter"] = str(count)

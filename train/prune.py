@@ -1,4 +1,4 @@
-"""Pruning of a trained network: scores on faces, filters removed in steps, and what was lost learned again.
+"""Pruning of a trained network: filters are scored on faces and removed in steps, and the rest is fine-tuned.
 
 [SqueezerFaceNet, arXiv 2307.10697; scores after Molchanov et al., CVPR 2019]
 """
@@ -8,17 +8,17 @@ from __future__ import annotations
 import contextlib
 import logging
 import math
-import types
-import typing
+from collections.abc import Iterator
+from typing import NamedTuple
 
 import mxnet as mx
 import numpy as np
 
 from vargfacenet import IMAGE_SHAPE
-from vargfacenet.formats.checkpoint import Checkpoint
-from vargfacenet.data import Augmentation, FaceIterator, JoinedSets
+from vargfacenet.data import Augmentation, BatchReader, FaceIterator, JoinedSets
 from vargfacenet.errors import DataError
 from vargfacenet.eval import Embedder
+from vargfacenet.formats.checkpoint import Checkpoint
 from vargfacenet.operators import runnable
 from vargfacenet.options import check_range
 from vargfacenet.symbols.channels import Channels
@@ -27,6 +27,8 @@ from vargfacenet.symbols.heads import margin_softmax
 from vargfacenet.symbols.objective import objective
 from vargfacenet.symbols.pruning import filters_of, least_important, remove_units, taylor_scores
 from vargfacenet.train.graph import embedding_size_of
+from vargfacenet.train.optimizer import SGD
+from vargfacenet.train.runtime import Runtime
 from vargfacenet.train.teacher import OnlineTeacher
 from vargfacenet.train.trainer import Trainer
 
@@ -35,15 +37,15 @@ _ALPHA = 7.0
 log = logging.getLogger(__name__)
 
 
-class Plan(typing.NamedTuple):
-    """How a network is pruned.
+class Plan(NamedTuple):
+    """Settings of a pruning.
 
     Attributes
     ----------
     share
         Share of the filters that are removed, above 0 and below 1, as far as each operator keeps an eighth of its channels.
     steps
-        Times that filters are scored and removed, an equal part each.
+        Times that filters are scored and removed, an equal part each time.
     images
         Images on which they are scored.
     updates
@@ -53,7 +55,7 @@ class Plan(typing.NamedTuple):
     batch_size
         Of scoring and of fine-tuning.
     seed
-        Decides which images come, and how they are mirrored.
+        Determines which images are used, and how they are mirrored.
     """
 
     share: float = 0.3
@@ -66,7 +68,7 @@ class Plan(typing.NamedTuple):
 
 
 def check_plan(plan: Plan) -> None:
-    """SettingError for a value out of range."""
+    """Raise SettingError for a value out of range."""
     for name, low, high in (
         ("share", 1e-4, 0.9999),
         ("steps", 1, 1000),
@@ -114,9 +116,7 @@ def prune(checkpoint: Checkpoint, records: JoinedSets, plan: Plan, *, device: mx
         removed += smaller.removed
         log.info("step %d of %d: %d of %d filters removed", step, plan.steps, removed, filters)
         pruned = Checkpoint(smaller.symbol, smaller.args, smaller.auxs)
-        updates = plan.updates * step // plan.steps - plan.updates * (step - 1) // plan.steps
-        if updates:
-            pruned = fine_tune(pruned, checkpoint, records, plan, updates=updates, step=step, device=device)
+        pruned = fine_tune(pruned, checkpoint, records, plan, step=step, device=device)
     return pruned
 
 
@@ -125,7 +125,7 @@ def score_filters(
 ) -> np.ndarray:
     """Return the Taylor score of each unit of `channels` of the network, a mean over batches."""
     count = math.ceil(plan.images / plan.batch_size)
-    with _batches(records, plan, first=0, count=count, stream=step, mirror=False) as iterator:
+    with _batches(records, plan, count=count, stream=step, mirror=False) as iterator:
         batches = [iterator.next() for _ in range(count)]
         images = [batch.data[0].copy() for batch in batches]
         labels = np.concatenate([batch.label[0].asnumpy() for batch in batches])
@@ -149,7 +149,8 @@ def score_filters(
     wanted = {name: "write" if name in checkpoint.args else "null" for name in graph.list_arguments()}
     executor = graph.simple_bind(device, grad_req=wanted, **inputs)
     executor.copy_params_from({**checkpoint.args, "fc7_weight": mx.nd.array(means)}, checkpoint.auxs)
-    args, total = {name: value.asnumpy() for name, value in checkpoint.args.items()}, 0.0
+    args = {name: value.asnumpy() for name, value in checkpoint.args.items()}
+    total: np.ndarray = np.zeros(1)
     for number, batch in enumerate(images):
         label = places[number * plan.batch_size : (number + 1) * plan.batch_size]
         executor.forward(is_train=True, data=batch, softmax_label=mx.nd.array(label))
@@ -165,11 +166,13 @@ def fine_tune(
     records: JoinedSets,
     plan: Plan,
     *,
-    updates: int,
     step: int,
     device: mx.Context,
 ) -> Checkpoint:
-    """Return a network after some updates of angular distillation from another of the same embedding size."""
+    """Return a network after a step's updates of angular distillation from another of the same embedding size."""
+    updates = plan.updates * step // plan.steps - plan.updates * (step - 1) // plan.steps
+    if not updates:
+        return checkpoint
     student = runnable(checkpoint.symbol, for_training=True, device=device)
     trainer = Trainer(
         objective(distillation=distillation(student, mx.sym.var("teacher")), alpha=_ALPHA),
@@ -178,32 +181,27 @@ def fine_tune(
             "teacher": (plan.batch_size, embedding_size_of(checkpoint.symbol)),
         },
         labels={},
-        devices=[device],
-        schedule=lambda update: plan.lr * (1 + math.cos(math.pi * (update - 1) / updates)) / 2,
+        sgd=SGD(lambda update: plan.lr * (1 + math.cos(math.pi * (update - 1) / updates)) / 2),
+        runtime=Runtime([device]),
     )
     trainer.set_parameters(checkpoint.args, checkpoint.auxs)
-    guide = OnlineTeacher(types.SimpleNamespace(checkpoint=teacher), batch_size=plan.batch_size, devices=[device])
-    with _batches(records, plan, first=0, count=updates, stream=plan.steps + step, mirror=True) as iterator:
+    guide = OnlineTeacher(teacher, batch_size=plan.batch_size, devices=[device])
+    with _batches(records, plan, count=updates, stream=plan.steps + step, mirror=True) as iterator:
         for update in range(1, updates + 1):
             batch = iterator.next()
-            batch.data.append(guide.directions(batch))
-            outputs = trainer.step(batch)
+            batch.data.append(guide.embed(batch))
+            result = trainer.step(batch)
             if update % 50 == 0 or update == updates:
-                log.info("update %d of %d: cosine %.4f", update, updates, outputs["cosine"].asnumpy().mean())
+                log.info("update %d of %d: cosine %.4f", update, updates, result.outputs["cosine"].mean())
     return Checkpoint(checkpoint.symbol, *trainer.parameters())
 
 
 @contextlib.contextmanager
-def _batches(records, plan, *, first, count, stream, mirror):
-    """An iterator over batches, which the seed and the number of the stream decide."""
-    iterator = FaceIterator(
-        records,
-        batch_size=plan.batch_size,
-        seed=(plan.seed + 1_000_003 * stream) % 2**32,
-        augment=Augmentation(mirror=mirror),
-        first_update=first,
-        last_update=first + count,
-    )
+def _batches(records: JoinedSets, plan: Plan, *, count: int, stream: int, mirror: bool) -> Iterator[FaceIterator]:
+    """Give an iterator over batches that the seed and the number of the stream determine."""
+    seed = (plan.seed + 1_000_003 * stream) % 2**32
+    reader = BatchReader(records, batch_size=plan.batch_size, seed=seed, augment=Augmentation(mirror=mirror))
+    iterator = FaceIterator(reader, last_update=count)
     try:
         yield iterator
     finally:

@@ -22,7 +22,7 @@ from vargfacenet.errors import DataError, SettingError
 from vargfacenet.eval import Embedder, verify_pairs
 from vargfacenet.eval.pairs import Pairs
 from vargfacenet.formats.arrays import StoredRows
-from vargfacenet.formats.checkpoint import checkpoint_files, load_checkpoint
+from vargfacenet.formats.checkpoint import Checkpoint, checkpoint_files, load_checkpoint
 from vargfacenet.formats.files import fingerprint, read_json, write_text
 from vargfacenet.operators import runnable
 from vargfacenet.train.scores import SetScores
@@ -87,7 +87,7 @@ class OnlineTeacher:
     Parameters
     ----------
     teacher
-        The teacher.
+        The teacher, or its checkpoint.
     batch_size
         Images in a batch, all devices together.
     devices
@@ -97,9 +97,9 @@ class OnlineTeacher:
     """
 
     def __init__(
-        self, teacher: Teacher, *, batch_size: int, devices: Sequence[mx.Context], mirror: bool = False
+        self, teacher: Teacher | Checkpoint, *, batch_size: int, devices: Sequence[mx.Context], mirror: bool = False
     ) -> None:
-        symbol, args, auxs = teacher.checkpoint
+        symbol, args, auxs = teacher.checkpoint if isinstance(teacher, Teacher) else teacher
         self._mirror = mirror
         graph = runnable(symbol, device=devices[0])
         self._module = mx.mod.Module(graph, label_names=None, context=list(devices))

@@ -1,12 +1,12 @@
 """The mean squared error between embeddings, as PocketNet's distillation has it."""
 
-from __future__ import annotations
-
 import mxnet as mx
 
 from vargfacenet.symbols.distillation import angular_loss
+from vargfacenet.symbols.registry import register_distillation
 
 
+@register_distillation("embedding_error", alpha=100.0)
 def embedding_error(student: mx.sym.Symbol, teacher: mx.sym.Symbol, *, embedding_size: int) -> mx.sym.Symbol:
     """Return ``mean over dimensions of (s - t)^2`` of embeddings at length 1: twice (N, embedding_size) -> (N,).
 

@@ -1,4 +1,4 @@
-"""What relational losses read of a batch: which pairs there are, and how far apart they lie."""
+"""Pairs of the samples in a batch, and their distances, for relational losses."""
 
 from __future__ import annotations
 

@@ -1,28 +1,32 @@
 """AdaDistill: class centres that follow the teacher as fast as the student does."""
 
-from __future__ import annotations
+from typing import Annotated
 
 import mxnet as mx
 import numpy as np
 
+from vargfacenet.options import About
 from vargfacenet.symbols.margins.combined import Combined
-from vargfacenet.symbols.margins.head import margin_loss
+from vargfacenet.symbols.margins.head import CosineHead, margin_loss
 from vargfacenet.symbols.margins.margin import Samples
 
 _OPERATOR = "vargfacenet_moving_centres"
 _LEAST = 1e-6
+SCALE = About("Factor of the cosines.", low=0.001, high=1000)
 
 
 def adadistill(
-    student: mx.sym.Symbol,
-    teacher: mx.sym.Symbol,
+    embedding: mx.sym.Symbol,
     label: mx.sym.Symbol,
+    teacher: mx.sym.Symbol,
     *,
     num_identities: int,
     embedding_size: int,
-    margin: float = 0.45,
-    scale: float = 64.0,
-    weighted: bool = True,
+    margin: Annotated[float, About("Angle added to the own identity.", low=0, high=1.6, unit="radians")] = 0.45,
+    scale: Annotated[float, SCALE] = 64.0,
+    weighted: Annotated[
+        bool, About("Weigh centres by the teacher's cosine to them too, as the paper's best form.")
+    ] = True,
 ) -> mx.sym.Symbol:
     """ArcFace on class centres that no gradient reaches and that move towards the teacher's embeddings.
 
@@ -33,7 +37,7 @@ def adadistill(
 
     Parameters
     ----------
-    student, teacher
+    embedding, teacher
         (N, embedding_size), of any length; the teacher's get no gradient.
     label
         (N,), identities 0 .. num_identities - 1.
@@ -42,14 +46,14 @@ def adadistill(
     margin, scale
         Angle added (radians); factor of the cosines.
     weighted
-        Whether ``a`` has its second factor; without it, it is the plain form of the paper.
+        Give ``a`` its second factor; without it, it is the plain form of the paper.
 
     Returns
     -------
     mx.sym.Symbol
         The group of loss and correctness, each (N,), as of `margin_head`.
     """
-    s, t = (mx.sym.L2Normalization(embedding, mode="instance") for embedding in (student, teacher))
+    s, t = (mx.sym.L2Normalization(one, mode="instance") for one in (embedding, teacher))
     centres = mx.sym.var(
         "fc7_centres", shape=(num_identities, embedding_size), init=mx.init.Normal(0.01)
     )  # as the authors' are drawn
@@ -68,10 +72,12 @@ def adadistill(
         data=s, weight=weight, num_hidden=num_identities, no_bias=True, flatten=False, name="fc7"
     )
     samples = Samples(mx.sym.pick(cosines, label, axis=1))
-    return margin_loss(cosines, label, samples, margin=Combined(m2=margin), num_identities=num_identities, scale=scale)
+    return margin_loss(cosines, label, samples, CosineHead(Combined(m2=margin), scale), num_identities=num_identities)
 
 
-def moved_centres(own: np.ndarray, label: np.ndarray, student: np.ndarray, teacher: np.ndarray, *, weighted: bool):
+def moved_centres(
+    own: np.ndarray, label: np.ndarray, student: np.ndarray, teacher: np.ndarray, *, weighted: bool
+) -> tuple[np.ndarray, np.ndarray]:
     """Return the centres of a batch's identities after it, and their labels: (K, embedding_size) and int (K,).
 
     Parameters

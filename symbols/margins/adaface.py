@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import typing
+from typing import Annotated, Any, ClassVar
 
+from vargfacenet.options import About
 from vargfacenet.symbols.margins.margin import MarginLoss, Samples, angle_of
 
 _EPS = 1e-3
@@ -22,32 +23,32 @@ class AdaFace(MarginLoss):
 
     Attributes
     ----------
-    margin : float
-        m.
-    concentration : float
-        h.
-    norm_momentum : float
-        Share of the old mean and deviation that an update keeps, 0 .. 1; 0.99 in the paper, 0 takes those of the batch.
+    margin, concentration
+        m and h.
+    norm_momentum
+        Share of the old mean and deviation that an update keeps.
     """
 
-    margin: float = 0.4
-    concentration: float = 0.333
-    norm_momentum: float = 0.99
+    margin: Annotated[float, About("m of AdaFace.", low=0, high=1.6)] = 0.4
+    concentration: Annotated[float, About("h of AdaFace: how far the norm moves the margin.", low=0, high=10)] = 0.333
+    norm_momentum: Annotated[
+        float, About("Share of the norms' old mean and deviation that an update keeps; 0: the batch's own.", 0, 1)
+    ] = 0.99
 
-    states: typing.ClassVar[dict[str, float]] = {"norm_mean": 20.0, "norm_deviation": 100.0}
+    states: ClassVar[dict[str, float]] = {"norm_mean": 20.0, "norm_deviation": 100.0}
 
     @property
-    def state_momentum(self) -> float:
+    def state_momentum(self) -> float:  # type: ignore[override]
         return self.norm_momentum
 
-    def observed(self, samples: Samples, *, operators) -> tuple:
+    def observed(self, samples: Samples, *, operators: Any) -> tuple:
         norm = operators.clip(samples.norm, *_NORMS)
         mean = operators.mean(norm)
         count = operators.sum(operators.ones_like(norm))
         squares = operators.sum(operators.square(operators.broadcast_sub(norm, mean)))
         return mean, operators.sqrt(squares / (count - 1))
 
-    def target(self, samples: Samples, state: tuple, *, operators):
+    def target(self, samples: Samples, state: tuple, *, operators: Any) -> Any:
         mean, deviation = state
         norm = operators.clip(operators.BlockGrad(samples.norm), *_NORMS)
         z = operators.broadcast_div(operators.broadcast_sub(norm, mean), deviation + _EPS)

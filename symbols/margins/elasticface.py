@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-import typing
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 
+from vargfacenet.options import About
 from vargfacenet.symbols.margins.margin import MarginLoss, Samples, angle_of
 
 _DRAWS = 1 << 60  # keeps the stream of margins apart from those of data and sampling
+_MEAN = About("Mean of the margins: an angle added in arc forms, a cosine subtracted in cos forms.", low=0, high=1.6)
+_DEVIATION = About("Standard deviation of the margins.", low=0, high=1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,23 +21,21 @@ class ElasticFaceArc(MarginLoss):
 
     Attributes
     ----------
-    margin : float
-        Mean of the margins, in radians.
-    deviation : float
-        Their standard deviation.
+    margin, deviation
+        Mean of the margins and their standard deviation.
     """
 
-    margin: float = 0.5
-    deviation: float = 0.05
+    margin: Annotated[float, _MEAN] = 0.5
+    deviation: Annotated[float, _DEVIATION] = 0.05
 
-    draws: typing.ClassVar[bool] = True
-    sorts: typing.ClassVar[bool] = False
+    draws: ClassVar[bool] = True
+    sorts: ClassVar[bool] = False
 
     def draw(self, count: int, *, seed: int, update: int) -> np.ndarray:
         random = np.random.Generator(np.random.Philox(key=[seed, _DRAWS + update]))
         return random.normal(self.margin, self.deviation, count).astype(np.float32)
 
-    def margins(self, samples: Samples, *, operators):
+    def margins(self, samples: Samples, *, operators: Any) -> Any:
         """Return the margin of each sample: (N,)."""
         if not self.sorts:
             return samples.draw
@@ -43,7 +44,7 @@ class ElasticFaceArc(MarginLoss):
         drawn = operators.sort(operators.BlockGrad(samples.draw), axis=0)
         return operators.BlockGrad(operators.take(drawn, operators.argsort(order, axis=0)))
 
-    def target(self, samples: Samples, state: tuple, *, operators):
+    def target(self, samples: Samples, state: tuple, *, operators: Any) -> Any:
         angle = angle_of(samples.cosine, operators=operators)
         return operators.cos(angle + self.margins(samples, operators=operators))
 
@@ -52,10 +53,10 @@ class ElasticFaceArc(MarginLoss):
 class ElasticFaceCos(ElasticFaceArc):
     """``cos(theta) - m_i`` for the own identity, ``m_i`` drawn from N(margin, deviation) [arXiv 2109.09416, eq. 5]."""
 
-    margin: float = 0.35
-    deviation: float = 0.05
+    margin: Annotated[float, _MEAN] = 0.35
+    deviation: Annotated[float, _DEVIATION] = 0.05
 
-    def target(self, samples: Samples, state: tuple, *, operators):
+    def target(self, samples: Samples, state: tuple, *, operators: Any) -> Any:
         return samples.cosine - self.margins(samples, operators=operators)
 
 
@@ -67,17 +68,17 @@ class ElasticFaceArcPlus(ElasticFaceArc):
     permutation itself and not by its inverse; here it is done as the paper says.
     """
 
-    margin: float = 0.5
-    deviation: float = 0.0175
+    margin: Annotated[float, _MEAN] = 0.5
+    deviation: Annotated[float, _DEVIATION] = 0.0175
 
-    sorts: typing.ClassVar[bool] = True
+    sorts: ClassVar[bool] = True
 
 
 @dataclasses.dataclass(frozen=True)
 class ElasticFaceCosPlus(ElasticFaceCos):
     """ElasticFace-Cos+: the draws are given out as in `ElasticFaceArcPlus`."""
 
-    margin: float = 0.35
-    deviation: float = 0.02
+    margin: Annotated[float, _MEAN] = 0.35
+    deviation: Annotated[float, _DEVIATION] = 0.02
 
-    sorts: typing.ClassVar[bool] = True
+    sorts: ClassVar[bool] = True

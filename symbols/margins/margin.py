@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import typing
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
+
+from vargfacenet.errors import SettingError
 
 COSINE_LIMIT = 1 - 1e-6  # keeps the slope of arccos finite
 
 
-class Samples(typing.NamedTuple):
-    """What a margin loss reads of each sample of a batch: Symbols or NDArrays, each (N,).
+class Samples(NamedTuple):
+    """Numbers of each sample of a batch that a margin loss reads: Symbols or NDArrays, each (N,).
 
     Attributes
     ----------
@@ -24,10 +26,10 @@ class Samples(typing.NamedTuple):
         Of the teacher's embedding to the sample's own identity; None for losses that read no teacher.
     """
 
-    cosine: typing.Any
-    norm: typing.Any = None
-    draw: typing.Any = None
-    teacher_cosine: typing.Any = None
+    cosine: Any
+    norm: Any = None
+    draw: Any = None
+    teacher_cosine: Any = None
 
 
 class MarginLoss:
@@ -38,43 +40,50 @@ class MarginLoss:
 
     Attributes
     ----------
-    states : dict of str to float
+    states
         Numbers that the loss carries from update to update, and their initial values. After each update a state is
         ``momentum * state + (1 - momentum) * observed``; the loss of an update reads the new value.
-    draws : bool
-        Whether the loss needs a random number for each sample.
-    reads_teacher : bool
-        Whether the loss needs the teacher's cosines.
-    state_momentum : float
+    draws
+        True where the loss needs a random number for each sample.
+    reads_teacher
+        True where the loss needs the teacher's cosines.
+    state_momentum
         See `states`.
     """
 
-    states: typing.ClassVar[dict[str, float]] = {}
-    draws: typing.ClassVar[bool] = False
-    reads_teacher: typing.ClassVar[bool] = False
-    state_momentum: typing.ClassVar[float] = 0.99
+    states: ClassVar[dict[str, float]] = {}
+    draws: ClassVar[bool] = False
+    reads_teacher: ClassVar[bool] = False
+    state_momentum: ClassVar[float] = 0.99
 
     def draw(self, count: int, *, seed: int, update: int) -> np.ndarray | None:
         """Return the random numbers of a batch, float32 (count,); a pure function of its arguments."""
         return None
 
-    def observed(self, samples: Samples, *, operators) -> tuple:
+    def observed(self, samples: Samples, *, operators: Any) -> tuple:
         """Return what each of `states` moves towards, each (1,); NaN leaves a state as it is."""
         return ()
 
-    def target(self, samples: Samples, state: tuple, *, operators):
+    def target(self, samples: Samples, state: tuple, *, operators: Any) -> Any:
         """Return the cosine to the own identity with margin: (N,)."""
         raise NotImplementedError
 
-    def others(self, cosines, samples: Samples, state: tuple, *, operators):
+    def others(self, cosines: Any, samples: Samples, state: tuple, *, operators: Any) -> Any:
         """Return the cosines to all identities as the loss weighs them: (N, C) -> (N, C); the own one does not count."""
         return cosines
 
-    def penalty(self, samples: Samples, *, operators):
+    def penalty(self, samples: Samples, *, operators: Any) -> Any:
         """Return what is added to the loss of each sample, (N,), or None."""
         return None
 
 
-def angle_of(cosine, *, operators):
+def angle_of(cosine: Any, *, operators: Any) -> Any:
     """Return the angle in radians of a cosine, whose slope stays finite: any shape."""
     return operators.arccos(operators.clip(cosine, -COSINE_LIMIT, COSINE_LIMIT))
+
+
+def check_order(margin: MarginLoss, low: str, high: str) -> None:
+    """Raise SettingError where one setting of a margin loss is not below another."""
+    first, second = getattr(margin, low), getattr(margin, high)
+    if not first < second:
+        raise SettingError(f"{low}={first:g} {high}={second:g}: expected the first below the second")

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import typing
+from typing import Annotated, Any, ClassVar
 
-from vargfacenet.symbols.margins.margin import MarginLoss, Samples, angle_of
+from vargfacenet.options import About
+from vargfacenet.symbols.margins.margin import MarginLoss, Samples, angle_of, check_order
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,13 +18,13 @@ class ArcDistill(MarginLoss):
 
     Attributes
     ----------
-    margin : float
-        m, in radians.
+    margin
+        m.
     """
 
-    margin: float = 0.45
+    margin: Annotated[float, About("Angle added to the own identity.", low=0, high=1.6, unit="radians")] = 0.45
 
-    def target(self, samples: Samples, state: tuple, *, operators):
+    def target(self, samples: Samples, state: tuple, *, operators: Any) -> Any:
         return falling_cosine(angle_of(samples.cosine, operators=operators) + self.margin, operators=operators)
 
 
@@ -37,16 +38,19 @@ class MarginDistillation(MarginLoss):
 
     Attributes
     ----------
-    margin_low, margin_high : float
-        The smallest margin, at ``d_i = 0``, and the largest, in radians.
+    margin_low, margin_high
+        The smallest margin, at ``d_i = 0``, and the largest.
     """
 
-    margin_low: float = 0.2
-    margin_high: float = 0.5
+    margin_low: Annotated[float, About("The smallest margin.", low=0, high=1.6, unit="radians")] = 0.2
+    margin_high: Annotated[float, About("The largest margin.", low=0, high=1.6, unit="radians")] = 0.5
 
-    reads_teacher: typing.ClassVar[bool] = True
+    reads_teacher: ClassVar[bool] = True
 
-    def target(self, samples: Samples, state: tuple, *, operators):
+    def __post_init__(self) -> None:
+        check_order(self, "margin_low", "margin_high")
+
+    def target(self, samples: Samples, state: tuple, *, operators: Any) -> Any:
         d = operators.BlockGrad(samples.teacher_cosine)
         # A batch in which the teacher is sure of nobody has no largest cosine to divide by.
         largest = operators.clip(operators.max(d), 1e-6, 1.0)
@@ -54,7 +58,7 @@ class MarginDistillation(MarginLoss):
         return falling_cosine(angle_of(samples.cosine, operators=operators) + margin, operators=operators)
 
 
-def falling_cosine(angle, *, operators):
+def falling_cosine(angle: Any, *, operators: Any) -> Any:
     """Return the cosine of an angle, which beyond pi continues to fall: any shape [arXiv 1704.08063, section 3.2]."""
     turns = operators.BlockGrad(operators.floor(angle / math.pi))
     odd = turns - 2 * operators.floor(turns / 2)

@@ -19,7 +19,7 @@ def moving_mean(value: mx.sym.Symbol, name: str, *, initial: float, momentum: fl
     return mx.sym.Custom(value, state, op_type=_OPERATOR, momentum=momentum, name=f"{name}_now")
 
 
-def moved(state, value, momentum: float):
+def moved(state: mx.nd.NDArray, value: mx.nd.NDArray, momentum: float) -> mx.nd.NDArray:
     """Return a moving mean after one update: NDArrays of one shape; where `value` is NaN the state stays."""
     return mx.nd.where(value == value, momentum * state + (1 - momentum) * value, state)
 

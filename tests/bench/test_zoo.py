@@ -67,19 +67,20 @@ def test_a_network_is_measured_in_a_process_of_its_own():
 
 
 @pytest.mark.parametrize("accuracy", SETS)
-def test_the_picture_is_drawn(timed, tmp_path, accuracy):
+def test_the_plot_is_drawn(timed, tmp_path, accuracy):
     draw_zoo(zoo(["mobilefacenet", "mobilefacenet_y2"], rounds=1), tmp_path / "zoo.png", accuracy=accuracy)
     assert (tmp_path / "zoo.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_the_command_prints_and_writes(timed, tmp_path, capsys):
-    files = ["--picture", str(tmp_path / "zoo.png"), "--json", str(tmp_path / "zoo.json")]
+    files = ["--plot", str(tmp_path / "zoo.png"), "--json", str(tmp_path / "zoo.json")]
     assert main(["zoo", "mobilefacenet", "--measure", *files]) == 0
     assert "20.0" in next(line for line in capsys.readouterr().out.splitlines() if line.startswith("MobileFaceNet y1"))
     (row,) = json.loads((tmp_path / "zoo.json").read_text())
     assert row["published"]["agedb"] == 96.07
     assert row["published"]["source"]
-    assert main(["zoo", "mobilefacenet", "--markdown"]) == 0
-    assert capsys.readouterr().out.splitlines()[-1].startswith("| MobileFaceNet y1 | ")
+    assert main(["zoo", "mobilefacenet", "--markdown", str(tmp_path / "zoo.md")]) == 0
+    assert (tmp_path / "zoo.md").read_text().splitlines()[-1].startswith("| MobileFaceNet y1 | ")
+    capsys.readouterr()
     assert main(["zoo", "--accuracy", "lfv"]) == 2
     assert "unknown set 'lfv': did you mean 'lfw'" in capsys.readouterr().err

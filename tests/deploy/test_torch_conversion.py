@@ -11,12 +11,12 @@ import pytest
 
 from tests.deploy.torch_file import tensor, torch_bytes
 from tests.helpers.networks import save_random_checkpoint
-from vargfacenet.formats.checkpoint import load_checkpoint
 from vargfacenet.commands import main
 from vargfacenet.deploy.torch_conversion import convert_torch_state
 from vargfacenet.errors import CheckpointError
-from vargfacenet.symbols import parameter_order
+from vargfacenet.formats.checkpoint import load_checkpoint
 from vargfacenet.formats.torch_state import read_torch_state
+from vargfacenet.symbols import parameter_order
 
 RANDOM = np.random.RandomState(0)
 

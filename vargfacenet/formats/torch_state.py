@@ -1,4 +1,4 @@
-"""Reads the state dict in a PyTorch file by itself: names, and arrays of numbers that are there. PyTorch is not needed.
+"""Read the state dict in a PyTorch file, names and arrays, without PyTorch.
 
 The file is a zip archive: one pickle, and the bytes of each storage. A pickle is a program for a stack machine, and
 Python's own machine runs whatever code it names. This one knows the instructions that state dicts are made of and stops
@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import io
 import math
+import os
 import pathlib
 import pickletools
-import typing
 import zipfile
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -38,7 +40,7 @@ _NESTED = ("state_dict", "model", "model_state_dict")  # keys under which traine
 
 
 class _Fault(Exception):
-    """What is wrong with a file, in words."""
+    """A fault of a file, in words."""
 
 
 class _Name(str):
@@ -47,19 +49,19 @@ class _Name(str):
     __slots__ = ()
 
 
-class _Storage(typing.NamedTuple):
+class _Storage(NamedTuple):
     key: str
     kind: str
 
 
-class _Tensor(typing.NamedTuple):
+class _Tensor(NamedTuple):
     storage: _Storage
     offset: int
-    shape: tuple
-    strides: tuple
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
 
 
-def read_torch_state(path: str | pathlib.Path) -> dict[str, np.ndarray]:
+def read_torch_state(path: str | os.PathLike) -> dict[str, np.ndarray]:
     """Return the arrays of a state dict, in its order; bfloat16 becomes float32.
 
     A state dict under the key ``state_dict``, ``model`` or ``model_state_dict`` of a dict is taken too.
@@ -84,7 +86,7 @@ def read_torch_state(path: str | pathlib.Path) -> dict[str, np.ndarray]:
         ) from None
 
 
-def _read(archive):
+def _read(archive: zipfile.ZipFile) -> dict[str, np.ndarray]:
     names = archive.namelist()
     pickles = [name for name in names if name.count("/") == 1 and name.endswith("/data.pkl")]
     if len(pickles) != 1:
@@ -97,13 +99,14 @@ def _read(archive):
         if isinstance(found, dict) and isinstance(found.get(key), dict):
             found = found[key]
     if not isinstance(found, dict) or not all(isinstance(name, str) for name in found):
-        raise _Fault("it is no dict of tensors by name")
+        raise _Fault("it is not a dict of tensors by name")
     others = [name for name, value in found.items() if not isinstance(value, _Tensor)]
     if others:
         raise _Fault(f"{others[0]!r} is no tensor; save model.state_dict() alone")
     if len(found) > _MOST_ENTRIES:
         raise _Fault(f"it has {len(found)} entries, more than {_MOST_ENTRIES}")
-    storages, arrays = {}, {}
+    storages: dict[str, np.ndarray] = {}
+    arrays: dict[str, np.ndarray] = {}
     left = 2 * sum(member.file_size for member in archive.infolist())  # bytes that may be made, bfloat16 twice as wide
     for name, tensor in found.items():
         arrays[name] = _array(archive, folder, tensor, storages)
@@ -113,8 +116,8 @@ def _read(archive):
     return arrays
 
 
-def _content(archive, name, most):
-    """The bytes of a member; no more are made than the archive holds."""
+def _content(archive: zipfile.ZipFile, name: str, most: int) -> bytes:
+    """Return the bytes of a member, no more than the archive holds."""
     about = archive.getinfo(name)
     if about.file_size > most:
         raise _Fault(f"{name} has {about.file_size:,} bytes, more than {most:,}")
@@ -123,7 +126,7 @@ def _content(archive, name, most):
     return archive.read(name)
 
 
-def _array(archive, folder, tensor, storages):
+def _array(archive: zipfile.ZipFile, folder: str, tensor: _Tensor, storages: dict[str, np.ndarray]) -> np.ndarray:
     key, kind = tensor.storage
     if key not in storages:
         name = f"{folder}/data/{key}"
@@ -142,8 +145,8 @@ def _array(archive, folder, tensor, storages):
     return values[tensor.offset : tensor.offset + count].reshape(tensor.shape)
 
 
-def _strided(values, tensor):
-    """A tensor whose numbers are not in order, such as one in channels-last format."""
+def _strided(values: np.ndarray, tensor: _Tensor) -> np.ndarray:
+    """Return a tensor whose numbers are not in order, such as one in channels-last format."""
     last = tensor.offset + sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.strides))
     if math.prod(tensor.shape) > len(values) or min(tensor.strides) < 0 or not 0 <= tensor.offset <= last < len(values):
         raise _Fault(f"a tensor of shape {tensor.shape} reaches beyond its storage")
@@ -151,7 +154,7 @@ def _strided(values, tensor):
     return np.lib.stride_tricks.as_strided(values[tensor.offset :], tensor.shape, strides, writeable=False).copy()
 
 
-def _numbers(raw, kind):
+def _numbers(raw: bytes, kind: str) -> np.ndarray:
     itemsize = 2 if kind == "bfloat16" else np.dtype(kind).itemsize
     if len(raw) % itemsize:
         raise _Fault(f"a storage has {len(raw)} bytes, not a multiple of {itemsize}")
@@ -161,7 +164,7 @@ def _numbers(raw, kind):
 
 
 _MARK = object()
-_CONSTANTS = {
+_CONSTANTS: dict[str, Callable[[], Any]] = {
     "EMPTY_DICT": dict,
     "EMPTY_LIST": list,
     "EMPTY_TUPLE": tuple,
@@ -172,17 +175,19 @@ _CONSTANTS = {
 _VALUES = ("BININT", "BININT1", "BININT2", "LONG1", "BINUNICODE", "SHORT_BINUNICODE", "BINFLOAT")
 
 
-def _run(content):
-    """What a pickle makes: dicts, lists, tuples, numbers, text and _Tensor."""
-    stack, memo = [], {}
+def _run(content: bytes) -> Any:
+    """Return what a pickle makes: dicts, lists, tuples, numbers, text and `_Tensor`."""
+    stack: list[Any] = []
+    memo: dict[int, Any] = {}
 
-    def above_mark():
+    def above_mark() -> list[Any]:
         place = len(stack) - 1 - stack[::-1].index(_MARK)
         items = stack[place + 1 :]
         del stack[place:]
         return items
 
     try:
+        argument: Any
         for opcode, argument, _ in pickletools.genops(io.BytesIO(content)):
             name = opcode.name
             if name in ("PROTO", "FRAME"):
@@ -234,7 +239,7 @@ def _run(content):
     raise _Fault("its pickle does not end")
 
 
-def _storage(identity):
+def _storage(identity: Sequence[Any]) -> _Storage:
     word, kind, key, _, _ = identity
     name = str(kind).rpartition(" ")[2] if isinstance(kind, _Name) else ""
     if word != "storage" or name not in _STORAGES or not isinstance(key, str) or not key.isalnum():
@@ -242,7 +247,7 @@ def _storage(identity):
     return _Storage(key, _STORAGES[name])
 
 
-def _call(function, arguments):
+def _call(function: object, arguments: Any) -> Any:
     if function == _DICT and not arguments:
         return {}
     if function == _REBUILD[1] and isinstance(arguments[0], _Tensor):

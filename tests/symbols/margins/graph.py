@@ -2,7 +2,7 @@
 
 import mxnet as mx
 
-from vargfacenet.symbols.margins import get_margin, margin_head
+from vargfacenet.symbols.margins import CosineHead, get_margin, margin_head
 from vargfacenet.symbols.objective import objective
 
 LABELS = ("label", "draw", "teacher")
@@ -13,14 +13,11 @@ def head(name, *, identities, size, centres=1, scale=64.0, frozen=False, **optio
     return margin_head(
         mx.sym.var("embedding"),
         mx.sym.var("label"),
-        margin=margin,
+        CosineHead(margin, scale, centres, frozen),
         num_identities=identities,
         embedding_size=size,
-        scale=scale,
-        centres=centres,
         draw=mx.sym.var("draw") if margin.draws else None,
         teacher=mx.sym.var("teacher") if margin.reads_teacher else None,
-        frozen=frozen,
     )
 
 

@@ -14,8 +14,8 @@ IDENTITIES, SIZE, SAMPLES = 5, 6, 7
 def graph(**options):
     return adadistill(
         mx.sym.var("student"),
-        mx.sym.var("teacher"),
         mx.sym.var("label"),
+        mx.sym.var("teacher"),
         num_identities=IDENTITIES,
         embedding_size=SIZE,
         **options,

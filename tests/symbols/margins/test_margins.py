@@ -10,7 +10,8 @@ from tests.symbols.margins import reference
 from tests.symbols.margins.graph import head, run
 from tests.symbols.margins.reference import finite_differences
 from vargfacenet.errors import SettingError
-from vargfacenet.symbols.margins import MARGINS, Samples, get_margin, margin_options
+from vargfacenet.symbols.margins import MARGINS, TEACHER_MARGINS, Samples, get_margin
+from vargfacenet.symbols.registry import LOSSES as REGISTERED
 
 IDENTITIES, SIZE, SAMPLES = 7, 6, 8
 STATES = {
@@ -18,7 +19,7 @@ STATES = {
     "curricularface": {"fc7_difficulty": [0.3]},
 }
 PUBLISHED = {
-    "margin": {"m1": 1.0, "m2": 0.5, "m3": 0.0},
+    "subcentre": {"m1": 1.0, "m2": 0.5, "m3": 0.0},
     "adaface": {"margin": 0.4, "concentration": 0.333, "norm_momentum": 0.99},
     "elasticface_arc": {"margin": 0.5, "deviation": 0.05},
     "elasticface_cos": {"margin": 0.35, "deviation": 0.05},
@@ -72,8 +73,8 @@ def expected_loss(name, sample, scale):
                 given[row] = sorted(drawn)[rank]
             drawn = given
         return (lambda e, w: reference.elasticface(e, w, label, drawn, scale=scale, arc="arc" in name)), {}
-    if name in ("margin", "arcdistill"):
-        fixed = np.full(SAMPLES, 0.5 if name == "margin" else 0.45)
+    if name in ("subcentre", "arcdistill"):
+        fixed = np.full(SAMPLES, 0.5 if name == "subcentre" else 0.45)
         return (lambda e, w: reference.elasticface(e, w, label, fixed, scale=scale, arc=True)), {}
     if name == "magface":
         return (lambda e, w: reference.magface(e, w, label, scale=scale, low=2, high=8)), {}
@@ -130,7 +131,7 @@ def test_curricular_negatives_are_weighed_in_the_sample():
     at = {"identities": IDENTITIES, "size": SIZE}
     inputs = {"embedding": embedding, "label": label, "fc7_weight": weight}
     curricular, _, _, _ = run(head("curricularface", **at), {"fc7_difficulty": [0.9]}, **inputs)
-    plain, _, _, _ = run(head("margin", **at), **inputs)
+    plain, _, _, _ = run(head("subcentre", **at), **inputs)
     assert (np.abs(curricular - plain) > 0.1).any()
 
 
@@ -139,7 +140,7 @@ def test_the_nearest_of_an_identitys_centres_counts(sample, centres):
     random = np.random.RandomState(4)
     weight, embedding, label = random.normal(size=(IDENTITIES * centres, SIZE)), sample["embedding"], sample["label"]
     embedding = embedding + 4 * weight[label * centres]
-    symbol = head("margin", identities=IDENTITIES, size=SIZE, scale=8.0, centres=centres)
+    symbol = head("subcentre", identities=IDENTITIES, size=SIZE, scale=8.0, centres=centres)
     loss, _, gradients, _ = run(symbol, fc7_weight=weight, embedding=embedding, label=label)
 
     def formula(e, w):
@@ -182,7 +183,7 @@ def test_known_angles_give_known_targets(name, angle):
         "elasticface_cos_plus": math.cos(angle) - 0.37,
         "curricularface": added if angle < math.pi - 0.5 else math.cos(angle) - 0.5 * math.sin(math.pi - 0.5),
         "magface": math.cos(angle + 0.45 + 0.35 * 20 / 100) if math.cos(angle) > 0 else math.cos(angle),
-        "margin": added if angle + 0.5 < math.pi else -math.cos(angle + 0.5) - 2,
+        "subcentre": added if angle + 0.5 < math.pi else -math.cos(angle + 0.5) - 2,
         "arcdistill": math.cos(angle + 0.45) if angle + 0.45 < math.pi else -math.cos(angle + 0.45) - 2,
         # The only sample is the one of which the teacher is surest.
         "margin_distillation": added if angle + 0.5 < math.pi else -math.cos(angle + 0.5) - 2,
@@ -251,7 +252,7 @@ def test_draws_are_a_pure_function_of_seed_and_update():
     np.testing.assert_array_equal(drawn[:64], margin.draw(64, seed=1, update=7))  # the first of a larger batch
     assert drawn.mean() == pytest.approx(0.5, abs=0.002)
     assert drawn.std() == pytest.approx(0.05, rel=0.03)
-    assert get_margin("margin").draw(4, seed=0, update=1) is None
+    assert get_margin("subcentre").draw(4, seed=0, update=1) is None
 
 
 def test_a_frozen_classifier_asks_for_no_step():
@@ -261,14 +262,16 @@ def test_a_frozen_classifier_asks_for_no_step():
 
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_defaults_are_those_of_the_papers(name):
-    assert margin_options(name) == PUBLISHED[name]
+    defaults = {option: setting.default for option, setting in REGISTERED[name].options.items()}
+    centres = {} if name in TEACHER_MARGINS else {"centres": 3 if name == "subcentre" else 1}
+    assert defaults == {**PUBLISHED[name], "scale": 64.0, **centres}
 
 
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
         ("adafase", {}, "unknown margin loss 'adafase': did you mean 'adaface'"),
-        ("adaface", {"margn": 1}, "unknown setting of adaface 'margn': did you mean 'margin'"),
+        ("adaface", {"margn": 1}, "unknown option of adaface 'margn': did you mean 'margin'"),
         ("adaface", {"margin": "much"}, "margin='much': expected a number"),
         ("magface", {"norm_low": 200}, "norm_low=200 norm_high=110: expected the first below the second"),
         ("margin_distillation", {"margin_high": 0.1}, "margin_low=0.2 margin_high=0.1: expected the first below"),
