@@ -50,6 +50,8 @@ class Teacher:
         Fingerprint of its two files.
     stored
         Folder with its embeddings of training sets, see `vargfacenet.train.cache`; None where it embeds each batch.
+    classifier
+        Where its classifier is, see `vargfacenet.train.teacher_classifier`; None for the folder of the checkpoint.
 
     Raises
     ------
@@ -63,6 +65,7 @@ class Teacher:
         _, [(_, self.embedding_size)], _ = self.checkpoint.symbol.infer_shape(data=(1, *IMAGE_SHAPE))
         self.fingerprint = fingerprint(checkpoint_files(prefix, epoch))
         self.stored: pathlib.Path | None = None
+        self.classifier: pathlib.Path | None = None
 
     def __str__(self) -> str:
         return f"{self.prefix}-{self.epoch:04d}"
@@ -71,6 +74,12 @@ class Teacher:
         """Return the same teacher with its stored embeddings in a folder, which is read when a run begins."""
         teacher = copy.copy(self)
         teacher.stored = pathlib.Path(folder)
+        return teacher
+
+    def with_classifier_in(self, path: str | os.PathLike) -> Teacher:
+        """Return the same teacher with its classifier in a run folder or a file, which is read when a run begins."""
+        teacher = copy.copy(self)
+        teacher.classifier = pathlib.Path(path)
         return teacher
 
 
