@@ -74,8 +74,9 @@ def train_generation(run: Run, number: int, *, previous: GenerationFolder | None
             trainer.load_state(arrays)
         log.info("resuming %s at update %d of %d", folder.path, first_update, config.max_updates)
     elif previous is not None and cluster.is_first:
-        trainer.load_state(_student(previous, trainer, keep_classifier=config.classifier == "keep"))
-    if run.classifier is not None and not resume:
+        keeps = config.classifier == "keep" or config.has_frozen_classifier
+        trainer.load_state(_student(previous, trainer, keep_classifier=keeps))
+    if run.classifier is not None and previous is None and not resume:
         trainer.load_state(with_classifier(trainer.state(), run.classifier, config.head))
     del arrays  # the trainer has copies
     trainer.broadcast_state()

@@ -149,7 +149,7 @@ def train(
         reads_teacher = teacher is not None and config.reads_teacher
         embeddings = _teacher_embeddings(config, teacher, opened, runtime) if teacher and reads_teacher else None
         classifier = None
-        begins = cluster.is_first and not all(generation.started for generation in folder.generations)
+        begins = cluster.is_first and not folder.generations[0].started
         if teacher and config.has_frozen_classifier and begins:
             place = teacher.classifier or pathlib.Path(teacher.prefix).parent
             classifier = read_classifier(place, opened.records.num_identities, teacher.embedding_size)
@@ -183,7 +183,7 @@ class Run:
     facts
         What is written down of the data: JSON values.
     classifier
-        The teacher's classifier, (identities, embedding_size), in worker 0, where it begins a generation.
+        The teacher's classifier, (identities, embedding_size), in worker 0 of a run that begins with it.
     """
 
     config: Config

@@ -94,6 +94,15 @@ def test_the_teachers_classifier_stays_as_it_is_while_the_student_learns(
     assert lines[-1]["loss"] < lines[0]["loss"]
 
 
+def test_later_generations_keep_the_teachers_classifier(face_folder, teacher, classifier, tmp_path):
+    config = of_teacher(loss="arcdistill", max_updates=1, warmup_updates=0, generations=2, classifier="new")
+    with stopped_after(1):
+        train(config, data=face_folder, out=tmp_path, teacher=teacher.with_classifier_in(classifier))
+    train(config, data=face_folder, out=tmp_path, teacher=teacher, resume=Resume())
+    found = newest_state(tmp_path / "generation-2")["arg:fc7_weight"].asnumpy()
+    np.testing.assert_array_equal(found, np.load(classifier))
+
+
 @pytest.mark.parametrize("devices", [None, TWO], ids=["dense", "sharded"])
 def test_adadistills_centres_become_the_teachers(devices, face_folder, teacher, tmp_path):
     head = SHARDED if devices else {}
