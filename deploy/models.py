@@ -10,8 +10,9 @@ import numpy as np
 
 from vargfacenet.deploy.runtime import OnnxEmbedder
 from vargfacenet.deploy.signature import OWN_SCALING, Scaling
+from vargfacenet.errors import DataError
 from vargfacenet.eval import Embedder, ImageEmbedder
-from vargfacenet.formats.checkpoint import checkpoint_files, load_checkpoint
+from vargfacenet.formats.checkpoint import checkpoint_files, existing_files, load_checkpoint
 from vargfacenet.formats.files import fingerprint
 from vargfacenet.models import find_model
 
@@ -50,6 +51,14 @@ class ScaledEmbedder(ImageEmbedder):
 def is_onnx(model: Union[str, pathlib.Path]) -> bool:
     """Return True for the name of an ONNX file; another name is a checkpoint's prefix."""
     return pathlib.Path(model).suffix == ".onnx"
+
+
+def check_model_exists(model: Union[str, pathlib.Path], epoch: int = 0) -> None:
+    """Raise DataError or CheckpointError where the files of a model, as of `open_model`, do not exist."""
+    if not is_onnx(model):
+        existing_files(model, epoch)
+    elif not pathlib.Path(model).is_file():
+        raise DataError(f"cannot read {model}: no such file")
 
 
 def open_model(

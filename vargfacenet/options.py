@@ -158,8 +158,10 @@ def _declaration(source: Callable[..., object], name: str, annotation: Any, defa
         raise SettingError(f"{_place(source)}: option {name} has no type; expected such as {name}: float = 1.0")
     if default is inspect.Parameter.empty or default is dataclasses.MISSING:
         raise SettingError(f"{_place(source)}: option {name} has no default; expected such as {name}: float = 1.0")
-    about = next((extra for extra in getattr(annotation, "__metadata__", ()) if isinstance(extra, About)), About())
-    kind = annotation.__origin__ if hasattr(annotation, "__metadata__") else annotation
+    inner, is_optional = _plain(annotation)  # before Python 3.11, a default of None makes any annotation optional
+    about = next((extra for extra in getattr(inner, "__metadata__", ()) if isinstance(extra, About)), About())
+    bare = getattr(inner, "__origin__", inner) if hasattr(inner, "__metadata__") else inner
+    kind = Optional[bare] if is_optional else bare
     plain, _ = _plain(kind)
     item = _plain((typing.get_args(plain) or (None,))[0])[0] if _is_sequence(plain) else plain
     if item not in _NAMES:

@@ -183,7 +183,16 @@ def test_what_a_resumed_run_may_change_is_declared():
     fixed = fixed_settings(config)
     may_change = {name for name, setting in SETTINGS.items() if setting.about.may_change}
     assert may_change == {
-        *("verify_every", "save_every", "log_every", "generations", "keep_states", "max_bad_share", "callbacks")
+        *(
+            "verify_every",
+            "save_every",
+            "log_every",
+            "generations",
+            "save_epochs",
+            "keep_states",
+            "max_bad_share",
+            "callbacks",
+        )
     }
     assert not may_change & set(fixed)
     assert fixed["network.multiplier"] == 0.25
@@ -278,6 +287,23 @@ def swallowing(**options):
 def test_a_declaration_that_lacks_something_is_named(function, message):
     with pytest.raises(SettingError, match=message):
         declared_settings(function)
+
+
+def test_a_default_of_none_may_make_an_annotation_optional():
+    """As Python 3.9 and 3.10 do when they read ``width: Annotated[Optional[float], ...] = None``."""
+
+    def build(*, width: Optional[Annotated[Optional[float], About("Factor.", 0.5, 2)]] = None):
+        pass
+
+    width = declared_settings(build)["width"]
+    assert (width.type_name, width.range_name, width.check("none"), width.check("2")) == (
+        "float or none",
+        "0.5 .. 2",
+        None,
+        2,
+    )
+    with pytest.raises(SettingError, match="width=3.0: expected between 0.5 and 2"):
+        width.check(3)
 
 
 def test_a_declaration_takes_type_default_and_bounds_from_the_signature():

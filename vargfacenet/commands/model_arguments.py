@@ -23,6 +23,7 @@ from vargfacenet.formats.images import SUFFIXES
 from vargfacenet.options import check_range
 
 log = logging.getLogger(__name__)
+_NAMED = 5  # of many files that do not exist
 
 MODEL_HELP = (
     "a checkpoint, as PREFIX or PREFIX,EPOCH (epoch 0 without one), an ONNX file, or a name of 'vargfacenet models'"
@@ -180,9 +181,17 @@ def open_cache(args: argparse.Namespace) -> Iterator[EmbeddingCache]:
 
 
 def image_files(given: Iterable[str]) -> list[pathlib.Path]:
-    """Return files, and the images in folders and their sub-folders, in order; DataError for a folder without any."""
+    """Return files, and the images in folders and their sub-folders, in order.
+
+    DataError for files that do not exist, and for a folder without images.
+    """
+    paths = list(map(pathlib.Path, given))
+    missing = [str(path) for path in paths if not path.exists()]
+    if missing:
+        more = f" and {len(missing) - _NAMED} more" if len(missing) > _NAMED else ""
+        raise DataError(f"cannot read {', '.join(missing[:_NAMED])}{more}: no such file or folder")
     found = []
-    for path in map(pathlib.Path, given):
+    for path in paths:
         inside = [path]
         if path.is_dir():
             inside = [file for file in files_below(path) if file.suffix.lower() in SUFFIXES]
