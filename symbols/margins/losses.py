@@ -66,19 +66,24 @@ def _head(name: str, *, scale: float, centres: int = 1, **options: object) -> Co
 
 def _register(name: str, kind: type[MarginLoss]) -> None:
     """Register a margin loss: its settings, scale and number of centres are options of a function made for it."""
-    inputs = ["embedding", "label", *["draw"] * kind.draws, *["teacher"] * kind.reads_teacher]
-
-    def build(*values: mx.sym.Symbol, num_identities: int, embedding_size: int, **options: Any) -> mx.sym.Symbol:
-        given = dict(zip(inputs, values))
-        sizes = {"num_identities": num_identities, "embedding_size": embedding_size}
-        return margin_head(given.pop("embedding"), given.pop("label"), _head(name, **options), **sizes, **given)
-
     settings: dict[str, tuple[Any, Any]] = {
         one.name: (Annotated[one.kind, one.about], one.default) for one in declared_settings(kind).values()
     }
     settings["scale"] = (Annotated[float, SCALE], 64.0)
     if name in MARGINS:
         settings["centres"] = (Annotated[int, _CENTRES], _PUBLISHED_CENTRES.get(name, 1))
+    defaults = {option: default for option, (_, default) in settings.items()}
+
+    def head(**given: Any) -> CosineHead:
+        return _head(name, **{**defaults, **given})
+
+    inputs = ["embedding", "label", *["draw"] * kind.draws, *["teacher"] * kind.reads_teacher]
+
+    def build(*values: mx.sym.Symbol, num_identities: int, embedding_size: int, **options: Any) -> mx.sym.Symbol:
+        given = dict(zip(inputs, values))
+        sizes = {"num_identities": num_identities, "embedding_size": embedding_size}
+        return margin_head(given.pop("embedding"), given.pop("label"), head(**options), **sizes, **given)
+
     parameter = inspect.Parameter
     options = [
         parameter(option, parameter.KEYWORD_ONLY, annotation=annotation, default=default)
@@ -88,11 +93,6 @@ def _register(name: str, kind: type[MarginLoss]) -> None:
     places = [parameter(one, parameter.POSITIONAL_OR_KEYWORD) for one in inputs]
     build.__signature__ = inspect.Signature([*places, *sizes, *options])  # type: ignore[attr-defined]
     build.__name__, build.__qualname__, build.__doc__ = name, name, kind.__doc__
-
-    defaults = {option: default for option, (_, default) in settings.items()}
-
-    def head(**given: Any) -> CosineHead:
-        return _head(name, **{**defaults, **given})
 
     register_loss(name, sharded=head)(build)
 
