@@ -9,6 +9,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Annotated, Optional
 
+import vargfacenet.train.tensorboard  # noqa: F401 - registers the callback
 from vargfacenet.data.augment import AUGMENTATIONS, AugmentationSettings
 from vargfacenet.options import About, Setting, declared_settings
 from vargfacenet.symbols.registry import DISTILLATIONS, LOSSES, NETWORKS
@@ -196,7 +197,11 @@ class SavingSettings:
     ] = 2
     callbacks: Annotated[
         Sequence[str],
-        About("Registered callbacks that run during training.", choices=CALLBACKS.names, may_change=True),
+        About(
+            "Registered callbacks that run during training; tensorboard writes event files for TensorBoard.",
+            choices=CALLBACKS.names,
+            may_change=True,
+        ),
     ] = ()
 
 
