@@ -11,7 +11,8 @@ import numpy as np
 from vargfacenet.deploy.runtime import OnnxEmbedder
 from vargfacenet.deploy.signature import OWN_SCALING, Scaling
 from vargfacenet.errors import DataError
-from vargfacenet.eval import Embedder, ImageEmbedder
+from vargfacenet.eval import ImageEmbedder
+from vargfacenet.eval.embedders import make_embedder
 from vargfacenet.formats.checkpoint import checkpoint_files, existing_files, load_checkpoint
 from vargfacenet.formats.files import fingerprint
 from vargfacenet.models import find_model
@@ -92,7 +93,7 @@ def open_model(
     if is_onnx(model):
         onnx = OnnxEmbedder(model, runtime=runtime, batch_size=batch_size, scaling=scaling)
         return Model(onnx, _fingerprint_of([model], onnx.scaling), runtime, onnx.metadata)
-    embedder: ImageEmbedder = Embedder(*load_checkpoint(model, epoch), device=device, batch_size=batch_size)
+    embedder: ImageEmbedder = make_embedder(*load_checkpoint(model, epoch), device=device, batch_size=batch_size)
     if scaling is not None and scaling != Scaling():
         embedder = ScaledEmbedder(embedder, scaling)
     bundled = find_model(model)

@@ -22,7 +22,6 @@ MANY_PARAMETERS = {
     "symbols/heads.py margin_softmax": "the options of a loss are declared one by one",
     "symbols/layers.py convolution": "the parameters of MXNet's Convolution",
     "symbols/margins/adadistill.py adadistill": "the options of a loss are declared one by one",
-    "bench/contenders/train_pytorch.py _norm": "the tensors and numbers of one kernel",
 }
 
 # Imports of our own modules inside functions, and why.

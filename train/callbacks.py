@@ -19,7 +19,8 @@ import mxnet as mx
 import tqdm
 
 from vargfacenet.data import FaceIterator
-from vargfacenet.eval import Embedder, verify_pairs
+from vargfacenet.eval import verify_pairs
+from vargfacenet.eval.embedders import make_embedder
 from vargfacenet.eval.pairs import Pairs
 from vargfacenet.train.callback import Callback, UpdateResult
 from vargfacenet.train.engine import Schedule, TrainerProtocol
@@ -202,7 +203,7 @@ class Verifier(Callback):
         args, auxs = self._trainer.parameters()
         names = set(self._embedding.list_arguments())
         args = {name: value for name, value in args.items() if name in names}
-        embedder = Embedder(self._embedding, args, auxs, device=self._device)
+        embedder = make_embedder(self._embedding, args, auxs, device=self._device)
         scores = {}
         for name, pairs in self._pairs.items():
             score = verify_pairs(embedder, pairs)

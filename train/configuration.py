@@ -19,6 +19,7 @@ from vargfacenet.train.settings import (
     SETTINGS,
     DataSettings,
     DistillationSettings,
+    EngineSettings,
     LossSettings,
     NetworkSettings,
     OptimizerSettings,
@@ -76,6 +77,7 @@ SHARED_FIELDS = ("augmentation_options", "callback_options")
 class Config(
     SavingSettings,
     DataSettings,
+    EngineSettings,
     ScheduleSettings,
     OptimizerSettings,
     DistillationSettings,

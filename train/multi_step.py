@@ -6,14 +6,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from typing import Any
 
 import mxnet as mx
 
 from vargfacenet.errors import SettingError
 from vargfacenet.formats.checkpoint import epochs_of, save_checkpoint
 from vargfacenet.train.callback import Callback, TrainingContext, UpdateResult
-from vargfacenet.train.teacher import OnlineTeacher, Teacher, check_embedding_size
+from vargfacenet.train.teacher import Teacher, TeacherEmbeddings, check_embedding_size
 
 EPOCHS = "epochs"  # prefix of a run's checkpoints by epoch
 
@@ -49,21 +50,20 @@ class MultiStepTeacher:
     ----------
     prefix
         As in ``PREFIX-0001.params``, the checkpoint after the first epoch; see `epoch_fingerprints`.
-    batch_size, devices, mirror
-        As of `OnlineTeacher`.
+    make
+        Returns what embeds batches by a checkpoint, such as an `OnlineTeacher`.
     """
 
-    def __init__(self, prefix: str, *, batch_size: int, devices: Sequence[mx.Context], mirror: bool = False) -> None:
-        self._prefix, self._batch_size, self._devices, self._mirror = prefix, batch_size, devices, mirror
-        self._current: tuple[int, OnlineTeacher] | None = None
+    def __init__(self, prefix: str, make: Callable[[Teacher], TeacherEmbeddings]) -> None:
+        self._prefix, self._make = prefix, make
+        self._current: tuple[int, TeacherEmbeddings] | None = None
 
-    def embed(self, batch: mx.io.DataBatch) -> mx.nd.NDArray:
+    def embed(self, batch: mx.io.DataBatch) -> Any:
         """Return the embeddings of a batch, whose ``epoch`` counts from 0: (N, embedding_size), not waited for."""
         if self._current is None or self._current[0] != batch.epoch:
             teacher = Teacher(self._prefix, batch.epoch + 1)
             log.info("epoch %d learns from %s", batch.epoch + 1, teacher)
-            online = OnlineTeacher(teacher, batch_size=self._batch_size, devices=self._devices, mirror=self._mirror)
-            self._current = batch.epoch, online
+            self._current = batch.epoch, self._make(teacher)
         return self._current[1].embed(batch)
 
 

@@ -28,21 +28,20 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from vargfacenet.devices import check_devices
+from vargfacenet.engines import devices_for
 from vargfacenet.errors import SettingError
+from vargfacenet.train.build import check_engine, make_online_teacher
 from vargfacenet.train.cache import open_embeddings
 from vargfacenet.train.config import Config
 from vargfacenet.train.generation import train_generation
 from vargfacenet.train.generation_folder import CONFIG, Generation
 from vargfacenet.train.graph import embedding_size_of
 from vargfacenet.train.multi_step import MultiStepTeacher, epoch_fingerprints
-from vargfacenet.train.precision import check_precision
 from vargfacenet.train.run_folder import Resume, RunFolder
 from vargfacenet.train.runtime import Runtime
 from vargfacenet.train.scores import SetScores
 from vargfacenet.train.teacher import (
     CachedTeacher,
-    OnlineTeacher,
     Teacher,
     TeacherEmbeddings,
     check_embedding_size,
@@ -123,12 +122,12 @@ def train(
         When a signal has stopped the run, which is saved.
     """
     runtime = runtime or Runtime()
+    runtime = runtime._replace(devices=devices_for(config.engine, runtime.devices))
     cluster = runtime.cluster
     cluster.report("preparing")
     config.check()
     config = fit_to_teacher(config, teacher)
-    check_devices(config.batch_size, list(runtime.devices), cluster.world_size)
-    check_precision(config.precision, runtime.devices)
+    check_engine(config, runtime)
     _check_spread(config, len(runtime.devices) * cluster.world_size)
     with contextlib.ExitStack() as stack:
         opened = stack.enter_context(open_data(data, bins if cluster.is_first else ()))
@@ -283,11 +282,10 @@ def _epochs(config: Config, data: TrainingData) -> int:
 
 def _teacher_embeddings(config: Config, teacher: Teacher, data: TrainingData, runtime: Runtime) -> TeacherEmbeddings:
     """Return the source of the teacher's embeddings; SettingError where mixed images need one that is not stored."""
-    rows = config.batch_size // runtime.cluster.world_size
     if config.teacher_epochs:
-        return MultiStepTeacher(teacher.prefix, batch_size=rows, devices=runtime.devices, mirror=config.teacher_mirror)
+        return MultiStepTeacher(teacher.prefix, lambda each: make_online_teacher(each, config, runtime))
     if teacher.stored is None:
-        return OnlineTeacher(teacher, batch_size=rows, devices=runtime.devices, mirror=config.teacher_mirror)
+        return make_online_teacher(teacher, config, runtime)
     if config.mix:
         raise SettingError(
             f"mix={config.mix:g} needs a teacher that embeds the mixed images: leave out --cached, or mix"

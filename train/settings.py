@@ -117,8 +117,9 @@ class OptimizerSettings:
     precision: Annotated[
         str,
         About(
-            "Number format in which the network computes; float16 needs GPUs. Parameters and classifier stay float32.",
-            choices=("float32", "float16"),
+            "Number format in which the network computes; float16 needs GPUs of MXNet, bfloat16 engine=torch. Parameters and "
+            "classifier stay float32.",
+            choices=("float32", "float16", "bfloat16"),
         ),
     ] = "float32"
     loss_scale: Annotated[
@@ -146,6 +147,30 @@ class ScheduleSettings:
     warmup_updates: Annotated[
         int, About("Updates in which the learning rate climbs linearly from 0.", 0, MOST_UPDATES, "updates")
     ] = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class EngineSettings:
+    """Engine."""
+
+    engine: Annotated[
+        str,
+        About(
+            "What computes: mxnet, torch (PyTorch), or auto, which is torch on cuda devices and mxnet elsewhere.",
+            choices=("auto", "mxnet", "torch"),
+            may_change=True,
+        ),
+    ] = "auto"
+    accumulate: Annotated[
+        int,
+        About("With engine=torch, parts of a device's images that are computed one after another.", 1, 65_536),
+    ] = 1
+    channels_last: Annotated[
+        bool, About("With engine=torch, keep the channels of a pixel together in memory.", may_change=True)
+    ] = False
+    compile: Annotated[
+        bool, About("With engine=torch, let torch.compile make kernels of the graph first.", may_change=True)
+    ] = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -211,6 +236,7 @@ GROUPS = (
     DistillationSettings,
     OptimizerSettings,
     ScheduleSettings,
+    EngineSettings,
     DataSettings,
     SavingSettings,
 )

@@ -19,7 +19,8 @@ import numpy as np
 from vargfacenet import IMAGE_SHAPE
 from vargfacenet.data import JoinedSets
 from vargfacenet.errors import DataError, SettingError
-from vargfacenet.eval import Embedder, verify_pairs
+from vargfacenet.eval import verify_pairs
+from vargfacenet.eval.embedders import make_embedder
 from vargfacenet.eval.pairs import Pairs
 from vargfacenet.formats.arrays import StoredRows
 from vargfacenet.formats.checkpoint import Checkpoint, checkpoint_files, load_checkpoint
@@ -211,7 +212,7 @@ def teacher_scores(
         scores = {}
     missing = [name for name in pairs if name not in scores]
     if missing:
-        embedder = Embedder(*teacher.checkpoint, device=device)
+        embedder = make_embedder(*teacher.checkpoint, device=device)
         for name in missing:
             score = verify_pairs(embedder, pairs[name])
             log.info("teacher  %s: accuracy %.5f +- %.5f", name, score.accuracy, score.std)

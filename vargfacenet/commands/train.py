@@ -13,18 +13,17 @@ from vargfacenet.commands.data.synth import BUILTIN, write_builtin_set
 from vargfacenet.commands.model_arguments import CHECKPOINT_HELP, parse_checkpoint
 from vargfacenet.commands.output import print_table, verification_cells
 from vargfacenet.commands.train_settings import print_settings
-from vargfacenet.devices import parse_devices
+from vargfacenet.engines import parse_any_devices
 from vargfacenet.errors import SettingError, Stopped
 from vargfacenet.formats.files import fingerprint
 from vargfacenet.options import check_range, split_assignments
 from vargfacenet.train.cache import default_folder
-from vargfacenet.train.cluster import join
 from vargfacenet.train.config import Config, resolve
 from vargfacenet.train.curves import draw_curves
 from vargfacenet.train.recipes import is_demo, list_recipes, recipe_name, recipe_summary
 from vargfacenet.train.run import Result, train
 from vargfacenet.train.run_folder import Resume, RunFolder
-from vargfacenet.train.runtime import Runtime
+from vargfacenet.train.runtime import Runtime, join_workers
 from vargfacenet.train.scores import SetScores
 from vargfacenet.train.stopping import Stopping
 from vargfacenet.train.teacher import Teacher
@@ -89,6 +88,11 @@ def add_parser(add: Callable[..., argparse.ArgumentParser]) -> None:
     run_options = parser.add_argument_group("run")
     run_options.add_argument("--out", metavar="DIR", help="folder of the run (default: a new one under runs/)")
     add_device_argument(run_options, several=True)
+    run_options.add_argument(
+        "--engine",
+        metavar="NAME",
+        help="mxnet, torch (PyTorch), or auto (default): torch on cuda devices; same as --set engine=NAME",
+    )
     add_set_argument(run_options, what="settings", example="batch_size=128 lr=0.05")
     run_options.add_argument(
         "--resume",
@@ -126,8 +130,9 @@ def run(args: argparse.Namespace) -> int:
     resume = None if args.resume is None else Resume(must=args.resume == MUST, force=args.force)
     if args.force and resume is None:
         raise SettingError("--force goes with --resume: it continues a run with other settings or data")
-    config = resolve(args.recipe, split_assignments(args.set))
-    devices = parse_devices(args.device)
+    engine = {"engine": args.engine} if args.engine else {}
+    config = resolve(args.recipe, {**split_assignments(args.set), **engine})
+    devices = parse_any_devices(args.device, config.engine)
     if args.teacher_epoch is not None and not args.teacher:
         raise SettingError("--teacher-epoch needs --teacher MODEL")
     check_range("--teacher-epoch", args.teacher_epoch or 0, 0, 9999)
@@ -142,7 +147,7 @@ def run(args: argparse.Namespace) -> int:
         raise SettingError("--cached needs --teacher MODEL")
     if args.teacher_classifier and not config.has_frozen_classifier:
         raise SettingError(f"--teacher-classifier is for loss=arcdistill and margin_distillation, not {config.loss}")
-    cluster = join()
+    cluster = join_workers(devices)
     if not cluster.is_first:
         logging.getLogger("vargfacenet").setLevel(logging.WARNING)  # worker 0 logs everything
     out = pathlib.Path(cluster.broadcast_object(args.out or str(_folder(recipe_name(args.recipe), resume))))
