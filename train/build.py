@@ -10,6 +10,7 @@ from vargfacenet.engines import devices_for, torch_module, uses_torch
 from vargfacenet.errors import SettingError
 from vargfacenet.train.classifier import Sampling, ShardedClassifier, ShardedTrainer
 from vargfacenet.train.config import Config
+from vargfacenet.train.embedder_teacher import EmbedderTeacher, OnlineEmbedder
 from vargfacenet.train.engine import TrainerProtocol
 from vargfacenet.train.graph import DRAW, LABEL, TEACHER, embedding_size_of, training_graph
 from vargfacenet.train.optimizer import SGD
@@ -106,7 +107,9 @@ def check_engine(config: Config, runtime: Runtime) -> None:
 
 
 def make_online_teacher(teacher: Teacher, config: Config, runtime: Runtime) -> TeacherEmbeddings:
-    """Return what embeds each batch by the teacher's network, on the engine of the devices."""
+    """Return what embeds each batch by the teacher's network, on the engine of the devices or where that runs."""
+    if isinstance(teacher, EmbedderTeacher):
+        return OnlineEmbedder(teacher, mirror=config.teacher_mirror)
     if uses_torch(runtime.devices):
         compute = torch_module("build").compute_of(config, runtime.devices)
         return torch_module("embed").TorchTeacher(teacher, compute, mirror=config.teacher_mirror)

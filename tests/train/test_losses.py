@@ -10,6 +10,7 @@ from vargfacenet.commands import main
 from vargfacenet.errors import CheckpointError, SettingError
 from vargfacenet.symbols.margins import MARGINS
 from vargfacenet.train.config import resolve
+from vargfacenet.train.embedder_teacher import EmbedderTeacher
 from vargfacenet.train.run import train
 from vargfacenet.train.run_folder import Resume
 from vargfacenet.train.run_log import read_log
@@ -231,6 +232,21 @@ def test_the_classifier_is_found_in_the_run_that_trained_the_teacher(head, face_
     config = of_teacher(loss="arcdistill", max_updates=2)
     train(config, data=face_folder, out=tmp_path / "student", teacher=teacher)
     np.testing.assert_array_equal(newest_state(tmp_path / "student")["arg:fc7_weight"].asnumpy(), weight)
+
+
+def test_a_teacher_that_is_no_checkpoint_brings_its_classifier_or_is_refused(
+    face_folder, teacher, classifier, tmp_path
+):
+    other = EmbedderTeacher(teacher.embedder(), "x", argument=str(tmp_path / "x.onnx"))
+    config, given = of_teacher(loss="margin_distillation", max_updates=1, warmup_updates=0), {"data": face_folder}
+    with pytest.raises(SettingError, match="holds no classifier of the teacher"):
+        train(config, out=tmp_path / "one", teacher=other, **given)
+    train(config, out=tmp_path / "two", teacher=other.with_classifier_in(classifier), **given)
+    found = newest_state(tmp_path / "two")["arg:fc7_weight"].asnumpy()
+    np.testing.assert_array_equal(found, np.load(classifier))
+    steps = of_teacher(distillation="embedding_error", teacher_epochs=True)
+    with pytest.raises(SettingError, match="needs a checkpoint of the teacher for each of 2 epochs"):
+        train(steps, out=tmp_path / "three", teacher=other, **given)
 
 
 def test_a_classifier_is_read_from_a_params_file(tmp_path):

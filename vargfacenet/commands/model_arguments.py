@@ -52,9 +52,14 @@ def add_runtime_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--runtime", default="onnxruntime", metavar="NAME", help="for ONNX files: onnxruntime (default) or openvino"
     )
-    group.add_argument("--input-mean", type=float, metavar="M", help="subtracted from each value of 0..255")
-    group.add_argument("--input-std", type=float, metavar="S", help="the difference is divided by it")
-    group.add_argument("--bgr", action="store_true", help="the network takes channels in the order BGR")
+    add_scaling_arguments(group)
+
+
+def add_scaling_arguments(parser: Arguments, *, of: str = "the network") -> None:
+    """Add ``--input-mean``, ``--input-std`` and ``--bgr``, of the network that the help calls `of`."""
+    parser.add_argument("--input-mean", type=float, metavar="M", help=f"{of}'s: subtracted from each value of 0..255")
+    parser.add_argument("--input-std", type=float, metavar="S", help=f"{of}'s: the difference is divided by it")
+    parser.add_argument("--bgr", action="store_true", help=f"{of} takes channels in the order BGR")
 
 
 def add_alignment_arguments(parser: argparse.ArgumentParser) -> None:
