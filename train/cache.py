@@ -106,7 +106,7 @@ def open_embeddings(teacher: Teacher, records: RecordSet, folder: str | os.PathL
         the error says which, and gives the command that computes them.
     """
     folder = pathlib.Path(folder)
-    remedy = f"run: vargfacenet teach {teacher.prefix} {records.path} --epoch {teacher.epoch} --out {folder}"
+    remedy = f"run: vargfacenet teach {teacher.prefix},{teacher.epoch} {records.path} --out {folder}"
     if not (folder / TEACHER).is_file():
         raise DataError(f"{folder} holds no embeddings of a teacher; {remedy}")
     _check_teacher(folder, teacher)

@@ -63,7 +63,7 @@ def load_checkpoint(prefix: PathLike, epoch: int, *, output: str | None = None) 
         if not path.is_file():
             there = epochs_of(str(symbol_file)[: -len("-symbol.json")])
             named = f"; there are epochs {', '.join(map(str, there[-8:]))}" if there else ""
-            raise CheckpointError(f"no checkpoint file {path}: give PREFIX and --epoch as in PREFIX-0000.params{named}")
+            raise CheckpointError(f"no checkpoint file {path}: give PREFIX,EPOCH as in PREFIX-0000.params{named}")
     symbol = _without_casts(read_graph(symbol_file, output))
     saved = load_params(params_file)
     args, auxs = (_named(saved, kind) for kind in ("arg:", "aux:"))
