@@ -17,6 +17,7 @@ TARGETS ?=
 PYTHONS ?=
 TESTS ?=
 RIVALS ?=
+TORCH ?=
 comma := ,
 run = $(BIN)/vargfacenet train $(1) $(if $(DATA),--data $(DATA)) $(if $(BINS),--bins $(BINS)) $(if $(OUT),--out $(OUT)) $(if $(DEVICES),--device $(DEVICES)) $(if $(SET),--set $(SET))
 
@@ -26,10 +27,13 @@ run = $(BIN)/vargfacenet train $(1) $(if $(DATA),--data $(DATA)) $(if $(BINS),--
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-install: .venv/installed  ## make .venv with all dependencies (the newest Python 3.9 to 3.14 found, or PYTHON=)
+install: .venv/installed $(if $(TORCH),.venv/torch)  ## make .venv with all dependencies (the newest Python 3.9 to 3.14 found, or PYTHON=; TORCH=1 adds PyTorch)
 
 .venv/installed: requirements/lock.txt setup.py pyproject.toml install.sh
 	@./install.sh .venv $(PYTHON)
+
+.venv/torch: .venv/installed install-torch.sh
+	@./install-torch.sh .venv $(TORCH)
 
 train-student: install  ## train VarGFaceNet by distillation, on the built-in faces or on DATA= (TEACHER=PREFIX,EPOCH BINS= OUT= DEVICES= RECIPE= SET=)
 	$(call run,$(or $(RECIPE),$(if $(DATA),student,demo_student))) $(if $(TEACHER),--teacher $(TEACHER)$(if $(TEACHER_EPOCH),$(comma)$(TEACHER_EPOCH)))
@@ -60,8 +64,9 @@ fuzz: install  ## fuzz every reader of foreign files, SECONDS=60 each (TARGETS="
 	@test -d .venv/fuzz/atheris || $(BIN)/python -m pip install --quiet --no-deps --target .venv/fuzz 'atheris>=2.2'
 	PYTHONPATH=.venv/fuzz $(BIN)/python -m tests.fuzz $(TARGETS) --seconds $(SECONDS)
 
-lint: install  ## check style, formatting and types
+lint: install  ## check style, formatting, spelling and types
 	$(BIN)/ruff check .
+	$(BIN)/codespell
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 

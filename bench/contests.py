@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, Optional, Union
 
 import numpy as np
 
+import vargfacenet
 from vargfacenet import IMAGE_SHAPE
 from vargfacenet.bench.parameters import random_parameters
 from vargfacenet.bench.rounds import Contender
@@ -23,6 +24,7 @@ from vargfacenet.formats.checkpoint import load_checkpoint, save_checkpoint
 from vargfacenet.formats.files import atomic_path
 from vargfacenet.operators.backends import VARIABLE
 from vargfacenet.symbols import get_symbol
+from vargfacenet.torch import has_torch
 
 OURS = "ours"
 _MODULE = "MXNet's Module"
@@ -58,6 +60,8 @@ def training(
     contenders = [Contender(name, "train.py", work, {VARIABLE: backend}) for name, backend in _named(backends)]
     if pytorch:
         contenders += _pytorch(network, options, batch_size, updates, pytorch)
+    if has_torch():
+        contenders += _torch_engine(work)
     return Contest(f"training, {network}, batch {batch_size}", "images/s", contenders)
 
 
@@ -241,10 +245,12 @@ def _named(backends: Sequence[str]) -> list[tuple[str, str]]:
 
 def _pytorch(network: str, options: _Options, batch_size: int, updates: int, python: pathlib.Path) -> list[Contender]:
     symbol = get_symbol(network, **options)
-    shapes, _, _ = symbol.infer_shape(data=(2, *IMAGE_SHAPE))
+    shapes, _, statistics = symbol.infer_shape(data=(2, *IMAGE_SHAPE))
+    names = symbol.list_arguments() + symbol.list_auxiliary_states()
     work = {
         "graph": symbol.tojson(),
-        "shapes": dict(zip(symbol.list_arguments(), shapes)),
+        "shapes": dict(zip(names, shapes + statistics)),
+        "package": str(pathlib.Path(vargfacenet.__file__).parent.parent),
         "batch_size": batch_size,
         "updates": updates,
         "threads": int(os.environ["OMP_NUM_THREADS"]),
@@ -253,3 +259,14 @@ def _pytorch(network: str, options: _Options, batch_size: int, updates: int, pyt
         Contender(f"PyTorch, {name}", "train_pytorch.py", {**work, "channels_last": last}, {}, str(python))
         for name, last in (("NCHW", False), ("channels last", True))
     ]
+
+
+def _torch_engine(work: Mapping[str, Any]) -> list[Contender]:
+    """Return the PyTorch engine in this environment, in the layouts and precisions that a CPU has."""
+    threads = {"threads": int(os.environ["OMP_NUM_THREADS"])}
+    forms: tuple[tuple[str, dict[str, Any]], ...] = (
+        ("NCHW", {}),
+        ("channels last", {"channels_last": True}),
+        ("channels last, bfloat16", {"channels_last": True, "precision": "bfloat16"}),
+    )
+    return [Contender(f"engine torch, {name}", "train_torch.py", {**work, **threads, **form}) for name, form in forms]

@@ -46,6 +46,17 @@ class Comparison(NamedTuple):
     far: Optional[float]
 
 
+class Embedded(NamedTuple):
+    """Embeddings of the images that could be read: float32 (len(places), embedding_size), l2-normalized.
+
+    ``places`` are the numbers of these images, in order; ``faults`` has the error of each other image by number.
+    """
+
+    embeddings: np.ndarray
+    places: list[int]
+    faults: dict[int, str]
+
+
 class FaceModel:
     """A network that embeds faces, with a threshold. Threads may share it; they embed one after another.
 
@@ -78,19 +89,57 @@ class FaceModel:
         -------
         float32 array (len(images), embedding_size)
         """
-        rows = []
+        return self.embed_readable(len(images), images.__getitem__, progress=progress).embeddings
+
+    def embed_readable(
+        self,
+        count: int,
+        read: Callable[[int], np.ndarray],
+        *,
+        skip_bad: bool = False,
+        progress: Optional[Callable[[int], object]] = None,
+    ) -> Embedded:
+        """Embed faces as `embed` does, and read them on the way: memory for images does not grow with their number.
+
+        Parameters
+        ----------
+        count
+            Number of images.
+        read
+            Maps the number of an image, 0 .. count - 1, to an aligned face: uint8 (112, 112, 3), RGB. It is called from
+            threads, ahead of the network.
+        skip_bad
+            Leave out the images for which `read` raises DataError; otherwise the error is raised.
+        progress
+            As in `embed`.
+        """
+        faults: dict[int, str] = {}
+
+        def checked(place: int) -> np.ndarray:
+            try:
+                return read(place)
+            except DataError as error:
+                if not skip_bad:
+                    raise
+                faults[place] = str(error)
+                return np.zeros((*IMAGE_SHAPE[1:], IMAGE_SHAPE[0]), np.uint8)
+
+        rows: list[np.ndarray] = []
+        done = 0
         with self._lock:
-            for plain, mirrored in self._embedder.embed_batches(len(images), images.__getitem__):
+            for plain, mirrored in self._embedder.embed_batches(count, checked):
                 both = plain + mirrored
                 lengths = np.linalg.norm(both, axis=1, keepdims=True)
-                rows.append(both / np.where(lengths == 0, 1, lengths))
+                both = (both / np.where(lengths == 0, 1, lengths)).astype(np.float32)
+                rows.append(both[[done + row not in faults for row in range(len(both))]])
+                done += len(both)
                 if progress:
                     progress(len(both))
-        found = np.concatenate(rows).astype(np.float32) if rows else np.zeros((0, 0), np.float32)
+        found = np.concatenate(rows) if rows else np.zeros((0, 0), np.float32)
         if not np.isfinite(found).all():
             raise DataError("the embeddings hold NaN or infinity: the network is damaged")
         warn_without_spread(found)
-        return found
+        return Embedded(found, [place for place in range(count) if place not in faults], dict(sorted(faults.items())))
 
     def compare(
         self, one: bytes, other: bytes, *, crop: bool = False, detector: Optional[Detector] = None

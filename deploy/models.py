@@ -10,8 +10,10 @@ import numpy as np
 
 from vargfacenet.deploy.runtime import OnnxEmbedder
 from vargfacenet.deploy.signature import OWN_SCALING, Scaling
-from vargfacenet.eval import Embedder, ImageEmbedder
-from vargfacenet.formats.checkpoint import checkpoint_files, load_checkpoint
+from vargfacenet.errors import DataError
+from vargfacenet.eval import ImageEmbedder
+from vargfacenet.eval.embedders import make_embedder
+from vargfacenet.formats.checkpoint import checkpoint_files, existing_files, load_checkpoint
 from vargfacenet.formats.files import fingerprint
 from vargfacenet.models import find_model
 
@@ -52,6 +54,14 @@ def is_onnx(model: Union[str, pathlib.Path]) -> bool:
     return pathlib.Path(model).suffix == ".onnx"
 
 
+def check_model_exists(model: Union[str, pathlib.Path], epoch: int = 0) -> None:
+    """Raise DataError or CheckpointError where the files of a model, as of `open_model`, do not exist."""
+    if not is_onnx(model):
+        existing_files(model, epoch)
+    elif not pathlib.Path(model).is_file():
+        raise DataError(f"cannot read {model}: no such file")
+
+
 def open_model(
     model: Union[str, pathlib.Path],
     *,
@@ -83,7 +93,7 @@ def open_model(
     if is_onnx(model):
         onnx = OnnxEmbedder(model, runtime=runtime, batch_size=batch_size, scaling=scaling)
         return Model(onnx, _fingerprint_of([model], onnx.scaling), runtime, onnx.metadata)
-    embedder: ImageEmbedder = Embedder(*load_checkpoint(model, epoch), device=device, batch_size=batch_size)
+    embedder: ImageEmbedder = make_embedder(*load_checkpoint(model, epoch), device=device, batch_size=batch_size)
     if scaling is not None and scaling != Scaling():
         embedder = ScaledEmbedder(embedder, scaling)
     bundled = find_model(model)

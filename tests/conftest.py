@@ -1,6 +1,7 @@
 """Small sets that tests share. Real faces are looked for where VARGFACENET_FACES points, and nowhere else."""
 
 import ctypes
+import gc
 import os
 import pathlib
 
@@ -17,17 +18,21 @@ from vargfacenet.operators import missing_for_native
 from vargfacenet.train.cache import write_embeddings
 from vargfacenet.train.teacher import Teacher
 
+_STATM = pathlib.Path("/proc/self/statm")
 
-@pytest.fixture(scope="module", autouse=True)
+
+@pytest.fixture(autouse=True)
 def freed_memory():
-    """Give back to the system what a module's tests have freed.
+    """Give back to the system what tests have freed, where it has become much.
 
     The C library keeps it, in pieces that the next network does not fit into: after the suite each of the two workers
     would hold four gigabytes.
     """
     yield
+    resident = int(_STATM.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") if _STATM.is_file() else 0
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc's; other C libraries have none
-    if trim is not None:
+    if resident > 1 << 30 and trim is not None:
+        gc.collect()  # bound networks are in cycles
         trim(0)
 
 

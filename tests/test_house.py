@@ -21,7 +21,6 @@ NOT_OPENINGS = ("As", "By", "How", "It", "What", "Whether", "Which", "Who", "Who
 MANY_PARAMETERS = {
     "symbols/heads.py margin_softmax": "the options of a loss are declared one by one",
     "symbols/layers.py convolution": "the parameters of MXNet's Convolution",
-    "bench/contenders/train_pytorch.py _norm": "the tensors and numbers of one kernel",
 }
 
 # Imports of our own modules inside functions, and why.

@@ -7,6 +7,7 @@
 
 from vargfacenet.train.callback import Callback, TrainingContext, UpdateResult, register_callback
 from vargfacenet.train.config import Config, read_config, resolve
+from vargfacenet.train.embedder_teacher import EmbedderTeacher
 from vargfacenet.train.engine import StepResult, TrainerProtocol
 from vargfacenet.train.recipes import list_recipes, load_recipe
 from vargfacenet.train.run import Result, train
@@ -18,6 +19,7 @@ from vargfacenet.train.teacher import Teacher
 __all__ = [
     "Callback",
     "Config",
+    "EmbedderTeacher",
     "Result",
     "Resume",
     "Runtime",

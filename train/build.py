@@ -5,14 +5,20 @@ from __future__ import annotations
 import mxnet as mx
 
 from vargfacenet import IMAGE_SHAPE
+from vargfacenet.devices import check_devices
+from vargfacenet.engines import devices_for, torch_module, uses_torch
+from vargfacenet.errors import SettingError
 from vargfacenet.train.classifier import Sampling, ShardedClassifier, ShardedTrainer
 from vargfacenet.train.config import Config
+from vargfacenet.train.embedder_teacher import EmbedderTeacher, OnlineEmbedder
 from vargfacenet.train.engine import TrainerProtocol
 from vargfacenet.train.graph import embedding_size_of, training_graph
 from vargfacenet.train.optimizer import SGD
 from vargfacenet.train.precision import LossScale, check_precision
 from vargfacenet.train.runtime import Runtime
 from vargfacenet.train.schedule import learning_rate_schedule
+from vargfacenet.train.settings import SETTINGS
+from vargfacenet.train.teacher import OnlineTeacher, Teacher, TeacherEmbeddings
 from vargfacenet.train.trainer import Trainer
 
 
@@ -43,8 +49,14 @@ def make_trainer(
         What it is computed on.
     """
     runtime = runtime or Runtime()
-    check_precision(config.precision, runtime.devices)
+    runtime = runtime._replace(devices=devices_for(config.engine, runtime.devices))
+    check_engine(config, runtime)
     sgd = make_optimizer(config, generation)
+    if uses_torch(runtime.devices):
+        numbers = {"generation": generation, "first_update": first_update}
+        return torch_module("build").make_trainer(
+            config, embedding, num_identities, sgd=sgd, runtime=runtime, **numbers
+        )
     rows = config.batch_size // runtime.cluster.world_size
     inputs: dict[str, tuple[int, ...]] = {"data": (rows, *IMAGE_SHAPE)}
     if config.distils:
@@ -71,6 +83,34 @@ def make_trainer(
     )
     classifier.initialise(config.seed, generation)
     return ShardedTrainer(network, classifier, runtime.cluster)
+
+
+def check_engine(config: Config, runtime: Runtime) -> None:
+    """Raise SettingError where the engine of the devices lacks what the settings ask for, or a batch does not divide."""
+    workers = runtime.cluster.world_size
+    if uses_torch(runtime.devices):
+        torch_module("build").check_settings(config, runtime.devices, workers)
+        return
+    for name in ("accumulate", "channels_last", "compile"):
+        if getattr(config, name) != SETTINGS[name].default:
+            raise SettingError(
+                f"{name}={getattr(config, name)} is of engine=torch: give --engine torch, or leave it out"
+            )
+    if config.precision == "bfloat16":
+        raise SettingError("precision=bfloat16 is of engine=torch: give --engine torch, or precision=float32")
+    check_devices(config.batch_size, list(runtime.devices), workers)
+    check_precision(config.precision, runtime.devices)
+
+
+def make_online_teacher(teacher: Teacher, config: Config, runtime: Runtime) -> TeacherEmbeddings:
+    """Return what embeds each batch by the teacher's network, on the engine of the devices or where that runs."""
+    if isinstance(teacher, EmbedderTeacher):
+        return OnlineEmbedder(teacher, mirror=config.teacher_mirror)
+    if uses_torch(runtime.devices):
+        compute = torch_module("build").compute_of(config, runtime.devices)
+        return torch_module("embed").TorchTeacher(teacher, compute, mirror=config.teacher_mirror)
+    rows = config.batch_size // runtime.cluster.world_size
+    return OnlineTeacher(teacher, batch_size=rows, devices=runtime.devices, mirror=config.teacher_mirror)
 
 
 def make_optimizer(config: Config, generation: int = 1) -> SGD:

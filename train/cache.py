@@ -21,7 +21,6 @@ import numpy as np
 from vargfacenet import IMAGE_SHAPE
 from vargfacenet.data import RecordSet
 from vargfacenet.errors import DataError
-from vargfacenet.eval import Embedder
 from vargfacenet.formats.arrays import StoredRows
 from vargfacenet.formats.files import read_json, write_text
 from vargfacenet.formats.rows import open_rows, write_rows
@@ -106,7 +105,7 @@ def open_embeddings(teacher: Teacher, records: RecordSet, folder: str | os.PathL
         the error says which, and gives the command that computes them.
     """
     folder = pathlib.Path(folder)
-    remedy = f"run: vargfacenet teach {teacher.prefix},{teacher.epoch} {records.path} --out {folder}"
+    remedy = f"run: vargfacenet teach {teacher.argument} {records.path} --out {folder}"
     if not (folder / TEACHER).is_file():
         raise DataError(f"{folder} holds no embeddings of a teacher; {remedy}")
     _check_teacher(folder, teacher)
@@ -126,7 +125,7 @@ def _embeddings(
     teacher: Teacher, records: RecordSet, done: int, device: mx.Context | None, batch_size: int
 ) -> Iterator[np.ndarray]:
     """Yield the embeddings of images and mirrors after the first `done` of a set, a batch at a time."""
-    embedder = Embedder(*teacher.checkpoint, device=device, batch_size=batch_size)
+    embedder = teacher.embedder(device=device, batch_size=batch_size)
     for both in embedder.embed_batches(len(records) - done, _reader(records, done)):
         plain, mirrored = (normalize_to_float16(mx.nd.array(embeddings)).asnumpy() for embeddings in both)
         if not (np.isfinite(plain).all() and np.isfinite(mirrored).all()):

@@ -7,7 +7,6 @@ name (`vargfacenet.train.callback`) come before the `Verifier`.
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 import os
@@ -20,12 +19,12 @@ import mxnet as mx
 import tqdm
 
 from vargfacenet.data import FaceIterator
-from vargfacenet.errors import DataError
-from vargfacenet.eval import Embedder, verify_pairs
+from vargfacenet.eval import verify_pairs
+from vargfacenet.eval.embedders import make_embedder
 from vargfacenet.eval.pairs import Pairs
 from vargfacenet.train.callback import Callback, UpdateResult
 from vargfacenet.train.engine import Schedule, TrainerProtocol
-from vargfacenet.train.run_log import FILE
+from vargfacenet.train.run_log import RunLog
 from vargfacenet.train.scores import Scores, SetScores, write_scores
 
 log = logging.getLogger(__name__)
@@ -73,6 +72,7 @@ class Progress(Callback):
     Each line of ``log.jsonl`` holds ``update``, ``epoch`` (passes over the data), the outputs of
     `vargfacenet.symbols.objective.objective` (means since the last line), ``lr``, ``images_per_second`` and ``waiting``
     (share of the time spent waiting for data). ``bad_images``, where there are any, is how many were met so far.
+    ``metrics.csv`` holds the same as a table.
 
     Parameters
     ----------
@@ -93,8 +93,7 @@ class Progress(Callback):
     ) -> None:
         self._iterator, self._schedule = iterator, schedule
         self._due, self._updates_before = due, updates_before
-        self._path = pathlib.Path(out) / FILE
-        self._file = open(self._path, "ab", buffering=0)  # noqa: SIM115 - closed in close()
+        self._log = RunLog(out)
         self._bar = tqdm.tqdm(total=due.last, unit="update", file=sys.stderr) if sys.stderr.isatty() else None
         self._restart(0.0)
 
@@ -109,7 +108,7 @@ class Progress(Callback):
             self._restart(result.seconds)
 
     def close(self) -> None:
-        self._file.close()
+        self._log.close()
         if self._bar is not None:
             self._bar.close()
 
@@ -126,10 +125,7 @@ class Progress(Callback):
         }
         if self._iterator.bad:
             line["bad_images"] = len(self._iterator.bad)
-        try:
-            self._file.write(json.dumps(line).encode() + b"\n")
-        except OSError as error:
-            raise DataError(f"cannot write {self._path}: {error.strerror or error}") from error
+        self._log.append(line)
         if self._bar is not None:
             return
         log.info(
@@ -207,7 +203,7 @@ class Verifier(Callback):
         args, auxs = self._trainer.parameters()
         names = set(self._embedding.list_arguments())
         args = {name: value for name, value in args.items() if name in names}
-        embedder = Embedder(self._embedding, args, auxs, device=self._device)
+        embedder = make_embedder(self._embedding, args, auxs, device=self._device)
         scores = {}
         for name, pairs in self._pairs.items():
             score = verify_pairs(embedder, pairs)

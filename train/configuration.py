@@ -17,6 +17,7 @@ from vargfacenet.train.settings import (
     SETTINGS,
     DataSettings,
     DistillationSettings,
+    EngineSettings,
     LossSettings,
     NetworkSettings,
     OptimizerSettings,
@@ -74,6 +75,7 @@ SHARED_FIELDS = ("augmentation_options", "callback_options")
 class Config(
     SavingSettings,
     DataSettings,
+    EngineSettings,
     ScheduleSettings,
     OptimizerSettings,
     DistillationSettings,

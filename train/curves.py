@@ -1,76 +1,161 @@
-"""An image of a run: losses, cosine and accuracy by update, one generation after the other."""
+"""Images of runs: losses, cosines and accuracies by update, one generation after the other, a panel for each quantity."""
 
 from __future__ import annotations
 
+import itertools
+import math
+import os
 import pathlib
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
 
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from vargfacenet.errors import SettingError
 from vargfacenet.formats.files import atomic_path
 from vargfacenet.train.generation_folder import Generation
 from vargfacenet.train.run import Result
 from vargfacenet.train.run_log import read_log
 
 CURVES = "curves.png"
-_PANELS = (
-    ("loss", ("loss", "identity_loss", "distillation_loss")),
-    ("share", ("accuracy", "cosine")),
-)
-
+FORMATS = (".png", ".svg", ".pdf")
+NOT_MEASURES = ("update", "epoch", "lr", "images_per_second", "waiting", "bad_images")  # of a line of the log
+_ACROSS = 3  # panels in a row
+_WIDE = 20.0  # ratio of the largest to the smallest loss from which an axis is logarithmic
+_STYLES = ("-", "--", ":", "-.")
 
 Points = tuple[list[int], list[float]]  # updates and values
+
+
+class Curves(NamedTuple):
+    """The curves of a run.
+
+    Attributes
+    ----------
+    measures
+        What the log holds by name: losses, cosine, accuracy of the training batches.
+    scores
+        The verification accuracy by set.
+    ends
+        The update at which each generation ended.
+    """
+
+    measures: dict[str, Points]
+    scores: dict[str, Points]
+    ends: list[int]
+
+
+class Panel(NamedTuple):
+    """A panel: its label, lines by name, and heights of horizontal lines by name."""
+
+    label: str
+    lines: Mapping[str, Points]
+    levels: Mapping[str, float]
 
 
 def draw_curves(result: Result) -> pathlib.Path:
     """Draw ``curves.png`` into a run's folder and return its path.
 
-    It shows losses, training accuracy and cosine, and verification accuracy.
+    It shows each loss, the training accuracy, the cosine, and the accuracy of all verification sets.
     """
-    # Not by pyplot, which looks for a display.
-    figure = Figure(figsize=(12, 3.6), constrained_layout=True)
-    *panels, verified = figure.subplots(1, len(_PANELS) + 1)
-    series, scores, ends = _series(result.generations)
-    for axes, (title, names) in zip(panels, _PANELS):
-        for name in names:
-            if name in series:
-                axes.plot(*series[name], label=name.replace("_", " "))
-        axes.set_ylabel(title)
-    for name, points in scores.items():
-        verified.plot(*points, marker="o", label=name)
-        if result.teacher:
-            verified.axhline(result.teacher[name]["accuracy"], linestyle=":", label=f"teacher, {name}")
-    verified.set_ylabel("verification accuracy")
-    for axes in (*panels, verified):
-        axes.set_xlabel("update")
-        for end in ends[:-1]:
-            axes.axvline(end, color="grey", linewidth=0.5)
-        if axes.get_legend_handles_labels()[0]:
-            axes.legend(fontsize="small")
+    curves = curves_of(result.generations)
+    panels = [Panel(_spaced(name), {"": points}, {}) for name, points in curves.measures.items()]
+    if curves.scores:
+        teacher = {f"teacher, {name}": (result.teacher or {})[name]["accuracy"] for name in result.teacher or {}}
+        panels.append(Panel("verification accuracy", curves.scores, teacher))
     path = pathlib.Path(result.out) / CURVES
-    with atomic_path(path) as temporary:
-        FigureCanvasAgg(figure).print_png(str(temporary))
+    _draw(panels, path, ends=curves.ends[:-1])
     return path
 
 
-def _series(generations: list[Generation]) -> tuple[dict[str, Points], dict[str, Points], list[int]]:
-    """Return the values by name, the accuracies by verification set, and the update at which each generation ended."""
-    series: dict[str, Points] = {}
-    scores: dict[str, Points] = {}
-    ends: list[int] = []
+def draw_runs(runs: Mapping[str, Curves], path: str | os.PathLike) -> None:
+    """Draw the curves of several runs into one image, each run in one colour; SettingError for an unknown format."""
+    check_format(path)
+    measures = dict.fromkeys(name for curves in runs.values() for name in curves.measures)
+    sets = dict.fromkeys(name for curves in runs.values() for name in curves.scores)
+    panels = [
+        Panel(_spaced(name), {run: curves.measures.get(name, ([], [])) for run, curves in runs.items()}, {})
+        for name in measures
+    ]
+    panels += [
+        Panel(f"accuracy on {name}", {run: curves.scores.get(name, ([], [])) for run, curves in runs.items()}, {})
+        for name in sets
+    ]
+    _draw(panels, pathlib.Path(path))
+
+
+def check_format(path: str | os.PathLike) -> None:
+    """Raise SettingError where no image of this name can be drawn."""
+    if pathlib.Path(path).suffix.lower() not in FORMATS:
+        raise SettingError(f"{path}: expected a name that ends in {', '.join(FORMATS)}")
+
+
+def curves_of(generations: Iterable[Generation]) -> Curves:
+    """Read the curves of a run; a generation without a log has none."""
+    curves = Curves({}, {}, [])
     before = 0
     for one in generations:
-        lines = read_log(one.out)
+        try:
+            lines = read_log(one.out)
+        except OSError:
+            lines = []
         for line in lines:
-            for name in (name for _, names in _PANELS for name in names if name in line):
-                updates, values = series.setdefault(name, ([], []))
-                updates.append(before + line["update"])
-                values.append(line[name])
+            for name in measures_of(line):
+                _add(curves.measures, name, before + line["update"], line[name])
         for update, found in sorted(one.verifications.items()):
             for name, score in found.items():
-                updates, values = scores.setdefault(name, ([], []))
-                updates.append(before + update)
-                values.append(score["accuracy"])
+                _add(curves.scores, name, before + update, score["accuracy"])
         before += lines[-1]["update"] if lines else 0
-        ends.append(before)
-    return series, scores, ends
+        curves.ends.append(before)
+    return curves
+
+
+def measures_of(line: Mapping[str, object]) -> list[str]:
+    """Return the names of what a line of the log measures: losses, cosine, accuracy."""
+    return [name for name in line if name not in NOT_MEASURES]
+
+
+def _add(series: dict[str, Points], name: str, update: int, value: float) -> None:
+    updates, values = series.setdefault(name, ([], []))
+    updates.append(update)
+    values.append(value)
+
+
+def _spaced(name: str) -> str:
+    return name.replace("_", " ")
+
+
+def _draw(panels: Sequence[Panel], path: pathlib.Path, *, ends: Sequence[int] = ()) -> None:
+    # Not by pyplot, which looks for a display.
+    across = min(_ACROSS, max(1, len(panels)))
+    down = max(1, math.ceil(len(panels) / across))
+    figure = Figure(figsize=(4 * across, 3.6 * down), constrained_layout=True)
+    for panel, axes in itertools.zip_longest(panels, figure.subplots(down, across, squeeze=False).flat):
+        if panel is None:
+            axes.set_axis_off()
+            continue
+        _draw_panel(panel, axes)
+        for end in ends:
+            axes.axvline(end, color="grey", linewidth=0.5)
+    FigureCanvasAgg(figure)
+    with atomic_path(path) as temporary:
+        figure.savefig(str(temporary), format=path.suffix.lower()[1:])
+
+
+def _draw_panel(panel: Panel, axes: Axes) -> None:
+    for number, (name, (updates, values)) in enumerate(panel.lines.items()):
+        # A few points, such as those of verifications, are marked: one alone would not be seen.
+        marker = "o" if len(updates) <= 20 else None
+        style, color = _STYLES[number // 10 % len(_STYLES)], f"C{number % 10}"
+        axes.plot(updates, values, style, color=color, marker=marker, markersize=3, label=name or None)
+    for number, (name, level) in enumerate(panel.levels.items()):
+        axes.axhline(level, linestyle=":", color=f"C{number % 10}", label=name)
+    axes.set_ylabel(panel.label)
+    axes.set_xlabel("update")
+    values = [value for _, points in panel.lines.values() for value in points if math.isfinite(value)]
+    if "loss" in panel.label and values and min(values) > 0 and max(values) / min(values) > _WIDE:
+        axes.set_yscale("log")
+    if any(panel.lines) or panel.levels:
+        axes.legend(fontsize="small")

@@ -25,20 +25,19 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from vargfacenet.devices import check_devices
+from vargfacenet.engines import devices_for
 from vargfacenet.errors import SettingError
+from vargfacenet.train.build import check_engine, make_online_teacher
 from vargfacenet.train.cache import open_embeddings
 from vargfacenet.train.config import Config
 from vargfacenet.train.generation import train_generation
 from vargfacenet.train.generation_folder import CONFIG, Generation
 from vargfacenet.train.graph import embedding_size_of
-from vargfacenet.train.precision import check_precision
 from vargfacenet.train.run_folder import Resume, RunFolder
 from vargfacenet.train.runtime import Runtime
 from vargfacenet.train.scores import SetScores
 from vargfacenet.train.teacher import (
     CachedTeacher,
-    OnlineTeacher,
     Teacher,
     TeacherEmbeddings,
     check_embedding_size,
@@ -118,12 +117,12 @@ def train(
         When a signal has stopped the run, which is saved.
     """
     runtime = runtime or Runtime()
+    runtime = runtime._replace(devices=devices_for(config.engine, runtime.devices))
     cluster = runtime.cluster
     cluster.report("preparing")
     config.check()
     config = fit_to_teacher(config, teacher)
-    check_devices(config.batch_size, list(runtime.devices), cluster.world_size)
-    check_precision(config.precision, runtime.devices)
+    check_engine(config, runtime)
     with contextlib.ExitStack() as stack:
         opened = stack.enter_context(open_data(data, bins if cluster.is_first else ()))
         shared = opened.facts(teacher, verification=False)
@@ -248,8 +247,7 @@ def fit_to_teacher(config: Config, teacher: Teacher | None) -> Config:
 def _teacher_embeddings(config: Config, teacher: Teacher, data: TrainingData, runtime: Runtime) -> TeacherEmbeddings:
     """Return the source of the teacher's embeddings; SettingError where mixed images need one that is not stored."""
     if teacher.stored is None:
-        rows = config.batch_size // runtime.cluster.world_size
-        return OnlineTeacher(teacher, batch_size=rows, devices=runtime.devices, mirror=config.teacher_mirror)
+        return make_online_teacher(teacher, config, runtime)
     if config.mix:
         raise SettingError(
             f"mix={config.mix:g} needs a teacher that embeds the mixed images: leave out --cached, or mix"

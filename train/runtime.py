@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import mxnet as mx
 
-from vargfacenet.train.cluster import ALONE, Cluster
+from vargfacenet.engines import torch_module, uses_torch
+from vargfacenet.train.cluster import ALONE, Cluster, join
 from vargfacenet.train.stopping import NeverStopping
+
+if TYPE_CHECKING:
+    from vargfacenet.engines import Device
 
 
 class Runtime(NamedTuple):
@@ -17,13 +21,21 @@ class Runtime(NamedTuple):
     Attributes
     ----------
     devices
-        Of this worker; each takes an equal slice of the worker's part of a batch.
+        Of this worker, all of MXNet or all of PyTorch; each takes an equal slice of the worker's part of a batch.
     cluster
         The workers that train together.
     stopping
         Signals that end the run after the update that is being made, see `vargfacenet.train.stopping.Stopping`.
     """
 
-    devices: Sequence[mx.Context] = (mx.cpu(0),)
+    devices: Sequence[Device] = (mx.cpu(0),)
     cluster: Cluster = ALONE
     stopping: NeverStopping = NeverStopping()
+
+
+def join_workers(devices: Sequence[Device]) -> Cluster:
+    """Return the cluster in which ``vargfacenet launch``, or for PyTorch ``torchrun``, started this process.
+
+    `ALONE` where neither did; ClusterError where only a part of the environment is there.
+    """
+    return torch_module("cluster").join_torch(devices[0]) if uses_torch(devices) else join()

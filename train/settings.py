@@ -9,6 +9,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Annotated, Optional
 
+import vargfacenet.train.tensorboard  # noqa: F401 - registers the callback
 from vargfacenet.data.augment import AUGMENTATIONS, AugmentationSettings
 from vargfacenet.options import About, Setting, declared_settings
 from vargfacenet.symbols.registry import DISTILLATIONS, LOSSES, NETWORKS
@@ -105,8 +106,9 @@ class OptimizerSettings:
     precision: Annotated[
         str,
         About(
-            "Number format in which the network computes; float16 needs GPUs. Parameters and classifier stay float32.",
-            choices=("float32", "float16"),
+            "Number format in which the network computes; float16 needs GPUs of MXNet, bfloat16 engine=torch. Parameters and "
+            "classifier stay float32.",
+            choices=("float32", "float16", "bfloat16"),
         ),
     ] = "float32"
     loss_scale: Annotated[
@@ -134,6 +136,30 @@ class ScheduleSettings:
     warmup_updates: Annotated[
         int, About("Updates in which the learning rate climbs linearly from 0.", 0, MOST_UPDATES, "updates")
     ] = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class EngineSettings:
+    """Engine."""
+
+    engine: Annotated[
+        str,
+        About(
+            "What computes: mxnet, torch (PyTorch), or auto, which is torch on cuda devices and mxnet elsewhere.",
+            choices=("auto", "mxnet", "torch"),
+            may_change=True,
+        ),
+    ] = "auto"
+    accumulate: Annotated[
+        int,
+        About("With engine=torch, parts of a device's images that are computed one after another.", 1, 65_536),
+    ] = 1
+    channels_last: Annotated[
+        bool, About("With engine=torch, keep the channels of a pixel together in memory.", may_change=True)
+    ] = False
+    compile: Annotated[
+        bool, About("With engine=torch, let torch.compile make kernels of the graph first.", may_change=True)
+    ] = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -179,7 +205,11 @@ class SavingSettings:
     ] = 2
     callbacks: Annotated[
         Sequence[str],
-        About("Registered callbacks that run during training.", choices=CALLBACKS.names, may_change=True),
+        About(
+            "Registered callbacks that run during training; tensorboard writes event files for TensorBoard.",
+            choices=CALLBACKS.names,
+            may_change=True,
+        ),
     ] = ()
 
 
@@ -189,6 +219,7 @@ GROUPS = (
     DistillationSettings,
     OptimizerSettings,
     ScheduleSettings,
+    EngineSettings,
     DataSettings,
     SavingSettings,
 )

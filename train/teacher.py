@@ -19,7 +19,8 @@ import numpy as np
 from vargfacenet import IMAGE_SHAPE
 from vargfacenet.data import JoinedSets
 from vargfacenet.errors import DataError, SettingError
-from vargfacenet.eval import Embedder, verify_pairs
+from vargfacenet.eval import ImageEmbedder, verify_pairs
+from vargfacenet.eval.embedders import make_embedder
 from vargfacenet.eval.pairs import Pairs
 from vargfacenet.formats.arrays import StoredRows
 from vargfacenet.formats.checkpoint import checkpoint_files, load_checkpoint
@@ -35,6 +36,8 @@ log = logging.getLogger(__name__)
 class Teacher:
     """A checkpoint of this project or of the lineage, whatever its network; it is never trained.
 
+    `vargfacenet.train.embedder_teacher.EmbedderTeacher` is one of another kind, such as an ONNX file.
+
     Parameters
     ----------
     prefix, epoch
@@ -48,6 +51,8 @@ class Teacher:
         Numbers in an embedding.
     fingerprint
         Fingerprint of its two files.
+    argument
+        The teacher as the option ``--teacher`` names it.
     stored
         Folder with its embeddings of training sets, see `vargfacenet.train.cache`; None where it embeds each batch.
 
@@ -59,6 +64,7 @@ class Teacher:
 
     def __init__(self, prefix: str | os.PathLike, epoch: int = 0) -> None:
         self.prefix, self.epoch = str(prefix), epoch
+        self.argument = f"{prefix},{epoch}"
         self.checkpoint = load_checkpoint(prefix, epoch)
         _, [(_, self.embedding_size)], _ = self.checkpoint.symbol.infer_shape(data=(1, *IMAGE_SHAPE))
         self.fingerprint = fingerprint(checkpoint_files(prefix, epoch))
@@ -66,6 +72,10 @@ class Teacher:
 
     def __str__(self) -> str:
         return f"{self.prefix}-{self.epoch:04d}"
+
+    def embedder(self, *, device: mx.Context | None = None, batch_size: int = 32) -> ImageEmbedder:
+        """Return the network that embeds images, on the CPU by default."""
+        return make_embedder(*self.checkpoint, device=device, batch_size=batch_size)
 
     def stored_in(self, folder: str | os.PathLike) -> Teacher:
         """Return the same teacher with its stored embeddings in a folder, which is read when a run begins."""
@@ -202,7 +212,7 @@ def teacher_scores(
         scores = {}
     missing = [name for name in pairs if name not in scores]
     if missing:
-        embedder = Embedder(*teacher.checkpoint, device=device)
+        embedder = teacher.embedder(device=device)
         for name in missing:
             score = verify_pairs(embedder, pairs[name])
             log.info("teacher  %s: accuracy %.5f +- %.5f", name, score.accuracy, score.std)

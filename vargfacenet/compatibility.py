@@ -3,6 +3,8 @@
 `install` puts a hook before Python's own importers. While ``mxnet`` is imported, the names that NumPy has removed since
 then are added to ``numpy``; afterwards they are removed again, as other packages test for them to find NumPy's version.
 Names that MXNet's functions look up later, when they run, are added to MXNet's own modules.
+
+While ``gluoncv`` is imported, PyTorch is hidden from it: it refuses every PyTorch from 2.0 on.
 """
 
 import contextlib
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from importlib.machinery import ModuleSpec
 
 PACKAGE = "mxnet"
+SCHEDULERS = "gluoncv"
 
 
 class Removed(NamedTuple):
@@ -96,13 +99,38 @@ def lent_names() -> Iterator[None]:
                 delattr(np, name)
 
 
-class _Finder:
-    """Find ``mxnet`` by the other finders, and import it with the names that it needs."""
+@contextlib.contextmanager
+def without_torch() -> Iterator[None]:
+    """Make ``import torch`` fail for the time of the block, also where it has been imported already."""
+    before = sys.modules.pop("torch", None)  # a None in its place would make SciPy fail, which looks there
+    hiding = _Hiding()
+    sys.meta_path.insert(0, hiding)
+    try:
+        yield
+    finally:
+        sys.meta_path.remove(hiding)
+        if before is not None:
+            sys.modules["torch"] = before
+
+
+class _Hiding:
+    """Find no PyTorch, and let no other finder look for it."""
 
     def find_spec(
         self, fullname: str, path: Optional[Sequence[str]], target: Optional[types.ModuleType] = None
     ) -> Optional["ModuleSpec"]:
-        if fullname != PACKAGE:
+        if fullname == "torch":
+            raise ModuleNotFoundError("PyTorch is hidden while gluoncv is imported", name=fullname)
+        return None
+
+
+class _Finder:
+    """Find ``mxnet`` and ``gluoncv`` by the other finders, and import them with what they need."""
+
+    def find_spec(
+        self, fullname: str, path: Optional[Sequence[str]], target: Optional[types.ModuleType] = None
+    ) -> Optional["ModuleSpec"]:
+        if fullname not in (PACKAGE, SCHEDULERS):
             return None
         for finder in sys.meta_path:
             find = getattr(finder, "find_spec", None)
@@ -118,7 +146,7 @@ class _Finder:
 
 
 class _Loader:
-    """A loader that adds the names while the module runs, and afterwards restores the module's own loader."""
+    """A loader that prepares what the module needs while it runs, and afterwards restores the module's own loader."""
 
     def __init__(self, loader: Any) -> None:
         self._loader = loader
@@ -132,6 +160,10 @@ class _Loader:
         if module.__spec__ is not None:
             module.__spec__.loader = self._loader
         provide_distutils()
+        if module.__name__ == SCHEDULERS:
+            with without_torch():
+                self._loader.exec_module(module)
+            return
         with lent_names():
             self._loader.exec_module(module)
         mend(module)

@@ -5,15 +5,18 @@ import json
 import pathlib
 import runpy
 import subprocess
+import sys
 
 import mxnet as mx
 import numpy as np
 import pytest
 
+import vargfacenet
 from vargfacenet import bench
 from vargfacenet.bench.rounds import CONTENDERS
 from vargfacenet.operators import runnable
 from vargfacenet.symbols import get_symbol
+from vargfacenet.torch import has_torch
 
 SMALL = {"multiplier": 0.25, "embedding_size": 16}
 NETWORKS = {
@@ -112,9 +115,11 @@ def test_all_ways_to_embed_give_the_same(native):
 
 @pytest.mark.parametrize("network", NETWORKS)
 def test_pytorch_trains_the_same_network(network, tmp_path):
-    python = bench.rival_python("pytorch", install=False)
+    python = sys.executable if has_torch() else bench.rival_python("pytorch", install=False)
     if python is None:
-        pytest.skip("PyTorch's environment is made by 'vargfacenet bench train --rivals'")
+        pytest.skip(
+            "PyTorch is missing: make install TORCH=1, or 'vargfacenet bench train --rivals' installs it elsewhere"
+        )
     # Dropout draws numbers, in each library its own.
     symbol = mx.sym.load_json(get_symbol(network, **NETWORKS[network]).tojson().replace('"p": "0.4"', '"p": "0"'))
     inputs = np.random.RandomState(0).uniform(0, 255, (4, 3, 112, 112)).astype(np.float32)
@@ -122,10 +127,12 @@ def test_pytorch_trains_the_same_network(network, tmp_path):
     module.bind([("data", inputs.shape)], for_training=True)
     module.init_params(mx.init.Xavier(rnd_type="gaussian", factor_type="out", magnitude=2))
     module.forward(mx.io.DataBatch([mx.nd.array(inputs)]), is_train=True)
-    arrays = {name: value.asnumpy() for name, value in module.get_params()[0].items()}
+    arrays = {name: value.asnumpy() for name, value in {**module.get_params()[0], **module.get_params()[1]}.items()}
     np.savez(tmp_path / "arrays.npz", data=inputs, **arrays)
     (tmp_path / "graph.json").write_text(symbol.tojson())
     script = pathlib.Path(__file__).with_name("run_pytorch.py")
-    subprocess.run([str(python), "-I", str(script), str(CONTENDERS / "train_pytorch.py"), str(tmp_path)], check=True)
+    package = pathlib.Path(vargfacenet.__file__).parent.parent
+    command = [str(python), "-I", str(script), str(CONTENDERS / "train_pytorch.py"), str(tmp_path), str(package)]
+    subprocess.run(command, check=True)
     expected, found = module.get_outputs()[0].asnumpy(), np.load(tmp_path / "embeddings.npy")
     np.testing.assert_allclose(found, expected, rtol=2e-3, atol=2e-3 * np.abs(expected).max())

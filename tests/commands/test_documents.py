@@ -1,4 +1,4 @@
-"""The command lines in the documents parse, and use no deprecated spelling."""
+"""The documents: command lines parse without deprecated spellings; tests and files that are named exist."""
 
 import pathlib
 import re
@@ -31,3 +31,17 @@ def test_the_documents_have_command_lines():
 def test_a_command_line_parses_without_deprecated_options(arguments, caplog):
     assert callable(parse(arguments).run)
     assert not caplog.records
+
+
+DOCUMENTS = [ROOT / "README.md", ROOT / "SECURITY.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+FOLDERS = "bench|data|deploy|eval|launch|operators|requirements|symbols|tests|train|vargfacenet"
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_the_tests_and_files_that_a_document_names_exist(document):
+    text = document.read_text(encoding="utf-8")
+    sources = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("*.py"))
+    defined = set(re.findall(r"def (test_\w+)", sources)) | {path.stem for path in (ROOT / "tests").rglob("test_*.py")}
+    assert set(re.findall(r"`(?:[\w/.]*::)?(test_\w+)`", text)) <= defined
+    named = re.findall(rf"`((?:{FOLDERS})/[\w./-]+\.(?:py|h|cc|txt|in))(?:::\w+)?`", text)
+    assert [path for path in named if not (ROOT / path).is_file()] == []

@@ -145,7 +145,7 @@ def test_json_without_a_file_is_deprecated_and_goes_to_standard_output(capsys, c
 
 
 def test_a_checkpoint_is_expected_where_an_onnx_file_cannot_be_used(capsys):
-    for command in (["export", "x.onnx", "y.onnx"], ["convert", "x.onnx", "y"], ["teach", "x.onnx", "faces"]):
+    for command in (["export", "x.onnx", "y.onnx"], ["convert", "x.onnx", "y"]):
         with contextlib.suppress(SystemExit):
             assert main(command) == 2
         assert "x.onnx is an ONNX file: expected a checkpoint, PREFIX or PREFIX,EPOCH" in capsys.readouterr().err

@@ -7,6 +7,7 @@ import re
 import pytest
 
 from tests.helpers.browser import open_browser
+from tests.helpers.command_line import refused
 from tests.helpers.networks import save_random_checkpoint
 from vargfacenet.commands import main
 from vargfacenet.commands.model_arguments import parse_model, short_names
@@ -194,3 +195,12 @@ def test_a_cache_that_cannot_be_written_is_named_and_done_without(prefix, pairs_
     assert "Set XDG_CACHE_HOME to a folder that you may write" in caplog.text
     assert main(["verify", prefix, "--bins", str(pairs_file), "--cache", "/proc/none"]) == 2
     assert "/proc/none" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("missing", ["no/model", "no/model.onnx"])
+def test_all_models_are_checked_before_the_first_one_is_opened(capsys, prefix, pairs_file, monkeypatch, missing):
+    monkeypatch.setattr("vargfacenet.commands.verify.open_named", lambda *_, **__: pytest.fail("a model was opened"))
+    message = refused(capsys, "verify", prefix, missing, "--bins", pairs_file)
+    assert message.startswith("vargfacenet verify: error: ")
+    assert missing in message
+    assert "no such file" in message or "no checkpoint file" in message

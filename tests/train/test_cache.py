@@ -22,7 +22,7 @@ def test_what_is_cached_is_float16_and_not_computed_twice(cache, teacher, face_f
     array = np.load(path, mmap_mode="r")
     assert (array.dtype, array.shape) == (np.float16, (24, 2, 16))
     np.testing.assert_allclose(np.linalg.norm(array.astype(float), axis=2), 1, atol=1e-3)
-    monkeypatch.setattr("vargfacenet.train.cache.Embedder", None)  # whoever embeds now fails
+    monkeypatch.setattr("vargfacenet.train.teacher.make_embedder", None)  # whoever embeds now fails
     assert write_embeddings(teacher, RecordSet(face_folder), cache) == path
 
 

@@ -3,9 +3,11 @@
 import json
 
 import numpy as np
+import pytest
+from matplotlib.figure import Figure
 
 from vargfacenet.formats.images import decode_image
-from vargfacenet.train.curves import _series, draw_curves
+from vargfacenet.train.curves import Panel, _draw_panel, curves_of, draw_curves
 from vargfacenet.train.generation_folder import Generation
 from vargfacenet.train.run import Result
 
@@ -22,8 +24,8 @@ def generation(out, losses, accuracies):
 def test_generations_follow_one_another(tmp_path):
     first = generation(tmp_path / "generation-1", [9.0, 8.0], [0.5, 0.7])
     second = generation(tmp_path / "generation-2", [7.0, 6.0], [0.7, 0.8])
-    series, scores, ends = _series([first, second])
-    assert series == {"loss": ([2, 4, 6, 8], [9.0, 8.0, 7.0, 6.0]), "cosine": ([2, 4, 6, 8], [0.5] * 4)}
+    measures, scores, ends = curves_of([first, second])
+    assert measures == {"loss": ([2, 4, 6, 8], [9.0, 8.0, 7.0, 6.0]), "cosine": ([2, 4, 6, 8], [0.5] * 4)}
     assert scores == {"lfw": ([0, 4, 4, 8], [0.5, 0.7, 0.7, 0.8])}
     assert ends == [4, 8]
 
@@ -37,3 +39,19 @@ def test_a_image_is_drawn_with_and_without_verification(tmp_path):
         assert image.shape[1] > 2 * image.shape[0] > 400
         sizes.append(np.count_nonzero(image < 128))
     assert sizes[0] > sizes[1] > 0
+
+
+@pytest.mark.parametrize(
+    ("label", "values", "scale"),
+    [
+        ("identity loss", [107.0, 1.7], "log"),
+        ("loss", [9.0, 8.0], "linear"),
+        ("loss", [107.0, 0.0], "linear"),
+        ("cosine", [0.9, 0.01], "linear"),
+    ],
+)
+def test_losses_of_a_wide_range_have_a_logarithmic_axis(label, values, scale):
+    axes = Figure().subplots()
+    _draw_panel(Panel(label, {"": ([1, 2], values)}, {}), axes)
+    assert axes.get_yscale() == scale
+    assert axes.get_ylabel() == label

@@ -127,7 +127,7 @@ def test_two_sets_are_cached_side_by_side(tmp_path, teacher, face_folder):
 def test_scores_of_a_teacher_are_kept_by_what_they_are_of(tmp_path, teacher, pairs_file, pairs_set, monkeypatch):
     pairs, prints = read_sets([pairs_file]), {"stripes": fingerprint([pairs_file])}
     scores = teacher_scores(teacher, pairs, prints, tmp_path)
-    monkeypatch.setattr("vargfacenet.train.teacher.Embedder", None)  # whoever embeds now fails
+    monkeypatch.setattr("vargfacenet.train.teacher.make_embedder", None)  # whoever embeds now fails
     assert teacher_scores(teacher, pairs, prints, tmp_path) == scores
     with pytest.raises(TypeError):
         teacher_scores(teacher, pairs, {"stripes": "another set of that name"}, tmp_path)

@@ -29,6 +29,7 @@ GROUPS = {
         "plan": "predict the memory and the updates of a run",
         "train": "train a recipe, with checkpoints and verification on the way",
         "launch": "train with several workers, on one machine or on several",
+        "runs": "list and compare runs: settings, scores, losses, curves",
     },
     "evaluation": {
         "verify": "score networks on verification sets (.bin), and write a report",

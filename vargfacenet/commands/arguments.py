@@ -5,10 +5,8 @@ import logging
 from collections.abc import Sequence
 from typing import Any, Union
 
-import mxnet as mx
-
 from vargfacenet.commands.output import BARE
-from vargfacenet.devices import parse_device
+from vargfacenet.engines import parse_any_device
 from vargfacenet.options import check_range
 
 log = logging.getLogger(__name__)
@@ -43,7 +41,8 @@ def keep_old_spelling(parser: Arguments, old: str, *, new: str, dest: str, **opt
 
 def add_device_argument(parser: Arguments, *, several: bool = False) -> None:
     """Add ``--device``: a list for commands that run on `several` devices, otherwise one."""
-    text = "devices, separated by commas: cpu:0 (default) or gpu:0,gpu:1" if several else "cpu:0 (default) or gpu:N"
+    one = "cpu:0 (default), gpu:N (MXNet) or cuda:N (PyTorch)"
+    text = f"devices, separated by commas: {one}" if several else one
     parser.add_argument("--device", default="cpu:0", metavar="LIST" if several else "DEVICE", help=text)
     keep_old_spelling(parser, "--devices", new="--device", dest="device")
 
@@ -54,10 +53,10 @@ def add_embedding_arguments(parser: Arguments) -> None:
     parser.add_argument("--batch-size", type=int, default=32, metavar="N", help="images at a time (default 32)")
 
 
-def checked_device(args: argparse.Namespace) -> mx.Context:
+def checked_device(args: argparse.Namespace) -> Any:
     """Return the device of ``--device``; SettingError or SetupError where it or ``--batch-size`` is out of range."""
     check_range("--batch-size", args.batch_size, 1, 4096)
-    return parse_device(args.device)
+    return parse_any_device(args.device)
 
 
 def add_set_argument(parser: Arguments, *, what: str, example: str) -> None:

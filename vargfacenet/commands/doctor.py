@@ -11,6 +11,7 @@ from types import ModuleType
 from vargfacenet import __version__
 from vargfacenet.environment import explain_import_failure, python_problem, usable_cores
 from vargfacenet.threads import threads_in_use
+from vargfacenet.torch import INSTALL, has_torch
 
 PACKAGES = (
     "numpy",
@@ -51,6 +52,7 @@ def run(args: argparse.Namespace) -> int:
         except Exception as error:  # noqa: BLE001 - a broken package may raise anything
             print(f"{name:<12} cannot be imported")
             problems.append(explain_import_failure(error) or f"{name}: {error}")
+    print(f"pytorch      {_pytorch()}")
     if "mxnet" in modules:
         problems += _look_at_mxnet(modules["mxnet"])
     problems = list(dict.fromkeys(problems))  # one missing library may break several packages
@@ -58,6 +60,15 @@ def run(args: argparse.Namespace) -> int:
         print(f"PROBLEM      {problem}")
     print("all is well" if not problems else f"{len(problems)} problem(s)")
     return 1 if problems else 0
+
+
+def _pytorch() -> str:
+    if not has_torch():
+        return f"not installed (for engine=torch: {INSTALL})"
+    try:
+        return importlib.import_module("vargfacenet.torch.describe").describe_torch()
+    except Exception as error:  # noqa: BLE001 - a broken package may raise anything
+        return f"cannot be imported: {' '.join(str(error).split())[:200]}"
 
 
 def _look_at_operators() -> list[str]:

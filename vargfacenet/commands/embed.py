@@ -2,22 +2,22 @@
 
 import argparse
 import io
+import pathlib
 from collections.abc import Callable
 
 import numpy as np
 
+from vargfacenet.commands.face_files import add_skip_argument, face_reader, list_faults
 from vargfacenet.commands.model_arguments import (
     add_alignment_arguments,
     add_model_argument,
     add_runtime_arguments,
-    face_options,
     image_files,
     load_face_model,
 )
 from vargfacenet.commands.output import progress
-from vargfacenet.deploy import face_of
-from vargfacenet.formats.files import atomic_path
-from vargfacenet.formats.images import read_image
+from vargfacenet.errors import DataError
+from vargfacenet.formats.files import atomic_path, write_fault
 
 
 def add_parser(add: Callable[..., argparse.ArgumentParser]) -> None:
@@ -26,12 +26,14 @@ def add_parser(add: Callable[..., argparse.ArgumentParser]) -> None:
         "'names' (as given) and 'embeddings' (float32, one row each, l2-normalized: cosines are products).",
         examples=(
             "vargfacenet embed vargfacenet-x050 photographs --align --out photographs.npz",
+            "vargfacenet embed student.onnx faces --skip-bad --out faces.npz",
             "vargfacenet embed student.onnx a.png b.png --out two.npz",
         ),
     )
     add_model_argument(parser)
     parser.add_argument("images", metavar="IMAGES", nargs="+", help="images, or folders of them")
     parser.add_argument("--out", required=True, metavar="FILE.npz", help="the file to write")
+    add_skip_argument(parser)
     add_alignment_arguments(parser)
     add_runtime_arguments(parser)
     parser.set_defaults(run=run)
@@ -39,14 +41,17 @@ def add_parser(add: Callable[..., argparse.ArgumentParser]) -> None:
 
 def run(args: argparse.Namespace) -> int:
     files = image_files(args.images)
-    options = face_options(args)
-    model = load_face_model(args)
-    faces = [face_of(read_image(path), str(path), **options) for path in files]
-    with progress(total=len(faces), unit="image") as bar:
-        embeddings = model.embed(faces, progress=bar.update)
+    fault = write_fault(pathlib.Path(args.out).parent)
+    if fault is not None:
+        raise DataError(f"cannot write {args.out}: {fault}")
+    read, model = face_reader(args, files), load_face_model(args)
+    with progress(total=len(files), unit="image") as bar:
+        found = model.embed_readable(len(files), read, skip_bad=args.skip_bad, progress=bar.update)
+    list_faults(files, found.faults)
     content = io.BytesIO()
-    np.savez(content, names=np.array([str(path) for path in files], np.str_), embeddings=embeddings)
+    names = np.array([str(files[place]) for place in found.places], np.str_)
+    np.savez(content, names=names, embeddings=found.embeddings)
     with atomic_path(args.out) as temporary:
         temporary.write_bytes(content.getvalue())
-    print(f"{args.out}: embeddings of {embeddings.shape[1]} numbers of {len(files)} image(s)")
+    print(f"{args.out}: embeddings of {found.embeddings.shape[1]} numbers of {len(names)} image(s)")
     return 0

@@ -23,6 +23,7 @@ from vargfacenet.formats.images import SUFFIXES
 from vargfacenet.options import check_range
 
 log = logging.getLogger(__name__)
+_NAMED = 5  # of many files that do not exist
 
 MODEL_HELP = (
     "a checkpoint, as PREFIX or PREFIX,EPOCH (epoch 0 without one), an ONNX file, or a name of 'vargfacenet models'"
@@ -51,9 +52,14 @@ def add_runtime_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--runtime", default="onnxruntime", metavar="NAME", help="for ONNX files: onnxruntime (default) or openvino"
     )
-    group.add_argument("--input-mean", type=float, metavar="M", help="subtracted from each value of 0..255")
-    group.add_argument("--input-std", type=float, metavar="S", help="the difference is divided by it")
-    group.add_argument("--bgr", action="store_true", help="the network takes channels in the order BGR")
+    add_scaling_arguments(group)
+
+
+def add_scaling_arguments(parser: Arguments, *, of: str = "the network") -> None:
+    """Add ``--input-mean``, ``--input-std`` and ``--bgr``, of the network that the help calls `of`."""
+    parser.add_argument("--input-mean", type=float, metavar="M", help=f"{of}'s: subtracted from each value of 0..255")
+    parser.add_argument("--input-std", type=float, metavar="S", help=f"{of}'s: the difference is divided by it")
+    parser.add_argument("--bgr", action="store_true", help=f"{of} takes channels in the order BGR")
 
 
 def add_alignment_arguments(parser: argparse.ArgumentParser) -> None:
@@ -180,9 +186,17 @@ def open_cache(args: argparse.Namespace) -> Iterator[EmbeddingCache]:
 
 
 def image_files(given: Iterable[str]) -> list[pathlib.Path]:
-    """Return files, and the images in folders and their sub-folders, in order; DataError for a folder without any."""
+    """Return files, and the images in folders and their sub-folders, in order.
+
+    DataError for files that do not exist, and for a folder without images.
+    """
+    paths = list(map(pathlib.Path, given))
+    missing = [str(path) for path in paths if not path.exists()]
+    if missing:
+        more = f" and {len(missing) - _NAMED} more" if len(missing) > _NAMED else ""
+        raise DataError(f"cannot read {', '.join(missing[:_NAMED])}{more}: no such file or folder")
     found = []
-    for path in map(pathlib.Path, given):
+    for path in paths:
         inside = [path]
         if path.is_dir():
             inside = [file for file in files_below(path) if file.suffix.lower() in SUFFIXES]

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from vargfacenet.commands.arguments import add_json_argument, add_set_argument, keep_old_spelling
 from vargfacenet.commands.data.synth import BUILTIN
 from vargfacenet.commands.output import json_writer, print_table
+from vargfacenet.deploy.models import is_onnx
 from vargfacenet.devices import parse_names
 from vargfacenet.errors import SettingError
 from vargfacenet.options import check_range, split_assignments
@@ -75,6 +76,11 @@ def run(args: argparse.Namespace) -> int:
     place = _place(args)
     data = _sizes(args)
     teacher = args.teacher_network
+    if teacher and is_onnx(teacher):
+        raise SettingError(
+            f"--teacher-network {teacher} is an ONNX file: expected the name of a network; leave it out for a teacher that "
+            "onnxruntime runs, whose memory is not counted"
+        )
     if teacher and not config.distils:
         raise SettingError(
             f"--teacher-network {teacher}: {args.recipe} does not distil; give --set distillation=angular"

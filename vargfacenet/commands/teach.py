@@ -8,11 +8,11 @@ import pathlib
 from collections.abc import Callable
 
 from vargfacenet.commands.arguments import add_embedding_arguments, checked_device
-from vargfacenet.commands.model_arguments import CHECKPOINT_HELP, add_model_argument, parse_checkpoint
+from vargfacenet.commands.model_arguments import add_model_argument
 from vargfacenet.commands.output import progress
+from vargfacenet.commands.teacher_arguments import add_teacher_scaling_arguments, open_teacher
 from vargfacenet.data import RecordSet
 from vargfacenet.train.cache import default_folder, write_embeddings
-from vargfacenet.train.teacher import Teacher
 
 
 def add_parser(add: Callable[..., argparse.ArgumentParser]) -> None:
@@ -22,18 +22,25 @@ def add_parser(add: Callable[..., argparse.ArgumentParser]) -> None:
         examples=(
             "vargfacenet teach runs/teacher/best faces_emore",
             "vargfacenet teach model-r100-ii/model,0 faces_emore more_faces --device gpu:0 --batch-size 128",
+            "vargfacenet teach w600k_r50.onnx faces_emore",
         ),
     )
-    add_model_argument(parser, help=CHECKPOINT_HELP)
+    add_model_argument(parser)
     parser.add_argument("folders", metavar="DIR", nargs="+", help="folders with train.rec, train.idx and property")
     parser.add_argument("--out", metavar="DIR", help="folder that stores them (default: under datasets/teachers/)")
+    add_teacher_scaling_arguments(
+        parser.add_argument_group(
+            "network",
+            "By default images are scaled as an ONNX file states it, or as its graph is recognised to need it.",
+        )
+    )
     add_embedding_arguments(parser.add_argument_group("computing"))
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     device = checked_device(args)
-    teacher = Teacher(*parse_checkpoint(args.model, args.epoch))
+    teacher = open_teacher(args, args.model, args.epoch, device=device, batch_size=args.batch_size)
     out = pathlib.Path(args.out) if args.out else default_folder(teacher)
     for folder in args.folders:
         with contextlib.closing(RecordSet(folder)) as records:

@@ -10,21 +10,21 @@ from collections.abc import Callable, Iterator, Sequence
 
 from vargfacenet.commands.arguments import add_device_argument, add_set_argument, keep_old_spelling
 from vargfacenet.commands.data.synth import BUILTIN, write_builtin_set
-from vargfacenet.commands.model_arguments import CHECKPOINT_HELP, parse_checkpoint
+from vargfacenet.commands.model_arguments import MODEL_HELP
 from vargfacenet.commands.output import print_table, verification_cells
+from vargfacenet.commands.teacher_arguments import add_teacher_scaling_arguments, open_teacher
 from vargfacenet.commands.train_settings import print_settings
-from vargfacenet.devices import parse_devices
+from vargfacenet.engines import parse_any_devices
 from vargfacenet.errors import SettingError, Stopped
 from vargfacenet.formats.files import fingerprint
 from vargfacenet.options import check_range, split_assignments
 from vargfacenet.train.cache import default_folder
-from vargfacenet.train.cluster import join
 from vargfacenet.train.config import Config, resolve
 from vargfacenet.train.curves import draw_curves
 from vargfacenet.train.recipes import is_demo, list_recipes, recipe_name, recipe_summary
 from vargfacenet.train.run import Result, train
 from vargfacenet.train.run_folder import Resume, RunFolder
-from vargfacenet.train.runtime import Runtime
+from vargfacenet.train.runtime import Runtime, join_workers
 from vargfacenet.train.scores import SetScores
 from vargfacenet.train.stopping import Stopping
 from vargfacenet.train.teacher import Teacher
@@ -69,7 +69,7 @@ def add_parser(add: Callable[..., argparse.ArgumentParser]) -> None:
         "--bins", nargs="+", metavar="SET.bin", help="verification sets (default: the .bin files in the data folders)"
     )
     teacher = parser.add_argument_group("teacher")
-    teacher.add_argument("--teacher", metavar="MODEL", help=f"network to learn from: {CHECKPOINT_HELP}")
+    teacher.add_argument("--teacher", metavar="MODEL", help=f"network to learn from: {MODEL_HELP}")
     keep_old_spelling(
         teacher, "--teacher-epoch", new="--teacher PREFIX,EPOCH", dest="teacher_epoch", type=int, default=None
     )
@@ -80,9 +80,15 @@ def add_parser(add: Callable[..., argparse.ArgumentParser]) -> None:
         metavar="DIR",
         help="use the teacher's embeddings that 'vargfacenet teach' stored, in its default folder or in DIR",
     )
+    add_teacher_scaling_arguments(teacher)
     run_options = parser.add_argument_group("run")
     run_options.add_argument("--out", metavar="DIR", help="folder of the run (default: a new one under runs/)")
     add_device_argument(run_options, several=True)
+    run_options.add_argument(
+        "--engine",
+        metavar="NAME",
+        help="mxnet, torch (PyTorch), or auto (default): torch on cuda devices; same as --set engine=NAME",
+    )
     add_set_argument(run_options, what="settings", example="batch_size=128 lr=0.05")
     run_options.add_argument(
         "--resume",
@@ -122,29 +128,29 @@ def run(args: argparse.Namespace) -> int:
     resume = None if args.resume is None else Resume(must=args.resume == MUST, force=args.force)
     if args.force and resume is None:
         raise SettingError("--force goes with --resume: it continues a run with other settings or data")
-    config = resolve(args.recipe, split_assignments(args.set))
-    devices = parse_devices(args.device)
+    engine = {"engine": args.engine} if args.engine else {}
+    config = resolve(args.recipe, {**split_assignments(args.set), **engine})
+    devices = parse_any_devices(args.device, config.engine)
     if args.teacher_epoch is not None and not args.teacher:
         raise SettingError("--teacher-epoch needs --teacher MODEL")
     check_range("--teacher-epoch", args.teacher_epoch or 0, 0, 9999)
-    prefix: str | pathlib.Path | None = None
-    epoch = 0
-    if args.teacher:
-        prefix, epoch = parse_checkpoint(args.teacher, args.teacher_epoch or 0)
+    if not args.teacher and (args.bgr, args.input_mean, args.input_std) != (False, None, None):
+        raise SettingError("--input-mean, --input-std and --bgr need --teacher MODEL: they state how it takes images")
     demo = is_demo(args.recipe)
     if args.data is None and not demo:
         raise SettingError(f"{args.recipe} needs --data DIR, a folder with train.rec, train.idx and property")
     if args.cached and not args.teacher:
         raise SettingError("--cached needs --teacher MODEL")
-    cluster = join()
+    cluster = join_workers(devices)
     if not cluster.is_first:
         logging.getLogger("vargfacenet").setLevel(logging.WARNING)  # worker 0 logs everything
+    teacher = open_teacher(args, args.teacher, args.teacher_epoch or 0) if args.teacher else None
     out = pathlib.Path(cluster.broadcast_object(args.out or str(_folder(recipe_name(args.recipe), resume))))
     data = [pathlib.Path(folder) for folder in args.data] if args.data else [cluster.in_turn(_builtin_faces)]
     bins = args.bins if args.bins is not None else _bins_beside(data)
     runtime = Runtime(devices, cluster, Stopping())
     try:
-        if config.distils and prefix is None and demo:
+        if config.distils and teacher is None and demo:
             if cluster.is_first:  # before minutes of training
                 folder = RunFolder(out, config.generations)
                 folder.check(config, resume=resume)
@@ -152,8 +158,7 @@ def run(args: argparse.Namespace) -> int:
                     with folder.open(config, resume=resume):  # restores its checkpoints, then refuses it
                         pass
             teacher_out = RUNS / DEMO_TEACHER if not args.data else out / "teacher"
-            prefix = _demo_teacher(config, teacher_out, data, bins, runtime)
-        teacher = Teacher(prefix, epoch) if prefix else None
+            teacher = Teacher(_demo_teacher(config, teacher_out, data, bins, runtime))
         if teacher and args.cached:
             teacher = teacher.stored_in(default_folder(teacher) if args.cached == AUTOMATIC else args.cached)
         result = train(config, data=data, out=out, bins=bins, teacher=teacher, resume=resume, runtime=runtime)

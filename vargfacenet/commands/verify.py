@@ -22,7 +22,7 @@ from vargfacenet.commands.model_arguments import (
     short_names,
 )
 from vargfacenet.commands.output import json_writer, print_table, progress
-from vargfacenet.deploy.models import Model
+from vargfacenet.deploy.models import Model, check_model_exists
 from vargfacenet.errors import SettingError
 from vargfacenet.eval import read_sets
 from vargfacenet.eval.cache import EmbeddingCache, image_fingerprint
@@ -79,9 +79,10 @@ def run(args: argparse.Namespace) -> int:
     for far in args.far or ():
         check_range("--far", far, 1e-12, 0.5)
     _check_names(args.models)
-    for name in args.models:
-        parse_model(name, args.epoch)  # refuses a set in the place of a model before minutes of work
+    names = [parse_model(name, args.epoch) for name in args.models]  # refuses a set in the place of a model
     sets = read_sets(find_sets(args.bins, args.folder))
+    for name in names:
+        check_model_exists(*name)  # before minutes of work on the others
     labels, results = short_names(args.models), []
     with json_writer(args.json) as write_json:
         with open_cache(args) as cache:

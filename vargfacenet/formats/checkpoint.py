@@ -58,12 +58,7 @@ def load_checkpoint(prefix: PathLike, epoch: int, *, output: str | None = None) 
     CheckpointError
         Where a file is missing or unreadable, the graph has no such output, or a parameter is missing or misshapen.
     """
-    symbol_file, params_file = checkpoint_files(prefix, epoch)
-    for path in (symbol_file, params_file):
-        if not path.is_file():
-            there = epochs_of(str(symbol_file)[: -len("-symbol.json")])
-            named = f"; there are epochs {', '.join(map(str, there[-8:]))}" if there else ""
-            raise CheckpointError(f"no checkpoint file {path}: give PREFIX,EPOCH as in PREFIX-0000.params{named}")
+    symbol_file, params_file = existing_files(prefix, epoch)
     symbol = _without_casts(read_graph(symbol_file, output))
     saved = load_params(params_file)
     args, auxs = (_named(saved, kind) for kind in ("arg:", "aux:"))
@@ -174,6 +169,17 @@ def checkpoint_files(prefix: PathLike, epoch: int) -> tuple[pathlib.Path, pathli
     """Return the paths of graph and parameters to read. The prefix may be the name of a bundled network."""
     bundled = find_model(prefix)
     return _paths(prefix if bundled is None else bundled.prefix, epoch)
+
+
+def existing_files(prefix: PathLike, epoch: int) -> tuple[pathlib.Path, pathlib.Path]:
+    """Return the paths of graph and parameters; CheckpointError where one does not exist, naming the epochs that do."""
+    files = checkpoint_files(prefix, epoch)
+    for path in files:
+        if not path.is_file():
+            there = epochs_of(str(files[0])[: -len("-symbol.json")])
+            named = f"; there are epochs {', '.join(map(str, there[-8:]))}" if there else ""
+            raise CheckpointError(f"no checkpoint file {path}: give PREFIX,EPOCH as in PREFIX-0000.params{named}")
+    return files
 
 
 def _paths(prefix: PathLike, epoch: int) -> tuple[pathlib.Path, pathlib.Path]:

@@ -1,0 +1,108 @@
+"""The classifier over workers in PyTorch computes what MXNet's does."""
+
+import mxnet as mx
+import numpy as np
+import pytest
+import torch
+
+from tests.helpers.training import newest_state, tiny
+from vargfacenet.errors import CheckpointError, SettingError
+from vargfacenet.symbols import heads
+from vargfacenet.torch.classifier import TorchClassifier, margin_change
+from vargfacenet.train.classifier import Margin, Sampling, ShardedClassifier
+from vargfacenet.train.cluster import ALONE, Cluster
+from vargfacenet.train.optimizer import SGD
+from vargfacenet.train.run import train
+from vargfacenet.train.run_folder import Resume
+from vargfacenet.train.run_log import read_log
+
+IDENTITIES, SIZE = 50, 8
+
+
+def both(margin, sample_rate=1.0, clip_gradient=0.0):
+    """The classifier of each engine, with the same weights."""
+    sgd = SGD(lambda update: 0.3, 0.9, 0.01, clip_gradient)
+    settings = {"sgd": sgd, "margin": margin, "sampling": Sampling(sample_rate, 3, 7), "rescale": 1 / 12}
+    theirs = ShardedClassifier(num_identities=IDENTITIES, embedding_size=SIZE, **settings)
+    ours = TorchClassifier((IDENTITIES, SIZE), device=torch.device("cpu"), cluster=ALONE, **settings)
+    for one in (ours, theirs):
+        one.initialise(1, 2)
+    return ours, theirs
+
+
+@pytest.mark.parametrize(
+    ("margin", "sample_rate", "clip_gradient"),
+    [
+        (Margin(1.0, 0.5, 0.0, 64.0), 1.0, 0.0),
+        (Margin(1.2, 0.3, 0.1, 16.0), 0.4, 0.0),
+        (Margin(1.0, 0.0, 0.35, 16.0), 0.4, 0.001),
+        (None, 1.0, 0.0),
+        (None, 0.4, 0.0),
+    ],
+)
+def test_updates_are_those_of_mxnets_classifier(margin, sample_rate, clip_gradient):
+    ours, theirs = both(margin, sample_rate, clip_gradient)
+    random = np.random.RandomState(0)
+    for update in range(1, 5):
+        embedding = random.normal(size=(12, SIZE)).astype(np.float32)
+        label = random.randint(0, IDENTITIES, 12)
+        expected = theirs.step(mx.nd.array(embedding), mx.nd.array(label), update=update)
+        found = ours.descend(torch.from_numpy(embedding), label, update=update)
+        ours.update(0.3, torch.zeros(()))
+        for value, wanted in zip(found, expected):
+            np.testing.assert_allclose(value.numpy(), wanted.asnumpy(), rtol=1e-4, atol=1e-5)
+    states = ours.state(), theirs.state()
+    assert states[0].keys() == states[1].keys()
+    for name, value in states[1].items():
+        np.testing.assert_allclose(states[0][name].asnumpy(), value.asnumpy(), rtol=1e-4, atol=1e-5, err_msg=name)
+
+
+def test_an_update_that_is_not_finite_changes_nothing():
+    ours, _ = both(None, 0.4)
+    before = ours.state()
+    ours.descend(torch.full((12, SIZE), float("nan")), np.arange(12), update=1)
+    ours.update(0.3, torch.ones(()))
+    for name, value in ours.state().items():
+        np.testing.assert_array_equal(value.asnumpy(), before[name].asnumpy())
+
+
+def test_the_state_of_either_engine_is_taken_by_the_other():
+    ours, theirs = both(None)
+    ours.descend(torch.ones(12, SIZE), np.arange(12), update=1)
+    ours.update(0.3, torch.zeros(()))
+    theirs.load_state(ours.state())
+    other, _ = both(None)
+    other.load_state(theirs.state())
+    for name, value in other.state().items():
+        np.testing.assert_array_equal(value.asnumpy(), ours.state()[name].asnumpy())
+    with pytest.raises(CheckpointError, match="the state lacks arg:fc7_weight/0 of the classifier"):
+        other.load_state({})
+
+
+@pytest.mark.parametrize("margins", [(1.0, 0.5, 0.0), (1.35, 0.2, 0.1), (1.0, 0.0, 0.35), (3.0, 1.0, 0.0)])
+def test_the_margin_is_that_of_the_graph(margins):
+    cosines = np.linspace(-1, 1, 101)
+    m1, m2, m3 = margins
+    expected = heads.margin_change(mx.nd.array(cosines), m1=m1, m2=m2, m3=m3, operators=mx.nd).asnumpy()
+    found = margin_change(torch.from_numpy(cosines).float(), Margin(m1, m2, m3, 64.0)).numpy()
+    np.testing.assert_allclose(found, expected, atol=2e-5)
+
+
+def test_fewer_identities_than_workers_are_refused():
+    with pytest.raises(SettingError, match="1 identities on 2 workers: expected at least one for each"):
+        TorchClassifier((1, SIZE), device=torch.device("cpu"), cluster=Cluster(0, 2), sgd=SGD(lambda update: 0.3))
+
+
+def test_a_run_with_it_has_the_losses_of_mxnet_and_goes_on_there(face_folder, teacher, tmp_path):
+    gentle = {"lr": 4e-7, "scale": 8, "m2": 0.1, "verify_every": 1000, "batch_size": 12, "distillation": "angular"}
+    settings = {**gentle, "head": "sharded", "sample_rate": 0.5, "max_updates": 6, "log_every": 1, "save_every": 6}
+    logs = []
+    for engine in ("mxnet", "torch"):
+        train(tiny(**settings, engine=engine), data=face_folder, out=tmp_path / engine, teacher=teacher)
+        logs.append(read_log(tmp_path / engine))
+    for name in ("loss", "identity_loss", "distillation_loss"):
+        np.testing.assert_allclose([line[name] for line in logs[1]], [line[name] for line in logs[0]], rtol=1e-4)
+    assert newest_state(tmp_path / "torch").keys() == newest_state(tmp_path / "mxnet").keys()
+    longer = tiny(**{**settings, "max_updates": 7})
+    options = {"data": face_folder, "out": tmp_path / "torch", "teacher": teacher}
+    assert train(longer, resume=Resume(must=True, force=True), **options).updates == 1

@@ -1,0 +1,94 @@
+"""On a GPU the engine computes what it computes on a CPU. Run with ``pytest -m gpu``; nothing else here needs one."""
+
+import mxnet as mx
+import numpy as np
+import pytest
+import torch
+
+from tests.helpers.training import tiny
+from tests.torch.compare import relative
+from vargfacenet.eval import Embedder
+from vargfacenet.torch.embed import TorchEmbedder
+from vargfacenet.train.build import make_trainer
+from vargfacenet.train.engine import NotFinite
+from vargfacenet.train.random_state import seed_random
+from vargfacenet.train.run import train
+from vargfacenet.train.run_folder import Resume
+from vargfacenet.train.runtime import Runtime
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="PyTorch sees no GPU here"),
+]
+GENTLE = {"lr": 4e-7, "scale": 8, "m2": 0.1, "batch_size": 12, "engine": "torch", "verify_every": 1000}
+
+
+@pytest.fixture(autouse=True)
+def exact(monkeypatch):
+    """Products in float32, not in TF32."""
+    monkeypatch.setattr(torch.backends.cuda.matmul, "allow_tf32", False)
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
+
+
+def drawn_trainer(device, **settings):
+    config = tiny(**{**GENTLE, **settings})
+    seed_random(0, 1, 0)
+    return make_trainer(config, config.build_symbol(), 4, runtime=Runtime([torch.device(device, 0)]))
+
+
+def batch(seed, scale=1.0):
+    random = np.random.RandomState(seed)
+    images = mx.nd.array(random.randint(0, 256, (12, 3, 112, 112)) * scale)
+    return mx.io.DataBatch([images], [mx.nd.array(random.randint(0, 4, 12))])
+
+
+def losses(trainer, updates=10):
+    found = []
+    for update in range(updates):
+        seed_random(0, 1, update)
+        found.append(trainer.launch(batch(update)))
+    return [float(one.result().outputs["loss"].mean()) for one in found]
+
+
+def test_embeddings_are_those_of_the_cpu(teacher):
+    images = np.random.RandomState(0).uniform(0, 255, (3, 3, 112, 112)).astype(np.float32)
+    found = TorchEmbedder(*teacher.checkpoint, device=torch.device("cuda", 0)).embed_batch(images)
+    assert relative(found, Embedder(*teacher.checkpoint).embed_batch(images)) < 1e-4
+
+
+@pytest.mark.parametrize("settings", [{}, {"channels_last": True}, {"accumulate": 3}], ids=str)
+def test_losses_are_those_of_the_cpu(settings):
+    np.testing.assert_allclose(
+        losses(drawn_trainer("cuda", **settings)), losses(drawn_trainer("cpu", **settings)), rtol=1e-3
+    )
+
+
+def test_bfloat16_is_near_float32():
+    rough = losses(drawn_trainer("cuda", precision="bfloat16", channels_last=True), 3)
+    np.testing.assert_allclose(rough, losses(drawn_trainer("cuda"), 3), rtol=0.05)
+
+
+def test_what_is_not_finite_changes_nothing_until_it_is_reported():
+    trainer = drawn_trainer("cuda")
+    losses(trainer, 1)
+    before = trainer.state()
+    pending = trainer.launch(batch(1, scale=np.nan))
+    trainer.launch(batch(2))
+    with pytest.raises(NotFinite, match="the loss is nan"):
+        pending.result()
+    for name, value in trainer.state().items():
+        if not name.startswith("aux:"):
+            np.testing.assert_array_equal(value.asnumpy(), before[name].asnumpy(), err_msg=name)
+
+
+def test_a_run_begun_on_the_cpu_goes_on_on_the_gpu(face_folder, pairs_file, tmp_path):
+    settings = {**GENTLE, "max_updates": 4, "save_every": 2, "verify_every": 2}
+    train(tiny(**{**settings, "engine": "mxnet"}, generations=1), data=face_folder, out=tmp_path, bins=[pairs_file])
+    longer = tiny(**{**settings, "max_updates": 6})
+    options = {
+        "data": face_folder,
+        "out": tmp_path,
+        "bins": [pairs_file],
+        "runtime": Runtime([torch.device("cuda", 0)]),
+    }
+    assert train(longer, resume=Resume(must=True, force=True), **options).updates == 2

@@ -1,0 +1,98 @@
+"""Build the trainer and the teacher of a run in PyTorch from its settings."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import mxnet as mx
+import torch
+
+from vargfacenet import IMAGE_SHAPE
+from vargfacenet.errors import SettingError
+from vargfacenet.torch.classifier import TorchClassifier
+from vargfacenet.torch.precision import Compute
+from vargfacenet.torch.sharded import TorchShardedTrainer
+from vargfacenet.torch.trainer import TorchTrainer
+from vargfacenet.train.classifier import Sampling
+from vargfacenet.train.config import Config
+from vargfacenet.train.graph import embedding_size_of, training_graph
+from vargfacenet.train.optimizer import SGD
+from vargfacenet.train.runtime import Runtime
+
+
+def compute_of(config: Config, devices: Sequence[torch.device]) -> Compute:
+    """Return how the settings ask devices to compute; SettingError for a precision that this engine lacks."""
+    return Compute(
+        devices[0],
+        config.precision,
+        config.channels_last,
+        config.compile,
+        slices=len(devices) * config.accumulate,
+        whole_images=not config.mix,
+    )
+
+
+def make_trainer(
+    config: Config,
+    embedding: mx.sym.Symbol,
+    num_identities: int,
+    *,
+    sgd: SGD,
+    generation: int,
+    first_update: int,
+    runtime: Runtime,
+) -> TorchTrainer:
+    """Return the trainer of a generation, with freshly drawn weights, as `vargfacenet.train.build.make_trainer` does.
+
+    Raises
+    ------
+    SettingError
+        For settings that this engine lacks, or a batch that does not divide.
+    """
+    cluster, devices = runtime.cluster, list(runtime.devices)
+    check_settings(config, devices, cluster.world_size)
+    rows = config.batch_size // cluster.world_size
+    data: dict[str, tuple[int, ...]] = {"data": (rows, *IMAGE_SHAPE)}
+    if config.distils:
+        data["teacher"] = (rows, embedding_size_of(embedding))
+    # Stock operators: those that replace MXNet's own are of no use here.
+    in_float32 = dataclasses.replace(config, precision="float32")
+    symbol = training_graph(embedding, in_float32, num_identities, backend="stock")
+    options: dict[str, Any] = {
+        "data": data,
+        "labels": {"softmax_label": (rows,)} if config.reads_labels else {},
+        "sgd": sgd,
+        "compute": compute_of(config, devices),
+        "cluster": cluster,
+        "first_update": first_update,
+    }
+    if config.head == "dense":
+        return TorchTrainer(symbol, **options)
+    classifier = TorchClassifier(
+        (num_identities, embedding_size_of(embedding)),
+        device=devices[0],
+        cluster=cluster,
+        sgd=sgd,
+        margin=config.sharded_margin(),
+        sampling=Sampling(config.sample_rate, config.seed, (generation - 1) * config.max_updates),
+        rescale=1 / config.batch_size,
+    )
+    classifier.initialise(config.seed, generation)
+    return TorchShardedTrainer(symbol, classifier=classifier, **options)
+
+
+def check_settings(config: Config, devices: Sequence[torch.device], workers: int = 1) -> None:
+    """Raise SettingError for settings that this engine lacks, or a batch that does not divide among the slices."""
+    compute_of(config, devices)
+    if config.head == "sharded" and len(devices) * config.accumulate > 1:
+        raise SettingError(
+            f"head=sharded with {len(devices)} device(s) and accumulate={config.accumulate}: a worker of engine=torch has one "
+            "slice of the classifier and one of the batch; give one device, or start workers with torchrun"
+        )
+    count = len(devices) * config.accumulate * workers
+    if config.batch_size % count:
+        raise SettingError(
+            f"batch_size={config.batch_size}: expected a multiple of devices x accumulate x workers ({count})"
+        )

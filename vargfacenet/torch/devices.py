@@ -1,0 +1,49 @@
+"""Parse devices of PyTorch given as text, such as ``cuda:0``."""
+
+from __future__ import annotations
+
+import re
+
+import torch
+
+from vargfacenet.errors import SettingError, SetupError
+from vargfacenet.torch.cluster import local_rank
+
+_NAME = re.compile(r"(cpu|cuda)(?::(\d{1,3}))?", re.ASCII)
+
+
+def parse_torch_devices(text: str) -> list[torch.device]:
+    """Return devices named as in ``cuda:0`` or ``cpu:0,cpu:1``.
+
+    ``cuda`` alone is the GPU with this worker's number on its machine. Several CPUs are slices of a batch, computed one after
+    another; several GPUs are workers of their own, which ``torchrun`` starts.
+
+    Raises
+    ------
+    SettingError
+        For another name, or several GPUs.
+    SetupError
+        For a GPU that is not there.
+    """
+    devices = []
+    for item in text.split(","):
+        found = _NAME.fullmatch(item.strip())
+        if found is None:
+            raise SettingError(
+                f"device {item.strip()!r}: engine=torch takes cuda:N, cuda or cpu:N, separated by commas"
+            )
+        number = int(found[2]) if found[2] else local_rank() if found[1] == "cuda" else 0
+        devices.append(torch.device(found[1], number))
+    if len(set(devices)) < len(devices):
+        raise SettingError(f"devices {text!r}: the same one is given twice")
+    gpus = [device for device in devices if device.type == "cuda"]
+    if len(devices) > 1 and gpus:
+        raise SettingError(
+            f"devices {text!r}: a worker of engine=torch has one GPU; start one worker for each with torchrun "
+            f"--nproc-per-node {len(devices)} -m vargfacenet train ... --device cuda"
+        )
+    there = torch.cuda.device_count() if gpus else 0
+    for device in gpus:
+        if device.index >= there:
+            raise SetupError(f"device {device}: PyTorch sees {there} GPU(s) here; 'vargfacenet doctor' says more")
+    return devices

@@ -1,0 +1,68 @@
+"""The results of an update, copied to the host without stopping the device."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import torch
+
+from vargfacenet.train.engine import NotFinite, StepResult
+
+
+class HostCopy:
+    """A tensor on its way to the host."""
+
+    def __init__(self, tensor: torch.Tensor) -> None:
+        self._event = None
+        self._values = tensor
+        if tensor.device.type == "cuda":
+            self._values = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
+            self._values.copy_(tensor, non_blocking=True)
+            self._event = torch.cuda.Event()
+            self._event.record()
+
+    def numpy(self) -> np.ndarray:
+        """Wait for the numbers, and return them."""
+        if self._event is not None:
+            self._event.synchronize()
+        return self._values.numpy()
+
+
+class PendingStep:
+    """An update that a device computes, or has computed.
+
+    Parameters
+    ----------
+    outputs
+        Losses and measures of each image, the loss first, each (N,).
+    embedding
+        The embeddings, (N, embedding_size), where the graph gives them.
+    labels
+        The labels of the batch.
+    fault
+        A number on the device: 0 where loss and gradients are finite.
+    faulty_gradients
+        Gives the names of the parameters whose gradients are not finite, until the next update begins.
+    """
+
+    def __init__(
+        self,
+        outputs: Mapping[str, torch.Tensor],
+        embedding: torch.Tensor | None,
+        labels: list[np.ndarray],
+        fault: torch.Tensor,
+        faulty_gradients: Callable[[], list[str]],
+    ) -> None:
+        self._outputs = {name: HostCopy(value) for name, value in outputs.items()}
+        self._embedding = None if embedding is None else HostCopy(embedding)
+        self._labels, self._fault, self._faulty_gradients = labels, HostCopy(fault), faulty_gradients
+
+    def result(self) -> StepResult:
+        """Wait for the update, and return its results; `NotFinite` where it was not made."""
+        outputs = {name: copy.numpy() for name, copy in self._outputs.items()}
+        if self._fault.numpy() > 0:
+            loss = float(next(iter(outputs.values())).mean())
+            raise NotFinite(None if np.isfinite(loss) else loss, self._faulty_gradients())
+        embedding = None if self._embedding is None else self._embedding.numpy()
+        return StepResult(outputs, embedding, self._labels)

@@ -1,0 +1,49 @@
+"""Computation of a run: the arithmetic of the network, its memory layout, and whether it is compiled."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import torch
+
+from vargfacenet.errors import SettingError
+
+PRECISIONS = ("float32", "bfloat16")
+
+
+@dataclasses.dataclass(frozen=True)
+class Compute:
+    """Device and form of computation of a graph.
+
+    Attributes
+    ----------
+    device
+        Where.
+    precision
+        ``float32``, or ``bfloat16``: convolutions and products of the network in bfloat16, with parameters, their updates,
+        normalisation, embedding and losses in float32.
+    channels_last
+        Images and weights lie with their channels together, which bfloat16 on GPUs wants.
+    compiled
+        ``torch.compile`` makes kernels of the graph first, in a minute or more.
+    slices
+        Parts of this worker's batch that are computed one after another.
+    whole_images
+        Images hold whole numbers in 0..255, as they do unless faces are mixed.
+    """
+
+    device: torch.device
+    precision: str = "float32"
+    channels_last: bool = False
+    compiled: bool = False
+    slices: int = 1
+    whole_images: bool = True
+
+    def __post_init__(self) -> None:
+        if self.precision not in PRECISIONS:
+            raise SettingError(f"precision={self.precision}: engine=torch computes in {' or '.join(PRECISIONS)}")
+
+    def autocast(self) -> Any:
+        """Return the context in which the network runs."""
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16")
