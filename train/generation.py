@@ -19,6 +19,7 @@ from vargfacenet.train.callbacks import Every, Follower, Progress, Verifier
 from vargfacenet.train.checkpoint_writer import CheckpointWriter
 from vargfacenet.train.engine import Arrays, TrainerProtocol
 from vargfacenet.train.generation_folder import Generation, GenerationFolder
+from vargfacenet.train.initial_weights import set_initial_weights
 from vargfacenet.train.loop import fit
 from vargfacenet.train.monitor import Monitor, ignorance
 from vargfacenet.train.random_state import seed_random, warn_of_threads
@@ -73,6 +74,8 @@ def train_generation(run: Run, number: int, *, previous: GenerationFolder | None
         log.info("resuming %s at update %d of %d", folder.path, first_update, config.max_updates)
     elif previous is not None and cluster.is_first:
         trainer.load_state(_student(previous, trainer, keep_classifier=config.classifier == "keep"))
+    elif config.init is not None and previous is None and cluster.is_first:
+        set_initial_weights(config.init, trainer, embedding)
     del arrays  # the trainer has copies
     trainer.broadcast_state()
     if cluster.is_first:
