@@ -20,6 +20,7 @@ from vargfacenet.deploy.translate import translate
 from vargfacenet.errors import ExportError, SettingError
 from vargfacenet.eval import Embedder, verify_embeddings
 from vargfacenet.eval.pairs import Pairs
+from vargfacenet.eval.plausible import accuracy_doubt, threshold_doubt, warn_of, warn_without_spread
 from vargfacenet.eval.protocols.roc import threshold_at_far
 from vargfacenet.eval.protocols.verification import pair_distances
 from vargfacenet.formats.checkpoint import Checkpoint, checkpoint_files, load_checkpoint
@@ -242,6 +243,10 @@ def _score(
         thresholds = {far: threshold_at_far(cosines_of_pairs[~pairs.is_same], far) for far in (FAR, 1e-2, 1e-1)}
         far = next((far for far, found in thresholds.items() if found is not None), None)
         threshold = None if far is None else thresholds[far]
+        warn_without_spread(plain)
+        for ran, score in scores[name].items():
+            doubts = [accuracy_doubt(score["accuracy"], score["pairs"])]
+            warn_of(f"{name}, by {ran}", [*doubts, threshold_doubt([threshold])] if ran == runtime else doubts)
     return scores, threshold, far
 
 

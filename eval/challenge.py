@@ -18,12 +18,14 @@ from vargfacenet.eval.cache import EmbeddingCache, file_fingerprint
 from vargfacenet.eval.embed import ImageEmbedder
 from vargfacenet.eval.features import read_features, write_features
 from vargfacenet.eval.image_list import read_image_list
+from vargfacenet.eval.plausible import warn_without_spread
 from vargfacenet.eval.protocols.all_pairs import CHALLENGE_FAR, DISTRACTOR, AllPairs, score_all_pairs
 from vargfacenet.eval.protocols.normalize import l2_normalize
 from vargfacenet.formats.arrays import FileRows
 from vargfacenet.formats.images import decode_image, read_image
 
 _BLOCK = 4096  # rows at a time
+_SAMPLE = 512  # rows that are looked at for whether they differ
 
 
 class FeatureShape(NamedTuple):
@@ -109,6 +111,7 @@ def score_features(
         raise DataError("a second feature file needs its list, and a second list its feature file")
     if all((known == DISTRACTOR).all() for known in (labels, other_labels) if known is not None):
         raise DataError(f"{image_list} has no label: give 'PATH LABEL' for each face of a known identity")
+    warn_without_spread(rows[np.unique(np.linspace(0, len(rows) - 1, _SAMPLE).astype(int))])
     return score_all_pairs(rows, labels, other_rows, other_labels, fars=fars, worst=worst, progress=progress)
 
 

@@ -9,6 +9,7 @@ import json
 import mxnet as mx
 
 from vargfacenet.options import Setting, check_options
+from vargfacenet.symbols import distillation_losses, margins  # noqa: F401 - they register their losses
 from vargfacenet.symbols.arcface_mbf import arcface_mbf
 from vargfacenet.symbols.block import distillation_block, load_block, loss_block, network_block
 from vargfacenet.symbols.distillation import list_distillations

@@ -105,8 +105,8 @@ def loss_block(
     Returns
     -------
     mx.gluon.SymbolBlock
-        Embeddings (N, embedding_size) and labels (N,), and teacher's embeddings where the loss reads them, -> the loss of
-        each sample and whether the label is the nearest identity, each (N,).
+        Embeddings (N, embedding_size), labels (N,), and what else the loss reads, the teacher's embeddings or a drawn margin
+        for each sample, (N,), -> the loss of each sample and whether the label is the nearest identity, each (N,).
 
     Raises
     ------
@@ -149,7 +149,7 @@ def _loss_block(
             symbol = distillation(**inputs, form=loss.name, options=options, **sizes)
         else:
             symbol = loss(**sizes, options=options, **inputs)
-    shapes = {name: (2,) if name == "label" else (2, sizes["embedding_size"]) for name in inputs}
+    shapes = {name: (2,) if name in ("label", "draw") else (2, sizes["embedding_size"]) for name in inputs}
     return _block(symbol, list(inputs.values()), _drawn(symbol, initializer, **shapes), ctx)
 
 

@@ -20,6 +20,7 @@ Builder = TypeVar("Builder", bound=Callable[..., Any])
 # A builder of a loss gets these besides its own options, where it names them.
 SIZES = ("num_identities", "embedding_size")
 _LOSS_INPUTS, _DISTILLATION_INPUTS = ("embedding", "label", "teacher"), ("student", "teacher", "label")
+DRAW_INPUTS = ("embedding", "label", "draw")  # of an identity loss whose margins are drawn
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,7 +50,8 @@ class Loss:
         Gives the graph of the loss from its inputs, sizes and options.
     inputs
         The names of its positional parameters: of an identity loss ``embedding``, ``label``, and ``teacher`` where it reads
-        the teacher's embeddings; of a distillation loss ``student``, ``teacher``, and ``label`` where it reads identities.
+        the teacher's embeddings, or ``draw`` where its sharded margin draws a number for each sample; of a distillation loss
+        ``student``, ``teacher``, and ``label`` where it reads identities.
     sizes
         Those of `SIZES` that it names.
     options
@@ -57,6 +59,9 @@ class Loss:
     sharded
         For an identity loss that ``head=sharded`` can compute: a function of the options that gives the margin for
         `vargfacenet.train.classifier.ShardedClassifier`, None for plain softmax with a bias.
+    alpha
+        The published weight of a distillation loss, which `vargfacenet.train.resolve` takes unless another is given; None
+        leaves the default of the setting ``alpha``.
     """
 
     name: str
@@ -65,6 +70,7 @@ class Loss:
     sizes: tuple[str, ...]
     options: dict[str, Setting]
     sharded: Optional[Callable[..., Any]] = None
+    alpha: Optional[float] = None
 
     def __call__(
         self, *, num_identities: int, embedding_size: int, options: Mapping[str, Any], **inputs: Any
@@ -89,8 +95,9 @@ def _make_loss(name: str, builder: Callable[..., Any], *, sharded: Optional[Call
     return _checked_loss("loss", name, builder, _LOSS_INPUTS, sharded)
 
 
-def _make_distillation(name: str, builder: Callable[..., Any]) -> Loss:
-    return _checked_loss("distillation loss", name, builder, _DISTILLATION_INPUTS, None)
+def _make_distillation(name: str, builder: Callable[..., Any], *, alpha: Optional[float] = None) -> Loss:
+    loss = _checked_loss("distillation loss", name, builder, _DISTILLATION_INPUTS, None)
+    return dataclasses.replace(loss, alpha=alpha)
 
 
 def _checked_loss(
@@ -101,7 +108,7 @@ def _checked_loss(
     sharded: Optional[Callable[..., Any]],
 ) -> Loss:
     inputs = _positional(builder)
-    if inputs not in (known[:2], known):
+    if inputs not in (known[:2], known, *([DRAW_INPUTS] if sharded else [])):
         raise SettingError(
             f"{kind} {name} takes ({', '.join(inputs)}): expected ({', '.join(known[:2])}), and {known[2]} where it needs "
             "that; its options stand after *"
@@ -162,19 +169,28 @@ def register_loss(name: Union[str, Builder, None] = None, *, sharded: Optional[C
     return _decorator(LOSSES, name, make)
 
 
-def register_distillation(name: Union[str, Builder, None] = None) -> Any:
+def register_distillation(name: Union[str, Builder, None] = None, *, alpha: Optional[float] = None) -> Any:
     """Add a distillation loss: a decorator, with or without a name.
 
     The function takes ``(student, teacher)``, Symbols of (N, embedding_size), and a third parameter ``label``, (N,), where
     it reads identities. Options are those of `register_loss`. It returns the loss of each sample, (N,). The teacher's
     embeddings get no gradient.
 
+    Parameters
+    ----------
+    alpha
+        See `Loss`.
+
     Raises
     ------
     SettingError
         Where the function is of another form, or the name is taken.
     """
-    return _decorator(DISTILLATIONS, name, _make_distillation)
+
+    def make(given: str, builder: Callable[..., Any]) -> Loss:
+        return _make_distillation(given, builder, alpha=alpha)
+
+    return _decorator(DISTILLATIONS, name, make)
 
 
 def _decorator(registry: Registry[Any], name: Any, make: Callable[[str, Any], Any]) -> Any:

@@ -21,6 +21,7 @@ NOT_OPENINGS = ("As", "By", "How", "It", "What", "Whether", "Which", "Who", "Who
 MANY_PARAMETERS = {
     "symbols/heads.py margin_softmax": "the options of a loss are declared one by one",
     "symbols/layers.py convolution": "the parameters of MXNet's Convolution",
+    "symbols/margins/adadistill.py adadistill": "the options of a loss are declared one by one",
 }
 
 # Imports of our own modules inside functions, and why.

@@ -12,7 +12,7 @@ from vargfacenet.train.classifier import Sampling, ShardedClassifier, ShardedTra
 from vargfacenet.train.config import Config
 from vargfacenet.train.embedder_teacher import EmbedderTeacher, OnlineEmbedder
 from vargfacenet.train.engine import TrainerProtocol
-from vargfacenet.train.graph import embedding_size_of, training_graph
+from vargfacenet.train.graph import DRAW, LABEL, TEACHER, embedding_size_of, training_graph
 from vargfacenet.train.optimizer import SGD
 from vargfacenet.train.precision import LossScale, check_precision
 from vargfacenet.train.runtime import Runtime
@@ -58,13 +58,17 @@ def make_trainer(
             config, embedding, num_identities, sgd=sgd, runtime=runtime, **numbers
         )
     rows = config.batch_size // runtime.cluster.world_size
-    inputs: dict[str, tuple[int, ...]] = {"data": (rows, *IMAGE_SHAPE)}
-    if config.distils:
-        inputs["teacher"] = (rows, embedding_size_of(embedding))
+    graph = training_graph(embedding, config, num_identities, runtime.devices[0])
+    names = graph.list_arguments()
+    shapes: dict[str, tuple[int, ...]] = {
+        "data": (rows, *IMAGE_SHAPE),
+        TEACHER: (rows, embedding_size_of(embedding)),
+        DRAW: (rows,),
+    }
     network = Trainer(
-        training_graph(embedding, config, num_identities, runtime.devices[0]),
-        data=inputs,
-        labels={"softmax_label": (rows,)} if config.reads_labels else {},
+        graph,
+        data={name: shape for name, shape in shapes.items() if name in names},
+        labels={LABEL: (rows,)} if LABEL in names else {},
         sgd=sgd,
         runtime=runtime,
         first_update=first_update,

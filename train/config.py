@@ -55,9 +55,18 @@ def resolve(recipe: Optional[str] = None, settings: Optional[Mapping[str, Any]] 
         updates = SETTINGS["max_updates"].check(by_hand["max_updates"])
         warmup = SETTINGS["warmup_updates"].check(of_recipe.get("warmup_updates", 0))
         by_hand["warmup_updates"] = min(warmup, updates // 10)
-    config = _assemble(of_recipe, by_hand)
+    alpha = _published_alpha(of_recipe, by_hand)
+    config = _assemble(of_recipe, by_hand if alpha is None else {**by_hand, "alpha": alpha})
     config.check()
     return config
+
+
+def _published_alpha(recipe: Mapping[str, Any], by_hand: Mapping[str, Any]) -> Optional[float]:
+    """Return the published weight of the distillation loss, where there is one and no weight is given for this loss."""
+    # A recipe's alpha is that of its own distillation loss.
+    given = "alpha" in by_hand or ("alpha" in recipe and "distillation" not in by_hand)
+    name = {**recipe, **by_hand}.get("distillation", "none")
+    return None if given or name not in DISTILLATIONS else DISTILLATIONS[name].alpha
 
 
 def config_from(values: Mapping[str, Any]) -> Config:

@@ -11,6 +11,8 @@ from vargfacenet.data.augment import AUGMENTATIONS, Augmentation
 from vargfacenet.errors import SettingError
 from vargfacenet.options import Setting, check_options
 from vargfacenet.symbols import get_symbol
+from vargfacenet.symbols.distillation import distillation
+from vargfacenet.symbols.margins import CosineHead
 from vargfacenet.symbols.registry import DISTILLATIONS, LOSSES, NETWORKS, Loss
 from vargfacenet.train.callback import CALLBACKS
 from vargfacenet.train.settings import (
@@ -124,7 +126,25 @@ class Config(
     @property
     def distils(self) -> bool:
         """True where a teacher is needed."""
+        return self.reads_teacher or self.has_frozen_classifier
+
+    @property
+    def reads_teacher(self) -> bool:
+        """True where the teacher's embeddings are needed."""
         return self.distillation != "none" or "teacher" in self._loss_inputs
+
+    @property
+    def cosine_head(self) -> Optional[CosineHead]:
+        """The classifier of a loss of `vargfacenet.symbols.margins`, as it is set; None for other losses."""
+        loss = self.identity_loss
+        head = loss.sharded(**self.loss_options) if loss and loss.sharded else None
+        return head if isinstance(head, CosineHead) else None
+
+    @property
+    def has_frozen_classifier(self) -> bool:
+        """True where the classifier is the teacher's and stays as it is."""
+        head = self.cosine_head
+        return head is not None and head.frozen
 
     @property
     def reads_labels(self) -> bool:
@@ -195,6 +215,11 @@ class Config(
             raise SettingError(
                 f"sample_rate={self.sample_rate:g} is of a classifier in shards: give --set head=sharded too"
             )
+        if self.teacher_epochs and not self.reads_teacher:
+            raise SettingError(
+                "teacher_epochs=true without distillation: give --set distillation=embedding_error, or another"
+            )
+        self._check_losses()
         if self.head == "sharded":
             self.sharded_margin()
             if self.reads_labels:
@@ -210,6 +235,16 @@ class Config(
                 f"warmup_updates={self.warmup_updates}: expected fewer than max_updates ({self.max_updates})"
             )
         self.build_symbol()
+
+    def _check_losses(self) -> None:
+        """Raise SettingError where options of a loss do not fit together."""
+        _ = self.cosine_head  # which checks the options of its margin
+        if self.distillation != "none":
+            with mx.name.NameManager():  # so that names of later graphs do not depend on it
+                student, teacher, label = (mx.sym.var(name) for name in ("student", "teacher", "label"))
+                sizes = {"num_identities": 2, "embedding_size": 2}
+                options = self.distillation_options
+                distillation(student, teacher, form=self.distillation, label=label, options=options, **sizes)
 
 
 def fixed_settings(config: Config) -> dict[str, Any]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import logging
 import signal
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import mxnet as mx
@@ -22,8 +23,9 @@ from vargfacenet.train.generation_folder import Generation, GenerationFolder
 from vargfacenet.train.initial_weights import set_initial_weights
 from vargfacenet.train.loop import fit
 from vargfacenet.train.monitor import Monitor, ignorance
+from vargfacenet.train.multi_step import EpochCheckpoints
 from vargfacenet.train.random_state import seed_random, warn_of_threads
-from vargfacenet.train.teacher import TeacherEmbeddings
+from vargfacenet.train.teacher_classifier import with_classifier
 
 if TYPE_CHECKING:
     from vargfacenet.train.run import Run
@@ -73,9 +75,12 @@ def train_generation(run: Run, number: int, *, previous: GenerationFolder | None
             trainer.load_state(arrays)
         log.info("resuming %s at update %d of %d", folder.path, first_update, config.max_updates)
     elif previous is not None and cluster.is_first:
-        trainer.load_state(_student(previous, trainer, keep_classifier=config.classifier == "keep"))
+        keeps = config.classifier == "keep" or config.has_frozen_classifier
+        trainer.load_state(_student(previous, trainer, keep_classifier=keeps))
     elif config.init is not None and previous is None and cluster.is_first:
         set_initial_weights(config.init, trainer, embedding)
+    if run.classifier is not None and previous is None and not resume:
+        trainer.load_state(with_classifier(trainer.state(), run.classifier, config.head))
     del arrays  # the trainer has copies
     trainer.broadcast_state()
     if cluster.is_first:
@@ -84,6 +89,9 @@ def train_generation(run: Run, number: int, *, previous: GenerationFolder | None
     verified = cluster.broadcast_object(bool(run.data.pairs))
     context = TrainingContext(config, trainer, embedding, folder.path, number, run.data.records.num_identities)
     registered = make_callbacks(context)
+    if config.save_epochs:
+        updates_before = (number - 1) * config.max_updates
+        registered.append(EpochCheckpoints(context, lambda update: iterator.epoch_of(updates_before + update)))
     callbacks: Sequence[Callback]
     if cluster.is_first:
         verifier = _verifier(run, embedding, trainer, folder, resumed=resume)
@@ -99,7 +107,7 @@ def train_generation(run: Run, number: int, *, previous: GenerationFolder | None
     try:
         done = fit(
             trainer,
-            functools.partial(_next_batch, iterator, run.teacher),
+            _feed(run, iterator, (number - 1) * config.max_updates + first_update),
             range(first_update + 1, config.max_updates + 1),
             callbacks=callbacks,
             reseed=reseed,
@@ -128,8 +136,9 @@ def _student(folder: GenerationFolder, trainer: TrainerProtocol, *, keep_classif
     arrays = {key: value for key, value in folder.state.load_arrays().items() if key.startswith(("arg:", "aux:"))}
     if keep_classifier:
         return arrays
-    kept = {key: value for key, value in arrays.items() if not key.startswith("arg:fc7")}
-    fresh = {key: value for key, value in trainer.state().items() if key.startswith("arg:fc7")}
+    classifier = ("arg:fc7", "aux:fc7")
+    kept = {key: value for key, value in arrays.items() if not key.startswith(classifier)}
+    fresh = {key: value for key, value in trainer.state().items() if key.startswith(classifier)}
     return {**kept, **fresh}
 
 
@@ -155,11 +164,26 @@ def _iterator(run: Run, number: int, first_update: int) -> FaceIterator:
     )
 
 
-def _next_batch(iterator: FaceIterator, teacher: TeacherEmbeddings | None) -> mx.io.DataBatch:
-    batch = iterator.next()
-    if teacher is not None:
-        batch.data.append(teacher.embed(batch))
-    return batch
+def _feed(run: Run, iterator: FaceIterator, first_update: int) -> Callable[[], mx.io.DataBatch]:
+    """Return a function that gives the next batch, with the inputs of the losses that the training set does not hold."""
+    config, cluster, head = run.config, run.runtime.cluster, run.config.cosine_head
+    margin = head.margin if head is not None and head.margin.draws and config.head == "dense" else None
+    updates = itertools.count(first_update)
+
+    def next_batch() -> mx.io.DataBatch:
+        update = next(updates)
+        batch = iterator.next()
+        batch.epoch = iterator.epoch_of(update)
+        if run.teacher is not None:
+            batch.data.append(run.teacher.embed(batch))
+        if margin is not None:
+            drawn = margin.draw(config.batch_size, seed=config.seed, update=update + 1)
+            assert drawn is not None  # as the margin draws
+            rows = config.batch_size // cluster.world_size
+            batch.data.append(mx.nd.array(drawn[cluster.rank * rows : (cluster.rank + 1) * rows]))
+        return batch
+
+    return next_batch
 
 
 def _verifier(

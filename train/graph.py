@@ -10,6 +10,8 @@ from vargfacenet.symbols.distillation import distillation
 from vargfacenet.symbols.objective import objective, open_objective
 from vargfacenet.train.config import Config
 
+LABEL, TEACHER, DRAW = "softmax_label", "teacher", "margin_draw"  # inputs of the graph, besides data
+
 
 def training_graph(
     embedding: mx.sym.Symbol,
@@ -21,9 +23,9 @@ def training_graph(
 ) -> mx.sym.Symbol:
     """Return the graph that is trained: an embedding graph in the form that runs on a device, with the losses of `config`.
 
-    Its inputs are ``data``, with an identity loss in the graph ``softmax_label``, and with distillation ``teacher``, the
-    teacher's embeddings. Its outputs are those of `vargfacenet.symbols.objective.objective`, or with a sharded classifier
-    those of `open_objective`.
+    Its inputs are ``data``; ``softmax_label`` for losses that read identities; ``teacher``, the teacher's embeddings, for
+    those that read them; and ``margin_draw`` for a margin loss that draws. Its outputs are those of
+    `vargfacenet.symbols.objective.objective`, or with a sharded classifier those of `open_objective`.
     """
     student = runnable(embedding, for_training=True, device=device, backend=backend)
     scaled = config.precision == "float16"
@@ -31,9 +33,9 @@ def training_graph(
         student = in_half_precision(student, data_shape=(2, *IMAGE_SHAPE))
     identity = learned = None
     sizes = {"num_identities": num_identities, "embedding_size": embedding_size_of(embedding)}
-    label, teacher = mx.sym.var("softmax_label"), mx.sym.var("teacher")
+    label, teacher, draw = (mx.sym.var(name) for name in (LABEL, TEACHER, DRAW))
     if config.head == "dense" and config.identity_loss:
-        inputs = {"embedding": student, "label": label, "teacher": mx.sym.BlockGrad(teacher)}
+        inputs = {"embedding": student, "label": label, "teacher": mx.sym.BlockGrad(teacher), "draw": draw}
         identity = config.identity_loss(options=dict(config.loss_options), **inputs, **sizes)
     if config.distillation != "none":
         options = config.distillation_options

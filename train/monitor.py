@@ -11,6 +11,7 @@ import mxnet as mx
 import numpy as np
 
 from vargfacenet.symbols.heads import margin_change
+from vargfacenet.symbols.margins import CosineHead
 from vargfacenet.symbols.registry import LOSSES
 from vargfacenet.train.callback import Callback, UpdateResult
 from vargfacenet.train.config import Config
@@ -53,8 +54,8 @@ def ignorance(config: Config, num_identities: int) -> Ignorance | None:
     if margin_of is None:
         return None  # only the graph of this loss knows
     margin = margin_of(**config.loss_options)
-    if margin is None:
-        return Ignorance(count, math.log(count))
+    if margin is None or isinstance(margin, CosineHead):
+        return Ignorance(count, math.log(count))  # no margin makes it less
     cosines = mx.nd.array(np.cos(np.linspace(0, np.pi, 1000)))
     changes = margin_change(cosines, m1=margin.m1, m2=margin.m2, m3=margin.m3, operators=mx.nd).asnumpy()
     losses = np.logaddexp(0, math.log(max(count - 1, 1e-9)) - margin.scale * changes.astype(np.float64))

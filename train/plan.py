@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import mxnet as mx
@@ -16,9 +16,10 @@ from vargfacenet.devices import check_devices
 from vargfacenet.errors import SettingError
 from vargfacenet.operators import choose_backend, runnable
 from vargfacenet.symbols import get_symbol
+from vargfacenet.symbols.margins import MarginLoss
 from vargfacenet.train import memory
 from vargfacenet.train.config import Config
-from vargfacenet.train.graph import embedding_size_of, training_graph
+from vargfacenet.train.graph import LABEL, TEACHER, embedding_size_of, training_graph
 from vargfacenet.train.precision import check_precision
 
 _IMAGES = 16  # images for which graphs are bound; their memory is proportional to the batch
@@ -107,7 +108,9 @@ def make_plan(config: Config, place: Place, *, identities: int, images: int, tea
     size = embedding_size_of(embedding)
     backend = "basic" if place.kind == "gpu" else choose_backend()
     body = training_graph(embedding, dataclasses.replace(config, head="sharded"), 0, backend=backend)
-    inputs = {"teacher": size} if "teacher" in body.list_arguments() else {}
+    arguments = body.list_arguments()
+    columns: dict[str, int | None] = {TEACHER: size, LABEL: None}
+    inputs = {name: count for name, count in columns.items() if name in arguments}
     parameters, activations = graph_bytes(body, share, inputs)
     if config.precision == "float16":
         activations //= 2  # MXNet's account takes every number for one of four bytes
@@ -188,7 +191,7 @@ def remedies(config: Config, place: Place, **data: Any) -> list[tuple[str, Plan]
 
 
 def graph_bytes(
-    symbol: mx.sym.Symbol, batch_size: int, inputs: dict[str, int] | None = None, *, for_training: bool = True
+    symbol: mx.sym.Symbol, batch_size: int, inputs: Mapping[str, int | None] | None = None, *, for_training: bool = True
 ) -> tuple[int, int]:
     """Return how many numbers a graph's parameters have, and how many bytes the graph computes at a batch size.
 
@@ -202,7 +205,7 @@ def graph_bytes(
     batch_size
         Images.
     inputs
-        Columns of its other inputs.
+        Columns of its other inputs; None for one that has a number for each sample.
     for_training
         Compute gradients too.
     """
@@ -211,10 +214,11 @@ def graph_bytes(
 
 
 @functools.lru_cache(maxsize=16)
-def _bound(graph: str, inputs: tuple[tuple[str, int], ...], for_training: bool) -> tuple[int, int]:
+def _bound(graph: str, inputs: tuple[tuple[str, int | None], ...], for_training: bool) -> tuple[int, int]:
     """Return how many numbers a graph's parameters have, and how many megabytes it computes for `_IMAGES`."""
     symbol = mx.sym.load_json(graph)
-    shapes = {"data": (_IMAGES, *IMAGE_SHAPE), **{name: (_IMAGES, size) for name, size in inputs}}
+    shapes: dict[str, tuple[int, ...]] = {"data": (_IMAGES, *IMAGE_SHAPE)}
+    shapes.update({name: (_IMAGES,) if size is None else (_IMAGES, size) for name, size in inputs})
     names = symbol.list_arguments()
     wanted = {name: "write" if for_training and name not in shapes else "null" for name in names}
     executor = symbol.simple_bind(mx.cpu(), grad_req=wanted, **shapes)
@@ -224,6 +228,8 @@ def _bound(graph: str, inputs: tuple[tuple[str, int], ...], for_training: bool) 
 
 def _classifier(config: Config, place: Place, identities: int, size: int, share: int) -> memory.Classifier:
     options = {"bias": config.loss == "softmax", "momentum": bool(config.momentum)}
+    head = config.cosine_head
+    identities *= head.centres if head is not None else 1
     if config.head == "dense":
         largest = memory.largest_dense_array(identities, size, share)
         classifier = memory.dense_classifier(identities, size, share, **options)
@@ -232,6 +238,10 @@ def _classifier(config: Config, place: Place, identities: int, size: int, share:
         classifier = memory.sharded_classifier(
             identities, size, config.batch_size, shards=place.shards, sample_rate=config.sample_rate, **options
         )
+    if head is not None and type(head.margin).others is not MarginLoss.others:
+        # A loss that weighs other identities needs three arrays more in the graph, and in shards one for their slope.
+        more = 3 / 2 if config.head == "dense" else 1
+        classifier = classifier._replace(logits=classifier.logits + int(more * classifier.logits))
     if largest > memory.MOST_NUMBERS:
         raise SettingError(
             f"a classifier of {identities} identities with head={config.head} on {place.shards} device(s) has an array of "

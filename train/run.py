@@ -20,10 +20,13 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import logging
+import math
 import pathlib
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
+
+import numpy as np
 
 from vargfacenet.engines import devices_for
 from vargfacenet.errors import SettingError
@@ -34,6 +37,7 @@ from vargfacenet.train.generation import train_generation
 from vargfacenet.train.generation_folder import CONFIG, Generation
 from vargfacenet.train.graph import embedding_size_of
 from vargfacenet.train.initial_weights import read_initial_weights
+from vargfacenet.train.multi_step import MultiStepTeacher, epoch_fingerprints
 from vargfacenet.train.run_folder import Resume, RunFolder
 from vargfacenet.train.runtime import Runtime
 from vargfacenet.train.scores import SetScores
@@ -44,6 +48,7 @@ from vargfacenet.train.teacher import (
     check_embedding_size,
     teacher_scores,
 )
+from vargfacenet.train.teacher_classifier import read_classifier
 from vargfacenet.train.training_data import Path, TrainingData, open_data
 
 log = logging.getLogger(__name__)
@@ -124,6 +129,7 @@ def train(
     config.check()
     config = fit_to_teacher(config, teacher)
     check_engine(config, runtime)
+    _check_spread(config, len(runtime.devices) * cluster.world_size)
     if config.init is not None and resume is None and cluster.is_first:
         read_initial_weights(config.init)  # so that a mistake is reported before anything is written
     with contextlib.ExitStack() as stack:
@@ -131,13 +137,25 @@ def train(
         shared = opened.facts(teacher, verification=False)
         cluster.check_same({**config.to_dict(), **shared, "resume": resume is not None})
         facts, folder = opened.facts(teacher), RunFolder(out, config.generations)
+        if teacher and config.teacher_epochs:
+            if teacher.stored is not None:
+                raise SettingError(
+                    "teacher_epochs=true has a teacher for each epoch, --cached one for all: leave one of them out"
+                )
+            facts["teacher epochs"] = epoch_fingerprints(teacher, _epochs(config, opened))
         if cluster.is_first:
             stack.enter_context(folder.open(config, resume=resume, facts=facts))
         if teacher:
             source = f"embeddings in {teacher.stored}" if teacher.stored else "online"
             facts["learned from"] = f"{teacher}, {source}"
-        embeddings = _teacher_embeddings(config, teacher, opened, runtime) if teacher else None
-        run = Run(config, opened, folder, runtime, embeddings, facts)
+        reads_teacher = teacher is not None and config.reads_teacher
+        embeddings = _teacher_embeddings(config, teacher, opened, runtime) if teacher and reads_teacher else None
+        classifier = None
+        begins = cluster.is_first and not folder.generations[0].started
+        if teacher and config.has_frozen_classifier and begins:
+            place = teacher.classifier or pathlib.Path(teacher.prefix).parent
+            classifier = read_classifier(place, opened.records.num_identities, teacher.embedding_size)
+        run = Run(config, opened, folder, runtime, embeddings, facts, classifier)
         run.describe()
         begin, scores = time.time(), None
         if teacher and opened.pairs:
@@ -163,9 +181,11 @@ class Run:
     runtime
         What it is computed on.
     teacher
-        Gives the teacher's embeddings of a batch; None without distillation.
+        Gives the teacher's embeddings of a batch; None where no loss reads them.
     facts
         What is written down of the data: JSON values.
+    classifier
+        The teacher's classifier, (identities, embedding_size), in worker 0 of a run that begins with it.
     """
 
     config: Config
@@ -174,6 +194,7 @@ class Run:
     runtime: Runtime
     teacher: TeacherEmbeddings | None
     facts: Mapping[str, Any]
+    classifier: np.ndarray | None = None
 
     def describe(self) -> None:
         """Log what is going to be trained on what."""
@@ -230,9 +251,9 @@ def fit_to_teacher(config: Config, teacher: Teacher | None) -> Config:
         Where distillation lacks a teacher, a teacher has nothing to teach, or the embedding sizes differ.
     """
     if config.distils and teacher is None:
+        what = f"distillation={config.distillation}" if config.distillation != "none" else f"loss={config.loss}"
         raise SettingError(
-            f"distillation={config.distillation} needs a teacher: give --teacher PREFIX, as in PREFIX-symbol.json "
-            "('make train-teacher' trains one)"
+            f"{what} needs a teacher: give --teacher PREFIX, as in PREFIX-symbol.json ('make train-teacher' trains one)"
         )
     if teacher is None:
         return config
@@ -247,8 +268,25 @@ def fit_to_teacher(config: Config, teacher: Teacher | None) -> Config:
     return config
 
 
+def _check_spread(config: Config, devices: int) -> None:
+    """Raise SettingError where a loss in the graph cannot be spread over devices, those of all workers together."""
+    head = config.cosine_head
+    if head is not None and head.follows and config.head == "dense" and devices > 1:
+        raise SettingError(
+            f"loss={config.loss} on {devices} devices: with head=dense each would move centres of its own; give --set "
+            "head=sharded, or one device"
+        )
+
+
+def _epochs(config: Config, data: TrainingData) -> int:
+    """Return the epochs of all generations, the last one begun."""
+    return math.ceil(config.max_updates * config.generations * config.batch_size / len(data.records))
+
+
 def _teacher_embeddings(config: Config, teacher: Teacher, data: TrainingData, runtime: Runtime) -> TeacherEmbeddings:
     """Return the source of the teacher's embeddings; SettingError where mixed images need one that is not stored."""
+    if config.teacher_epochs:
+        return MultiStepTeacher(teacher.prefix, lambda each: make_online_teacher(each, config, runtime))
     if teacher.stored is None:
         return make_online_teacher(teacher, config, runtime)
     if config.mix:

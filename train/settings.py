@@ -43,7 +43,7 @@ class LossSettings:
     loss: Annotated[
         str,
         About(
-            "Identity loss: margin is ArcFace and its relatives, none is distillation alone.",
+            "Identity loss: margin is ArcFace and its relatives, none is distillation alone (docs/losses.md).",
             choices=lambda: [*LOSSES.names(), "none"],
         ),
     ] = "margin"
@@ -67,11 +67,22 @@ class DistillationSettings:
     distillation: Annotated[
         str,
         About(
-            "Distillation loss: angular is equation 5 of the VarGFaceNet paper, squared_cosine equation 4.",
+            "Distillation loss: angular is equation 5 of the VarGFaceNet paper, squared_cosine equation 4 (docs/losses.md).",
             choices=lambda: ["none", *DISTILLATIONS.names()],
         ),
     ] = "none"
-    alpha: Annotated[float, About("Weight of the distillation loss next to the identity loss.", 0, 1_000_000.0)] = 7.0
+    alpha: Annotated[
+        float,
+        About(
+            "Weight of the distillation loss next to the identity loss; unless given, that which is published for the loss.",
+            low=0,
+            high=1_000_000.0,
+        ),
+    ] = 7.0
+    teacher_epochs: Annotated[
+        bool,
+        About("Learn in each epoch from the teacher's own checkpoint of that epoch: multi-step distillation."),
+    ] = False
     teacher_mirror: Annotated[
         bool, About("Add the teacher's embeddings of an image and of its mirror, as verification does.")
     ] = False
@@ -200,6 +211,12 @@ class SavingSettings:
     log_every: Annotated[
         int, About("Updates between lines of the log.", 1, MOST_UPDATES, "updates", may_change=True)
     ] = 100
+    save_epochs: Annotated[
+        bool,
+        About(
+            "Leave a checkpoint epochs-000N after each epoch, as teacher_epochs needs of a teacher.", may_change=True
+        ),
+    ] = False
     keep_states: Annotated[
         int,
         About(

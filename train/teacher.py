@@ -23,7 +23,7 @@ from vargfacenet.eval import ImageEmbedder, verify_pairs
 from vargfacenet.eval.embedders import make_embedder
 from vargfacenet.eval.pairs import Pairs
 from vargfacenet.formats.arrays import StoredRows
-from vargfacenet.formats.checkpoint import checkpoint_files, load_checkpoint
+from vargfacenet.formats.checkpoint import Checkpoint, checkpoint_files, load_checkpoint
 from vargfacenet.formats.files import fingerprint, read_json, write_text
 from vargfacenet.operators import runnable
 from vargfacenet.train.scores import SetScores
@@ -55,6 +55,8 @@ class Teacher:
         The teacher as the option ``--teacher`` names it.
     stored
         Folder with its embeddings of training sets, see `vargfacenet.train.cache`; None where it embeds each batch.
+    classifier
+        Where its classifier is, see `vargfacenet.train.teacher_classifier`; None for the folder of the checkpoint.
 
     Raises
     ------
@@ -69,6 +71,7 @@ class Teacher:
         _, [(_, self.embedding_size)], _ = self.checkpoint.symbol.infer_shape(data=(1, *IMAGE_SHAPE))
         self.fingerprint = fingerprint(checkpoint_files(prefix, epoch))
         self.stored: pathlib.Path | None = None
+        self.classifier: pathlib.Path | None = None
 
     def __str__(self) -> str:
         return f"{self.prefix}-{self.epoch:04d}"
@@ -81,6 +84,12 @@ class Teacher:
         """Return the same teacher with its stored embeddings in a folder, which is read when a run begins."""
         teacher = copy.copy(self)
         teacher.stored = pathlib.Path(folder)
+        return teacher
+
+    def with_classifier_in(self, path: str | os.PathLike) -> Teacher:
+        """Return the same teacher with its classifier in a run folder or a file, which is read when a run begins."""
+        teacher = copy.copy(self)
+        teacher.classifier = pathlib.Path(path)
         return teacher
 
 
@@ -97,7 +106,7 @@ class OnlineTeacher:
     Parameters
     ----------
     teacher
-        The teacher.
+        The teacher, or its checkpoint.
     batch_size
         Images in a batch, all devices together.
     devices
@@ -107,9 +116,9 @@ class OnlineTeacher:
     """
 
     def __init__(
-        self, teacher: Teacher, *, batch_size: int, devices: Sequence[mx.Context], mirror: bool = False
+        self, teacher: Teacher | Checkpoint, *, batch_size: int, devices: Sequence[mx.Context], mirror: bool = False
     ) -> None:
-        symbol, args, auxs = teacher.checkpoint
+        symbol, args, auxs = teacher.checkpoint if isinstance(teacher, Teacher) else teacher
         self._mirror = mirror
         graph = runnable(symbol, device=devices[0])
         self._module = mx.mod.Module(graph, label_names=None, context=list(devices))

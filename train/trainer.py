@@ -103,6 +103,8 @@ class Trainer:
     def forward(self, batch: mx.io.DataBatch) -> Arrays:
         """Return the outputs of the graph by name, this worker's part of them; valid until the next call."""
         self.updates_made += 1
+        if len(batch.data) > len(self._data_names):
+            batch = mx.io.DataBatch(batch.data[: len(self._data_names)], batch.label)  # the rest is the classifier's
         self._module.forward(batch, is_train=True)
         return dict(zip(self._outputs, self._module.get_outputs()))
 

@@ -7,6 +7,7 @@ import html
 import pathlib
 from collections.abc import Iterable, Iterator, Sequence
 
+from vargfacenet.eval.plausible import CAUSES, detail_doubts
 from vargfacenet.eval.protocols.detail import Detail
 from vargfacenet.eval.report.results import Gallery, Result, Section, ShownImage, ShownPair
 from vargfacenet.eval.report.table import interval_cell, rate_rows, rates_by_network, summary_rows
@@ -30,11 +31,23 @@ def page(results: Sequence[Result], sections: Iterable[Section], *, version: str
         *(f"<li><strong>{html.escape(name)}</strong> {html.escape(about)}</li>" for name, about in networks),
         "</ul>",
         _table(*summary_rows(results)),
+        *_doubts(results),
         _HOW,
     ]
     for section in sections:
         body += _section(section)
     return _PAGE.format(style=_STYLE.read_text(encoding="utf-8"), body="\n".join(body))
+
+
+def _doubts(results: Iterable[Result]) -> Iterator[str]:
+    """Give a paragraph with the results that are not plausible, and likely causes."""
+    items = [
+        f"<li><strong>{html.escape(result.network)}</strong>, {html.escape(result.set)}: {_text('; '.join(doubts))}</li>"
+        for result in results
+        if (doubts := detail_doubts(result.detail))
+    ]
+    if items:
+        yield f'<div class="wrong"><p>Doubtful results:</p><ul>{"".join(items)}</ul><p>{html.escape(CAUSES)}.</p></div>'
 
 
 def _section(section: Section) -> Iterator[str]:

@@ -13,6 +13,7 @@ import tempfile
 import mxnet as mx
 import numpy as np
 
+from tests.deploy.torch_file import torch_bytes
 from vargfacenet.data.check import check_records
 from vargfacenet.data.landmarks import read_landmarks
 from vargfacenet.data.writer import write_records
@@ -28,6 +29,7 @@ from vargfacenet.formats.files import parse_json
 from vargfacenet.formats.graphs import read_graph
 from vargfacenet.formats.images import decode_image, encode_jpeg, encode_png
 from vargfacenet.formats.params import read_params
+from vargfacenet.formats.torch_state import read_torch_state
 
 Target = collections.namedtuple("Target", "seeds read")
 Target.__doc__ = "A function that returns valid files (list of bytes), and one that reads arbitrary bytes."
@@ -178,5 +180,6 @@ TARGETS = {
         lambda: [_saved(np.savez, a=np.ones(3), b=np.array(["x"]))], lambda content: read_npz(content, "x.npz")
     ),
     "json": Target(lambda: [json.dumps({"a": [1, None, 2.5]}).encode()], lambda content: parse_json(content, "x.json")),
+    "torch": Target(lambda: [torch_bytes({"w": np.ones((2, 3), "<f4")})], of_file(read_torch_state, "x.pt")),
     "onnx": Target(_onnx, lambda content: _admit(content, "x.onnx")),
 }

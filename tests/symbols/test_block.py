@@ -4,9 +4,11 @@ import mxnet as mx
 import numpy as np
 import pytest
 
+from tests.symbols.margins.graph import head, run
 from vargfacenet.errors import CheckpointError, SettingError
 from vargfacenet.formats.checkpoint import save_checkpoint
 from vargfacenet.symbols import distillation_block, get_symbol, load_block, loss_block, network_block
+from vargfacenet.symbols.registry import LOSSES
 
 
 @pytest.fixture(scope="module")
@@ -108,6 +110,31 @@ def test_a_loss_as_a_block_gives_what_its_graph_gives(name):
     np.testing.assert_array_equal(correct.asnumpy(), cosines.argmax(axis=1) == label)
     assert np.abs(inputs[0].grad.asnumpy()).max() > 0
     assert np.abs(block.collect_params()["fc7_weight"].grad().asnumpy()).max() > 0
+
+
+@pytest.mark.parametrize("name", ["adaface", "elasticface_arc", "curricularface", "margin_distillation", "subcentre"])
+def test_a_margin_loss_as_a_block_gives_what_its_head_gives(name):
+    random = np.random.RandomState(1)
+    arrays = {
+        "embedding": 5 * random.normal(size=(5, 8)),
+        "label": np.array([0, 3, 1, 1, 2]),
+        "draw": random.normal(0.5, 0.1, 5),
+        "teacher": random.normal(size=(5, 8)),
+    }
+    block = loss_block(name, num_identities=4, embedding_size=8, scale=8.0)
+    given = {one: arrays[one] for one in LOSSES[name].inputs}
+    parameters = block.collect_params().items()
+    values = {key: one.data().asnumpy().copy() for key, one in parameters}
+    with mx.autograd.record():
+        loss, correct = block(*(mx.nd.array(value) for value in given.values()))
+    loss.backward()
+    symbol = head(name, identities=4, size=8, scale=8.0, centres=3 if name == "subcentre" else 1)
+    states = {key: values.pop(key) for key in list(values) if key != "fc7_weight"}
+    expected, hits, _, after = run(symbol, states, **given, **values)
+    np.testing.assert_allclose(loss.asnumpy(), expected, rtol=1e-5)
+    np.testing.assert_array_equal(correct.asnumpy(), hits)
+    for key, value in after.items():
+        np.testing.assert_allclose(block.collect_params()[key].data().asnumpy(), value, rtol=1e-6)
 
 
 def test_a_distillation_loss_as_a_block():

@@ -224,6 +224,7 @@ def test_updates_are_those_of_mxnets_optimizer(clip, momentum):
             {"engine": "torch", "accumulate": 3},
             r"batch_size=8: expected a multiple of devices x accumulate x workers \(3\)",
         ),
+        ({"engine": "torch", "loss": "adaface"}, "loss=adaface is not computed by engine=torch"),
         ({"engine": "torch", "head": "sharded", "accumulate": 2}, "one slice of the classifier and one of the batch"),
     ],
 )

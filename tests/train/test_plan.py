@@ -12,6 +12,7 @@ from vargfacenet import IMAGE_SHAPE
 from vargfacenet.commands import main
 from vargfacenet.errors import SettingError
 from vargfacenet.symbols.heads import margin_softmax, softmax
+from vargfacenet.symbols.margins import CosineHead, get_margin, margin_head
 from vargfacenet.symbols.objective import objective
 from vargfacenet.train import memory
 from vargfacenet.train.classifier.shard import BLOCK
@@ -176,3 +177,30 @@ def test_what_does_not_fit_or_cannot_be_is_refused(capsys, arguments, message):
 def test_a_plan_of_distillation_alone_has_no_classifier():
     config = tiny("demo_student", loss="none")
     assert not any("classifier" in name for name in make_plan(config, Place("cpu"), **PAPER).device)
+
+
+@pytest.mark.parametrize(("loss", "centres"), [("adaface", 1), ("curricularface", 1), ("subcentre", 3)])
+def test_the_plan_of_a_margin_loss_in_the_graph_is_what_mxnet_allocates(loss, centres):
+    """More than that of the combined margin by as many bytes as its head takes more."""
+    identities, batch, size = 6000, 64, 128
+
+    def allocated(name, count):
+        head = margin_head(
+            mx.sym.var("data"),
+            mx.sym.var("label"),
+            CosineHead(get_margin(name), centres=count),
+            num_identities=identities,
+            embedding_size=size,
+        )
+        symbol = objective(identity=head)
+        wanted = {key: "null" if key == "label" else "write" for key in symbol.list_arguments()}
+        executor = symbol.simple_bind(mx.cpu(), grad_req=wanted, data=(batch, size), label=(batch,))
+        return int(re.search(r"Total (\d+) MB allocated", executor.debug_str()).group(1)) * 2**20
+
+    def planned(name, count):
+        settings = {"loss": name, "centres": count, "embedding_size": size, "batch_size": batch}
+        plan = make_plan(tiny(**settings), Place("cpu"), identities=identities, images=1000)
+        return sum(plan.device[f"classifier: {part}"] for part in ("logits", "work"))
+
+    expected = allocated(loss, centres) - allocated("subcentre", 1)
+    assert planned(loss, centres) - planned("subcentre", 1) == pytest.approx(expected, abs=4 * 2**20)

@@ -183,8 +183,8 @@ def test_what_a_resumed_run_may_change_is_declared():
     fixed = fixed_settings(config)
     may_change = {name for name, setting in SETTINGS.items() if setting.about.may_change}
     assert may_change == {
-        *("verify_every", "save_every", "log_every", "generations", "keep_states", "max_bad_share", "callbacks"),
-        *("engine", "channels_last", "compile"),
+        *("verify_every", "save_every", "log_every", "generations", "save_epochs", "keep_states", "max_bad_share"),
+        *("callbacks", "engine", "channels_last", "compile"),
     }
     assert not may_change & set(fixed)
     assert fixed["network.multiplier"] == 0.25
@@ -356,6 +356,9 @@ def test_a_callback_in_another_worker_only_waits():
 
         def after_update(self, result):
             raise AssertionError("called in a worker that is not the first")
+
+        def close(self):
+            raise AssertionError("may write over what the first worker's has written")
 
     follower = OnlyParameters(Busy())
     assert [update for update in range(6) if follower.needs_parameters(update)] == [3]

@@ -37,7 +37,10 @@ class ShardedTrainer:
         outputs = self.network.forward(batch)
         embedding = next(iter(outputs))  # the graph's first output
         loss, correct, gradient = self.classifier.step(
-            outputs[embedding], batch.label[0], update=self.network.updates_made
+            outputs[embedding],
+            batch.label[0],
+            update=self.network.updates_made,
+            teacher=batch.data[1] if self.classifier.reads_teacher else None,
         )
         self.network.backward(outputs, {embedding: gradient})
         copies = {name: output.copy() for name, output in outputs.items()}

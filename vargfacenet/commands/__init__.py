@@ -22,6 +22,7 @@ GROUPS = {
     "networks": {
         "models": "list the trained networks that come with the package",
         "summary": "list a network's layers, parameters, FLOPs and size",
+        "zoo": "compare all networks: published accuracy, parameters, FLOPs, milliseconds",
     },
     "training": {
         "data": "make and check training and verification sets",
@@ -38,7 +39,8 @@ GROUPS = {
         "identify": "measure rank-k and open-set identification of a folder of probes",
     },
     "deployment": {
-        "convert": "rewrite a checkpoint as a plain embedding network",
+        "convert": "rewrite a checkpoint, or weights from PyTorch, as a plain embedding network",
+        "prune": "remove the least important filters of a trained network",
         "export": "write a checkpoint as an ONNX file, checked against MXNet",
         "embed": "write embeddings of images to an .npz file",
         "compare": "print the cosine of two faces, and a verdict",

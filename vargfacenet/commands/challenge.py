@@ -21,6 +21,7 @@ from vargfacenet.commands.output import json_writer, print_table, progress
 from vargfacenet.errors import SettingError
 from vargfacenet.eval.challenge import count_pairs, score_features, write_list_features
 from vargfacenet.eval.image_list import read_image_list
+from vargfacenet.eval.plausible import rates_doubt, threshold_doubt, warn_of
 from vargfacenet.options import check_range
 
 
@@ -103,6 +104,11 @@ def run_score(args: argparse.Namespace) -> int:
     with json_writer(args.json) as write_json:
         with progress(total=count_pairs(args.features, args.others), unit="pair", unit_scale=True) as bar:
             found = score_features(*given, fars=args.far, worst=args.worst, progress=bar.update)
+        doubts = [
+            rates_doubt({f"{rate.far:g}": rate.tar for rate in found.rates}, found.same),
+            threshold_doubt(rate.threshold for rate in found.rates),
+        ]
+        warn_of(args.features, doubts)
         print(f"{found.same:,} pairs of one identity, {found.different:,} of different identities")
         rows = []
         for rate in found.rates:

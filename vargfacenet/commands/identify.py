@@ -28,6 +28,7 @@ from vargfacenet.deploy import face_of
 from vargfacenet.deploy.models import Model
 from vargfacenet.errors import SettingError
 from vargfacenet.eval.cache import EmbeddingCache, file_fingerprint
+from vargfacenet.eval.plausible import rank_doubt, threshold_doubt, warn_of
 from vargfacenet.eval.protocols.identification import (
     ENTRIES,
     cumulative_matches,
@@ -100,6 +101,11 @@ def run(args: argparse.Namespace) -> int:
         with progress(total=len(probes), unit="probe", desc="searching") as bar:
             found = search(l2_normalize(probes), identities, *known, progress=bar.update)
         rates = identification(found, ranks=args.ranks, fpirs=args.fpir)
+        doubts = [
+            rank_doubt(rates.rank, rates.identities, rates.mated),
+            threshold_doubt(rates.threshold.values()),
+        ]
+        warn_of(args.probes, doubts)
         print(
             f"{rates.identities:,} identities in the gallery; {rates.mated:,} mated probes, {rates.non_mated:,} non-mated; "
             f"gallery by {args.gallery_by}"

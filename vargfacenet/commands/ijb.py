@@ -32,6 +32,7 @@ from vargfacenet.eval.ijb import (
     read_trials,
     score_templates,
 )
+from vargfacenet.eval.plausible import template_doubts, warn_of
 from vargfacenet.eval.template_sets import TemplateSet, read_template_set
 from vargfacenet.formats.files import write_text
 
@@ -100,6 +101,7 @@ def run(args: argparse.Namespace) -> int:
                 pooling=pooling,
                 unreadable=unreadable,
             )
+        warn_of(template_set.name, template_doubts(found))
         left_out = {str(template_set.names[row]): reason for row, reason in unreadable.items()}
         about = {
             "set": template_set.name,

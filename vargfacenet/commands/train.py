@@ -74,6 +74,12 @@ def add_parser(add: Callable[..., argparse.ArgumentParser]) -> None:
         teacher, "--teacher-epoch", new="--teacher PREFIX,EPOCH", dest="teacher_epoch", type=int, default=None
     )
     teacher.add_argument(
+        "--teacher-classifier",
+        metavar="PATH",
+        help="the teacher's classifier, for arcdistill and margin_distillation: the folder of the run that trained it, or a "
+        "file (default: the folder of the teacher's checkpoint)",
+    )
+    teacher.add_argument(
         "--cached",
         nargs="?",
         const=AUTOMATIC,
@@ -122,7 +128,9 @@ def run(args: argparse.Namespace) -> int:
         print_settings(resolve(args.recipe, split_assignments(args.set)) if chosen else None)
         return 0
     if not args.recipe:
-        raise SettingError(f"no recipe given: there are {', '.join(list_recipes())}")
+        raise SettingError(
+            f"no recipe given; it comes first, before the options: there are {', '.join(list_recipes())}"
+        )
     resume = None if args.resume is None else Resume(must=args.resume == MUST, force=args.force)
     if args.force and resume is None:
         raise SettingError("--force goes with --resume: it continues a run with other settings or data")
@@ -139,6 +147,8 @@ def run(args: argparse.Namespace) -> int:
         raise SettingError(f"{args.recipe} needs --data DIR, a folder with train.rec, train.idx and property")
     if args.cached and not args.teacher:
         raise SettingError("--cached needs --teacher MODEL")
+    if args.teacher_classifier and not config.has_frozen_classifier:
+        raise SettingError(f"--teacher-classifier is for loss=arcdistill and margin_distillation, not {config.loss}")
     cluster = join_workers(devices)
     if not cluster.is_first:
         logging.getLogger("vargfacenet").setLevel(logging.WARNING)  # worker 0 logs everything
@@ -152,11 +162,15 @@ def run(args: argparse.Namespace) -> int:
             if cluster.is_first:  # before minutes of training
                 folder = RunFolder(out, config.generations)
                 folder.check(config, resume=resume)
-                folder.check_unfinished(config)
+                if folder.is_finished(config):
+                    with folder.open(config, resume=resume):  # restores its checkpoints, then refuses it
+                        pass
             teacher_out = RUNS / DEMO_TEACHER if not args.data else out / "teacher"
             teacher = Teacher(_demo_teacher(config, teacher_out, data, bins, runtime))
         if teacher and args.cached:
             teacher = teacher.stored_in(default_folder(teacher) if args.cached == AUTOMATIC else args.cached)
+        if teacher and args.teacher_classifier:
+            teacher = teacher.with_classifier_in(args.teacher_classifier)
         result = train(config, data=data, out=out, bins=bins, teacher=teacher, resume=resume, runtime=runtime)
     except Stopped:
         cluster.leave()

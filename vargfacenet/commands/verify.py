@@ -27,7 +27,7 @@ from vargfacenet.errors import SettingError
 from vargfacenet.eval import read_sets
 from vargfacenet.eval.cache import EmbeddingCache, image_fingerprint
 from vargfacenet.eval.pairs import Pairs
-from vargfacenet.eval.plausible import warn_near_chance
+from vargfacenet.eval.plausible import detail_doubts, warn_of
 from vargfacenet.eval.protocols.detail import Detail, verify_in_detail
 from vargfacenet.eval.protocols.roc import FARS
 from vargfacenet.eval.report import Result, write_report
@@ -118,7 +118,7 @@ def _verify(
         )
     rates = sorted({*fars, 1e-3}, reverse=True) if fars else FARS  # the first table shows 1e-3
     detail = verify_in_detail(plain, mirrored, pairs.is_same, fars=rates)
-    warn_near_chance(detail.verification.accuracy, len(pairs.is_same), name)
+    warn_of(name, detail_doubts(detail))
     return detail
 
 

@@ -179,7 +179,7 @@ def existing_files(prefix: PathLike, epoch: int) -> tuple[pathlib.Path, pathlib.
         if not path.is_file():
             there = epochs_of(str(files[0])[: -len("-symbol.json")])
             named = f"; there are epochs {', '.join(map(str, there[-8:]))}" if there else ""
-            raise CheckpointError(f"no checkpoint file {path}: give PREFIX and --epoch as in PREFIX-0000.params{named}")
+            raise CheckpointError(f"no checkpoint file {path}: give PREFIX,EPOCH as in PREFIX-0000.params{named}")
     return files
 
 

@@ -86,6 +86,11 @@ def make_trainer(
 def check_settings(config: Config, devices: Sequence[torch.device], workers: int = 1) -> None:
     """Raise SettingError for settings that this engine lacks, or a batch that does not divide among the slices."""
     compute_of(config, devices)
+    if config.cosine_head is not None:
+        raise SettingError(
+            f"loss={config.loss} is not computed by engine=torch, which has margin and softmax: give --engine mxnet, or "
+            "another loss"
+        )
     if config.head == "sharded" and len(devices) * config.accumulate > 1:
         raise SettingError(
             f"head=sharded with {len(devices)} device(s) and accumulate={config.accumulate}: a worker of engine=torch has one "

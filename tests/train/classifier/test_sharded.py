@@ -121,7 +121,7 @@ def test_what_workers_exchange_does_not_grow_with_the_identities():
 
     few, many = run_workers(2, work)[0]
     assert few == many
-    assert len(few) == 3
+    assert len(few) == 4
 
 
 def test_embeddings_of_length_zero_and_huge_ones_leave_everything_finite():

@@ -1,0 +1,122 @@
+"""Every network side by side: published accuracy against parameters, FLOPs, and milliseconds measured here."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import mxnet as mx
+
+from vargfacenet.bench.published import SETS, ZOO, Published
+from vargfacenet.bench.rounds import Contender, rate, take_turns
+from vargfacenet.errors import SetupError
+from vargfacenet.formats.files import atomic_path
+from vargfacenet.options import unknown
+from vargfacenet.symbols import get_symbol, list_networks
+from vargfacenet.symbols.complexity import complexity
+
+_BATCHES = 10  # a turn
+
+
+class ZooRow(NamedTuple):
+    """A network of the zoo.
+
+    Attributes
+    ----------
+    published
+        Its published accuracies.
+    parameters, flops
+        Counted here: trained parameters, and FLOPs by the rule of the 2019 challenge.
+    milliseconds
+        Of the embedding of one image at batch 1 on all cores, measured here; None where it was not.
+    """
+
+    published: Published
+    parameters: int
+    flops: int
+    milliseconds: float | None = None
+
+
+def zoo(networks: Sequence[str] = (), *, rounds: int = 0, progress: Callable[[], object] | None = None) -> list[ZooRow]:
+    """Return the networks of the zoo, by FLOPs.
+
+    Parameters
+    ----------
+    networks
+        Names of the networks to show; all by default.
+    rounds
+        Counted turns in which speed is measured, each network in a process of its own; 0 measures nothing.
+    progress
+        Called after each network.
+
+    Raises
+    ------
+    SettingError
+        For an unknown network.
+    SetupError
+        Where a network cannot be run.
+    """
+    for name in networks:
+        if name not in list_networks():
+            raise unknown("network", name, list_networks())
+    rows = []
+    for entry in ZOO:
+        if networks and entry.network not in networks:
+            continue
+        symbol = get_symbol(entry.network, **entry.options)
+        milliseconds = _milliseconds(entry, rounds) if rounds else None
+        rows.append(ZooRow(entry, _trained(symbol), complexity(symbol).flops, milliseconds))
+        if progress:
+            progress()
+    return sorted(rows, key=lambda row: row.flops)
+
+
+def _trained(symbol: mx.sym.Symbol) -> int:
+    """Return the number of trained parameters of a graph, without scales that are fixed at 1."""
+    fixed = {
+        node["name"]
+        for node in json.loads(symbol.tojson())["nodes"]
+        if node["op"] == "BatchNorm" and node["attrs"].get("fix_gamma", "True") == "True"
+    }
+    layers = complexity(symbol).layers
+    return sum(layer.parameters - (layer.shape[0] if layer.name in fixed else 0) for layer in layers)
+
+
+def _milliseconds(entry: Published, rounds: int) -> float:
+    work = {"network": entry.network, "network_options": entry.options, "batch_size": 1, "batches": _BATCHES}
+    (outcome,) = take_turns([Contender(entry.title, "embed.py", work)], rounds=rounds)
+    if outcome.failure:
+        raise SetupError(f"{entry.title} cannot be measured: {outcome.failure}")
+    return 1000 / rate(outcome)
+
+
+def draw_zoo(rows: list[ZooRow], path: str | os.PathLike, *, accuracy: str = "lfw") -> None:
+    """Write a plot, PNG: accuracy against FLOPs, and against milliseconds where they were measured.
+
+    A circle's area is in proportion to the network's parameters. `accuracy` is a key of `published.SETS`.
+    """
+    # Not pyplot, which looks for a display.
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    shown = [row for row in rows if getattr(row.published, accuracy) is not None]
+    measured = [row for row in shown if row.milliseconds is not None]
+    panels = [("FLOPs", shown, lambda row: row.flops)]
+    if measured:
+        panels.append(("ms an image, batch 1", measured, lambda row: row.milliseconds))
+    figure = Figure(figsize=(8 * len(panels), 5), constrained_layout=True)
+    families = {name: number for number, name in enumerate(dict.fromkeys(row.published.network for row in rows))}
+    for axes, (label, part, cost) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels):
+        for row in part:
+            place = cost(row), getattr(row.published, accuracy)
+            colour = f"C{families[row.published.network] % 10}"
+            axes.scatter(*place, s=row.parameters / 2e4, color=colour, alpha=0.5, linewidths=0)
+            axes.annotate(row.published.title, place, (3, 3), textcoords="offset points", fontsize=6, rotation=25)
+        axes.set_xscale("log")
+        axes.set_xlabel(label)
+        axes.set_ylabel(f"{SETS[accuracy]}, published, %")
+        axes.margins(0.12)
+    with atomic_path(path) as temporary:
+        FigureCanvasAgg(figure).print_png(str(temporary))
