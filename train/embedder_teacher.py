@@ -33,7 +33,7 @@ class EmbedderTeacher(Teacher):
     """
 
     def __init__(self, embedder: ImageEmbedder, fingerprint: str, *, argument: str) -> None:
-        self._embedder, self.argument, self.prefix = embedder, argument, argument
+        self._embedder, self.argument = embedder, argument
         self.embedding_size = embedder.embed_batch(np.zeros((1, *IMAGE_SHAPE), np.float32)).shape[1]
         self.fingerprint = hashlib.sha256(fingerprint.encode()).hexdigest()
         self.prefix, self.epoch = argument, 0  # as of a checkpoint: its classifier is looked for in the file's folder
