@@ -3,7 +3,6 @@
 from vargfacenet.operators.backends import BACKENDS, choose_backend
 from vargfacenet.operators.library import missing_for_native
 from vargfacenet.operators.nodes import output_shapes
-from vargfacenet.operators.precision import in_half_precision
 from vargfacenet.operators.rewrite import runnable
 
-__all__ = ["BACKENDS", "choose_backend", "in_half_precision", "missing_for_native", "output_shapes", "runnable"]
+__all__ = ["BACKENDS", "choose_backend", "missing_for_native", "output_shapes", "runnable"]

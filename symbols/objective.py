@@ -13,7 +13,6 @@ def objective(
     distillation: mx.sym.Symbol | None = None,
     embedding: mx.sym.Symbol | None = None,
     alpha: float = 7.0,
-    scaled: bool = False,
 ) -> mx.sym.Symbol:
     """``L = L_identity + alpha * L_distillation`` of each sample, with its parts as further outputs.
 
@@ -27,13 +26,11 @@ def objective(
         (N, embedding_size), to be passed through as an output.
     alpha
         Weight of the distillation loss; 7 is derived from the paper. Without an identity loss it scales the gradient.
-    scaled
-        Whether the caller provides the gradient of the loss, for `vargfacenet.train.precision.LossScale`.
 
     Returns
     -------
     mx.sym.Symbol
-        A group of outputs, each (N,): ``loss``, with a gradient of 1 for each sample unless scaled; ``accuracy``, 1 or 0,
+        A group of outputs, each (N,): ``loss``, with a gradient of 1 for each sample; ``accuracy``, 1 or 0,
         with an identity loss; ``distillation_loss`` (without alpha) and ``cosine`` with a distillation loss;
         ``identity_loss`` with both; and the ``embedding`` where one is given.
 
@@ -55,7 +52,7 @@ def objective(
         parts["identity_loss"] = identity[0]
     if embedding is not None:
         parts["embedding"] = embedding
-    loss = _loss(sum(terms[1:], terms[0]), "loss", scaled)
+    loss = mx.sym.MakeLoss(sum(terms[1:], terms[0]), name="loss")
     return mx.sym.Group([loss, *(mx.sym.BlockGrad(part, name=name) for name, part in parts.items())])
 
 
@@ -64,7 +61,6 @@ def open_objective(
     *,
     distillation: mx.sym.Symbol | None = None,
     alpha: float = 7.0,
-    scaled: bool = False,
 ) -> mx.sym.Symbol:
     """The part of the objective that stays in the graph where the identity loss is computed outside it.
 
@@ -72,22 +68,18 @@ def open_objective(
     ----------
     embedding
         (N, embedding_size); its gradient comes from the computation of the identity loss.
-    distillation, alpha, scaled
+    distillation, alpha
         As in `objective`.
 
     Returns
     -------
     mx.sym.Symbol
         A group of outputs: ``embedding``; with a distillation loss, each (N,), ``distillation``, with alpha and a gradient
-        of 1 for each sample unless scaled, and ``distillation_loss`` and ``cosine`` as in `objective`.
+        of 1 for each sample, and ``distillation_loss`` and ``cosine`` as in `objective`.
     """
     outputs = [mx.sym.identity(embedding, name="embedding")]
     if distillation is not None:
-        outputs.append(_loss(alpha * distillation[0], "distillation", scaled))
+        outputs.append(mx.sym.MakeLoss(alpha * distillation[0], name="distillation"))
         outputs.append(mx.sym.BlockGrad(distillation[0], name="distillation_loss"))
         outputs.append(mx.sym.BlockGrad(distillation[1], name="cosine"))
     return mx.sym.Group(outputs)
-
-
-def _loss(values: mx.sym.Symbol, name: str, scaled: bool) -> mx.sym.Symbol:
-    return mx.sym.identity(values, name=name) if scaled else mx.sym.MakeLoss(values, name=name)

@@ -14,7 +14,6 @@ from vargfacenet.train.embedder_teacher import EmbedderTeacher, OnlineEmbedder
 from vargfacenet.train.engine import TrainerProtocol
 from vargfacenet.train.graph import DRAW, LABEL, TEACHER, embedding_size_of, training_graph
 from vargfacenet.train.optimizer import SGD
-from vargfacenet.train.precision import LossScale, check_precision
 from vargfacenet.train.runtime import Runtime
 from vargfacenet.train.schedule import learning_rate_schedule
 from vargfacenet.train.settings import SETTINGS
@@ -72,7 +71,6 @@ def make_trainer(
         sgd=sgd,
         runtime=runtime,
         first_update=first_update,
-        loss_scale=LossScale(config.loss_scale) if config.precision == "float16" else None,
     )
     if config.head == "dense":
         return network
@@ -103,7 +101,6 @@ def check_engine(config: Config, runtime: Runtime) -> None:
     if config.precision == "bfloat16":
         raise SettingError("precision=bfloat16 is of engine=torch: give --engine torch, or precision=float32")
     check_devices(config.batch_size, list(runtime.devices), workers)
-    check_precision(config.precision, runtime.devices)
 
 
 def make_online_teacher(teacher: Teacher, config: Config, runtime: Runtime) -> TeacherEmbeddings:

@@ -21,6 +21,8 @@ __all__ = ["Config", "config_from", "fixed_settings", "read_config", "resolve", 
 
 log = logging.getLogger(__name__)
 
+_REMOVED = {"loss_scale"}  # settings of earlier versions; this one belonged to float16
+
 _REGISTRIES: dict[str, Registry[Any]] = {
     "network_options": NETWORKS,
     "loss_options": LOSSES,
@@ -201,7 +203,7 @@ def _from_earlier(values: Mapping[str, Any]) -> dict[str, Any]:
     Files of earlier versions hold the options of all networks and of the margin loss next to the settings, null where the
     network's own default holds.
     """
-    named = {ALIASES.get(name, name): value for name, value in _flat(values).items()}
+    named = {ALIASES.get(name, name): value for name, value in _flat(values).items() if name not in _REMOVED}
     if any(name in values for name in OPTION_FIELDS):
         return named
     margin = LOSSES["margin"].options

@@ -5,7 +5,7 @@ from __future__ import annotations
 import mxnet as mx
 
 from vargfacenet import IMAGE_SHAPE
-from vargfacenet.operators import in_half_precision, runnable
+from vargfacenet.operators import runnable
 from vargfacenet.symbols.distillation import distillation
 from vargfacenet.symbols.objective import objective, open_objective
 from vargfacenet.train.config import Config
@@ -28,9 +28,6 @@ def training_graph(
     `vargfacenet.symbols.objective.objective`, or with a sharded classifier those of `open_objective`.
     """
     student = runnable(embedding, for_training=True, device=device, backend=backend)
-    scaled = config.precision == "float16"
-    if scaled:
-        student = in_half_precision(student, data_shape=(2, *IMAGE_SHAPE))
     identity = learned = None
     sizes = {"num_identities": num_identities, "embedding_size": embedding_size_of(embedding)}
     label, teacher, draw = (mx.sym.var(name) for name in (LABEL, TEACHER, DRAW))
@@ -41,11 +38,9 @@ def training_graph(
         options = config.distillation_options
         learned = distillation(student, teacher, form=config.distillation, label=label, options=options, **sizes)
     if config.head == "sharded":
-        symbol = open_objective(student, distillation=learned, alpha=config.alpha, scaled=scaled)
+        symbol = open_objective(student, distillation=learned, alpha=config.alpha)
     else:
-        symbol = objective(
-            identity=identity, distillation=learned, embedding=student, alpha=config.alpha, scaled=scaled
-        )
+        symbol = objective(identity=identity, distillation=learned, embedding=student, alpha=config.alpha)
     if not config.decay_norm:
         internals = symbol.get_internals()
         for name in symbol.list_arguments():

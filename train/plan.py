@@ -20,7 +20,6 @@ from vargfacenet.symbols.margins import MarginLoss
 from vargfacenet.train import memory
 from vargfacenet.train.config import Config
 from vargfacenet.train.graph import LABEL, TEACHER, embedding_size_of, training_graph
-from vargfacenet.train.precision import check_precision
 
 _IMAGES = 16  # images for which graphs are bound; their memory is proportional to the batch
 WORKSPACE = 48 << 20  # bytes of graphs, threads and workspaces of operators on a CPU, as measured
@@ -98,11 +97,10 @@ def make_plan(config: Config, place: Place, *, identities: int, images: int, tea
     Raises
     ------
     SettingError
-        Where a batch does not divide among the devices, CPUs are to compute in float16, or an array is larger than MXNet
+        Where a batch does not divide among the devices, or an array is larger than MXNet
         allows.
     """
     check_devices(config.batch_size, [None] * place.shards)
-    check_precision(config.precision, [mx.Context(place.kind)])
     share = config.batch_size // place.shards
     embedding = config.build_symbol()
     size = embedding_size_of(embedding)
@@ -112,8 +110,6 @@ def make_plan(config: Config, place: Place, *, identities: int, images: int, tea
     columns: dict[str, int | None] = {TEACHER: size, LABEL: None}
     inputs = {name: count for name, count in columns.items() if name in arguments}
     parameters, activations = graph_bytes(body, share, inputs)
-    if config.precision == "float16":
-        activations //= 2  # MXNet's account takes every number for one of four bytes
     network = memory.network(parameters, activations, momentum=bool(config.momentum))
     device = {f"network: {name}": value for name, value in network._asdict().items()}
     # The store sums this much on each device, and the Module keeps as much on the host.

@@ -124,14 +124,11 @@ class OptimizerSettings:
     precision: Annotated[
         str,
         About(
-            "Number format in which the network computes; float16 needs GPUs of MXNet, bfloat16 engine=torch. Parameters and "
-            "classifier stay float32.",
-            choices=("float32", "float16", "bfloat16"),
+            "Number format in which the network computes; bfloat16 needs engine=torch. Parameters and classifier stay "
+            "float32.",
+            choices=("float32", "bfloat16"),
         ),
     ] = "float32"
-    loss_scale: Annotated[
-        float, About("With float16, the initial factor of gradients; it is halved and doubled as they need.", 1, 2**24)
-    ] = 1024.0
 
 
 @dataclasses.dataclass(frozen=True)

@@ -14,9 +14,9 @@ import numpy as np
 
 from vargfacenet.errors import SettingError
 from vargfacenet.train.engine import Arrays, NotFinite, StepResult
+from vargfacenet.train.finite import not_finite
 from vargfacenet.train.nan_trace import first_not_finite, last_faulty_gradient
 from vargfacenet.train.optimizer import SGD
-from vargfacenet.train.precision import LossScale, not_finite
 from vargfacenet.train.runtime import Runtime
 from vargfacenet.train.training_state import check_fits
 
@@ -41,8 +41,6 @@ class Trainer:
         Devices and workers; each worker has its part of the batch, each device an equal slice of that.
     first_update
         Updates that were made before; a state is loaded with `load_state`.
-    loss_scale
-        Multiplies the gradient of each loss. The graph's losses must then take their gradients from outside (``scaled``).
 
     Raises
     ------
@@ -59,7 +57,6 @@ class Trainer:
         sgd: SGD,
         runtime: Runtime | None = None,
         first_update: int = 0,
-        loss_scale: LossScale | None = None,
     ) -> None:
         runtime = runtime or Runtime()
         self._devices, self._cluster = list(runtime.devices), runtime.cluster
@@ -68,7 +65,7 @@ class Trainer:
             raise SettingError(
                 f"batch_size={batch_size}: expected a multiple of the number of devices ({len(self._devices)})"
             )
-        self.schedule, self.loss_scale = sgd.schedule, loss_scale
+        self.schedule = sgd.schedule
         self.updates_made = first_update
         self._symbol, self._momentum = symbol, sgd.momentum
         self._rescale = 1 / (batch_size * self._cluster.world_size)
@@ -80,7 +77,6 @@ class Trainer:
         self._module.bind(list(data.items()), list(labels.items()) or None)
         self._module.init_params(mx.init.Xavier(rnd_type="gaussian", factor_type="out", magnitude=2))
         optimizer = {
-            # The optimizer's own count leaves out the updates that the loss scale skips; the schedule counts them.
             "lr_scheduler": lambda _: self.schedule(self.updates_made),
             "momentum": sgd.momentum,
             "wd": sgd.weight_decay,
@@ -116,17 +112,13 @@ class Trainer:
         outputs
             What `forward` returned.
         gradients
-            Gradients to outputs that are not losses, by name, unscaled.
+            Gradients to outputs that are not losses, by name.
         """
-        if self.loss_scale is None and gradients is None:
+        if gradients is None:
             self._module.backward()
             return
-        scale = 1.0 if self.loss_scale is None else self.loss_scale.value
-        given = gradients or {}
-        if self.loss_scale is not None:
-            given = {name: value * scale for name, value in given.items()}
         heads = [
-            given[name] if name in given else mx.nd.full(output.shape, scale, ctx=output.context)
+            gradients[name] if name in gradients else mx.nd.ones(output.shape, ctx=output.context)
             for name, output in outputs.items()
         ]
         self._module.backward(heads)
@@ -151,15 +143,10 @@ class Trainer:
         loss = float(next(iter(values.values())).mean())
         if not np.isfinite(loss):
             raise NotFinite(loss, self._faulty_gradients())
-        if self.loss_scale is None:
-            faulty = self._faulty_gradients()
-            if faulty:
-                raise NotFinite(None, faulty)
-            self._module.update()
-        else:
-            self._module._optimizer.rescale_grad = self._rescale / self.loss_scale.value
-            if self.loss_scale.admits(self._gradients(), all_reduce=self._cluster.all_reduce):
-                self._module.update()
+        faulty = self._faulty_gradients()
+        if faulty:
+            raise NotFinite(None, faulty)
+        self._module.update()
         known = None if embedding is None else embedding.asnumpy()
         return StepResult(values, known, [label.asnumpy() for label in labels])
 
@@ -174,7 +161,7 @@ class Trainer:
         self._module.set_params(args, auxs, allow_missing=False, allow_extra=False)
 
     def state(self) -> Arrays:
-        """Return everything that the next update depends on, as of `TrainerProtocol`; ``scale:loss`` is the loss scale."""
+        """Return everything that the next update depends on, as of `TrainerProtocol`."""
         args, auxs = self.parameters()
         if len(self._devices) > 1:
             # Each device has running statistics of its own. Their mean is saved, and this run continues from it too.
@@ -185,8 +172,6 @@ class Trainer:
             momentum = self._module._updater.states.get(index)
             if momentum is not None:
                 state[f"momentum:{name}"] = momentum.as_in_context(mx.cpu())
-        if self.loss_scale is not None:
-            state["scale:loss"] = self.loss_scale.state()
         return state
 
     def load_state(self, state: Arrays) -> None:
@@ -198,8 +183,6 @@ class Trainer:
                 parts[part][name] = value
         check_fits(parts, dict(zip(("arg", "aux"), self.parameters())))
         self.set_parameters(parts["arg"], parts["aux"])
-        if self.loss_scale is not None and "scale:loss" in state:
-            self.loss_scale.load_state(state["scale:loss"])
         updater = self._module._updater
         for name, index in self._momentum_indices().items():
             if name in parts["momentum"] and self._momentum:

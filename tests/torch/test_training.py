@@ -232,10 +232,6 @@ def test_updates_are_those_of_mxnets_optimizer(clip, momentum):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        (
-            {"engine": "torch", "precision": "float16"},
-            "precision=float16: engine=torch computes in float32 or bfloat16",
-        ),
         ({"engine": "mxnet", "precision": "bfloat16"}, "precision=bfloat16 is of engine=torch"),
         ({"accumulate": 2}, "accumulate=2 is of engine=torch"),
         ({"compile": True}, "compile=True is of engine=torch"),

@@ -96,15 +96,6 @@ def test_more_devices_and_machines_take_less_each():
     assert one.epochs == 2 * 250_000 * 512 / 50_000_000
 
 
-def test_half_precision_halves_the_activations_and_nothing_else():
-    single, half = (
-        make_plan(resolve("student", {"precision": name}), Place("gpu", 8), **PAPER) for name in ("float32", "float16")
-    )
-    activations = [plan.device.pop("network: activations") for plan in (single, half)]
-    assert activations[1] == pytest.approx(activations[0] / 2, rel=0.05)
-    assert single.device == half.device
-
-
 def test_a_teacher_that_looks_at_each_image_is_counted():
     config, place = resolve("student"), Place("gpu", 8)
     without, beside = (make_plan(config, place, teacher=teacher, **PAPER) for teacher in (None, "resnet18"))
@@ -162,7 +153,6 @@ def test_the_command_takes_the_sizes_of_a_data_set(capsys, face_folder):
         (["--device", "0"], "--device=0: expected between 1 and 1024"),
         (["--identities", "0"], "--identities=0: expected between 1 and"),
         (["--data", "x", "--images", "3"], "--data has identities and images of its own"),
-        (["--device", "cpu:0", "--set", "precision=float16"], "precision=float16 on cpu"),
         (["--teacher-network", "resnet18"], "student_scratch does not distil"),
     ],
 )
