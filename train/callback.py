@@ -72,7 +72,7 @@ class Callback:
         """Return True where `after_update` reads the trainer's parameters after an update.
 
         It must depend on settings and `update` alone: with several workers each asks it, and all synchronise where it is
-        true. `after_update` is called in worker 0 only.
+        true. `after_update` and `close` are called in worker 0 only.
         """
         return False
 
@@ -131,13 +131,13 @@ def make_callbacks(context: TrainingContext) -> list[Callback]:
 
 
 class OnlyParameters(Callback):
-    """A callback in the workers that write nothing: it waits where the first worker's does, and does nothing."""
+    """A callback in the workers that write nothing: it waits where the first worker's does, and does nothing.
+
+    It is not closed either: workers share the run's folder, where its `Callback.close` would write over the first worker's.
+    """
 
     def __init__(self, callback: Callback) -> None:
         self._callback = callback
 
     def needs_parameters(self, update: int) -> bool:
         return self._callback.needs_parameters(update)
-
-    def close(self) -> None:
-        self._callback.close()

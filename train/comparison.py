@@ -13,7 +13,7 @@ from vargfacenet.errors import DataError, SettingError
 from vargfacenet.formats.files import read_json
 from vargfacenet.train.config import read_config
 from vargfacenet.train.curves import measures_of
-from vargfacenet.train.generation_folder import CONFIG, DATA, Generation, best_generation
+from vargfacenet.train.generation_folder import CONFIG, DATA, Generation, best_generation, present_facts
 from vargfacenet.train.run_log import FILE, read_log
 from vargfacenet.train.scores import best_update, read_scores
 
@@ -95,7 +95,7 @@ def read_run(path: str | os.PathLike) -> RunSummary:
         folders = [path / f"generation-{number}" for number in numbers]
     folders = [folder for folder in folders if (folder / CONFIG).is_file()]
     settings = _settings(folders[0] / CONFIG)
-    facts = read_json(folders[0] / DATA) if (folders[0] / DATA).is_file() else {}
+    facts = present_facts(read_json(folders[0] / DATA)) if (folders[0] / DATA).is_file() else {}
     settings.update({f"data.{name}": facts[name] for name in ("images", "identities") if name in facts})
     logs = [read_log(folder) if (folder / FILE).is_file() else [] for folder in folders]
     generations = []

@@ -21,7 +21,8 @@ from vargfacenet.train.run_log import read_log
 
 CURVES = "curves.png"
 FORMATS = (".png", ".svg", ".pdf")
-NOT_MEASURES = ("update", "epoch", "lr", "images_per_second", "waiting", "bad_images")  # of a line of the log
+# Of a line of the log; bad_pictures in those of earlier versions.
+NOT_MEASURES = ("update", "epoch", "lr", "images_per_second", "waiting", "bad_images", "bad_pictures")
 _ACROSS = 3  # panels in a row
 _WIDE = 20.0  # ratio of the largest to the smallest loss from which an axis is logarithmic
 _STYLES = ("-", "--", ":", "-.")

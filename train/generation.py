@@ -20,6 +20,7 @@ from vargfacenet.train.callbacks import Every, Follower, Progress, Verifier
 from vargfacenet.train.checkpoint_writer import CheckpointWriter
 from vargfacenet.train.engine import Arrays, TrainerProtocol
 from vargfacenet.train.generation_folder import Generation, GenerationFolder
+from vargfacenet.train.initial_weights import set_initial_weights
 from vargfacenet.train.loop import fit
 from vargfacenet.train.monitor import Monitor, ignorance
 from vargfacenet.train.multi_step import EpochCheckpoints
@@ -76,6 +77,8 @@ def train_generation(run: Run, number: int, *, previous: GenerationFolder | None
     elif previous is not None and cluster.is_first:
         keeps = config.classifier == "keep" or config.has_frozen_classifier
         trainer.load_state(_student(previous, trainer, keep_classifier=keeps))
+    elif config.init is not None and previous is None and cluster.is_first:
+        set_initial_weights(config.init, trainer, embedding)
     if run.classifier is not None and previous is None and not resume:
         trainer.load_state(with_classifier(trainer.state(), run.classifier, config.head))
     del arrays  # the trainer has copies

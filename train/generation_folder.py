@@ -78,7 +78,7 @@ class GenerationFolder:
 
     def check_data(self, facts: Mapping[str, Any], *, force: bool = False) -> None:
         """Raise SettingError, naming what differs, where the state is of other data: `facts` are JSON values."""
-        self._compare("on other data", _renamed(self.state.facts["data"], _OLD_FACTS), facts, force)
+        self._compare("on other data", present_facts(self.state.facts["data"]), facts, force)
 
     def begin(self, config: Config, facts: Mapping[str, Any], update: int) -> None:
         """Write settings and facts of the data, and cut off what the log holds after an update."""
@@ -180,5 +180,6 @@ def _parameters(arrays: Arrays) -> tuple[Arrays, Arrays]:
     return args, auxs
 
 
-def _renamed(facts: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
-    return {names.get(name, name): value for name, value in facts.items()}
+def present_facts(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Return facts of the data, such as those in ``data.json``, under their present names."""
+    return {_OLD_FACTS.get(name, name): value for name, value in facts.items()}

@@ -14,6 +14,7 @@ import mxnet as mx
 from vargfacenet.errors import SettingError
 from vargfacenet.formats.checkpoint import epochs_of, save_checkpoint
 from vargfacenet.train.callback import Callback, TrainingContext, UpdateResult
+from vargfacenet.train.embedder_teacher import EmbedderTeacher
 from vargfacenet.train.teacher import Teacher, TeacherEmbeddings, check_embedding_size
 
 EPOCHS = "epochs"  # prefix of a run's checkpoints by epoch
@@ -26,6 +27,11 @@ def epoch_fingerprints(teacher: Teacher, epochs: int) -> list[str]:
 
     SettingError where a checkpoint is missing, or its embeddings have another size than the teacher's.
     """
+    if isinstance(teacher, EmbedderTeacher):
+        raise SettingError(
+            f"teacher_epochs=true needs a checkpoint of the teacher for each epoch, without other scaling of images: "
+            f"{teacher} has none; leave out teacher_epochs"
+        )
     prefix, there = teacher.prefix, epochs_of(teacher.prefix)
     missing = sorted(set(range(1, epochs + 1)) - set(there))
     if missing:

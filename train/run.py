@@ -36,6 +36,7 @@ from vargfacenet.train.config import Config
 from vargfacenet.train.generation import train_generation
 from vargfacenet.train.generation_folder import CONFIG, Generation
 from vargfacenet.train.graph import embedding_size_of
+from vargfacenet.train.initial_weights import read_initial_weights
 from vargfacenet.train.multi_step import MultiStepTeacher, epoch_fingerprints
 from vargfacenet.train.run_folder import Resume, RunFolder
 from vargfacenet.train.runtime import Runtime
@@ -129,6 +130,8 @@ def train(
     config = fit_to_teacher(config, teacher)
     check_engine(config, runtime)
     _check_spread(config, len(runtime.devices) * cluster.world_size)
+    if config.init is not None and resume is None and cluster.is_first:
+        read_initial_weights(config.init)  # so that a mistake is reported before anything is written
     with contextlib.ExitStack() as stack:
         opened = stack.enter_context(open_data(data, bins if cluster.is_first else ()))
         shared = opened.facts(teacher, verification=False)

@@ -174,5 +174,5 @@ class RunFolder:
 
     def _no_run(self) -> SettingError:
         return SettingError(
-            f"{self.path} holds no run to resume (nothing in {FOLDER}); leave --resume=must out to start one"
+            f"{self.path} holds no run to resume (nothing in {FOLDER}); give --resume without =must to start one"
         )

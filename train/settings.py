@@ -27,6 +27,13 @@ class NetworkSettings:
         Optional[int],
         About("Numbers in an embedding; none: the teacher's, or without one the network's own.", low=1, high=65_536),
     ] = None
+    init: Annotated[
+        Optional[str],
+        About(
+            "Checkpoint whose weights the first generation starts from, as PREFIX, PREFIX,EPOCH or a bundled name; none: "
+            "newly drawn weights."
+        ),
+    ] = None
 
 
 @dataclasses.dataclass(frozen=True)

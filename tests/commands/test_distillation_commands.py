@@ -91,6 +91,12 @@ def test_a_demo_that_is_stopped_while_its_teacher_trains_continues_by_the_comman
     assert run(*arguments, "--resume") == 0
     assert TrainingStates(tmp_path / "runs" / "demo_teacher").updates()[-1] == 2
     assert TrainingStates(tmp_path / "runs" / "demo").updates()[-1] == 3
+    latest = tmp_path / "runs" / "demo" / "latest-0000.params"
+    trained = latest.read_bytes()
+    latest.unlink()
+    capsys.readouterr()
+    assert "runs/demo is finished" in refused(capsys, *arguments, "--resume")
+    assert latest.read_bytes() == trained
 
 
 def test_the_teacher_of_other_faces_is_not_taken(capsys, tmp_path, monkeypatch, face_folder):

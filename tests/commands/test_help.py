@@ -110,13 +110,18 @@ def test_an_option_has_one_form_in_all_commands():
             ["data", "synth", "d", "--images-per-identity", "3"],
             "--images-per-identity",
         ),
+        (
+            ["export", "m", "o.onnx", "--calibration-pictures", "64"],
+            ["export", "m", "o.onnx", "--calibration-images", "64"],
+            "--calibration-images",
+        ),
     ],
 )
 def test_an_old_spelling_works_and_names_the_new_one(old, new, name, caplog):
     assert vars(parse(old)) == vars(parse(new))
     (line,) = [record.getMessage() for record in caplog.records]
     assert re.fullmatch(
-        rf"--\w+ is deprecated and will be removed in the next version: give {name or '--device'}", line
+        rf"--[\w-]+ is deprecated and will be removed in the next version: give {name or '--device'}", line
     )
 
 

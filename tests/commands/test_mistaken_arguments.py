@@ -64,6 +64,7 @@ def test_swapped_arguments_are_told(text):
 
 def test_a_set_in_the_place_of_a_model_is_told_before_anything_is_read(capsys, pairs_file, model):
     assert "the arguments look swapped" in said(capsys, "verify", pairs_file, "--bins", model)
+    assert "the arguments look swapped" in said(capsys, "compare", "a.png", "b.png", model)
 
 
 def test_an_image_that_is_not_aligned_names_the_option(capsys, model, tmp_path):

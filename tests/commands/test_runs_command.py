@@ -9,6 +9,7 @@ from tests.helpers.command_line import refused
 from tests.helpers.training import tiny
 from vargfacenet.commands import main
 from vargfacenet.formats.images import decode_image
+from vargfacenet.train.comparison import read_run
 from vargfacenet.train.run import train
 
 
@@ -119,3 +120,14 @@ def test_links_are_followed_once(capsys, folder, tmp_path):
     (folder / "back").symlink_to(tmp_path / "linked")
     assert main(["runs", str(tmp_path / "linked"), str(folder)]) == 0
     assert [row[0] for row in rows(capsys.readouterr().out.split("settings that")[0])[2:-1]] == ["a", "b", "c"]
+
+
+def test_a_run_of_an_earlier_version_is_listed_with_the_names_of_today(folder):
+    run = folder / "a"
+    (run / "data.json").write_text(json.dumps({"pictures": 24, "identities": 4, "records": []}))
+    with open(run / "log.jsonl", "a") as file:
+        file.write(json.dumps({"update": 9, "loss": 1.5, "bad_pictures": 2}) + "\n")
+    found = read_run(run)
+    assert found.settings["data.images"] == 24
+    assert "loss" in found.last
+    assert "bad_pictures" not in found.last

@@ -158,3 +158,11 @@ def test_mixed_faces_are_embedded_online(tmp_path, exported, face_folder):
     assert train(config, data=face_folder, out=tmp_path / "online", teacher=teacher).updates == 2
     with pytest.raises(SettingError, match="mix=0.5 needs a teacher that embeds the mixed images"):
         train(config, data=face_folder, out=tmp_path / "cached", teacher=teacher.stored_in(tmp_path))
+
+
+def test_multi_step_distillation_needs_checkpoints(tmp_path, exported, face_folder):
+    config = tiny("demo_student", generations=1, teacher_epochs=True)
+    with pytest.raises(
+        SettingError, match=r"teacher_epochs=true needs a checkpoint .*teacher.onnx has none; leave out"
+    ):
+        train(config, data=face_folder, out=tmp_path / "out", teacher=onnx_teacher(exported))

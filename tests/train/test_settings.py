@@ -357,6 +357,9 @@ def test_a_callback_in_another_worker_only_waits():
         def after_update(self, result):
             raise AssertionError("called in a worker that is not the first")
 
+        def close(self):
+            raise AssertionError("may write over what the first worker's has written")
+
     follower = OnlyParameters(Busy())
     assert [update for update in range(6) if follower.needs_parameters(update)] == [3]
     follower.after_update(None)

@@ -10,6 +10,7 @@ from vargfacenet.commands.model_arguments import (
     add_runtime_arguments,
     face_options,
     load_face_model,
+    parse_model,
 )
 from vargfacenet.deploy.faces import Comparison
 from vargfacenet.formats.images import read_image
@@ -52,6 +53,7 @@ def check_threshold(args: argparse.Namespace) -> None:
 
 def run(args: argparse.Namespace) -> int:
     check_threshold(args)
+    parse_model(args.model, args.epoch)  # refuses an image in its place before the images are read
     options = face_options(args)
     images = [read_image(path) for path in (args.first, args.second)]
     result = load_face_model(args, threshold=args.threshold, batch_size=2).compare(*images, **options)

@@ -5,6 +5,7 @@ import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from vargfacenet.commands.arguments import keep_old_spelling
 from vargfacenet.commands.model_arguments import (
     CHECKPOINT_HELP,
     ModelName,
@@ -60,6 +61,7 @@ def add_parser(add: Callable[..., argparse.ArgumentParser]) -> None:
     form.add_argument(
         "--calibration-images", type=int, default=96, metavar="N", help="number of those faces (default: %(default)s)"
     )
+    keep_old_spelling(form, "--calibration-pictures", new="--calibration-images", dest="calibration_images", type=int)
     parser.add_argument_group("checks").add_argument(
         "--verify", nargs="+", metavar="SET.bin", help="verification sets on which to score both MXNet and the file"
     )

@@ -4,7 +4,6 @@ import argparse
 import contextlib
 import logging
 import pathlib
-import re
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple, Optional
@@ -18,6 +17,7 @@ from vargfacenet.deploy.models import Model, is_onnx, open_model
 from vargfacenet.deploy.signature import Scaling
 from vargfacenet.errors import DataError, SettingError
 from vargfacenet.eval.cache import EmbeddingCache
+from vargfacenet.formats.checkpoint import split_epoch
 from vargfacenet.formats.files import files_below, write_fault
 from vargfacenet.formats.images import SUFFIXES
 from vargfacenet.options import check_range
@@ -94,13 +94,7 @@ def parse_model(text: object, epoch: int = 0) -> ModelName:
             "or an ONNX file"
         )
     check_range("--epoch", epoch, 0, 9999)
-    file = re.fullmatch(r"(?P<prefix>.+)-(?:symbol\.json|(?P<epoch>\d{4})\.params)", str(text))
-    if file:
-        return ModelName(file["prefix"], epoch if file["epoch"] is None else int(file["epoch"]))
-    prefix, comma, number = str(text).rpartition(",")
-    if comma and prefix and number.isdecimal() and len(number) <= 4:
-        return ModelName(prefix, int(number))
-    return ModelName(str(text), epoch)
+    return ModelName(*split_epoch(str(text), epoch))
 
 
 def parse_checkpoint(text: object, epoch: int = 0) -> ModelName:

@@ -128,7 +128,9 @@ def run(args: argparse.Namespace) -> int:
         print_settings(resolve(args.recipe, split_assignments(args.set)) if chosen else None)
         return 0
     if not args.recipe:
-        raise SettingError(f"no recipe given: there are {', '.join(list_recipes())}")
+        raise SettingError(
+            f"no recipe given; it comes first, before the options: there are {', '.join(list_recipes())}"
+        )
     resume = None if args.resume is None else Resume(must=args.resume == MUST, force=args.force)
     if args.force and resume is None:
         raise SettingError("--force goes with --resume: it continues a run with other settings or data")
@@ -160,7 +162,9 @@ def run(args: argparse.Namespace) -> int:
             if cluster.is_first:  # before minutes of training
                 folder = RunFolder(out, config.generations)
                 folder.check(config, resume=resume)
-                folder.check_unfinished(config)
+                if folder.is_finished(config):
+                    with folder.open(config, resume=resume):  # restores its checkpoints, then refuses it
+                        pass
             teacher_out = RUNS / DEMO_TEACHER if not args.data else out / "teacher"
             teacher = Teacher(_demo_teacher(config, teacher_out, data, bins, runtime))
         if teacher and args.cached:

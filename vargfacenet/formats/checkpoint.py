@@ -10,6 +10,7 @@ import contextlib
 import glob
 import json
 import pathlib
+import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -178,12 +179,26 @@ def existing_files(prefix: PathLike, epoch: int) -> tuple[pathlib.Path, pathlib.
         if not path.is_file():
             there = epochs_of(str(files[0])[: -len("-symbol.json")])
             named = f"; there are epochs {', '.join(map(str, there[-8:]))}" if there else ""
-            raise CheckpointError(f"no checkpoint file {path}: give PREFIX and --epoch as in PREFIX-0000.params{named}")
+            raise CheckpointError(f"no checkpoint file {path}: give PREFIX,EPOCH as in PREFIX-0000.params{named}")
     return files
 
 
 def _paths(prefix: PathLike, epoch: int) -> tuple[pathlib.Path, pathlib.Path]:
     return pathlib.Path(f"{prefix}-symbol.json"), pathlib.Path(f"{prefix}-{epoch:04d}.params")
+
+
+def split_epoch(text: str, epoch: int = 0) -> tuple[str, int]:
+    """Return prefix and epoch of a checkpoint's name: PREFIX, PREFIX,EPOCH, or one of its two files.
+
+    `epoch` is the one of a name without an epoch.
+    """
+    file = re.fullmatch(r"(?P<prefix>.+)-(?:symbol\.json|(?P<epoch>\d{4})\.params)", text)
+    if file:
+        return file["prefix"], epoch if file["epoch"] is None else int(file["epoch"])
+    prefix, comma, number = text.rpartition(",")
+    if comma and prefix and number.isdecimal() and len(number) <= 4:
+        return prefix, int(number)
+    return text, epoch
 
 
 def epochs_of(prefix: PathLike) -> list[int]:
