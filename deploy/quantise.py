@@ -9,6 +9,7 @@ from vargfacenet.deploy.graph import INPUT, Graph, Node
 from vargfacenet.deploy.probe import cosines
 from vargfacenet.deploy.runtime import import_package
 from vargfacenet.environment import usable_cores
+from vargfacenet.progress import progress
 
 OPSET, IR_VERSION = 13, 7  # the first opset with a scale for each channel
 LAYERS = ("Conv", "Gemm")
@@ -38,13 +39,19 @@ def quantise_measured(graph: Graph, images: np.ndarray) -> tuple[Graph, list[str
     def cosine(chosen: Sequence[str], found: Ranges, count: Optional[int] = None) -> float:
         return cosines(_embed(quantise(graph, chosen, found), unseen[:count]), expected[:count]).mean()
 
-    candidates = [ranges(graph, layers, seen, tail) for tail in TAILS]
-    found = max(candidates, key=lambda one: cosine(layers, one))
+    candidates = []
+    for tail in progress(TAILS, unit="range", desc="int8: ranges of values", leave=False):
+        one = ranges(graph, layers, seen, tail)
+        candidates.append((cosine(layers, one), one))
+    reached, found = max(candidates, key=lambda candidate: candidate[0])
     kept: list[str] = []
-    reached = cosine(layers, found)
-    losses = {layer: 1 - cosine([layer], found, 16) for layer in layers} if reached < GOAL else {}
+    losses: dict[str, float] = {}
+    if reached < GOAL:
+        for layer in progress(layers, unit="layer", desc="int8: loss of each layer", leave=False):
+            losses[layer] = 1 - cosine([layer], found, 16)
     sizes = {node.name: graph.constants[node.inputs[1]].size for node in graph.nodes if node.op in LAYERS}
-    for layer in sorted(losses, key=losses.__getitem__, reverse=True):
+    order = sorted(losses, key=losses.__getitem__, reverse=True)
+    for layer in progress(order, unit="layer", desc="int8: layers kept in float32", leave=False):
         if reached >= GOAL:
             break
         if sum(sizes[name] for name in (*kept, layer)) > MOST_FLOAT * sum(sizes.values()):

@@ -22,6 +22,7 @@ from vargfacenet.data import FaceIterator
 from vargfacenet.eval import verify_pairs
 from vargfacenet.eval.embedders import make_embedder
 from vargfacenet.eval.pairs import Pairs
+from vargfacenet.progress import progress
 from vargfacenet.train.callback import Callback, UpdateResult
 from vargfacenet.train.engine import Schedule, TrainerProtocol
 from vargfacenet.train.run_log import RunLog
@@ -206,7 +207,8 @@ class Verifier(Callback):
         embedder = make_embedder(self._embedding, args, auxs, device=self._device)
         scores = {}
         for name, pairs in self._pairs.items():
-            score = verify_pairs(embedder, pairs)
+            with progress(total=len(pairs.images), unit="image", desc=f"verifying on {name}", leave=False) as bar:
+                score = verify_pairs(embedder, pairs, progress=bar.update)
             scores[name] = score.as_dict()
             log.info("update %d  %s: accuracy %.5f +- %.5f", update, name, score.accuracy, score.std)
         self._write({**self.scores, update: scores})

@@ -26,6 +26,7 @@ from vargfacenet.formats.arrays import StoredRows
 from vargfacenet.formats.checkpoint import Checkpoint, checkpoint_files, load_checkpoint
 from vargfacenet.formats.files import fingerprint, read_json, write_text
 from vargfacenet.operators import runnable
+from vargfacenet.progress import progress
 from vargfacenet.train.scores import SetScores
 
 SCORES = "teacher-verification.json"
@@ -223,7 +224,8 @@ def teacher_scores(
     if missing:
         embedder = teacher.embedder(device=device)
         for name in missing:
-            score = verify_pairs(embedder, pairs[name])
+            with progress(total=len(pairs[name].images), unit="image", desc=f"teacher on {name}", leave=False) as bar:
+                score = verify_pairs(embedder, pairs[name], progress=bar.update)
             log.info("teacher  %s: accuracy %.5f +- %.5f", name, score.accuracy, score.std)
             scores[name] = known[fingerprints[name]] = score.as_dict()
         about = {"checkpoint": str(teacher), "fingerprint": teacher.fingerprint, "scores": known}

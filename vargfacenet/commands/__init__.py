@@ -16,6 +16,7 @@ from vargfacenet.commands.help_text import example_text, wrap
 from vargfacenet.environment import explain_import_failure
 from vargfacenet.errors import Stopped, VarGFaceNetError
 from vargfacenet.launch.heartbeat import start_heartbeat
+from vargfacenet.progress import LogHandler
 
 # A command's module is imported when the command runs: what it needs may take seconds to load.
 GROUPS = {
@@ -96,7 +97,9 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="surrogateescape")  # file names may hold any bytes
     start_heartbeat()  # before the command loads MXNet, which takes seconds
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr)
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", handlers=[LogHandler()]
+    )
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     args = argparse.Namespace(command=_command_in(arguments), debug="--debug" in arguments)
     try:

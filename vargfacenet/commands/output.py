@@ -4,14 +4,14 @@ import contextlib
 import json
 import logging
 import sys
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Optional
 
 from vargfacenet.formats.files import write_text
+from vargfacenet.progress import progress
 
 log = logging.getLogger(__name__)
-_SECONDS_BETWEEN_LINES = 30
+__all__ = ["json_writer", "markdown_table", "print_table", "progress", "rate_cell", "verification_cells"]
 BARE = ""  # the value of --json without a file
 
 
@@ -59,35 +59,6 @@ def json_writer(path: Optional[str]) -> Iterator[Callable[[object], None]]:
     with contextlib.redirect_stdout(sys.stderr) if path == "-" else contextlib.nullcontext():
         yield write
     output.writelines(last)
-
-
-def progress(items: Optional[Iterable[Any]] = None, **options: Any) -> Any:
-    """Return a tqdm bar on standard error; where that is not a terminal, it logs at most two lines a minute."""
-    import tqdm  # here, so that doctor can say that it is missing
-
-    if sys.stderr.isatty():
-        return tqdm.tqdm(items, file=sys.stderr, **options)
-    return _logging_bar(tqdm.tqdm)(items, **options)
-
-
-def _logging_bar(tqdm: Any) -> Any:
-    class LoggingBar(tqdm):
-        """Logs what tqdm would draw."""
-
-        def __init__(self, items: Optional[Iterable[Any]], **options: Any) -> None:
-            quiet = {"file": sys.stderr, "mininterval": _SECONDS_BETWEEN_LINES, "ncols": 0, "leave": False}
-            super().__init__(items, **quiet, **options)
-
-        logged = 0.0
-
-        def display(self, *_: Any, **__: Any) -> None:
-            # tqdm's own thread asks more often than it should.
-            now = time.time()
-            if self.n and now - max(self.start_t, self.logged) >= _SECONDS_BETWEEN_LINES:
-                self.logged = now
-                log.info("%s", self)
-
-    return LoggingBar
 
 
 def verification_cells(score: Mapping[str, Any]) -> list[str]:
