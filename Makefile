@@ -42,7 +42,7 @@ train-teacher: install  ## train a ResNet teacher, on the built-in faces or on D
 	$(call run,$(or $(RECIPE),$(if $(DATA),teacher_r100,demo_teacher)))
 
 verify: install  ## verify networks: PREFIX="runs/x/best,0 y.onnx" BINS="lfw.bin agedb_30.bin", with a report in OUT=runs/verify
-	$(BIN)/vargfacenet verify $(if $(PREFIX),$(PREFIX),$(error give PREFIX=, one or more models)) $(if $(EPOCH),--epoch $(EPOCH)) --bins $(if $(BINS),$(BINS),$(error give BINS=, one or more .bin files)) --report $(or $(OUT),runs/verify)
+	$(BIN)/vargfacenet verify $(if $(PREFIX),$(addsuffix $(if $(EPOCH),$(comma)$(EPOCH)),$(PREFIX)),$(error give PREFIX=, one or more models)) --bins $(if $(BINS),$(BINS),$(error give BINS=, one or more .bin files)) --report $(or $(OUT),runs/verify)
 
 bench: install  ## measure the speed of everything, with figures in OUT=runs/bench (KIND="train infer" NETWORK= SET= RIVALS=1)
 	$(BIN)/vargfacenet bench $(KIND) --network $(NETWORK) $(if $(SET),--set $(SET)) $(if $(RIVALS),--rivals) --json $(or $(OUT),runs/bench)/bench.json --plot $(or $(OUT),runs/bench)/bench.png

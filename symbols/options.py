@@ -11,9 +11,9 @@ Multiplier = Annotated[
     float, About("Factor of the channels; each product is cut to a whole number.", low=1 / 64, high=64)
 ]
 GroupSize = Annotated[
-    int, About("Channels in a group of a variable group convolution, of which channels are a multiple.", 1, 65_536)
+    int, About("Channels in each group of a variable group convolution; channel counts are multiples of it.", 1, 65_536)
 ]
-Units = Annotated[Sequence[int], About("Blocks of each stage, the down-sampling block counted.", low=1, high=1000)]
+Units = Annotated[Sequence[int], About("Blocks of each stage, including the down-sampling block.", low=1, high=1000)]
 UseSe = Annotated[bool, About("Squeeze and excitation in the blocks.")]
 Activation = Annotated[str, About("PReLU, or one of MXNet's activations without parameters.", choices=ACTIVATIONS)]
 Dropout = Annotated[

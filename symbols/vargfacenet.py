@@ -25,7 +25,7 @@ STAGE_CHANNELS = (32, 64, 128, 256)  # before the multiplier: head, stages 2, 3 
 LAST_CHANNELS = 1024  # of the embedding setting, independent of the multiplier
 SE_RATIO = 4
 
-HeadPooling = Annotated[bool, About("3x3 max pooling instead of the head setting's block.")]
+HeadPooling = Annotated[bool, About("Begin with 3x3 max pooling instead of the block of the head setting.")]
 
 
 class Layers(NamedTuple):

@@ -1,4 +1,4 @@
-"""The student of demo_student by the margin loss alone, in as many updates: what distillation is compared with."""
+"""The student of demo_student with the margin loss alone, for as many updates; the baseline of distillation."""
 
 from easydict import EasyDict
 

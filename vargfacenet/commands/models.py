@@ -22,7 +22,7 @@ def run(args: argparse.Namespace) -> int:
         [model.name, f"{model.embedding_size}", f"{model.accuracy:.5f}", f"{model.threshold:.4f}", f"{model.far:g}"]
         for model in models
     ]
-    print_table(["name", "embedding", "LFW accuracy", "threshold", "FAR there"], rows)
+    print_table(["name", "embedding", "LFW accuracy", "threshold", "FAR at threshold"], rows)
     for model in models:
         print(f"\n{model.name}: {model.summary}\n  card: {model.card}")
     print(f"\nlicence of the weights: {LICENCE}")
