@@ -31,7 +31,7 @@ def model(tmp_path_factory):
 
 
 def test_an_unknown_command_or_action_has_its_nearest(capsys):
-    assert "unknown command 'verfy': did you mean 'verify'? there are models, summary, data" in said(capsys, "verfy")
+    assert "unknown command 'verfy': did you mean 'verify'? there are models, summary, " in said(capsys, "verfy")
     assert "unknown command 'xyzzy': there are models" in said(capsys, "xyzzy")
     assert "unknown action 'pck': did you mean 'pack'? there are synth" in said(capsys, "data", "pck")
 
