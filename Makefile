@@ -27,7 +27,7 @@ run = $(BIN)/vargfacenet train $(1) $(if $(DATA),--data $(DATA)) $(if $(BINS),--
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-install: .venv/installed $(if $(TORCH),.venv/torch)  ## make .venv with all dependencies (the newest Python 3.9 to 3.14 found, or PYTHON=; TORCH=1 adds PyTorch)
+install: .venv/installed $(if $(filter-out no,$(TORCH)),.venv/torch)  ## make .venv with all dependencies (the newest Python 3.9 to 3.14 found, or PYTHON=; TORCH=1 adds PyTorch)
 
 .venv/installed: requirements/lock.txt setup.py pyproject.toml install.sh
 	@./install.sh .venv $(PYTHON)
@@ -50,7 +50,8 @@ bench: install  ## measure the speed of everything, with figures in OUT=runs/ben
 doctor: install  ## print versions and devices of this machine, and problems with them
 	$(BIN)/vargfacenet doctor
 
-test: install  ## run the tests in two processes (TESTS="tests/eval -x" for some)
+test: install  ## run the tests in two processes, with PyTorch for CPUs if it can be installed (TESTS="tests/eval -x" for some; TORCH=no)
+	@test -f .venv/torch || test "$(TORCH)" = no || ./install-torch.sh .venv cpu || echo "make test: tests of the PyTorch engine are skipped"
 	OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -n 2 --dist loadfile $(TESTS)
 
 test-pythons:  ## run the tests in every Python 3.9 to 3.14 of this machine and print a table (PYTHONS="3.9 3.13" for some)

@@ -20,10 +20,9 @@ pip() {
 }
 rm -f "$folder/torch"
 echo "install-torch: PyTorch $version for $kind into $folder"
-# The dependencies that PyTorch names must not move what the lock file holds: NumPy is there already.
 if [ "$kind" = cpu ]; then
-  # PyPI's build brings gigabytes of CUDA, those of this index do not. Without the index, a local file of pip's may do.
-  pip install --extra-index-url https://download.pytorch.org/whl/cpu "torch==$version+cpu" 2>/dev/null || pip install "torch==$version"
+  # PyPI's build brings gigabytes of CUDA; this index has builds without. pip also looks where it is told to find links.
+  pip install --retries 1 --timeout 30 --extra-index-url https://download.pytorch.org/whl/cpu "torch==$version+cpu"
 else
   pip install "torch==$version"
 fi || {
