@@ -11,14 +11,16 @@ from vargfacenet.commands import main
 SMALL = ["--set", "multiplier=0.25", "units=1,1,1", "embedding_size=16", "--batch-size", "2", "--rounds", "2"]
 
 
-def test_bench_prints_tables_and_writes_json_and_a_image(capsys, tmp_path, face_folder):
+def test_bench_prints_tables_and_writes_json_and_an_image(capsys, tmp_path, face_folder):
     path, plot = tmp_path / "bench.json", tmp_path / "bench.png"
     options = ["--updates", "1", "--data", str(face_folder), "--json", str(path), "--plot", str(plot)]
     assert main(["bench", "train", *SMALL, *options]) == 0
     printed = capsys.readouterr().out
     report = json.loads(path.read_text())
     trained, fed = report["contests"]
-    assert [row["name"] for row in trained["rows"]][-2:] == ["ours, basic", "stock MXNet operators"]
+    # Where PyTorch is installed, its engine's forms follow.
+    names = [row["name"] for row in trained["rows"] if not row["name"].startswith("engine torch")]
+    assert names[-2:] == ["ours, basic", "stock MXNet operators"]
     for row in trained["rows"]:
         assert row["name"] in printed
         assert len(row["rounds"]) == 2

@@ -123,6 +123,6 @@ def test_bars_in_cells_do_not_break_a_markdown_table():
     assert markdown_table(["a|b", "c"], [["x|y", 1]]) == "| a\\|b | c |\n| --- | --- |\n| x\\|y | 1 |\n"
 
 
-def test_a_image_that_is_in_both_folders_is_refused(folders, teacher_prefix, capsys):
+def test_an_image_that_is_in_both_folders_is_refused(folders, teacher_prefix, capsys):
     assert main(["identify", str(teacher_prefix), "--gallery", str(folders[0]), "--probes", str(folders[0])]) == 2
     assert "is in the gallery and among the probes" in capsys.readouterr().err

@@ -55,7 +55,7 @@ def test_other_kinds_never_reach_a_decoder(kind):
         decode_image(saved(kind), "it", shape=None)
 
 
-def test_every_prefix_of_a_image_is_refused_or_has_its_form():
+def test_every_prefix_of_an_image_is_refused_or_has_its_form():
     for whole in (saved("JPEG"), saved("PNG"), saved("BMP"), saved("WebP")):
         for length in range(min(len(whole), 700)):
             assert image_form(whole[:length]) in (None, image_form(whole))

@@ -30,7 +30,7 @@ def test_generations_follow_one_another(tmp_path):
     assert ends == [4, 8]
 
 
-def test_a_image_is_drawn_with_and_without_verification(tmp_path):
+def test_an_image_is_drawn_with_and_without_verification(tmp_path):
     one = generation(tmp_path / "run", [9.0, 8.0], [0.5, 0.7])
     sizes = []
     for generations, teacher in (([one], {"lfw": {"accuracy": 0.9}}), ([one._replace(verifications={})], None)):

@@ -245,7 +245,7 @@ def test_a_teacher_that_is_no_checkpoint_brings_its_classifier_or_is_refused(
     found = newest_state(tmp_path / "two")["arg:fc7_weight"].asnumpy()
     np.testing.assert_array_equal(found, np.load(classifier))
     steps = of_teacher(distillation="embedding_error", teacher_epochs=True)
-    with pytest.raises(SettingError, match="needs a checkpoint of the teacher for each of 2 epochs"):
+    with pytest.raises(SettingError, match="needs a checkpoint of the teacher for each"):
         train(steps, out=tmp_path / "three", teacher=other, **given)
 
 

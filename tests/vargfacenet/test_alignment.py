@@ -64,7 +64,7 @@ def test_mirrored_points_are_not_met_by_a_reflection():
     np.testing.assert_allclose(matrix, by_umeyama(TEMPLATE * (-1, 1), TEMPLATE), rtol=1e-6, atol=1e-6)
 
 
-def test_a_image_already_aligned_is_left_as_it_is():
+def test_an_image_already_aligned_is_left_as_it_is():
     image = np.random.RandomState(0).randint(0, 256, (112, 112, 3)).astype(np.uint8)
     np.testing.assert_array_equal(align_face(image, TEMPLATE), image)
 
@@ -156,6 +156,6 @@ def test_what_is_no_image_is_refused(image):
         align_face(image, TEMPLATE)
 
 
-def test_a_image_larger_than_opencv_warps_is_refused():
+def test_an_image_larger_than_opencv_warps_is_refused():
     with pytest.raises(DataError, match="32767x1 pixels, expected sides of at most 32766"):
         align_face(np.zeros((1, 32767, 3), np.uint8), TEMPLATE)
