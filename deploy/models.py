@@ -55,7 +55,7 @@ def is_onnx(model: Union[str, pathlib.Path]) -> bool:
 
 
 def check_model_exists(model: Union[str, pathlib.Path], epoch: int = 0) -> None:
-    """Raise DataError or CheckpointError where the files of a model, as of `open_model`, do not exist."""
+    """Raise DataError or CheckpointError where the files of a model, as in `open_model`, do not exist."""
     if not is_onnx(model):
         existing_files(model, epoch)
     elif not pathlib.Path(model).is_file():

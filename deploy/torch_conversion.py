@@ -49,7 +49,7 @@ def convert_torch_state(
     out, out_epoch
         The checkpoint to write.
     network, **options
-        What it is, as of `vargfacenet.symbols.get_symbol`.
+        What it is, as in `vargfacenet.symbols.get_symbol`.
 
     Raises
     ------

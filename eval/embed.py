@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import concurrent.futures
 import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -15,14 +16,14 @@ from vargfacenet.formats.images import decode_image
 from vargfacenet.operators import runnable
 
 
-class ImageEmbedder:
+class ImageEmbedder(abc.ABC):
     """Base class of networks that embed images, whatever runs them; a subclass sets `batch_size` and has `embed_batch`."""
 
     batch_size: int
 
+    @abc.abstractmethod
     def embed_batch(self, images: np.ndarray) -> np.ndarray:
         """Embed up to `batch_size` images: float32 (n, 3, 112, 112), RGB, 0..255 -> float32 (n, embedding_size)."""
-        raise NotImplementedError
 
     def embed(
         self, encoded: Sequence[bytes], *, progress: Callable[[int], object] | None = None

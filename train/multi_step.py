@@ -50,7 +50,7 @@ def epoch_fingerprints(teacher: Teacher, epochs: int) -> list[str]:
 
 
 class MultiStepTeacher:
-    """Embeds each batch with the teacher's checkpoint of the batch's epoch, as of `TeacherEmbeddings`.
+    """Embeds each batch with the teacher's checkpoint of the batch's epoch, as in `TeacherEmbeddings`.
 
     Parameters
     ----------

@@ -71,7 +71,7 @@ class RunFolder:
     def open(
         self, config: Config, *, resume: Resume | None = None, facts: Mapping[str, Any] | None = None
     ) -> Iterator[RunFolder]:
-        """Lock the folder, which is made where it is missing, and check it; arguments and errors as of `check`.
+        """Lock the folder, which is made where it is missing, and check it; arguments and errors as in `check`.
 
         Raises
         ------

@@ -127,7 +127,7 @@ class OnlineTeacher:
         self._module.set_params(args, auxs)
 
     def embed(self, batch: mx.io.DataBatch) -> mx.nd.NDArray:
-        """Return the teacher's embeddings of a batch, as of `TeacherEmbeddings`; not waited for."""
+        """Return the teacher's embeddings of a batch, as in `TeacherEmbeddings`; not waited for."""
         images = batch.data[0]
         found = self._embed(images)
         return found + self._embed(mx.nd.flip(images, axis=3)) if self._mirror else found
@@ -157,7 +157,7 @@ class CachedTeacher:
         self._arrays, self._records, self._mirror = arrays, records, mirror
 
     def embed(self, batch: mx.io.DataBatch) -> mx.nd.NDArray:
-        """Return the teacher's embeddings of a batch, as of `TeacherEmbeddings`."""
+        """Return the teacher's embeddings of a batch, as in `TeacherEmbeddings`."""
         places, rows = self._records.locate(batch.index)
         found = [self._look_up(*sample) for sample in zip(places, rows, batch.mirrored)]
         return mx.nd.array(found, dtype="float32")

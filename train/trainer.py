@@ -18,7 +18,7 @@ from vargfacenet.train.finite import not_finite
 from vargfacenet.train.nan_trace import first_not_finite, last_faulty_gradient
 from vargfacenet.train.optimizer import SGD
 from vargfacenet.train.runtime import Runtime
-from vargfacenet.train.training_state import check_fits
+from vargfacenet.train.training_state import split_by_kind
 
 Shapes = Mapping[str, tuple[int, ...]]  # by name of an input
 
@@ -91,7 +91,7 @@ class Trainer:
         self._module.init_optimizer(kvstore=store, optimizer="sgd", optimizer_params=optimizer)
 
     def step(self, batch: mx.io.DataBatch) -> StepResult:
-        """Make one update, as of `TrainerProtocol`."""
+        """Make one update, as in `TrainerProtocol`."""
         outputs = self.forward(batch)
         self.backward(outputs)
         return self.update({name: output.copy() for name, output in outputs.items()}, batch.label)
@@ -161,7 +161,7 @@ class Trainer:
         self._module.set_params(args, auxs, allow_missing=False, allow_extra=False)
 
     def state(self) -> Arrays:
-        """Return everything that the next update depends on, as of `TrainerProtocol`."""
+        """Return everything that the next update depends on, as in `TrainerProtocol`."""
         args, auxs = self.parameters()
         if len(self._devices) > 1:
             # Each device has running statistics of its own. Their mean is saved, and this run continues from it too.
@@ -176,12 +176,7 @@ class Trainer:
 
     def load_state(self, state: Arrays) -> None:
         """Take what `state` returned; CheckpointError where it does not fit."""
-        parts: dict[str, Arrays] = {"arg": {}, "aux": {}, "momentum": {}}
-        for key, value in state.items():
-            part, _, name = key.partition(":")
-            if part in parts:
-                parts[part][name] = value
-        check_fits(parts, dict(zip(("arg", "aux"), self.parameters())))
+        parts = split_by_kind(state, dict(zip(("arg", "aux"), self.parameters())))
         self.set_parameters(parts["arg"], parts["aux"])
         updater = self._module._updater
         for name, index in self._momentum_indices().items():

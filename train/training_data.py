@@ -80,7 +80,7 @@ def open_data(data: Path | Sequence[Path], bins: Sequence[Path] = ()) -> Iterato
 
 
 def open_records(data: Path | Sequence[Path]) -> JoinedSets:
-    """Open the training sets in a folder or several; errors as of `open_data`."""
+    """Open the training sets in a folder or several; errors as in `open_data`."""
     records = JoinedSets([data] if isinstance(data, (str, os.PathLike)) else list(data))
     try:
         for one in records.sets:

@@ -166,6 +166,20 @@ class TrainingStates:
         return self._folder / f"{stem}.params", self._folder / f"{stem}.json"
 
 
+def split_by_kind(state: Arrays, expected: Mapping[str, Arrays]) -> dict[str, Arrays]:
+    """Return the arrays of a state by kind (``arg``, ``aux``, ``momentum``) and name, other kinds left out.
+
+    CheckpointError where they are not those of the network, `expected` by kind and name.
+    """
+    parts: dict[str, Arrays] = {"arg": {}, "aux": {}, "momentum": {}}
+    for key, value in state.items():
+        kind, _, name = key.partition(":")
+        if kind in parts:
+            parts[kind][name] = value
+    check_fits(parts, expected)
+    return parts
+
+
 def check_fits(parts: Mapping[str, Arrays], expected: Mapping[str, Arrays]) -> None:
     """Raise CheckpointError where the arrays of a state are not those of a network; both are arrays by kind and name."""
     for kind, arrays in expected.items():

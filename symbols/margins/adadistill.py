@@ -51,7 +51,7 @@ def adadistill(
     Returns
     -------
     mx.sym.Symbol
-        The group of loss and correctness, each (N,), as of `margin_head`.
+        The group of loss and correctness, each (N,), as in `margin_head`.
     """
     s, t = (mx.sym.L2Normalization(one, mode="instance") for one in (embedding, teacher))
     centres = mx.sym.var(

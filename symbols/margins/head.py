@@ -75,7 +75,7 @@ def margin_head(
     Returns
     -------
     mx.sym.Symbol
-        The group of loss and correctness, each (N,), as of `vargfacenet.symbols.heads`. Auxiliary states are the moving
+        The group of loss and correctness, each (N,), as in `vargfacenet.symbols.heads`. Auxiliary states are the moving
         means of the loss, ``fc7_NAME``.
     """
     margin, centres = head.margin, head.centres

@@ -71,7 +71,7 @@ class Runs:
     """What a file must not run."""
 
     def __reduce__(self):
-        return os.system, ("touch /tmp/never",)
+        return os.system, ("false",)
 
 
 def changed(content, change):

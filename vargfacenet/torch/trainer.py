@@ -25,7 +25,7 @@ from vargfacenet.train.cluster import ALONE, Cluster
 from vargfacenet.train.engine import Arrays, NotFinite, StepResult
 from vargfacenet.train.nan_trace import last_faulty_gradient
 from vargfacenet.train.optimizer import SGD
-from vargfacenet.train.training_state import check_fits
+from vargfacenet.train.training_state import split_by_kind
 
 _EMBEDDING = "embedding"
 
@@ -120,7 +120,7 @@ class TorchTrainer:
         return run
 
     def step(self, batch: mx.io.DataBatch) -> StepResult:
-        """Make one update, as of `TrainerProtocol`; ClusterError where another worker is gone."""
+        """Make one update, as in `TrainerProtocol`; ClusterError where another worker is gone."""
         try:
             return self.launch(batch).result()
         except NotFinite:
@@ -200,7 +200,7 @@ class TorchTrainer:
         return [name for name in names if not bool(torch.isfinite(found[name].square().sum()))]
 
     def trace_nan(self, batch: mx.io.DataBatch, fault: NotFinite) -> str:
-        """Name what made the first number that is not finite, by another forward pass, as of `TrainerProtocol`."""
+        """Name what made the first number that is not finite, by another forward pass, as in `TrainerProtocol`."""
         self._seed_dropout()
         found = first_not_finite(self.module, self._inputs(batch))
         if found:
@@ -251,12 +251,7 @@ class TorchTrainer:
 
     def load_state(self, state: Arrays) -> None:
         """Take what `state` returned, of either engine; CheckpointError where it does not fit."""
-        parts: dict[str, Arrays] = {"arg": {}, "aux": {}, "momentum": {}}
-        for key, value in state.items():
-            part, _, name = key.partition(":")
-            if part in parts:
-                parts[part][name] = value
-        check_fits(parts, dict(zip(("arg", "aux"), self.parameters())))
+        parts = split_by_kind(state, dict(zip(("arg", "aux"), self.parameters())))
         self.set_parameters(parts["arg"], parts["aux"])
         self._optimizer.load_momenta(
             {name: torch.from_numpy(value.asnumpy()) for name, value in parts["momentum"].items()}
