@@ -176,7 +176,8 @@ def _torch_device(config: Config, place: Place, work: Workload, embedding: mx.sy
     graph = training_graph(embedding, in_float32, work.identities, backend="stock")
     numbers, activations = engine.graph_bytes(graph, share, _inputs(graph, size), precision=config.precision)
     dense = config.head == "dense" and config.loss != "none"
-    kept = work.identities * (size + (config.loss == "softmax")) if dense else 0
+    centres = config.cosine_head.centres if config.cosine_head is not None else 1
+    kept = work.identities * (centres * size + (config.loss == "softmax")) if dense else 0
     network = memory.network(numbers - kept, activations, momentum=bool(config.momentum))
     device = {f"network: {name}": value for name, value in network._asdict().items()}
     if dense:
@@ -192,7 +193,7 @@ def _torch_device(config: Config, place: Place, work: Workload, embedding: mx.sy
         rows = -(-work.identities // place.shards)
         margin, sgd = config.sharded_margin(), make_optimizer(config)
         options = {"margin": margin, "sgd": sgd, "sample_rate": config.sample_rate}
-        weights = memory.FLOAT * rows * (size + (margin is None))
+        weights = memory.FLOAT * rows * (centres * size + (margin is None))
         device["classifier: weights"] = weights
         device["classifier: work"] = engine.classifier_bytes((rows, size), config.batch_size, **options) - weights
     if work.teacher is not None:

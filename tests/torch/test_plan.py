@@ -66,6 +66,16 @@ def test_parts_of_a_batch_take_their_share_of_the_activations():
     assert slices.total == pytest.approx(parts.total, rel=0.05)
 
 
+@pytest.mark.parametrize("loss", ["adaface", "subcentre", "curricularface", "softmax"])
+def test_every_kind_of_loss_can_be_planned(loss):
+    plans = [
+        make_plan(tiny(loss=loss, head=head, engine="torch"), Place("cpu", engine="torch"), WORK)
+        for head in ("dense", "sharded")
+    ]
+    centres = 3 if loss == "subcentre" else 1
+    assert {plan.device["classifier: weights"] for plan in plans} == {4 * 300 * (16 * centres + (loss == "softmax"))}
+
+
 @pytest.mark.parametrize("rate", [1.0, 0.1])
 def test_a_classifier_takes_its_weights_momenta_and_the_arrays_of_an_update(rate):
     config = tiny(head="sharded", engine="torch")
@@ -90,8 +100,8 @@ def test_the_command_plans_what_the_chosen_engine_takes(capsys):
     assert plans["torch"]["device"]["network: activations"] > plans["mxnet"]["device"]["network: activations"]
     assert main(["plan", "student_scratch", "--device", "cuda:0,cuda:1", "--memory", "80", "--set", *SMALL]) == 0
     assert "on 2 GPU(s) by PyTorch: batch 512, 256 a device" in capsys.readouterr().out
-    assert main([*command, "--engine", "torch", "--set", "loss=adaface"]) == 2
-    assert "loss=adaface is not computed by engine=torch" in capsys.readouterr().err
+    assert main([*command, "head=sharded", "accumulate=2", "--engine", "torch"]) == 2
+    assert "one slice of the classifier and one of the batch" in capsys.readouterr().err
 
 
 def test_parts_of_a_batch_are_among_the_remedies(capsys):

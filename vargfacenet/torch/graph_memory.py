@@ -16,6 +16,7 @@ from torch.utils._pytree import tree_leaves
 
 from vargfacenet.formats.graph_names import OUTPUT
 from vargfacenet.symbols.heads import Margin
+from vargfacenet.symbols.margins import CosineHead
 from vargfacenet.torch.classifier import TorchClassifier
 from vargfacenet.torch.graph import SymbolModule
 from vargfacenet.train.classifier import Sampling
@@ -107,7 +108,7 @@ class _LiveBytes(TorchDispatchMode):
 
 
 def classifier_bytes(
-    shape: tuple[int, int], batch_size: int, *, sgd: SGD, margin: Margin | None, sample_rate: float
+    shape: tuple[int, int], batch_size: int, *, sgd: SGD, margin: Margin | CosineHead | None, sample_rate: float
 ) -> int:
     """Return the bytes of the largest shard of a classifier at the peak of an update, everything included.
 
@@ -130,6 +131,7 @@ def classifier_bytes(
             margin=margin,
             sampling=Sampling(sample_rate),
         )
-        classifier.descend(torch.empty(batch_size, shape[1]), labels, update=1)
+        teacher = torch.empty(batch_size, shape[1]) if classifier.reads_teacher else None
+        classifier.descend(torch.empty(batch_size, shape[1]), labels, update=1, teacher=teacher)
         classifier.update(0.1, torch.zeros(()))
         return live.peak
