@@ -51,7 +51,7 @@ def test_bfloat16_rounds_halves_to_even():
 
 def test_weights_are_bytes_with_a_scale_for_each_channel():
     weight = np.float32([[1.0, -2.0], [0.0, 0.0], [0.001, 0.0005]])
-    inside, scale = _weight_bytes(weight)
+    inside, scale = _weight_bytes(weight, 0)
     assert inside.tolist() == [[64, -127], [0, 0], [127, 64]]
     np.testing.assert_allclose(scale, [2 / 127, 1, 0.001 / 127], rtol=1e-6)
 
