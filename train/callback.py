@@ -72,7 +72,8 @@ class Callback:
         """Return True where `after_update` reads the trainer's parameters after an update.
 
         It must depend on settings and `update` alone: with several workers each asks it, and all synchronise where it is
-        true. `after_update` and `close` are called in worker 0 only.
+        true. `after_update` and `close` are called in worker 0 only. Without it `after_update` may be called when the next
+        update has been started.
         """
         return False
 

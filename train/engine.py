@@ -12,7 +12,7 @@ arrays; parameters and training states are ``mx.nd.NDArray`` on the CPU, as chec
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import mxnet as mx
 import numpy as np
@@ -101,3 +101,21 @@ class TrainerProtocol(Protocol):
 
     def trace_nan(self, batch: Any, fault: NotFinite) -> str:
         """Name what made the first number that is not finite in the update that `fault` ended."""
+
+
+class Launched(Protocol):
+    """An update that a device computes, or has computed."""
+
+    def result(self) -> StepResult:
+        """Wait for the update, and return its results; `NotFinite` where it was not made."""
+
+
+@runtime_checkable
+class LaunchingTrainer(TrainerProtocol, Protocol):
+    """A trainer whose device computes while the next batch is prepared.
+
+    After an update that is not finite the device makes no other, so that a run may learn of it later.
+    """
+
+    def launch(self, batch: Any) -> Launched:
+        """Start an update, and return without waiting for it."""

@@ -10,6 +10,7 @@
 #include "conv.h"
 #include "join.h"
 #include "norm.h"
+#include "pointwise.h"
 #include "prelu.h"
 #include "scale.h"
 
@@ -166,10 +167,14 @@ Convolution convolution(const Attributes& attributes, MXTensor* x, MXTensor* wei
           x->shape[2], x->shape[3], y->shape[2], y->shape[3]};
 }
 
+void forward(const Convolution& conv, const float* x, const float* weight, const float* factors, Finish finish, float* y) {
+  const auto run = is_pointwise(conv) ? pointwise_forward<kRows> : conv.out == 1 ? conv_forward<1> : conv_forward<kRows>;
+  run(conv, x, weight, factors, finish, y);
+}
+
 MXReturnValue run_convolution(const Attributes& attributes, Tensors* in, Tensors* out, const OpResource&) {
   const Convolution conv = convolution(attributes, &in->at(0), &in->at(1), &out->at(0));
-  const auto run = conv.out == 1 ? conv_forward<1> : conv_forward<kRows>;
-  run(conv, numbers(in, 0), numbers(in, 1), nullptr, {}, numbers(out, 0));
+  forward(conv, numbers(in, 0), numbers(in, 1), nullptr, {}, numbers(out, 0));
   return MX_SUCCESS;
 }
 
@@ -185,15 +190,14 @@ MXReturnValue run_inference(const Attributes& attributes, Tensors* in, Tensors* 
     factors[c] = (fix_gamma ? 1 : gamma[c]) / std::sqrt(variance[c] + eps);
     shifts[c] = beta[c] - mean[c] * factors[c];
   }
-  const auto run = conv.out == 1 ? conv_forward<1> : conv_forward<kRows>;
   const Finish finish = {shifts.data(), with_prelu ? numbers(in, 6) : nullptr};
-  run(conv, numbers(in, 0), numbers(in, 1), factors.data(), finish, numbers(out, 0));
+  forward(conv, numbers(in, 0), numbers(in, 1), factors.data(), finish, numbers(out, 0));
   return MX_SUCCESS;
 }
 
 MXReturnValue run_convolution_gradient(const Attributes& attributes, Tensors* in, Tensors* out, const OpResource&) {
   const Convolution conv = convolution(attributes, &in->at(1), &in->at(2), &in->at(0));
-  const auto run = conv.in == 1 ? conv_backward<1> : conv_backward<kRows>;
+  const auto run = is_pointwise(conv) ? pointwise_backward<kRows> : conv.in == 1 ? conv_backward<1> : conv_backward<kRows>;
   run(conv, numbers(in, 0), numbers(in, 1), numbers(in, 2), numbers(out, 0), numbers(out, 1));
   return MX_SUCCESS;
 }

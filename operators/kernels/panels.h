@@ -15,6 +15,8 @@
 
 namespace vargfacenet {
 
+constexpr int64_t kCached = 48 << 10;  // numbers that stay in the second-level cache
+
 struct Halves {
   float *first, *second;  // where the first number of a row goes, and the third and so on; the second, the fourth...
 };
@@ -32,21 +34,16 @@ struct Convolution {
   int64_t height() const { return out_height + reach() - shared(); }
   int64_t image() const { return pitch() * height(); }
   // Zeros before and after a row of a panel.
-  int64_t margin() const { return direct() ? 0 : aligned(reach() * (pitch() + 1)); }
-
-  // A 1x1 convolution of images whose length is a multiple of a vector: they need no copy to be panels.
-  bool direct() const { return kernel == 1 && stride == 1 && in_height * in_width % kLanes == 0; }
+  int64_t margin() const { return aligned(reach() * (pitch() + 1)); }
 
   // Images that are processed together: their panels should stay in a core's cache.
   int64_t together() const {
-    if (direct()) return 1;
-    const int64_t cached = (96 << 10) / ((in * phases() + out) * image()), worthwhile = 256 / image();
+    const int64_t cached = kCached / ((in * phases() + out) * image()), worthwhile = 256 / image();
     return std::min(batch, std::max<int64_t>({1, cached, worthwhile}));
   }
   int64_t length() const { return together() * image(); }
   // Length of a panel's row: an odd multiple of a cache line, so that rows do not map to the same places of a cache.
   int64_t row() const {
-    if (direct()) return image();
     return (aligned(2 * margin() + length() + kSlack) / 16 | 1) * 16;
   }
 
@@ -104,10 +101,25 @@ inline std::vector<int64_t> tap_offsets(const Convolution& conv) {
   return offsets;
 }
 
+// A panel of `rows` whose padding is zero. Images leave the padding as it is, so that it is filled once for all blocks of
+// as many images.
+class Panel {
+ public:
+  Panel(float* numbers, int64_t size) : numbers_(numbers), size_(size) {}
+  float* for_images(int64_t count) {
+    if (count != count_) std::fill(numbers_, numbers_ + size_, 0.0f);
+    count_ = count;
+    return numbers_;
+  }
+
+ private:
+  float* numbers_;
+  int64_t size_, count_ = -1;
+};
+
 // Inputs (count, groups * in, in_height, in_width) of one group into a panel.
 inline void lay_inputs(const Convolution& conv, const float* x, int64_t count, float* panel) {
   const int64_t plane = conv.in_height * conv.in_width;
-  std::memset(panel, 0, conv.in * conv.phases() * conv.row() * sizeof(float));
   for (int64_t c = 0; c < conv.in; ++c) {
     for (int64_t n = 0; n < count; ++n) {
       const float* image = x + (n * conv.groups * conv.in + c) * plane;
@@ -145,7 +157,6 @@ inline void take_inputs(const Convolution& conv, float* panel, int64_t count, fl
 
 // Gradients of the outputs (count, groups * out, out_height, out_width) of one group into a panel.
 inline void lay_outputs(const Convolution& conv, const float* dy, int64_t count, float* panel) {
-  std::memset(panel, 0, conv.out * conv.row() * sizeof(float));
   for (int64_t c = 0; c < conv.out; ++c) {
     for (int64_t n = 0; n < count; ++n) {
       const float* image = dy + (n * conv.groups * conv.out + c) * conv.out_height * conv.out_width;

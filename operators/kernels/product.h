@@ -9,43 +9,24 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <cstring>
-#if defined(__AVX512F__)
-#include <immintrin.h>
-#endif
+
+#include "lanes.h"
 
 namespace vargfacenet {
 
-#if defined(__AVX512F__)
-constexpr int kLanes = 16, kRows = 8, kWide = 3;  // of 32 registers, 24 hold sums
-#elif defined(__AVX__)
-constexpr int kLanes = 8, kRows = 4, kWide = 3;  // of 16 registers, 12 hold sums
-#else
-constexpr int kLanes = 4, kRows = 4, kWide = 3;
-#endif
-constexpr int kHigh = 4, kTaps = kRows * kWide / kHigh;  // rows and taps of a tile of `reduce`
-constexpr int64_t kSlack = kLanes * kWide;
-
-typedef float Lanes __attribute__((vector_size(4 * kLanes), aligned(4), may_alias));
-
-inline Lanes load(const float* from) { return *reinterpret_cast<const Lanes*>(from); }
-// Prevents the compiler from loading the same numbers again for each use.
-inline Lanes in_register(Lanes lanes) {
-#if defined(__AVX512F__)
-  __asm__("" : "+v"(lanes));
-#endif
-  return lanes;
-}
-inline void store(float* to, Lanes lanes) { *reinterpret_cast<Lanes*>(to) = lanes; }
+constexpr int64_t kPiece = 2 << 10;  // places that are summed over at a time, so that rows stay near
+constexpr int64_t kNear = 4 << 10;  // numbers that stay in the first-level cache (half of the smallest: 32 KiB)
 
 // Applied to a sum before it is written: a shift is added, then PReLU, by row; either may be null.
 struct Finish {
   const float *shift, *slope;
+
+  Finish from(int64_t row) const { return {shift ? shift + row : nullptr, slope ? slope + row : nullptr}; }
 };
 
 template <int high, int wide>
-inline void gather_tile(const float* in, const int64_t* offsets, int64_t taps, const float* weights,
-                        const Finish& finish, float* out, int64_t out_stride, int64_t rows) {
+inline void gather_tile(const float* in, const int64_t* offsets, int64_t taps, const float* weights, Finish finish,
+                        float* out, int64_t out_stride, int64_t rows) {
   Lanes sums[high][wide] = {};
   for (int64_t k = 0; k < taps; ++k) {
     Lanes x[wide];
@@ -72,74 +53,108 @@ inline void gather_tile(const float* in, const int64_t* offsets, int64_t taps, c
 
 // `weights` holds blocks of `high` rows, each (taps, high), the last filled up with zeros.
 template <int high>
-void gather(const float* in, int64_t length, const int64_t* offsets, int64_t taps, const float* weights,
-            const Finish& finish, float* out, int64_t out_stride, int64_t rows) {
+void gather(const float* in, int64_t length, const int64_t* offsets, int64_t taps, const float* weights, Finish finish,
+            float* out, int64_t out_stride, int64_t rows) {
   int64_t left = (length + kLanes - 1) / kLanes;
   for (int64_t q = 0; left > 0;) {
     const int64_t wide = left == 4 ? 2 : std::min<int64_t>(left, kWide);
     for (int64_t r = 0; r < rows; r += high) {
       const float* block = weights + r * taps;
-      const Finish part = {finish.shift ? finish.shift + r : nullptr, finish.slope ? finish.slope + r : nullptr};
       float* to = out + r * out_stride + q;
-      if (wide == 3) gather_tile<high, 3>(in + q, offsets, taps, block, part, to, out_stride, rows - r);
-      if (wide == 2) gather_tile<high, 2>(in + q, offsets, taps, block, part, to, out_stride, rows - r);
-      if (wide == 1) gather_tile<high, 1>(in + q, offsets, taps, block, part, to, out_stride, rows - r);
+      if (wide == 3) gather_tile<high, 3>(in + q, offsets, taps, block, finish.from(r), to, out_stride, rows - r);
+      if (wide == 2) gather_tile<high, 2>(in + q, offsets, taps, block, finish.from(r), to, out_stride, rows - r);
+      if (wide == 1) gather_tile<high, 1>(in + q, offsets, taps, block, finish.from(r), to, out_stride, rows - r);
     }
     q += wide * kLanes;
     left -= wide;
   }
 }
 
-inline float sum_of(Lanes lanes) {
-#if defined(__AVX512F__)
-  return _mm512_reduce_add_ps(reinterpret_cast<__m512>(lanes));
-#else
-  float parts[kLanes];
-  store(parts, lanes);
-  for (int width = kLanes / 2; width; width /= 2) {
-    for (int i = 0; i < width; ++i) parts[i] += parts[i + width];
-  }
-  return parts[0];
-#endif
-}
+// Places that `reduce` sums over: `count` pieces of `length` numbers. The pieces of a row, and of the panel that taps
+// point into, are at these distances.
+struct Pieces {
+  int64_t count, length, row_step, in_step;
+};
 
-// Adds to sums[r * sums_stride + k] for kHigh rows (repeated where there are fewer) and kTaps taps. Numbers past the
-// length must be zero in `rows`, and finite in `in`.
-inline void reduce_tile(const float* const rows[kHigh], const float* in, const int64_t* offsets, int64_t length,
-                        float sums[kHigh][kTaps]) {
-  const float* from[kTaps];
-  for (int k = 0; k < kTaps; ++k) from[k] = in + offsets[k];
+// Adds to sums[k * kHigh + r] for kHigh rows and kTaps taps. Numbers past the length must be zero in `rows`, and finite
+// in `in`.
+inline void reduce_tile(const float* const rows[kHigh], const float* const from[kTaps], const Pieces& pieces,
+                        float* sums) {
   Lanes parts[kHigh][kTaps] = {};
-  for (int64_t q = 0; q < length; q += kLanes) {
-    Lanes dy[kHigh];
+  for (int64_t piece = 0; piece < pieces.count; ++piece) {
+    const float *dy[kHigh], *x[kTaps];
 #pragma GCC unroll 8
-    for (int r = 0; r < kHigh; ++r) dy[r] = load(rows[r] + q);
+    for (int r = 0; r < kHigh; ++r) dy[r] = rows[r] + piece * pieces.row_step;
 #pragma GCC unroll 8
-    for (int k = 0; k < kTaps; ++k) {
-      const Lanes x = in_register(load(from[k] + q));
+    for (int k = 0; k < kTaps; ++k) x[k] = from[k] + piece * pieces.in_step;
+    for (int64_t q = 0; q < pieces.length; q += kLanes) {
+      // The longer side of the tile is loaded one by one; the shorter side stays in registers meanwhile.
+      if constexpr (kTaps > kHigh) {
+        Lanes fixed[kHigh];
 #pragma GCC unroll 8
-      for (int r = 0; r < kHigh; ++r) parts[r][k] += dy[r] * x;
+        for (int r = 0; r < kHigh; ++r) fixed[r] = in_register(load(dy[r] + q));
+#pragma GCC unroll 8
+        for (int k = 0; k < kTaps; ++k) {
+          const Lanes one = in_register(load(x[k] + q));
+#pragma GCC unroll 8
+          for (int r = 0; r < kHigh; ++r) parts[r][k] += fixed[r] * one;
+        }
+      } else {
+        Lanes fixed[kTaps];
+#pragma GCC unroll 8
+        for (int k = 0; k < kTaps; ++k) fixed[k] = in_register(load(x[k] + q));
+#pragma GCC unroll 8
+        for (int r = 0; r < kHigh; ++r) {
+          const Lanes one = in_register(load(dy[r] + q));
+#pragma GCC unroll 8
+          for (int k = 0; k < kTaps; ++k) parts[r][k] += one * fixed[k];
+        }
+      }
     }
   }
-#pragma GCC unroll 8
-  for (int r = 0; r < kHigh; ++r) {
-#pragma GCC unroll 8
-    for (int k = 0; k < kTaps; ++k) sums[r][k] = sum_of(parts[r][k]);
+  add_sums(parts, sums);
+}
+
+// Where the sum of row r and tap k is in `sums`, which holds tiles.
+inline int64_t sum_place(int64_t r, int64_t k, int64_t taps) {
+  const int64_t tile = r / kHigh * ((taps + kTaps - 1) / kTaps) + k / kTaps;
+  return (tile * kTaps + k % kTaps) * kHigh + r % kHigh;
+}
+
+inline int64_t sums_size(int64_t rows, int64_t taps) { return sum_place((rows + kHigh - 1) / kHigh * kHigh, 0, taps); }
+
+// Adds to `size` sums those of the other slices, each at the distance `step` from the one before, in their order.
+inline void sum_slices(float* sums, int64_t size, int64_t slices, int64_t step) {
+  for (int64_t slice = 1; slice < slices; ++slice) {
+    const float* more = sums + slice * step;
+#pragma omp simd
+    for (int64_t i = 0; i < size; ++i) sums[i] += more[i];
   }
 }
 
+// The sums of `rows` and `taps` into to[r * stride + k].
+inline void take_sums(const float* sums, int64_t rows, int64_t taps, float* to, int64_t stride) {
+  for (int64_t r = 0; r < rows; r += kHigh) {
+    for (int64_t k = 0; k < taps; ++k) {
+      const float* from = sums + sum_place(r, k, taps);
+      for (int64_t i = 0; i < std::min<int64_t>(kHigh, rows - r); ++i) to[(r + i) * stride + k] = from[i];
+    }
+  }
+}
+
+// Rows and taps that a tile lacks are repeated; their sums are not used.
 inline void reduce(const float* rows, int64_t row_stride, int64_t count, const float* in, const int64_t* offsets,
-                   int64_t taps, int64_t length, float* sums) {
-  for (int64_t r = 0; r < count; r += kHigh) {
-    const float* high[kHigh];
-    for (int64_t i = 0; i < kHigh; ++i) high[i] = rows + std::min(r + i, count - 1) * row_stride;
+                   int64_t taps, const Pieces& pieces, float* sums) {
+  // So many rows stay in the first-level cache while taps pass by.
+  const int64_t few = std::max<int64_t>(1, kNear / (pieces.count * pieces.length * kHigh)) * kHigh;
+  for (int64_t begin = 0; begin < count; begin += few) {
     for (int64_t k = 0; k < taps; k += kTaps) {
-      int64_t near[kTaps];
-      for (int64_t i = 0; i < kTaps; ++i) near[i] = offsets[std::min(k + i, taps - 1)];
-      float tile[kHigh][kTaps];
-      reduce_tile(high, in, near, length, tile);
-      for (int64_t i = r; i < std::min(r + kHigh, count); ++i) {
-        for (int64_t j = k; j < std::min(k + kTaps, taps); ++j) sums[i * taps + j] += tile[i - r][j - k];
+      const float* from[kTaps];
+      for (int64_t i = 0; i < kTaps; ++i) from[i] = in + offsets[std::min(k + i, taps - 1)];
+      for (int64_t r = begin; r < std::min(begin + few, count); r += kHigh) {
+        const float* high[kHigh];
+        for (int64_t i = 0; i < kHigh; ++i) high[i] = rows + std::min(r + i, count - 1) * row_stride;
+        reduce_tile(high, from, pieces, sums + sum_place(r, k, taps));
       }
     }
   }

@@ -1,9 +1,10 @@
-// Copies of short rows, and of every second number of them.
+// Copies of short rows, and of every second number of them. No number outside the rows is read or written.
 #pragma once
 
 #include <algorithm>
 #include <cstdint>
-#if defined(__AVX512F__)
+#include <cstring>
+#if defined(__SSE__) || defined(__AVX512F__)
 #include <immintrin.h>
 #endif
 
@@ -46,16 +47,56 @@ inline void join_row(const float* even, const float* odd, float* to, int64_t cou
 
 #else
 
-inline void copy_row(const float* from, float* to, int64_t count) {
-  for (int64_t i = 0; i < count; ++i) to[i] = from[i];
+template <int count>
+inline void copy_block(const float* from, float* to) {
+  typedef float Block __attribute__((vector_size(4 * count), aligned(4), may_alias));
+  *reinterpret_cast<Block*>(to) = *reinterpret_cast<const Block*>(from);
 }
 
+// The last block overlaps the one before it.
+inline void copy_row(const float* from, float* to, int64_t count) {
+  if (count >= 8) {
+    for (int64_t i = 0; i < count - 8; i += 8) copy_block<8>(from + i, to + i);
+    copy_block<8>(from + count - 8, to + count - 8);
+  } else if (count >= 4) {
+    copy_block<4>(from, to);
+    copy_block<4>(from + count - 4, to + count - 4);
+  } else {
+    for (int64_t i = 0; i < count; ++i) to[i] = from[i];
+  }
+}
+
+// even[i] = from[2 * i], odd[i] = from[2 * i + 1]
 inline void split_row(const float* from, float* even, float* odd, int64_t count) {
-  for (int64_t i = 0; i < count; ++i) (i % 2 ? odd : even)[i / 2] = from[i];
+  int64_t i = 0;
+#if defined(__SSE__)
+  for (; i + 8 <= count; i += 8) {
+    const __m128 low = _mm_loadu_ps(from + i), high = _mm_loadu_ps(from + i + 4);
+    _mm_storeu_ps(even + i / 2, _mm_shuffle_ps(low, high, 0x88));
+    _mm_storeu_ps(odd + i / 2, _mm_shuffle_ps(low, high, 0xdd));
+  }
+#endif
+  for (; i + 2 <= count; i += 2) {
+    even[i / 2] = from[i];
+    odd[i / 2] = from[i + 1];
+  }
+  if (i < count) even[i / 2] = from[i];
 }
 
 inline void join_row(const float* even, const float* odd, float* to, int64_t count) {
-  for (int64_t i = 0; i < count; ++i) to[i] = (i % 2 ? odd : even)[i / 2];
+  int64_t i = 0;
+#if defined(__SSE__)
+  for (; i + 8 <= count; i += 8) {
+    const __m128 evens = _mm_loadu_ps(even + i / 2), odds = _mm_loadu_ps(odd + i / 2);
+    _mm_storeu_ps(to + i, _mm_unpacklo_ps(evens, odds));
+    _mm_storeu_ps(to + i + 4, _mm_unpackhi_ps(evens, odds));
+  }
+#endif
+  for (; i + 2 <= count; i += 2) {
+    to[i] = even[i / 2];
+    to[i + 1] = odd[i / 2];
+  }
+  if (i < count) to[i] = even[i / 2];
 }
 
 #endif

@@ -156,7 +156,10 @@ def convolution_of(x, weight, dy, stride, groups):
         ((2, 2, 9, 8), 3, 1, 5, 2),
         ((2, 6, 8, 7), 10, 1, 1, 2),
         ((33, 5, 7, 7), 7, 1, 1, 1),  # images worked on together
-        ((2, 40, 8, 8), 24, 1, 1, 1),  # whole vectors, in place
+        ((2, 40, 8, 8), 24, 1, 1, 1),  # whole vectors
+        ((9, 53, 7, 7), 11, 1, 1, 1),  # more channels than pass by at a time, several blocks of tiles
+        ((3, 12, 5, 5), 21, 3, 1, 1),
+        ((1, 7, 3, 17), 9, 1, 1, 1),  # tiles of which parts are left
         ((1, 4, 1, 1), 4, 1, 3, 1),
         ((4, 1, 2, 3), 1, 1, 1, 1),
         ((2, 160, 28, 28), 20, 20, 3, 1),

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from vargfacenet.torch.graph import SymbolModule
+from vargfacenet.torch.sharded import TorchShardedTrainer
 from vargfacenet.torch.trainer import TorchTrainer
 
 
@@ -95,14 +96,15 @@ def unequal(found, expected, *, allowed, least=1e-6):
 @contextlib.contextmanager
 def torch_stopped_after(updates):
     """Whatever trains in here is interrupted at the update after these; that it was is checked."""
-    step, done = TorchTrainer.step, []
-
-    def interrupted(self, batch):
-        if len(done) == updates:
-            raise KeyboardInterrupt
-        done.append(1)
-        return step(self, batch)
-
+    done = []
     with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(TorchTrainer, "step", interrupted)
+        for kind in (TorchTrainer, TorchShardedTrainer):
+
+            def interrupted(self, batch, launch=kind.launch):
+                if len(done) == updates:
+                    raise KeyboardInterrupt
+                done.append(1)
+                return launch(self, batch)
+
+            patch.setattr(kind, "launch", interrupted)
         yield

@@ -7,8 +7,7 @@ import torch
 
 from tests.helpers.training import newest_state, tiny
 from vargfacenet.errors import CheckpointError, SettingError
-from vargfacenet.symbols import heads
-from vargfacenet.torch.classifier import TorchClassifier, margin_change
+from vargfacenet.torch.classifier import TorchClassifier
 from vargfacenet.train.classifier import Margin, Sampling, ShardedClassifier
 from vargfacenet.train.cluster import ALONE, Cluster
 from vargfacenet.train.optimizer import SGD
@@ -77,15 +76,6 @@ def test_the_state_of_either_engine_is_taken_by_the_other():
         np.testing.assert_array_equal(value.asnumpy(), ours.state()[name].asnumpy())
     with pytest.raises(CheckpointError, match="the state lacks arg:fc7_weight/0 of the classifier"):
         other.load_state({})
-
-
-@pytest.mark.parametrize("margins", [(1.0, 0.5, 0.0), (1.35, 0.2, 0.1), (1.0, 0.0, 0.35), (3.0, 1.0, 0.0)])
-def test_the_margin_is_that_of_the_graph(margins):
-    cosines = np.linspace(-1, 1, 101)
-    m1, m2, m3 = margins
-    expected = heads.margin_change(mx.nd.array(cosines), m1=m1, m2=m2, m3=m3, operators=mx.nd).asnumpy()
-    found = margin_change(torch.from_numpy(cosines).float(), Margin(m1, m2, m3, 64.0)).numpy()
-    np.testing.assert_allclose(found, expected, atol=2e-5)
 
 
 def test_fewer_identities_than_workers_are_refused():

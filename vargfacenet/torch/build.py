@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
 
 import mxnet as mx
 import torch
@@ -17,7 +16,8 @@ from vargfacenet.torch.sharded import TorchShardedTrainer
 from vargfacenet.torch.trainer import TorchTrainer
 from vargfacenet.train.classifier import Sampling
 from vargfacenet.train.config import Config
-from vargfacenet.train.graph import embedding_size_of, training_graph
+from vargfacenet.train.engine import LaunchingTrainer
+from vargfacenet.train.graph import DRAW, LABEL, TEACHER, embedding_size_of, training_graph
 from vargfacenet.train.optimizer import SGD
 from vargfacenet.train.runtime import Runtime
 
@@ -43,7 +43,7 @@ def make_trainer(
     generation: int,
     first_update: int,
     runtime: Runtime,
-) -> TorchTrainer:
+) -> LaunchingTrainer:
     """Return the trainer of a generation, with freshly drawn weights, as `vargfacenet.train.build.make_trainer` does.
 
     Raises
@@ -52,24 +52,28 @@ def make_trainer(
         For settings that this engine lacks, or a batch that does not divide.
     """
     cluster, devices = runtime.cluster, list(runtime.devices)
-    check_settings(config, devices, cluster.world_size)
+    check_settings(config, len(devices), cluster.world_size)
     rows = config.batch_size // cluster.world_size
-    data: dict[str, tuple[int, ...]] = {"data": (rows, *IMAGE_SHAPE)}
-    if config.distils:
-        data["teacher"] = (rows, embedding_size_of(embedding))
     # Stock operators: those that replace MXNet's own are of no use here.
     in_float32 = dataclasses.replace(config, precision="float32")
     symbol = training_graph(embedding, in_float32, num_identities, backend="stock")
-    options: dict[str, Any] = {
-        "data": data,
-        "labels": {"softmax_label": (rows,)} if config.reads_labels else {},
-        "sgd": sgd,
-        "compute": compute_of(config, devices),
-        "cluster": cluster,
-        "first_update": first_update,
+    names = symbol.list_arguments()
+    shapes: dict[str, tuple[int, ...]] = {
+        "data": (rows, *IMAGE_SHAPE),
+        TEACHER: (rows, embedding_size_of(embedding)),
+        DRAW: (rows,),
     }
+    network = TorchTrainer(
+        symbol,
+        data={name: shape for name, shape in shapes.items() if name in names},
+        labels={LABEL: (rows,)} if LABEL in names else {},
+        sgd=sgd,
+        compute=compute_of(config, devices),
+        cluster=cluster,
+        first_update=first_update,
+    )
     if config.head == "dense":
-        return TorchTrainer(symbol, **options)
+        return network
     classifier = TorchClassifier(
         (num_identities, embedding_size_of(embedding)),
         device=devices[0],
@@ -80,23 +84,17 @@ def make_trainer(
         rescale=1 / config.batch_size,
     )
     classifier.initialise(config.seed, generation)
-    return TorchShardedTrainer(symbol, classifier=classifier, **options)
+    return TorchShardedTrainer(network, classifier, cluster)
 
 
-def check_settings(config: Config, devices: Sequence[torch.device], workers: int = 1) -> None:
+def check_settings(config: Config, devices: int, workers: int = 1) -> None:
     """Raise SettingError for settings that this engine lacks, or a batch that does not divide among the slices."""
-    compute_of(config, devices)
-    if config.cosine_head is not None:
+    if config.head == "sharded" and devices * config.accumulate > 1:
         raise SettingError(
-            f"loss={config.loss} is not computed by engine=torch, which has margin and softmax: give --engine mxnet, or "
-            "another loss"
-        )
-    if config.head == "sharded" and len(devices) * config.accumulate > 1:
-        raise SettingError(
-            f"head=sharded with {len(devices)} device(s) and accumulate={config.accumulate}: a worker of engine=torch has one "
+            f"head=sharded with {devices} device(s) and accumulate={config.accumulate}: a worker of engine=torch has one "
             "slice of the classifier and one of the batch; give one device, or start workers with torchrun"
         )
-    count = len(devices) * config.accumulate * workers
+    count = devices * config.accumulate * workers
     if config.batch_size % count:
         raise SettingError(
             f"batch_size={config.batch_size}: expected a multiple of devices x accumulate x workers ({count})"

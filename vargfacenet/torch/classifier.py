@@ -5,7 +5,7 @@ It computes what `vargfacenet.train.classifier` computes on MXNet, from the same
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import mxnet as mx
@@ -14,16 +14,19 @@ import torch
 from torch.nn import functional
 
 from vargfacenet.errors import CheckpointError, SettingError
-from vargfacenet.symbols.heads import COSINE_LIMIT, Margin
+from vargfacenet.symbols.heads import Margin
+from vargfacenet.symbols.margins import CosineHead
+from vargfacenet.symbols.margins.combined import Combined
 from vargfacenet.torch.checkpoint import as_ndarray
+from vargfacenet.torch.custom import moved_centres
+from vargfacenet.torch.margins import TorchTargets
+from vargfacenet.torch.shard import TorchShard
+from vargfacenet.torch.uploads import to_device
 from vargfacenet.train.classifier.sampling import Sampling, sample_rows
-from vargfacenet.train.classifier.sharded import PART, shard_bounds
+from vargfacenet.train.engine import Arrays
 from vargfacenet.train.optimizer import SGD
 
-_DRAWN = 4096  # rows whose initial weights are drawn at once, as on MXNet
 _NORM_EPS = 1e-10  # that of mx.sym.L2Normalization
-_KINDS = ("arg", "momentum")
-State = dict[str, mx.nd.NDArray]
 
 
 class TorchClassifier:
@@ -53,7 +56,7 @@ class TorchClassifier:
         device: torch.device,
         cluster: Any,
         sgd: SGD,
-        margin: Margin | None = None,
+        margin: Margin | CosineHead | None = None,
         sampling: Sampling | None = None,
         rescale: float = 1.0,
     ) -> None:
@@ -62,29 +65,28 @@ class TorchClassifier:
             raise SettingError(
                 f"{num_identities} identities on {cluster.world_size} workers: expected at least one for each"
             )
-        self._count, self._device, self._cluster, self._margin = num_identities, device, cluster, margin
-        self._momentum, self._decay, self._clip = sgd.momentum, sgd.weight_decay, sgd.clip_gradient
-        self._rescale, self._sampling = rescale, sampling or Sampling()
-        self._start, self._stop = shard_bounds(num_identities, cluster.world_size)[cluster.rank : cluster.rank + 2]
-        columns = {"weight": embedding_size, **({} if margin else {"bias": 1})}
-        length = self._stop - self._start
-        self._arrays = {
-            kind: {name: torch.zeros(length, size, device=device) for name, size in columns.items()} for kind in _KINDS
-        }
+        if isinstance(margin, Margin):
+            margin = CosineHead(Combined(margin.m1, margin.m2, margin.m3), margin.scale)
+        self._device, self._cluster, self._head = device, cluster, margin
+        self._sampling = sampling or Sampling()
+        scale, centres = (margin.scale, margin.centres) if margin else (1.0, 1)
+        self._targets = TorchTargets(margin.margin if margin else None, scale, self._sampling.seed, device)
+        columns = {"weight": centres * embedding_size, **({} if margin else {"bias": 1})}
+        self._shard = TorchShard(num_identities, columns, device=device, cluster=cluster, sgd=sgd, rescale=rescale)
+        self._start, self._stop = self._shard.start, self._shard.stop
         self._pending: tuple[torch.Tensor | None, dict[str, torch.Tensor]] | None = None
+
+    @property
+    def reads_teacher(self) -> bool:
+        """True where `descend` needs the teacher's embeddings."""
+        return self._head is not None and self._head.reads_teacher
 
     def initialise(self, *seeds: int) -> None:
         """Draw weights as MXNet's sharded classifier draws them: by the seeds alone, however they are spread."""
-        deviation, weight = np.float32(np.sqrt(2 / self._count)), self._arrays["arg"]["weight"]
-        for part in range(self._start // _DRAWN, (self._stop - 1) // _DRAWN + 1):
-            random = np.random.default_rng(np.random.SeedSequence((*seeds, part)))
-            drawn = random.standard_normal((_DRAWN, weight.shape[1]), np.float32) * deviation
-            begin, end = max(self._start, part * _DRAWN), min(self._stop, (part + 1) * _DRAWN)
-            rows = drawn[begin - part * _DRAWN : end - part * _DRAWN]
-            weight[begin - self._start : end - self._start] = torch.from_numpy(rows)
+        self._shard.initialise(*seeds)
 
     def descend(
-        self, embedding: torch.Tensor, label: np.ndarray, *, update: int
+        self, embedding: torch.Tensor, label: np.ndarray, *, update: int, teacher: torch.Tensor | None = None
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Compute losses, and the gradients that `update` takes.
 
@@ -95,7 +97,9 @@ class TorchClassifier:
         label
             Identities (N,).
         update
-            Decides the sample.
+            Decides the sample of identities, and what the loss draws.
+        teacher
+            The teacher's embeddings, (N, embedding_size), for a loss that reads them.
 
         Returns
         -------
@@ -104,104 +108,127 @@ class TorchClassifier:
         """
         own = slice(self._cluster.rank * len(embedding), (self._cluster.rank + 1) * len(embedding))
         label = self._cluster.all_gather(label.astype(np.float32)).reshape(-1).astype(np.int64)
-        whole = self._gather(embedding).requires_grad_(True)
+        whole = self._gather(embedding)
+        taught = None if teacher is None else _unit(self._gather(teacher))
         here = np.flatnonzero((label >= self._start) & (label < self._stop))
-        rows, places = self._rows(label[here] - self._start, update)
-        taken = {name: value if rows is None else value[rows] for name, value in self._arrays["arg"].items()}
-        leaves = {name: value.detach().requires_grad_(True) for name, value in taken.items()}
-        samples = torch.from_numpy(here).to(self._device)
-        targets = torch.from_numpy(places).to(self._device)
+        positives = label[here] - self._start
+        rows, places = self._rows(positives, update)
+        samples, targets = (to_device(torch.from_numpy(part), self._device) for part in (here, places))
+        if self._head is not None and self._head.follows:
+            self._follow(_unit(whole)[samples], taught, samples, positives)
+        leaves = {
+            name: (value if rows is None else value[rows]).detach().requires_grad_(True)
+            for name, value in self._shard.arrays.items()
+        }
+        whole.requires_grad_(True)
         with torch.enable_grad():
-            plain, logits = self._logits(whole, leaves, samples, targets)
-        loss, correct, gradient = self._losses(plain.detach(), logits.detach(), samples, targets)
-        found = torch.autograd.grad(logits, [whole, *leaves.values()], gradient)
+            plain, norm, centres = self._scores(whole, leaves)
+        true = self._of_own(plain.detach(), samples, targets)
+        draw = self._targets.draw(len(true), self._sampling.updates_before + update)
+        draw = None if draw is None else to_device(draw, self._device)
+        sure = self._teacher_cosines(centres, taught, samples, targets)
+        target = self._targets.of(true, norm.detach(), sure, draw)
+        with torch.enable_grad():
+            weighed = self._targets.weighed(plain)
+        scale = self._head.scale if self._head else 1.0
+        logits = (scale * weighed.detach()).index_put((samples, targets), target.logit[samples])
+        correct = scale * true > self._rivals(scale * plain.detach(), samples, targets)
+        loss, probability, gradient = self._losses(logits, target.logit)
+        # Cosines to the own identities have a gradient of their own, by the slope of the margin.
+        gradient = scale * gradient.index_put((samples, targets), torch.zeros((), device=self._device))
+        change = scale * (probability - 1)
+        found = torch.autograd.grad(
+            [weighed, plain],
+            [whole, *leaves.values()],
+            [gradient, torch.zeros_like(plain).index_put((samples, targets), (change * target.slope)[samples])],
+            retain_graph=True,
+        )
         self._pending = rows, dict(zip(leaves, found[1:]))
-        return loss[own], correct[own], self._sum(found[0])[own]
+        by_norm = change * target.norm_slope + target.penalty_slope
+        [of_norm] = torch.autograd.grad(norm, [whole], by_norm)
+        total = self._sum(found[0]) + of_norm
+        return (loss + target.penalty)[own], correct.float()[own], total[own]
 
-    def _logits(
-        self, whole: torch.Tensor, leaves: Mapping[str, torch.Tensor], samples: torch.Tensor, targets: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the logits of all samples for the rows that take part, without and with margin: (B, rows)."""
-        if self._margin is None:
-            plain = functional.linear(whole, leaves["weight"], leaves["bias"].reshape(-1))
-            return plain, plain
-        plain = functional.linear(_unit(whole), _unit(leaves["weight"]))
-        change = margin_change(plain[samples, targets], self._margin)
-        scale = self._margin.scale
-        return scale * plain, scale * plain.index_put((samples, targets), change, accumulate=True)
-
-    def _losses(
-        self, plain: torch.Tensor, logits: torch.Tensor, samples: torch.Tensor, targets: torch.Tensor
+    def _scores(
+        self, whole: torch.Tensor, leaves: Mapping[str, torch.Tensor]
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Return loss and correctness of all samples, (B,), and the gradient of the summed loss to this slice's logits."""
+        """Return what all samples score for the rows that take part, and lengths.
+
+        The first is cosines or the logits of plain softmax, (B, rows), the second the lengths of the embeddings, (B,), the
+        third the rows' centres at length 1, (rows, centres, embedding_size).
+        """
+        norm = torch.sqrt(whole.square().sum(1) + _NORM_EPS)
+        weight = leaves["weight"]
+        if self._head is None:
+            return functional.linear(whole, weight, leaves["bias"].reshape(-1)), norm, weight.unsqueeze(1)
+        centres = self._head.centres
+        directions = _unit(weight.reshape(len(weight) * centres, -1))
+        plain = functional.linear(_unit(whole), directions)
+        if centres > 1:
+            plain = plain.reshape(len(whole), len(weight), centres).max(2).values
+        return plain, norm, directions.reshape(len(weight), centres, -1)
+
+    def _of_own(self, plain: torch.Tensor, samples: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """Return each sample's score for its own identity, wherever that is: (B,)."""
+        found = torch.zeros(len(plain), device=self._device)
+        return self._sum(found.index_put((samples,), plain[samples, targets]))
+
+    def _teacher_cosines(
+        self, centres: torch.Tensor, taught: torch.Tensor | None, samples: torch.Tensor, targets: torch.Tensor
+    ) -> torch.Tensor | None:
+        """Return the cosine of the teacher's embeddings to the own identities, (B,), for a loss that reads it."""
+        if self._head is None or not self._head.margin.reads_teacher:
+            return None
+        assert taught is not None  # as the loss reads it
+        cosines = (centres.detach()[targets] * taught[samples].unsqueeze(1)).sum(2).amax(1)
+        return self._sum(torch.zeros(len(taught), device=self._device).index_put((samples,), cosines))
+
+    def _follow(
+        self, student: torch.Tensor, taught: torch.Tensor | None, samples: torch.Tensor, positives: np.ndarray
+    ) -> None:
+        """Move the centres of the batch's identities that are here, as `vargfacenet.symbols.margins.adadistill` does."""
+        assert self._head is not None
+        assert taught is not None  # as the loss reads it
+        weight, places = self._shard.arrays["weight"], to_device(torch.from_numpy(positives), self._device)
+        weighted = self._head.weighted
+        weight[places] = moved_centres(weight[places], places, student, taught[samples], weighted=weighted)
+
+    def _rivals(self, plain: torch.Tensor, samples: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """Return each sample's largest score for another identity, (B,)."""
+        others = plain.index_put((samples, targets), torch.full((), -torch.inf, device=self._device))
+        return self._largest(others.amax(1))
+
+    def _losses(self, logits: torch.Tensor, target: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Return loss and probability of the own identity of all samples, (B,), and of all identities here, (B, rows)."""
         largest = self._largest(logits.amax(1))
         exponentials = torch.exp(logits - largest[:, None])
-        columns = torch.zeros(3, len(logits), device=self._device)  # sum of exponentials, logits of the true identities
-        columns[0] = exponentials.sum(1)
-        columns[1, samples] = logits[samples, targets]
-        columns[2, samples] = plain[samples, targets]
-        total, target, true = self._sum(columns)
-        rivals = plain.clone()
-        rivals[samples, targets] = -torch.inf
-        correct = (true > self._largest(rivals.amax(1))).float()
-        gradient = exponentials / total[:, None]
-        gradient[samples, targets] -= 1
-        return torch.log(total) + largest - target, correct, gradient
+        total = self._sum(exponentials.sum(1))
+        return torch.log(total) + largest - target, torch.exp(target - largest) / total, exponentials / total[:, None]
 
     def update(self, lr: float, skip: torch.Tensor) -> None:
         """Update the rows that took part; where `skip` is not 0 they stay as they are."""
         assert self._pending is not None  # `descend` comes first
         (rows, gradients), self._pending = self._pending, None
-        keep = 1 - skip
-        for name, gradient in gradients.items():
-            weight, momentum = (self._arrays[kind][name] for kind in _KINDS)
-            values, moving = (weight, momentum) if rows is None else (weight[rows], momentum[rows])
-            step = torch.nan_to_num(gradient) * self._rescale
-            step = step.clamp(-self._clip, self._clip) if self._clip else step
-            decay = 0.0 if name == "bias" else self._decay  # as MXNet's optimizer does
-            moved = torch.where(keep > 0, self._momentum * moving - lr * (step + decay * values), moving)
-            values = values + keep * moved
-            if rows is None:
-                weight.copy_(values)
-                momentum.copy_(moved)
-            else:
-                weight[rows] = values
-                momentum[rows] = moved
+        if self._head is None or not (self._head.frozen or self._head.follows):
+            self._shard.update(rows, gradients, lr, skip)
 
-    def state(self) -> State:
-        """Return weights and momenta, in parts that are the same however they are spread. All workers must call it."""
-        state = {}
-        for key, array, part, begin, end in self._parts():
-            values = np.zeros((end - begin, array.shape[1]), np.float32)
-            low, high = max(begin, self._start), min(end, self._stop)
-            if low < high:
-                values[low - begin : high - begin] = as_ndarray(array[low - self._start : high - self._start]).asnumpy()
-            state[f"{key}/{part}"] = mx.nd.array(self._cluster.all_reduce(values))
-        return state
+    def state(self) -> Arrays:
+        """Return weights, momenta and moving means, in parts that do not depend on how identities are spread.
+
+        All workers must call it.
+        """
+        averages = self._targets.averages
+        return {**self._shard.state(), **{f"aux:fc7_{name}": as_ndarray(value) for name, value in averages.items()}}
 
     def load_state(self, state: Mapping[str, mx.nd.NDArray]) -> None:
         """Take what `state` gave, from worker 0; momenta that are not there become 0. All workers must call it."""
-        for key, array, part, begin, end in self._parts():
-            values, shape = np.zeros((end - begin, array.shape[1]), np.float32), (end - begin, array.shape[1])
-            given = state.get(f"{key}/{part}") if self._cluster.is_first else None
-            if given is None and self._cluster.is_first and key.startswith("arg:"):
-                raise CheckpointError(
-                    f"the state lacks {key}/{part} of the classifier; was it saved with head=sharded?"
-                )
-            if given is not None:
-                if given.shape != shape:
-                    raise CheckpointError(f"the state's {key}/{part} has shape {given.shape}, expected {shape}")
-                values = given.asnumpy()
-            values = self._cluster.broadcast(values)
-            low, high = max(begin, self._start), min(end, self._stop)
-            if low < high:
-                array[low - self._start : high - self._start] = torch.from_numpy(values[low - begin : high - begin])
-
-    def _parts(self) -> Iterator[tuple[str, torch.Tensor, int, int, int]]:
-        for kind in _KINDS:
-            for name, array in self._arrays[kind].items():
-                for part, begin in enumerate(range(0, self._count, PART)):
-                    yield f"{kind}:fc7_{name}", array, part, begin, min(begin + PART, self._count)
+        self._shard.load_state(state)
+        for name, average in self._targets.averages.items():
+            given = state.get(f"aux:fc7_{name}") if self._cluster.is_first else None
+            if given is None and self._cluster.is_first:
+                raise CheckpointError(f"the state lacks aux:fc7_{name} of the margin loss; was it saved with another?")
+            values = self._cluster.broadcast(np.zeros(1, np.float32) if given is None else given.asnumpy())
+            average.copy_(torch.from_numpy(values))
 
     def _rows(self, positives: np.ndarray, update: int) -> tuple[torch.Tensor | None, np.ndarray]:
         """Return the rows that take part (None: all), and where among them those of the batch are."""
@@ -210,7 +237,8 @@ class TorchClassifier:
         length = self._stop - self._start
         place = {"update": self._sampling.updates_before + update, "start": self._start}
         rows = sample_rows(length, self._sampling.rate, positives, seed=self._sampling.seed, **place)
-        return torch.from_numpy(rows.astype(np.int64)).to(self._device), np.searchsorted(rows, positives)
+        taken = to_device(torch.from_numpy(rows.astype(np.int64)), self._device)
+        return taken, np.searchsorted(rows, positives)
 
     def _gather(self, embedding: torch.Tensor) -> torch.Tensor:
         if self._cluster.world_size == 1:
@@ -224,16 +252,6 @@ class TorchClassifier:
 
     def _largest(self, tensor: torch.Tensor) -> torch.Tensor:
         return tensor if self._cluster.world_size == 1 else self._cluster.all_reduce_tensor(tensor, largest=True)
-
-
-def margin_change(cosine: torch.Tensor, margin: Margin) -> torch.Tensor:
-    """Return what the combined margin adds to cosines, as `vargfacenet.symbols.heads.margin_change`: (N,) -> (N,)."""
-    cosine = cosine.clamp(-COSINE_LIMIT, COSINE_LIMIT)
-    if (margin.m1, margin.m2) == (1.0, 0.0):
-        return torch.full_like(cosine, -margin.m3)
-    angle = margin.m1 * torch.arccos(cosine) + margin.m2
-    turns = torch.floor(angle / torch.pi)
-    return (1 - 2 * (turns % 2)) * torch.cos(angle) - 2 * turns - margin.m3 - cosine
 
 
 def _unit(rows: torch.Tensor) -> torch.Tensor:

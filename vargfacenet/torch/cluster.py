@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import distributed
+from torch import distributed, nn
 
 from vargfacenet.errors import ClusterError
 from vargfacenet.train.cluster import ALONE, Cluster
@@ -72,6 +72,16 @@ def _is_of_transport(error: RuntimeError) -> bool:
     text = str(error).lower()
     return isinstance(error, distributed.DistError) or any(
         word in text for word in ("gloo", "nccl", "peer", "timed out")
+    )
+
+
+def distributed_over(workers: int, module: nn.Module, device: torch.device) -> nn.Module:
+    """Return a module whose gradients are averaged over several workers while they are computed."""
+    if workers == 1:
+        return module
+    devices = [device] if device.type == "cuda" else None
+    return nn.parallel.DistributedDataParallel(
+        module, device_ids=devices, broadcast_buffers=False, gradient_as_bucket_view=True
     )
 
 

@@ -14,9 +14,9 @@ from torch import nn
 
 from vargfacenet.errors import CheckpointError
 from vargfacenet.torch.attributes import Attributes
+from vargfacenet.torch.custom import statistics_of
 from vargfacenet.torch.operators import OPERATORS, Constant, Operator
 
-_AUXILIARY = {"BatchNorm": (3, 4)}  # inputs that are running statistics
 Entry = tuple[int, int]  # a node and which of its outputs
 Outputs = Union[torch.Tensor, tuple[torch.Tensor, ...]]
 
@@ -182,10 +182,17 @@ def _kinds_of_parameters(nodes: list[dict[str, Any]]) -> tuple[set[str], set[str
     fixed: set[str] = set()
     for node in nodes:
         names = [nodes[source]["name"] for source, *_ in node["inputs"]]
-        auxiliary.update(names[place] for place in _AUXILIARY.get(node["op"], ()))
+        auxiliary.update(names[place] for place in _statistics(node))
         if node["op"] == "BatchNorm" and Attributes(node).flag("fix_gamma", True):
             fixed.add(names[1])
     return auxiliary, fixed
+
+
+def _statistics(node: Mapping[str, Any]) -> tuple[int, ...]:
+    """Return which inputs of a node are running statistics."""
+    if node["op"] == "Custom":
+        return statistics_of(node)
+    return (3, 4) if node["op"] == "BatchNorm" else ()
 
 
 def _steps(nodes: list[dict[str, Any]], operators: Mapping[int, Any], heads: tuple[Entry, ...]) -> tuple[_Step, ...]:

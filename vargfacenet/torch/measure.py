@@ -25,9 +25,9 @@ from vargfacenet.options import split_assignments
 from vargfacenet.symbols.complexity import complexity
 from vargfacenet.torch.build import make_trainer
 from vargfacenet.torch.devices import parse_torch_devices
-from vargfacenet.torch.trainer import TorchTrainer
 from vargfacenet.train.build import make_optimizer
 from vargfacenet.train.config import Config, resolve
+from vargfacenet.train.engine import LaunchingTrainer
 from vargfacenet.train.graph import embedding_size_of
 from vargfacenet.train.runtime import Runtime
 
@@ -97,7 +97,7 @@ def _batch(config: Config, size: int, identities: int) -> tuple[list[mx.nd.NDArr
     return [images, teacher], [mx.nd.array(random.randint(0, identities, config.batch_size))]
 
 
-def _round(trainer: TorchTrainer, given: Any, device: torch.device, updates: int) -> tuple[float, int]:
+def _round(trainer: LaunchingTrainer, given: Any, device: torch.device, updates: int) -> tuple[float, int]:
     on_gpu = device.type == "cuda"
     if on_gpu:
         torch.cuda.reset_peak_memory_stats(device)

@@ -6,7 +6,7 @@ The table holds every operator of the bundled networks, of the losses, and of th
 
 from __future__ import annotations
 
-from vargfacenet.torch import layers, losses, pairs, shapes
+from vargfacenet.torch import custom, layers, losses, pairs, selection, shapes
 from vargfacenet.torch.registry import OPERATORS, Constant, Operator
 
-__all__ = ["OPERATORS", "Constant", "Operator", "layers", "losses", "pairs", "shapes"]
+__all__ = ["OPERATORS", "Constant", "Operator", "custom", "layers", "losses", "pairs", "selection", "shapes"]

@@ -13,6 +13,8 @@ from collections.abc import Mapping
 import torch
 from torch import nn
 
+from vargfacenet.errors import SettingError
+
 _LEAST_LR = 1e-30  # in the place of 0, by which gradients cannot be divided
 
 
@@ -112,3 +114,18 @@ def decay_multipliers(names: list[str], attributes: Mapping[str, Mapping[str, st
     """
     usual = {name: float(name.endswith(("_weight", "_gamma"))) for name in names}
     return {name: float(attributes.get(name, {}).get("__wd_mult__", usual[name])) for name in names}
+
+
+def freeze(module: nn.Module, attributes: Mapping[str, Mapping[str, str]]) -> None:
+    """Let parameters stay as they are whose learning rate the graph multiplies by 0 (``__lr_mult__``).
+
+    SettingError for another multiplier than 0 and 1.
+    """
+    for name, parameter in module.named_parameters():
+        multiplier = float(attributes.get(name, {}).get("__lr_mult__", 1.0))
+        if multiplier not in (0.0, 1.0):
+            raise SettingError(
+                f"parameter {name} has lr_mult={multiplier:g}: engine=torch knows 0 and 1; give --engine mxnet"
+            )
+        if not multiplier:
+            parameter.requires_grad_(False)

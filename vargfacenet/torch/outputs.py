@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -29,6 +30,27 @@ class HostCopy:
         return self._values.numpy()
 
 
+class Fault(NamedTuple):
+    """The finite check of an update, on the device.
+
+    Attributes
+    ----------
+    found
+        0 where the loss and all gradients are finite.
+    names, sizes
+        Parameters in the order of the graph, and the lengths of their gradients, (parameters,).
+    """
+
+    found: torch.Tensor
+    names: Sequence[str]
+    sizes: torch.Tensor
+
+    def gradients(self) -> list[str]:
+        """Wait, and return the parameters whose gradients are not finite."""
+        finite = torch.isfinite(self.sizes.square()).tolist()
+        return [name for name, fine in zip(self.names, finite) if not fine]
+
+
 class PendingStep:
     """An update that a device computes, or has computed.
 
@@ -41,9 +63,7 @@ class PendingStep:
     labels
         The labels of the batch.
     fault
-        A number on the device: 0 where loss and gradients are finite.
-    faulty_gradients
-        Gives the names of the parameters whose gradients are not finite, until the next update begins.
+        The finite check.
     """
 
     def __init__(
@@ -51,18 +71,17 @@ class PendingStep:
         outputs: Mapping[str, torch.Tensor],
         embedding: torch.Tensor | None,
         labels: list[np.ndarray],
-        fault: torch.Tensor,
-        faulty_gradients: Callable[[], list[str]],
+        fault: Fault,
     ) -> None:
         self._outputs = {name: HostCopy(value) for name, value in outputs.items()}
         self._embedding = None if embedding is None else HostCopy(embedding)
-        self._labels, self._fault, self._faulty_gradients = labels, HostCopy(fault), faulty_gradients
+        self._labels, self._fault, self._found = labels, fault, HostCopy(fault.found)
 
     def result(self) -> StepResult:
         """Wait for the update, and return its results; `NotFinite` where it was not made."""
         outputs = {name: copy.numpy() for name, copy in self._outputs.items()}
-        if self._fault.numpy() > 0:
+        if self._found.numpy() > 0:
             loss = float(next(iter(outputs.values())).mean())
-            raise NotFinite(None if np.isfinite(loss) else loss, self._faulty_gradients())
+            raise NotFinite(None if np.isfinite(loss) else loss, self._fault.gradients())
         embedding = None if self._embedding is None else self._embedding.numpy()
         return StepResult(outputs, embedding, self._labels)

@@ -8,7 +8,6 @@ from torch import Tensor
 from vargfacenet.torch.attributes import Attributes
 from vargfacenet.torch.registry import Operator, enter_plain, operator
 
-enter_plain(lambda left, right: torch.ne(left, right).to(left.dtype), "broadcast_not_equal")
 enter_plain(torch.ones_like, "ones_like")
 
 

@@ -19,7 +19,6 @@ for _name, _function in {"add": torch.add, "sub": torch.sub, "mul": torch.mul, "
 enter_plain(torch.add, "broadcast_plus")
 enter_plain(torch.sub, "broadcast_minus")
 enter_plain(lambda *terms: sum(terms[1:], terms[0]), "add_n", "ElementWiseSum", "_sum")
-enter_plain(lambda left, right: torch.eq(left, right).to(left.dtype), "broadcast_equal")
 enter_plain(lambda data: data, "_copy", "identity")
 enter_plain(lambda data: data.detach(), "BlockGrad", "stop_gradient")
 enter_plain(lambda data: data.flatten(1), "Flatten", "flatten")

@@ -1,26 +1,32 @@
-"""The trainer of the PyTorch engine, which implements `vargfacenet.train.engine.TrainerProtocol`."""
+"""The trainer of the PyTorch engine, which implements `vargfacenet.train.engine.LaunchingTrainer`.
+
+`TorchTrainer.launch` is made of three parts, `forward`, `backward` and `update`, which
+`vargfacenet.torch.sharded.TorchShardedTrainer` also uses, with the classifier between the first two.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import mxnet as mx
 import numpy as np
 import torch
-from torch import nn
 
 from vargfacenet.errors import SettingError
 from vargfacenet.formats.graph_names import OUTPUT
-from vargfacenet.torch.checkpoint import arrays_of, as_ndarray, module_of, set_arrays
-from vargfacenet.torch.cluster import explained
-from vargfacenet.torch.graph import SymbolModule
+from vargfacenet.torch.checkpoint import arrays_of, as_ndarray, set_arrays
+from vargfacenet.torch.cluster import distributed_over, explained
+from vargfacenet.torch.compilation import compiled
 from vargfacenet.torch.nan_trace import first_not_finite
-from vargfacenet.torch.optimizer import MomentumSGD, decay_multipliers
-from vargfacenet.torch.outputs import PendingStep
+from vargfacenet.torch.optimizer import MomentumSGD, decay_multipliers, freeze
+from vargfacenet.torch.outputs import Fault, PendingStep
 from vargfacenet.torch.precision import Compute
+from vargfacenet.torch.slices import SliceStatistics
 from vargfacenet.torch.uploads import Uploader
+from vargfacenet.torch.weights import drawn_module
 from vargfacenet.train.cluster import ALONE, Cluster
 from vargfacenet.train.engine import Arrays, NotFinite, StepResult
 from vargfacenet.train.nan_trace import last_faulty_gradient
@@ -59,6 +65,10 @@ class TorchTrainer:
         Learning rate of an update; 1 is the first.
     module
         The graph with its parameters.
+    updates_made
+        Updates that were begun, those before included.
+    broken
+        On the device: above 0 from an update that is not finite on.
 
     Raises
     ------
@@ -84,16 +94,19 @@ class TorchTrainer:
             )
         self.schedule = sgd.schedule
         self._symbol, self._label_names = symbol, list(labels)
-        self._rows, self._slices, self._update, self._workers = rows, slices, first_update, workers
+        self._data_count, self._rows, self._slices, self._workers = len(data), rows, slices, workers
+        self.updates_made = first_update
         self._cluster: Any = cluster
         self._compute = compute
         self._uploader = Uploader(compute.device, whole=compute.whole_images, channels_last=compute.channels_last)
-        self.module = _drawn_module(symbol, {**data, **labels}).to(compute.device)
+        self.module = drawn_module(symbol, {**data, **labels}).to(compute.device)
         if compute.channels_last:
             self.module.to(memory_format=torch.channels_last)
         if OUTPUT in self.module.node_names:
             self.module.set_autocast(compute.autocast, OUTPUT)
-        self._run = self._distributed()
+        freeze(self.module, symbol.attr_dict())
+        run = compiled(self.module, compute.device) if compute.compiled else self.module
+        self._run: Any = distributed_over(workers, run, compute.device)
         trained = {name: value for name, value in self.module.named_parameters() if value.requires_grad}
         self._optimizer = MomentumSGD(
             trained,
@@ -105,99 +118,113 @@ class TorchTrainer:
             clip_gradient=sgd.clip_gradient,
         )
         self._outputs = list(self.module.output_names)
+        self._statistics = SliceStatistics(self.module, slices) if slices > 1 else None
+        self._has_dropout = any(node["op"] == "Dropout" for node in json.loads(self.module.text)["nodes"])
         # Above 0 from an update that is not finite on, until `step` has reported it.
-        self._broken = torch.zeros((), device=compute.device)
-
-    def _distributed(self) -> Any:
-        run: Any = self.module
-        if self._compute.compiled:
-            run = torch.compile(run)
-        if self._workers > 1:
-            device = [self._compute.device] if self._compute.device.type == "cuda" else None
-            run = nn.parallel.DistributedDataParallel(
-                run, device_ids=device, broadcast_buffers=False, gradient_as_bucket_view=True
-            )
-        return run
+        self.broken = torch.zeros((), device=compute.device)
 
     def step(self, batch: mx.io.DataBatch) -> StepResult:
         """Make one update, as in `TrainerProtocol`; ClusterError where another worker is gone."""
         try:
             return self.launch(batch).result()
         except NotFinite:
-            self._broken.zero_()
+            self.broken.zero_()
             raise
 
     def launch(self, batch: mx.io.DataBatch) -> PendingStep:
-        """Start an update without waiting for the device.
+        """Start an update without waiting for the device, as in `LaunchingTrainer`.
 
         The device decides by itself to leave everything unchanged where loss or gradients are not finite, and in all
         updates after that until `step` has raised `NotFinite`.
         """
-        self._update += 1
+        if self._slices == 1:
+            outputs = self.forward(batch)
+            self.backward(outputs)
+        else:
+            outputs = self._descend(self._begin(batch))
+        return self.update({name: value.detach() for name, value in outputs.items()}, batch.label)
+
+    def forward(self, batch: mx.io.DataBatch) -> dict[str, torch.Tensor]:
+        """Begin an update of one slice, and return the graph's outputs by name."""
+        inputs = self._begin(batch)
+        with explained(self._cluster):
+            return self._named(self._run(*inputs))
+
+    def backward(
+        self, outputs: Mapping[str, torch.Tensor], gradients: Mapping[str, torch.Tensor] | None = None
+    ) -> None:
+        """Compute the gradients of the parameters, given those of outputs that are not losses by name."""
+        given = gradients or {}
+        ends = {name: value for name, value in outputs.items() if value.requires_grad}
+        with explained(self._cluster):
+            torch.autograd.backward(
+                list(ends.values()), [given.get(name, torch.ones_like(value)) for name, value in ends.items()]
+            )
+
+    def update(self, outputs: dict[str, torch.Tensor], labels: list[mx.nd.NDArray]) -> PendingStep:
+        """Start the update of the parameters after `backward`.
+
+        Parameters
+        ----------
+        outputs
+            What to return of the step, the loss first; ``embedding`` is taken out.
+        labels
+            Those of the batch.
+        """
+        embedding = outputs.pop(_EMBEDDING, None)
+        names, sizes = self._gradient_sizes()
+        with explained(self._cluster):
+            fault = self._fault(next(iter(outputs.values())), sizes)
+        self.broken = torch.maximum(self.broken, fault)
+        self._optimizer.step(self.schedule(self.updates_made), self.broken)
+        return PendingStep(outputs, embedding, [label.asnumpy() for label in labels], Fault(fault, names, sizes))
+
+    def _begin(self, batch: mx.io.DataBatch) -> list[torch.Tensor]:
+        self.updates_made += 1
         self._seed_dropout()
-        inputs = self._inputs(batch)
         self.module.train()
         self._optimizer.clear()
-        with explained(self._cluster):
-            outputs = self._descend(inputs)
-            embedding = outputs.pop(_EMBEDDING, None)
-            fault = self._fault(outputs)
-        self._broken = torch.maximum(self._broken, fault)
-        self._apply(self.schedule(self._update))
-        labels = [label.asnumpy() for label in batch.label]
-        return PendingStep(outputs, embedding, labels, fault, self._faulty_gradients)
+        return self._inputs(batch)
 
     def _seed_dropout(self) -> None:
         # From the state of NumPy, which the loop has seeded: an update draws the same wherever the run was resumed.
-        torch.manual_seed(int(np.random.randint(1 << 31)))  # noqa: NPY002
+        if self._has_dropout:
+            torch.manual_seed(int(np.random.randint(1 << 31)))  # noqa: NPY002
 
     def _inputs(self, batch: mx.io.DataBatch) -> list[torch.Tensor]:
         labels = batch.label[: len(self._label_names)]  # a graph without an identity loss takes none
-        return [self._uploader.images(batch), *map(self._uploader.other, [*batch.data[1:], *labels])]
+        others = batch.data[1 : self._data_count]  # the rest is the classifier's
+        return [self._uploader.images(batch), *map(self._uploader.other, [*others, *labels])]
 
-    def _apply(self, lr: float) -> None:
-        self._optimizer.step(lr, self._broken)
+    def _named(self, outputs: Any) -> dict[str, torch.Tensor]:
+        return dict(zip(self._outputs, outputs if isinstance(outputs, tuple) else (outputs,)))
 
     def _descend(self, inputs: list[torch.Tensor]) -> dict[str, torch.Tensor]:
         """Add up gradients over the slices; the outputs of all samples by name."""
-        if self._slices == 1:
-            return dict(zip(self._outputs, self._backward(inputs, is_last=True)))
-        statistics = [getattr(self.module, name) for name in self.module.statistic_names]
-        before, sums = [value.clone() for value in statistics], [torch.zeros_like(value) for value in statistics]
+        assert self._statistics is not None  # there are several slices
         found, length = [], self._rows // self._slices
         for number in range(self._slices):
             part = [value[number * length : (number + 1) * length] for value in inputs]
-            found.append(self._backward(part, is_last=number == self._slices - 1))
-            if statistics:
-                torch._foreach_add_(sums, statistics, alpha=1 / self._slices)
-                torch._foreach_copy_(statistics, before)
-        if statistics:
-            torch._foreach_copy_(statistics, sums)
+            self._statistics.enter(number)
+            # Gradients of all workers are summed with those of the last slice.
+            silent = self._workers > 1 and number < self._slices - 1
+            with self._run.no_sync() if silent else contextlib.nullcontext():
+                outputs = self._named(self._run(*part))
+                self.backward(outputs)
+            self._statistics.leave(number)
+            found.append([value.detach() for value in outputs.values()])
         return {name: torch.cat(parts) for name, parts in zip(self._outputs, zip(*found))}
 
-    def _backward(self, inputs: list[torch.Tensor], *, is_last: bool) -> list[torch.Tensor]:
-        # Gradients of all workers are summed with those of the last slice.
-        silent = self._workers > 1 and not is_last
-        with self._run.no_sync() if silent else contextlib.nullcontext():
-            outputs = self._run(*inputs)
-            outputs = outputs if isinstance(outputs, tuple) else (outputs,)
-            ends = [output for output in outputs if output.requires_grad]
-            torch.autograd.backward(ends, [torch.ones_like(output) for output in ends])
-        return [output.detach() for output in outputs]
+    def _gradient_sizes(self) -> tuple[list[str], torch.Tensor]:
+        """Return the parameters that have a gradient, and the lengths of those on the device."""
+        gradients = self._optimizer.gradients()
+        return list(gradients), torch.stack(torch._foreach_norm(list(gradients.values())))
 
-    def _fault(self, outputs: dict[str, torch.Tensor]) -> torch.Tensor:
+    def _fault(self, loss: torch.Tensor, sizes: torch.Tensor) -> torch.Tensor:
         """Return on the device 0 where the loss and all gradients of all workers are finite, otherwise 1."""
-        gradients = list(self._optimizer.gradients().values())
         # Sums of squares, as on MXNet: infinite also where the numbers themselves are not.
-        size = torch.stack(torch._foreach_norm(gradients)).square().sum() + next(iter(outputs.values())).float().mean()
-        faulty = (~torch.isfinite(size)).float()
+        faulty = (~torch.isfinite(sizes.square().sum() + loss.float().mean())).float()
         return self._cluster.all_reduce_tensor(faulty).clamp(max=1) if self._workers > 1 else faulty
-
-    def _faulty_gradients(self) -> list[str]:
-        """Return the parameters whose gradients are not finite, in the order of the graph."""
-        found = self._optimizer.gradients()
-        names = [name for name in self.module.parameter_names if name in found]
-        return [name for name in names if not bool(torch.isfinite(found[name].square().sum()))]
 
     def trace_nan(self, batch: mx.io.DataBatch, fault: NotFinite) -> str:
         """Name what made the first number that is not finite, by another forward pass, as in `TrainerProtocol`."""
@@ -216,9 +243,10 @@ class TorchTrainer:
         args, _ = self.parameters()
         self._cluster.check_identical("the weights", [args[name] for name in sorted(args)])
         with torch.no_grad():
-            for name in self.module.statistic_names:
+            for name in self.module.statistic_names:  # the means over this worker's slices, after `parameters`
                 value = getattr(self.module, name)
                 value.copy_(self._cluster.all_reduce_tensor(value.clone()) / self._workers)
+        self._spread()
 
     def broadcast_state(self) -> None:
         """Give every worker the state that worker 0 has loaded or drawn."""
@@ -228,6 +256,11 @@ class TorchTrainer:
         for tensor in (*self._tensors().values(), *momenta.values()):
             self._cluster.broadcast_tensor(tensor)
         self._optimizer.load_momenta(momenta)
+        self._spread()
+
+    def _spread(self) -> None:
+        if self._statistics is not None:
+            self._statistics.spread()
 
     def _tensors(self) -> dict[str, torch.Tensor]:
         names = (*self.module.parameter_names, *self.module.statistic_names)
@@ -235,18 +268,26 @@ class TorchTrainer:
 
     def parameters(self) -> tuple[Arrays, Arrays]:
         """Return parameters and running statistics as they are after the last update."""
+        if self._statistics is not None:
+            self._statistics.average()
         return arrays_of(self.module)
 
     def set_parameters(self, args: Arrays, auxs: Arrays) -> None:
         """Replace all parameters and running statistics."""
         set_arrays(self.module, {**args, **auxs})
+        self._spread()
 
     def state(self) -> Arrays:
         """Return everything that the next update depends on, in the arrays of `vargfacenet.train.trainer.Trainer`."""
         args, auxs = self.parameters()
+        self._spread()  # the mean over slices is saved, and this run continues from it too
         state = {f"arg:{name}": value for name, value in args.items()}
         state.update({f"aux:{name}": value for name, value in auxs.items()})
-        state.update({f"momentum:{name}": as_ndarray(value) for name, value in self._optimizer.momenta().items()})
+        momenta = self._optimizer.momenta()
+        if momenta:  # parameters that stay as they are have one in MXNet too
+            still = [name for name in args if name not in momenta]
+            state.update({f"momentum:{name}": mx.nd.zeros(args[name].shape) for name in still})
+        state.update({f"momentum:{name}": as_ndarray(value) for name, value in momenta.items()})
         return state
 
     def load_state(self, state: Arrays) -> None:
@@ -256,16 +297,3 @@ class TorchTrainer:
         self._optimizer.load_momenta(
             {name: torch.from_numpy(value.asnumpy()) for name, value in parts["momentum"].items()}
         )
-
-
-def _drawn_module(symbol: mx.sym.Symbol, inputs: Mapping[str, Sequence[int]]) -> SymbolModule:
-    """Return the graph with weights drawn as MXNet's Module draws them: the same ones, from the same seed."""
-    args, _, auxs = symbol.infer_shape(**{name: tuple(shape) for name, shape in inputs.items()})
-    draw, attributes = mx.init.Xavier(rnd_type="gaussian", factor_type="out", magnitude=2), symbol.attr_dict()
-    values: Arrays = {}
-    for names, shapes in ((symbol.list_arguments(), args), (symbol.list_auxiliary_states(), auxs)):
-        for name, shape in sorted(zip(names, shapes)):
-            if name not in inputs:
-                values[name] = mx.nd.zeros(shape)
-                draw(mx.init.InitDesc(name, attributes.get(name)), values[name])
-    return module_of(symbol, values, tuple(inputs))

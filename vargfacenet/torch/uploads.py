@@ -42,7 +42,7 @@ class Uploader:
 
     def other(self, array: Any) -> torch.Tensor:
         """Return labels or embeddings, an NDArray or a tensor, on the device."""
-        return as_tensor(array).to(self._device, non_blocking=True)
+        return to_device(as_tensor(array), self._device)
 
     def _pinned(self, values: torch.Tensor) -> torch.Tensor:
         dtype = torch.uint8 if self._whole else torch.float32
@@ -55,6 +55,13 @@ class Uploader:
         uploaded = buffer.to(self._device, non_blocking=True)
         copied.record()
         return uploaded
+
+
+def to_device(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """Return a tensor on a device, copied from pinned memory to a GPU, so that nothing waits; on a CPU the same one."""
+    if device.type == "cuda" and tensor.device.type == "cpu":
+        tensor = tensor.pin_memory()
+    return tensor.to(device, non_blocking=True)
 
 
 def as_tensor(array: Any) -> torch.Tensor:
