@@ -2,7 +2,6 @@
 
 import argparse
 import io
-import pathlib
 from collections.abc import Callable
 
 import numpy as np
@@ -15,9 +14,8 @@ from vargfacenet.commands.model_arguments import (
     image_files,
     load_face_model,
 )
-from vargfacenet.commands.output import progress
-from vargfacenet.errors import DataError
-from vargfacenet.formats.files import atomic_path, write_fault
+from vargfacenet.commands.output import check_writable, progress
+from vargfacenet.formats.files import atomic_path
 
 
 def add_parser(add: Callable[..., argparse.ArgumentParser]) -> None:
@@ -41,9 +39,7 @@ def add_parser(add: Callable[..., argparse.ArgumentParser]) -> None:
 
 def run(args: argparse.Namespace) -> int:
     files = image_files(args.images)
-    fault = write_fault(pathlib.Path(args.out).parent)
-    if fault is not None:
-        raise DataError(f"cannot write {args.out}: {fault}")
+    check_writable(args.out)
     read, model = face_reader(args, files), load_face_model(args)
     with progress(total=len(files), unit="image") as bar:
         found = model.embed_readable(len(files), read, skip_bad=args.skip_bad, progress=bar.update)
