@@ -1,4 +1,4 @@
-"""What the optimizer of a Module keeps for each parameter, as the arrays of a training state."""
+"""The arrays that the optimizer of a Module keeps for each parameter, as those of a training state."""
 
 from __future__ import annotations
 
