@@ -10,6 +10,7 @@ from vargfacenet.operators.nodes import Copy, Entry, Node
 __all__ = [
     "convolution",
     "convolution_for_inference",
+    "convolution_shapes",
     "global_mean",
     "join",
     "load_library",
@@ -30,11 +31,17 @@ def convolution(copy: Copy, node: Node) -> bool:
     return True
 
 
+def convolution_shapes(copy: Copy) -> dict[str, Shape]:
+    """Return the convolutions that `convolution` may place, by name."""
+    shapes = {node["name"]: _shape_of(copy, node) for node in copy.old if _is_convolution(copy, node)}
+    return {name: shape for name, shape in shapes.items() if shape.outputs != shape.groups}
+
+
 def slower_convolutions(copy: Copy) -> set[str]:
     """Return the names of the convolutions that MXNet's own operator computes faster than `convolution`'s here."""
-    shapes = {node["name"]: _shape_of(copy, node) for node in copy.old if _is_convolution(copy, node)}
-    forms = choose_forms(shape for shape in shapes.values() if shape.outputs != shape.groups)
-    return {name for name, shape in shapes.items() if forms.get(shape) == "mxnet"}
+    shapes = convolution_shapes(copy)
+    forms = choose_forms(shapes.values())
+    return {name for name, shape in shapes.items() if forms[shape] == "mxnet"}
 
 
 def convolution_for_inference(copy: Copy, node: Node) -> bool:
