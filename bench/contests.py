@@ -16,7 +16,7 @@ from vargfacenet.bench.parameters import random_parameters
 from vargfacenet.bench.rounds import Contender
 from vargfacenet.deploy.export import VERSIONS, export_onnx
 from vargfacenet.deploy.probe import probe_images
-from vargfacenet.deploy.quantise import LAYERS, quantise, ranges
+from vargfacenet.deploy.quantise import quantise, ranges
 from vargfacenet.deploy.translate import translate
 from vargfacenet.environment import usable_cores
 from vargfacenet.eval.features import write_features
@@ -155,7 +155,7 @@ def deployed(
 def _write_int8(checkpoint: pathlib.Path, path: str) -> None:
     """Write a file with all layers on bytes and ranges from random images: it costs the time of a calibrated file."""
     graph = translate(load_checkpoint(checkpoint, 0))
-    layers = [node.name for node in graph.nodes if node.op in LAYERS]
+    layers = list(graph.layers())
     quantised = quantise(graph, layers, ranges(graph, layers, probe_images(16), 1e-4))
     opset, ir_version = VERSIONS["int8"]
     model = quantised.to_onnx(opset=opset, ir_version=ir_version)

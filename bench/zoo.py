@@ -1,4 +1,4 @@
-"""Every network side by side: published accuracy against parameters, FLOPs, and milliseconds measured here."""
+"""Every network side by side: published accuracy against parameters, FLOPs, and speed measured here."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from vargfacenet.options import unknown
 from vargfacenet.symbols import get_symbol, list_networks
 from vargfacenet.symbols.complexity import complexity
 
-_BATCHES = 10  # a turn
+_SINGLE, _BATCHES, _UPDATES = 10, 4, 2  # a turn
 
 
 class ZooRow(NamedTuple):
@@ -31,23 +31,50 @@ class ZooRow(NamedTuple):
         Counted here: trained parameters, and FLOPs by the rule of the 2019 challenge.
     milliseconds
         Of the embedding of one image at batch 1 on all cores, measured here; None where it was not.
+    embedded, trained
+        Images a second in batches on all cores, by embedding and by whole updates of training; None where not measured.
     """
 
     published: Published
     parameters: int
     flops: int
     milliseconds: float | None = None
+    embedded: float | None = None
+    trained: float | None = None
 
 
-def zoo(networks: Sequence[str] = (), *, rounds: int = 0, progress: Callable[[], object] | None = None) -> list[ZooRow]:
+class Turns(NamedTuple):
+    """Counted turns in which speed is measured, each network in a process of its own; 0 measures nothing.
+
+    Attributes
+    ----------
+    single
+        Of 10 images at batch 1.
+    batches
+        Of embedding 4 batches, and of 2 updates of training.
+    batch_size
+        Of these.
+    """
+
+    single: int = 0
+    batches: int = 0
+    batch_size: int = 32
+
+
+NO_TURNS = Turns()
+
+
+def zoo(
+    networks: Sequence[str] = (), *, turns: Turns = NO_TURNS, progress: Callable[[], object] | None = None
+) -> list[ZooRow]:
     """Return the networks of the zoo, by FLOPs.
 
     Parameters
     ----------
     networks
         Names of the networks to show; all by default.
-    rounds
-        Counted turns in which speed is measured, each network in a process of its own; 0 measures nothing.
+    turns
+        What is measured; nothing by default.
     progress
         Called after each network.
 
@@ -58,19 +85,29 @@ def zoo(networks: Sequence[str] = (), *, rounds: int = 0, progress: Callable[[],
     SetupError
         Where a network cannot be run.
     """
-    for name in networks:
-        if name not in list_networks():
-            raise unknown("network", name, list_networks())
     rows = []
-    for entry in ZOO:
-        if networks and entry.network not in networks:
-            continue
+    for entry in entries_of(networks):
         symbol = get_symbol(entry.network, **entry.options)
-        milliseconds = _milliseconds(entry, rounds) if rounds else None
-        rows.append(ZooRow(entry, _trained(symbol), complexity(symbol).flops, milliseconds))
+        row = ZooRow(entry, _trained(symbol), complexity(symbol).flops)
+        if turns.single:
+            milliseconds = 1000 / _rate(entry, "embed.py", turns.single, batch_size=1, batches=_SINGLE)
+            row = row._replace(milliseconds=milliseconds)
+        if turns.batches:
+            embedded = _rate(entry, "embed.py", turns.batches, batch_size=turns.batch_size, batches=_BATCHES)
+            trained = _rate(entry, "train.py", turns.batches, batch_size=turns.batch_size, updates=_UPDATES)
+            row = row._replace(embedded=embedded, trained=trained)
+        rows.append(row)
         if progress:
             progress()
     return sorted(rows, key=lambda row: row.flops)
+
+
+def entries_of(networks: Sequence[str]) -> list[Published]:
+    """Return the sizes of networks in the zoo, of all with no name given; SettingError for an unknown name."""
+    for name in networks:
+        if name not in list_networks():
+            raise unknown("network", name, list_networks())
+    return [entry for entry in ZOO if not networks or entry.network in networks]
 
 
 def _trained(symbol: mx.sym.Symbol) -> int:
@@ -84,12 +121,13 @@ def _trained(symbol: mx.sym.Symbol) -> int:
     return sum(layer.parameters - (layer.shape[0] if layer.name in fixed else 0) for layer in layers)
 
 
-def _milliseconds(entry: Published, rounds: int) -> float:
-    work = {"network": entry.network, "network_options": entry.options, "batch_size": 1, "batches": _BATCHES}
-    (outcome,) = take_turns([Contender(entry.title, "embed.py", work)], rounds=rounds)
+def _rate(entry: Published, contender: str, rounds: int, **work: int) -> float:
+    """Return the images a second of a contender's file on a network."""
+    options = {"network": entry.network, "network_options": entry.options, **work}
+    (outcome,) = take_turns([Contender(entry.title, contender, options)], rounds=rounds)
     if outcome.failure:
         raise SetupError(f"{entry.title} cannot be measured: {outcome.failure}")
-    return 1000 / rate(outcome)
+    return rate(outcome)
 
 
 def draw_zoo(rows: list[ZooRow], path: str | os.PathLike, *, accuracy: str = "lfw") -> None:

@@ -10,7 +10,7 @@ from typing import Any, Union
 
 import numpy as np
 
-from vargfacenet.deploy.graph import Node
+from vargfacenet.deploy.graph import ON_TOKENS, Node
 from vargfacenet.deploy.nodes import Operation
 from vargfacenet.errors import ExportError
 
@@ -22,7 +22,7 @@ Form = Callable[[Operation, Shapes, Constants], list[Node]]
 def linear_on_tokens(one: Operation, shapes: Shapes, constants: Constants) -> list[Node]:
     """Return a fully connected layer on the last of more than two axes."""
     x, weight, *bias = one.inputs
-    transposed = f"{one.name}_transposed"
+    transposed = f"{one.name}{ON_TOKENS}"
     constants[transposed] = np.ascontiguousarray(constants[weight].T)
     if not bias:
         return [Node("MatMul", one.name, [x, transposed])]

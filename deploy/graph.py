@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import onnx
 
 INPUT = "data"
+ON_TOKENS = "_transposed"  # ends the names of the weights (in, out) that are multiplied with tokens
 
 
 @dataclasses.dataclass
@@ -52,6 +53,16 @@ class Graph:
                 readers[name].append(node)
         readers[self.output].append(None)
         return readers
+
+    def layers(self) -> dict[str, int]:
+        """Return the axis of output channels in the weight of each convolution and linear layer, by the layer's name."""
+        found = {}
+        for node in self.nodes:
+            if node.op in ("Conv", "Gemm"):
+                found[node.name] = 0
+            elif node.op == "MatMul" and node.inputs[1] in self.constants and node.inputs[1].endswith(ON_TOKENS):
+                found[node.name] = 1
+        return found
 
     def by_name(self) -> dict[str, Node]:
         """Return the nodes by their names."""

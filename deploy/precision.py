@@ -17,9 +17,10 @@ def halve(graph: Graph, precision: str) -> Graph:
     processors with AVX512-BF16 or AMX multiply; ``fp16`` has 11.
     """
     graph = graph.copy()
+    layers = graph.layers()
 
     def rule(node: Node) -> Optional[list[Node]]:
-        if node.op not in ("Conv", "Gemm"):
+        if node.name not in layers:
             return None
         x, weight, *bias = node.inputs
         short = f"{weight}_{precision}"

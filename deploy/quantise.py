@@ -12,7 +12,6 @@ from vargfacenet.environment import usable_cores
 from vargfacenet.progress import progress
 
 OPSET, IR_VERSION = 13, 7  # the first opset with a scale for each channel
-LAYERS = ("Conv", "Gemm")
 TAILS = (1e-5, 1e-4, 1e-3)  # candidates for the share of values at either end that is clipped
 GOAL, MOST_FLOAT = 0.99, 0.05
 
@@ -33,7 +32,7 @@ def quantise_measured(graph: Graph, images: np.ndarray) -> tuple[Graph, list[str
     """
     part = -(-len(images) // 3)
     seen, unseen = images[:part], images[part:]
-    layers = [node.name for node in graph.nodes if node.op in LAYERS]
+    layers = list(graph.layers())
     expected = _embed(graph, unseen)
 
     def cosine(chosen: Sequence[str], found: Ranges, count: Optional[int] = None) -> float:
@@ -49,7 +48,7 @@ def quantise_measured(graph: Graph, images: np.ndarray) -> tuple[Graph, list[str
     if reached < GOAL:
         for layer in progress(layers, unit="layer", desc="int8: loss of each layer", leave=False):
             losses[layer] = 1 - cosine([layer], found, 16)
-    sizes = {node.name: graph.constants[node.inputs[1]].size for node in graph.nodes if node.op in LAYERS}
+    sizes = {node.name: graph.constants[node.inputs[1]].size for node in graph.nodes if node.name in layers}
     order = sorted(losses, key=losses.__getitem__, reverse=True)
     for layer in progress(order, unit="layer", desc="int8: layers kept in float32", leave=False):
         if reached >= GOAL:
@@ -105,6 +104,7 @@ def quantise(graph: Graph, layers: Iterable[str], found: Ranges) -> Graph:
     float32.
     """
     graph, chosen = graph.copy(), set(layers)
+    axes = graph.layers()
     on_bytes: dict[str, str] = {}
 
     def activation(name: str) -> list[Node]:
@@ -126,19 +126,20 @@ def quantise(graph: Graph, layers: Iterable[str], found: Ranges) -> Graph:
         if node.name not in chosen:
             return None
         nodes, (x, weight, *bias) = activation(node.inputs[0]), node.inputs
-        inside, scale = _weight_bytes(graph.constants[weight])
+        axis = axes[node.name]
+        inside, scale = _weight_bytes(graph.constants[weight], axis)
         names = [f"{node.name}_weight_bytes", f"{node.name}_weight_scale"]
         graph.constants.update(zip(names, (inside, scale)))
-        nodes.append(Node("DequantizeLinear", f"{node.name}_weight_float", names, {"axis": 0}))
+        nodes.append(Node("DequantizeLinear", f"{node.name}_weight_float", names, {"axis": axis}))
         return [*nodes, Node(node.op, node.name, [on_bytes[x], nodes[-1].name, *bias], node.attrs)]
 
     graph.rewrite(rule)
     return graph
 
 
-def _weight_bytes(weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return weights as int8 (-127..127), and a scale for each output channel (float32)."""
-    rows = weight.reshape(len(weight), -1)
-    scale = np.abs(rows).max(axis=1) / np.float32(127)
+def _weight_bytes(weight: np.ndarray, axis: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return weights as int8 (-127..127), and a scale for each output channel, along `axis` (float32)."""
+    others = tuple(one for one in range(weight.ndim) if one != axis)
+    scale = np.abs(weight).max(axis=others, keepdims=True) / np.float32(127)
     scale = np.where(scale == 0, np.float32(1), scale)
-    return np.rint(rows / scale[:, None]).astype(np.int8).reshape(weight.shape), scale
+    return np.rint(weight / scale).astype(np.int8), scale.reshape(-1)

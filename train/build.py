@@ -89,9 +89,24 @@ def make_trainer(
 
 def check_engine(config: Config, runtime: Runtime) -> None:
     """Raise SettingError where the engine of the devices lacks what the settings ask for, or a batch does not divide."""
-    workers = runtime.cluster.world_size
-    if uses_torch(runtime.devices):
-        torch_module("build").check_settings(config, runtime.devices, workers)
+    engine = "torch" if uses_torch(runtime.devices) else "mxnet"
+    check_settings(config, engine, len(runtime.devices), runtime.cluster.world_size)
+
+
+def check_settings(config: Config, engine: str, devices: int, workers: int = 1) -> None:
+    """Raise SettingError where an engine lacks what the settings ask for, or a batch does not divide among its devices.
+
+    Parameters
+    ----------
+    config
+        The settings.
+    engine
+        ``mxnet`` or ``torch``.
+    devices, workers
+        Devices of each worker, and workers.
+    """
+    if engine == "torch":
+        torch_module("build").check_settings(config, devices, workers)
         return
     for name in ("accumulate", "channels_last", "compile"):
         if getattr(config, name) != SETTINGS[name].default:
@@ -100,7 +115,7 @@ def check_engine(config: Config, runtime: Runtime) -> None:
             )
     if config.precision == "bfloat16":
         raise SettingError("precision=bfloat16 is of engine=torch: give --engine torch, or precision=float32")
-    check_devices(config.batch_size, list(runtime.devices), workers)
+    check_devices(config.batch_size, devices, workers)
 
 
 def make_online_teacher(teacher: Teacher, config: Config, runtime: Runtime) -> TeacherEmbeddings:

@@ -25,6 +25,7 @@ from vargfacenet.eval.pairs import Pairs
 from vargfacenet.progress import progress
 from vargfacenet.train.callback import Callback, UpdateResult
 from vargfacenet.train.engine import Schedule, TrainerProtocol
+from vargfacenet.train.expected_end import ExpectedEnd
 from vargfacenet.train.run_log import RunLog
 from vargfacenet.train.scores import Scores, SetScores, write_scores
 
@@ -87,22 +88,37 @@ class Progress(Callback):
         When a line is written.
     updates_before
         Updates of earlier generations.
+    end
+        The expected end of the run; by default that of a run of this generation.
     """
 
     def __init__(
-        self, iterator: FaceIterator, schedule: Schedule, out: str | os.PathLike, *, due: Every, updates_before: int = 0
+        self,
+        iterator: FaceIterator,
+        schedule: Schedule,
+        out: str | os.PathLike,
+        *,
+        due: Every,
+        updates_before: int = 0,
+        end: ExpectedEnd | None = None,
     ) -> None:
         self._iterator, self._schedule = iterator, schedule
         self._due, self._updates_before = due, updates_before
+        self._end = end or ExpectedEnd(updates_before + due.last)
         self._log = RunLog(out)
         self._bar = tqdm.tqdm(total=due.last, unit="update", file=sys.stderr) if sys.stderr.isatty() else None
         self._restart(0.0)
 
     def after_update(self, result: UpdateResult) -> None:
         self._means.append(result.means)
+        if self._end.measure(self._updates_before + result.update):
+            log.info("expected end: %s, in %s", self._end.time_of_day, self._end.duration)
         if self._bar is not None:
+            values = {name: f"{value:.3f}" for name, value in result.means.items()}
+            if self._end.time_of_day is not None:
+                values["end"] = self._end.time_of_day
             self._bar.n = result.update
-            self._bar.set_postfix({name: f"{value:.3f}" for name, value in result.means.items()}, refresh=False)
+            self._bar.set_postfix(values, refresh=False)
             self._bar.update(0)
         if self._due.includes(result.update):
             self._line(result.update, result.seconds - self._begin)
@@ -130,7 +146,7 @@ class Progress(Callback):
         if self._bar is not None:
             return
         log.info(
-            "update %d/%d  epoch %d  %s  lr %.5f  %.1f images/s  waiting for data %.1f%%",
+            "update %d/%d  epoch %d  %s  lr %.5f  %.1f images/s  waiting for data %.1f%%%s",
             update,
             self._due.last,
             line["epoch"],
@@ -138,6 +154,7 @@ class Progress(Callback):
             line["lr"],
             line["images_per_second"],
             100 * line["waiting"],
+            f"  end {self._end.time_of_day}" if self._end.time_of_day else "",
         )
 
     def _restart(self, seconds: float) -> None:

@@ -20,6 +20,7 @@ from vargfacenet.train.callback import Callback, OnlyParameters, TrainingContext
 from vargfacenet.train.callbacks import Every, Follower, Progress, Verifier
 from vargfacenet.train.checkpoint_writer import CheckpointWriter
 from vargfacenet.train.engine import Arrays, TrainerProtocol
+from vargfacenet.train.expected_end import ExpectedEnd
 from vargfacenet.train.generation_folder import Generation, GenerationFolder
 from vargfacenet.train.initial_weights import set_initial_weights
 from vargfacenet.train.loop import fit
@@ -211,6 +212,7 @@ def _progress(
         folder.path,
         due=Every(run.config.log_every, run.config.max_updates),
         updates_before=(number - 1) * run.config.max_updates,
+        end=ExpectedEnd(run.config.max_updates * run.config.generations),
     )
 
 

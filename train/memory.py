@@ -7,7 +7,7 @@ from typing import NamedTuple
 from vargfacenet.train.classifier.sampling import sample_size
 from vargfacenet.train.classifier.shard import BLOCK
 
-_FLOAT = 4  # bytes
+FLOAT = 4  # bytes
 MOST_NUMBERS = (1 << 31) - 1  # in one array, as MXNet's wheels are built
 
 
@@ -59,8 +59,8 @@ def dense_classifier(
     momentum
         True where the optimizer has momentum.
     """
-    weights = _FLOAT * num_identities * (embedding_size + bias)
-    logits = 2 * _FLOAT * batch_size * num_identities
+    weights = FLOAT * num_identities * (embedding_size + bias)
+    logits = 2 * FLOAT * batch_size * num_identities
     return Classifier(weights, weights, weights * momentum, logits, 0 if bias else 2 * weights)
 
 
@@ -91,13 +91,13 @@ def sharded_classifier(
     """
     rows = -(-num_identities // shards)
     taken = rows if sample_rate >= 1 else max(sample_size(rows, sample_rate), min(batch_size, rows))
-    weights = _FLOAT * rows * (embedding_size + bias)
-    block = _FLOAT * min(BLOCK, taken) * embedding_size
+    weights = FLOAT * rows * (embedding_size + bias)
+    block = FLOAT * min(BLOCK, taken) * embedding_size
     # A block's gradient and a product; where rows are gathered, its weights and its momentum.
     blocks = 2 if sample_rate >= 1 else 3 + momentum
-    samples = 6 * _FLOAT * batch_size * embedding_size  # embeddings of the batch in several forms, and their gradient
+    samples = 6 * FLOAT * batch_size * embedding_size  # embeddings of the batch in several forms, and their gradient
     return Classifier(
-        weights, block, weights * bool(momentum), _FLOAT * batch_size * taken, (blocks - 1) * block + samples
+        weights, block, weights * bool(momentum), FLOAT * batch_size * taken, (blocks - 1) * block + samples
     )
 
 
@@ -112,8 +112,8 @@ def largest_sharded_array(num_identities: int, embedding_size: int, *, shards: i
 
 
 def network(parameter_count: int, activation_bytes: int, *, momentum: bool = True) -> Network:
-    """Return the bytes of a network on one device; `vargfacenet.train.plan.graph_bytes` returns both arguments."""
-    parameters = _FLOAT * parameter_count
+    """Return the bytes of a network on one device; `vargfacenet.train.graph_memory.graph_bytes` returns both arguments."""
+    parameters = FLOAT * parameter_count
     return Network(parameters, parameters, parameters * bool(momentum), activation_bytes)
 
 
@@ -122,7 +122,7 @@ def input_bytes(batch_size: int, *image_shape: int) -> int:
     numbers = 1
     for size in image_shape:
         numbers *= size
-    return _FLOAT * batch_size * (numbers + 1)
+    return FLOAT * batch_size * (numbers + 1)
 
 
 def epochs(images: int, batch_size: int, updates: int) -> tuple[float, float]:

@@ -20,7 +20,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import logging
-import math
 import pathlib
 import time
 from collections.abc import Mapping, Sequence
@@ -30,24 +29,19 @@ import numpy as np
 
 from vargfacenet.engines import devices_for
 from vargfacenet.errors import SettingError
-from vargfacenet.train.build import check_engine, make_online_teacher
-from vargfacenet.train.cache import open_embeddings
+from vargfacenet.train.build import check_engine
 from vargfacenet.train.config import Config
 from vargfacenet.train.generation import train_generation
 from vargfacenet.train.generation_folder import CONFIG, Generation
-from vargfacenet.train.graph import embedding_size_of
 from vargfacenet.train.initial_weights import read_initial_weights
-from vargfacenet.train.multi_step import MultiStepTeacher, epoch_fingerprints
+from vargfacenet.train.multi_step import epoch_fingerprints
+from vargfacenet.train.plan import Plan
+from vargfacenet.train.plan_check import check_run, described, workload
 from vargfacenet.train.run_folder import Resume, RunFolder
+from vargfacenet.train.run_teacher import epochs_of_run, fit_to_teacher, teacher_embeddings
 from vargfacenet.train.runtime import Runtime
 from vargfacenet.train.scores import SetScores
-from vargfacenet.train.teacher import (
-    CachedTeacher,
-    Teacher,
-    TeacherEmbeddings,
-    check_embedding_size,
-    teacher_scores,
-)
+from vargfacenet.train.teacher import Teacher, TeacherEmbeddings, teacher_scores
 from vargfacenet.train.teacher_classifier import read_classifier
 from vargfacenet.train.training_data import Path, TrainingData, open_data
 
@@ -136,27 +130,28 @@ def train(
         opened = stack.enter_context(open_data(data, bins if cluster.is_first else ()))
         shared = opened.facts(teacher, verification=False)
         cluster.check_same({**config.to_dict(), **shared, "resume": resume is not None})
+        plan = check_run(config, workload(config, opened, teacher), runtime)
         facts, folder = opened.facts(teacher), RunFolder(out, config.generations)
         if teacher and config.teacher_epochs:
             if teacher.stored is not None:
                 raise SettingError(
                     "teacher_epochs=true has a teacher for each epoch, --cached one for all: leave one of them out"
                 )
-            facts["teacher epochs"] = epoch_fingerprints(teacher, _epochs(config, opened))
+            facts["teacher epochs"] = epoch_fingerprints(teacher, epochs_of_run(config, opened))
         if cluster.is_first:
             stack.enter_context(folder.open(config, resume=resume, facts=facts))
         if teacher:
             source = f"embeddings in {teacher.stored}" if teacher.stored else "online"
             facts["learned from"] = f"{teacher}, {source}"
         reads_teacher = teacher is not None and config.reads_teacher
-        embeddings = _teacher_embeddings(config, teacher, opened, runtime) if teacher and reads_teacher else None
+        embeddings = teacher_embeddings(config, teacher, opened, runtime) if teacher and reads_teacher else None
         classifier = None
         begins = cluster.is_first and not folder.generations[0].started
         if teacher and config.has_frozen_classifier and begins:
             place = teacher.classifier or pathlib.Path(teacher.prefix).parent
             classifier = read_classifier(place, opened.records.num_identities, teacher.embedding_size)
         run = Run(config, opened, folder, runtime, embeddings, facts, classifier)
-        run.describe()
+        run.describe(plan)
         begin, scores = time.time(), None
         if teacher and opened.pairs:
             kept = teacher.stored or folder.path
@@ -196,12 +191,12 @@ class Run:
     facts: Mapping[str, Any]
     classifier: np.ndarray | None = None
 
-    def describe(self) -> None:
-        """Log what is going to be trained on what."""
+    def describe(self, plan: Plan | None) -> None:
+        """Log what is going to be trained on what, and what was planned."""
         config, records, workers = self.config, self.data.records, self.runtime.cluster.world_size
         updates = config.max_updates * config.generations
         log.info(
-            "%s: %d images of %d identities, %d updates of %d (%.1f epochs) on %s%s; settings in %s",
+            "%s: %d images of %d identities, %d updates of %d (%.1f epochs) on %s%s, %s; settings in %s",
             records,
             len(records),
             records.num_identities,
@@ -210,6 +205,7 @@ class Run:
             updates * config.batch_size / len(records),
             ", ".join(map(str, self.runtime.devices)),
             f" of each of {workers} workers" if workers > 1 else "",
+            described(plan),
             self.folder.generations[0].path / CONFIG,
         )
 
@@ -242,32 +238,6 @@ class Run:
         return generations, updates
 
 
-def fit_to_teacher(config: Config, teacher: Teacher | None) -> Config:
-    """Return the settings with the teacher's embedding size, where they leave it open.
-
-    Raises
-    ------
-    SettingError
-        Where distillation lacks a teacher, a teacher has nothing to teach, or the embedding sizes differ.
-    """
-    if config.distils and teacher is None:
-        what = f"distillation={config.distillation}" if config.distillation != "none" else f"loss={config.loss}"
-        raise SettingError(
-            f"{what} needs a teacher: give --teacher PREFIX, as in PREFIX-symbol.json ('make train-teacher' trains one)"
-        )
-    if teacher is None:
-        return config
-    if not config.distils:
-        raise SettingError(
-            f"the teacher {teacher} has nothing to teach: these settings do not distil; give --set distillation=angular"
-        )
-    if config.embedding_size is None:
-        config = dataclasses.replace(config, embedding_size=teacher.embedding_size)
-        log.info("embedding_size=%d, the teacher's", teacher.embedding_size)
-    check_embedding_size(embedding_size_of(config.build_symbol()), teacher)
-    return config
-
-
 def _check_spread(config: Config, devices: int) -> None:
     """Raise SettingError where a loss in the graph cannot be spread over devices, those of all workers together."""
     head = config.cosine_head
@@ -276,22 +246,3 @@ def _check_spread(config: Config, devices: int) -> None:
             f"loss={config.loss} on {devices} devices: with head=dense each would move centres of its own; give --set "
             "head=sharded, or one device"
         )
-
-
-def _epochs(config: Config, data: TrainingData) -> int:
-    """Return the epochs of all generations, the last one begun."""
-    return math.ceil(config.max_updates * config.generations * config.batch_size / len(data.records))
-
-
-def _teacher_embeddings(config: Config, teacher: Teacher, data: TrainingData, runtime: Runtime) -> TeacherEmbeddings:
-    """Return the source of the teacher's embeddings; SettingError where mixed images need one that is not stored."""
-    if config.teacher_epochs:
-        return MultiStepTeacher(teacher.prefix, lambda each: make_online_teacher(each, config, runtime))
-    if teacher.stored is None:
-        return make_online_teacher(teacher, config, runtime)
-    if config.mix:
-        raise SettingError(
-            f"mix={config.mix:g} needs a teacher that embeds the mixed images: leave out --cached, or mix"
-        )
-    arrays = [open_embeddings(teacher, one, teacher.stored) for one in data.records.sets]
-    return CachedTeacher(arrays, data.records, mirror=config.teacher_mirror)

@@ -175,6 +175,14 @@ class EngineSettings:
     compile: Annotated[
         bool, About("With engine=torch, let torch.compile make kernels of the graph first.", may_change=True)
     ] = False
+    check_memory: Annotated[
+        bool,
+        About(
+            "Refuse to start a run whose plan (docs/scaling.md) does not fit into the memory that is free; false starts it "
+            "all the same, where the estimate is wrong.",
+            may_change=True,
+        ),
+    ] = True
 
 
 @dataclasses.dataclass(frozen=True)

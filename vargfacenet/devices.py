@@ -1,7 +1,5 @@
 """Parse devices given as text, such as ``cpu:0,gpu:1``."""
 
-from collections.abc import Sequence
-
 import mxnet as mx
 
 from vargfacenet.errors import SettingError, SetupError
@@ -38,9 +36,9 @@ def parse_device(text: str) -> mx.Context:
     return device
 
 
-def check_devices(batch_size: int, devices: Sequence[mx.Context], workers: int = 1) -> None:
-    """Raise SettingError where a batch does not divide among the devices of all workers."""
-    count = len(devices) * workers
+def check_devices(batch_size: int, devices: int, workers: int = 1) -> None:
+    """Raise SettingError where a batch does not divide among the devices of all workers; `devices` are those of each."""
+    count = devices * workers
     if batch_size % count:
-        of = f", {len(devices)} in each of {workers} workers" if workers > 1 else ""
+        of = f", {devices} in each of {workers} workers" if workers > 1 else ""
         raise SettingError(f"batch_size={batch_size}: expected a multiple of the number of devices ({count}{of})")

@@ -11,7 +11,7 @@ from vargfacenet.bench.measure import ClassifierTask, measure_classifier, measur
 from vargfacenet.errors import TrainingError
 from vargfacenet.train import memory
 from vargfacenet.train.config import resolve
-from vargfacenet.train.plan import Place, make_plan
+from vargfacenet.train.plan import Place, Workload, make_plan
 
 
 def test_a_measured_classifier_takes_what_it_must():
@@ -60,7 +60,7 @@ MEASURED = [
 def test_plans_are_within_15_percent_of_measured_peaks(settings, identities, devices):
     settings = {**settings, "max_updates": 100, "warmup_updates": 0}
     config = resolve("student_scratch", settings)
-    plan = make_plan(config, Place("cpu", devices), identities=identities, images=1000)
+    plan = make_plan(config, Place("cpu", devices), Workload(identities=identities, images=1000))
     # The measured run is given one batch again and again.
     planned = plan.total - plan.host["input"] + memory.input_bytes(config.batch_size, *IMAGE_SHAPE)
     found = measure_training("student_scratch", settings, identities, devices=devices, updates=2)["bytes"]

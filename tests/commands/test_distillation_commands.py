@@ -103,7 +103,7 @@ def test_the_teacher_of_other_faces_is_not_taken(capsys, tmp_path, monkeypatch, 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("vargfacenet.train.recipes.demo_teacher.recipe", SMALL_TEACHER)
     monkeypatch.setattr(train_command, "_builtin_faces", lambda: face_folder)
-    write_records(tmp_path / "mine", ((n, encode_jpeg(image(n, 0))) for n in range(4)))
+    write_records(tmp_path / "mine", ((n // 2, encode_jpeg(image(n // 2, n % 2))) for n in range(8)))
     given = settings("generations=1", "batch_size=4")
     assert run("train", "demo_student", "--data", tmp_path / "mine", *given) == 0
     assert (tmp_path / "runs" / "demo_student" / "teacher" / "latest-0000.params").is_file()
@@ -117,7 +117,8 @@ def test_what_is_wrong_with_a_student_is_said_before_its_teacher_is_trained(caps
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(train_command, "train", None)  # whoever trains now fails
     train = ["train", "demo_student", "--data", face_folder]
-    assert "give --set embedding_size=128" in refused(capsys, *train, "--set", "embedding_size=64")
+    assert "give --set embedding_size=128" in refused(capsys, *train, *settings("embedding_size=64"))
+    assert "batch_size=32 is more than the 24 images" in refused(capsys, *train)
     assert "holds no run to resume" in refused(capsys, *train, "--resume=must")
     with pytest.raises(SystemExit, match="2"):
         run("train", "--resume", "demo_student")

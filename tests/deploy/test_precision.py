@@ -12,7 +12,7 @@ from tests.helpers.networks import SMALL, by_stock_calls, save_random_checkpoint
 from vargfacenet.commands import main
 from vargfacenet.deploy import quantise as quantise_module
 from vargfacenet.deploy.export import export_onnx
-from vargfacenet.deploy.graph import Graph, Node
+from vargfacenet.deploy.graph import ON_TOKENS, Graph, Node
 from vargfacenet.deploy.precision import to_bfloat16
 from vargfacenet.deploy.probe import cosines, relative_error
 from vargfacenet.deploy.quantise import _weight_bytes, quantise, quantise_measured, ranges
@@ -34,6 +34,11 @@ def faces():
     return np.stack([image(n % 4, n) for n in range(24)]).transpose(0, 3, 1, 2).astype(np.float32)
 
 
+def test_rows_of_zeros_are_alike_and_unlike_all_others():
+    one, other = np.array([[3.0, 4], [0, 0], [1, 0]]), np.array([[4.0, 3], [0, 0], [0, 0]])
+    np.testing.assert_allclose(cosines(one, other), [0.96, 1, 0])
+
+
 @pytest.mark.parametrize("seed", [0, 1])
 def test_bfloat16_is_the_nearest_of_its_neighbours(seed):
     values = np.random.RandomState(seed).normal(size=1000).astype(np.float32)
@@ -51,7 +56,7 @@ def test_bfloat16_rounds_halves_to_even():
 
 def test_weights_are_bytes_with_a_scale_for_each_channel():
     weight = np.float32([[1.0, -2.0], [0.0, 0.0], [0.001, 0.0005]])
-    inside, scale = _weight_bytes(weight)
+    inside, scale = _weight_bytes(weight, 0)
     assert inside.tolist() == [[64, -127], [0, 0], [127, 64]]
     np.testing.assert_allclose(scale, [2 / 127, 1, 0.001 / 127], rtol=1e-6)
 
@@ -207,3 +212,36 @@ def test_int8_is_exact_about_nothing_it_should_not_touch(small, faces):
     weights = {node.inputs[1] for node in graph.nodes if node.op in ("Conv", "Gemm")}
     for name in set(graph.constants) - weights:
         np.testing.assert_array_equal(quantised.constants[name], graph.constants[name])
+
+
+@pytest.mark.parametrize("precision", ["fp16", "bf16"])
+def test_linear_layers_on_tokens_have_half_the_bytes_too(tmp_path, precision):
+    prefix = save_random_checkpoint(tmp_path / "model", "edgeface", size="xxs")
+    whole = export_onnx(prefix, 0, tmp_path / "whole.onnx")
+    half = export_onnx(prefix, 0, tmp_path / "half.onnx", precision=precision)
+    assert half.bytes < 0.56 * whole.bytes
+
+
+def test_a_linear_layer_on_tokens_is_quantised_for_each_output_channel():
+    """Tokens that are whole numbers 0..255 and a scale of 1 make the input exact."""
+    random = np.random.RandomState(0)
+    weight = random.normal(size=(3, 4)).astype(np.float32) * np.float32([1, 10, 0.1, 1])  # (in, out)
+    nodes = [
+        Node("Transpose", "tokens", ["data"], {"perm": [0, 2, 3, 1]}),
+        Node("MatMul", "linear", ["tokens", f"w{ON_TOKENS}"]),
+        Node("ReduceMean", "mean", ["linear"], {"axes": [1, 2], "keepdims": 0}),
+    ]
+    graph = Graph(nodes, {f"w{ON_TOKENS}": weight}, "mean", 4)
+    assert graph.layers() == {"linear": 1}
+    images = random.randint(0, 256, (2, 3, 112, 112)).astype(np.float32)
+    found = quantise_module._embed(quantise(graph, ["linear"], {"tokens": (0.0, 255.0)}), images)
+    scale = np.abs(weight).max(axis=0) / 127
+    expected = images.mean(axis=(2, 3)) @ (np.rint(weight / scale) * scale)
+    np.testing.assert_allclose(found, expected, rtol=1e-4)
+
+
+def test_the_weights_of_an_interpolation_stay_float32(tmp_path):
+    prefix = save_random_checkpoint(tmp_path / "model", "ghostfacenet", version=2, width=0.25, stride=2)
+    graph = translate(load_checkpoint(prefix, 0))
+    assert {node.op for node in graph.nodes if node.name in graph.layers()} == {"Conv", "Gemm"}
+    assert "MatMul" in {node.op for node in graph.nodes}

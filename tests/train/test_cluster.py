@@ -124,9 +124,9 @@ def test_a_part_of_the_environment_is_refused(monkeypatch):
 
 
 def test_a_batch_must_divide_among_the_devices_of_all_workers():
-    check_devices(8, BOTH, workers=4)
+    check_devices(8, 2, workers=4)
     with pytest.raises(SettingError, match=r"multiple of the number of devices \(6, 2 in each of 3 workers\)"):
-        check_devices(8, BOTH, workers=3)
+        check_devices(8, 2, workers=3)
 
 
 def launched(face_folder, out, port, **settings):

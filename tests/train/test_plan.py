@@ -5,22 +5,26 @@ import json
 import re
 
 import mxnet as mx
+import numpy as np
 import pytest
 
 from tests.helpers.training import tiny
 from vargfacenet import IMAGE_SHAPE
 from vargfacenet.commands import main
 from vargfacenet.errors import SettingError
+from vargfacenet.symbols import get_symbol
 from vargfacenet.symbols.heads import margin_softmax, softmax
 from vargfacenet.symbols.margins import CosineHead, get_margin, margin_head
 from vargfacenet.symbols.objective import objective
 from vargfacenet.train import memory
 from vargfacenet.train.classifier.shard import BLOCK
 from vargfacenet.train.config import resolve
-from vargfacenet.train.plan import Place, fits, graph_bytes, make_plan, remedies
+from vargfacenet.train.graph_memory import graph_bytes
+from vargfacenet.train.plan import Place, Workload, make_plan
+from vargfacenet.train.remedies import refusal, remedies
 
-PAPER = {"identities": 93_431, "images": 5_179_510}
-MILLION = {"identities": 1_000_000, "images": 50_000_000}
+PAPER = Workload(identities=93_431, images=5_179_510)
+MILLION = Workload(identities=1_000_000, images=50_000_000)
 
 
 def test_a_dense_classifier_by_hand():
@@ -87,8 +91,8 @@ def test_activations_grow_with_the_batch_and_parameters_are_those_of_the_network
 
 def test_more_devices_and_machines_take_less_each():
     config = resolve("student", {"head": "sharded"})
-    one, eight = (make_plan(config, Place("gpu", count), **MILLION) for count in (1, 8))
-    four_by_eight = make_plan(config, Place("gpu", 8, machines=4), **MILLION)
+    one, eight = (make_plan(config, Place("gpu", count), MILLION) for count in (1, 8))
+    four_by_eight = make_plan(config, Place("gpu", 8, machines=4), MILLION)
     assert eight.device["classifier: weights"] * 8 == one.device["classifier: weights"]
     assert eight.device["network: activations"] * 8 == one.device["network: activations"]
     assert four_by_eight.device["classifier: logits"] * 32 == one.device["classifier: logits"]
@@ -98,7 +102,10 @@ def test_more_devices_and_machines_take_less_each():
 
 def test_a_teacher_that_looks_at_each_image_is_counted():
     config, place = resolve("student"), Place("gpu", 8)
-    without, beside = (make_plan(config, place, teacher=teacher, **PAPER) for teacher in (None, "resnet18"))
+    without, beside = (
+        make_plan(config, place, dataclasses.replace(PAPER, teacher=teacher))
+        for teacher in (None, get_symbol("resnet18"))
+    )
     assert beside.device["teacher"] > 0
     assert beside.total == without.total + beside.device["teacher"]
 
@@ -109,21 +116,21 @@ def test_every_remedy_fits():
         (Place("gpu", 2, memory=5 << 30), ("head=sharded", "sample_rate", "4 devices")),
         (Place("cpu", 1, memory=12 << 30), ("head=sharded", "sample_rate")),
     ):
-        assert not fits(make_plan(config, place, **MILLION))
-        found = remedies(config, place, **MILLION)
+        assert not make_plan(config, place, MILLION).fits
+        found = remedies(config, place, MILLION)
         assert found
-        assert all(fits(plan) for _, plan in found)
+        assert all(plan.fits for _, plan in found)
         assert all(any(kind in words for words, _ in found) for kind in kinds)
 
 
 def test_an_array_larger_than_mxnet_holds_is_refused():
     config = resolve("student_scratch", {"batch_size": 64})
     with pytest.raises(SettingError, match=r"5000000 identities .* head=dense .* array of 2560000000 numbers"):
-        make_plan(config, Place("gpu"), identities=5_000_000, images=10**8)
+        make_plan(config, Place("gpu"), Workload(identities=5_000_000, images=10**8))
     sharded = dataclasses.replace(config, head="sharded")
     with pytest.raises(SettingError, match="head=sharded on 1 device"):
-        make_plan(sharded, Place("gpu"), identities=5_000_000, images=10**8)
-    make_plan(sharded, Place("gpu", 2), identities=5_000_000, images=10**8)
+        make_plan(sharded, Place("gpu"), Workload(identities=5_000_000, images=10**8))
+    make_plan(sharded, Place("gpu", 2), Workload(identities=5_000_000, images=10**8))
 
 
 def test_the_command_prints_a_plan_of_the_papers_recipe(capsys):
@@ -147,7 +154,8 @@ def test_the_command_takes_the_sizes_of_a_data_set(capsys, face_folder):
     ("arguments", "message"),
     [
         (["--memory", "4"], r"each GPU needs .* GiB, there are 4.00 GiB; what would fit: .*head=sharded"),
-        (["--memory", "0.01"], "no batch, sample or number of devices tried would"),
+        (["--memory", "0.01"], "the network's parameters alone need 0.06 GiB: give a smaller network"),
+        (["--memory", "0.07"], "no batch, sample or number of devices tried would"),
         (["--device", "3"], r"batch_size=512: expected a multiple of the number of devices \(3\)"),
         (["--device", "cpu:0,gpu:0"], "expected CPUs or GPUs, not both"),
         (["--device", "0"], "--device=0: expected between 1 and 1024"),
@@ -164,9 +172,33 @@ def test_what_does_not_fit_or_cannot_be_is_refused(capsys, arguments, message):
     assert re.search(message, error)
 
 
+def test_a_network_that_is_too_large_to_be_bound_is_planned_from_shapes(monkeypatch):
+    """As if this machine had less free than the graph needs: nothing is bound then."""
+    config, place = tiny(multiplier=40, use_se=True), Place("cpu", memory=6 << 30)
+    bound = []
+    monkeypatch.setattr("vargfacenet.train.graph_memory._bound", lambda *_: bound.append(1) or 0)
+    monkeypatch.setattr("vargfacenet.train.graph_memory.free_memory", lambda: 8 << 30)
+    plan = make_plan(config, place, PAPER)
+    assert not bound
+    arguments, _, _ = config.build_symbol().infer_shape(data=(1, *IMAGE_SHAPE))
+    numbers = sum(int(np.prod(shape)) for shape in arguments) - int(np.prod(IMAGE_SHAPE))
+    assert plan.device["network: parameters"] == 4 * numbers
+    assert not plan.fits
+    assert "the network's parameters alone need" in refusal(config, place, PAPER, plan)
+    # What MXNet shares among arrays is less than what all operators give.
+    small = tiny()
+    monkeypatch.setattr("vargfacenet.train.graph_memory.free_memory", lambda: 0)
+    by_shapes = make_plan(small, place, PAPER)
+    assert not bound
+    monkeypatch.undo()
+    found = make_plan(small, place, PAPER)
+    assert found.device["network: parameters"] == by_shapes.device["network: parameters"]
+    assert 0 < found.device["network: activations"] < 2 * by_shapes.device["network: activations"]
+
+
 def test_a_plan_of_distillation_alone_has_no_classifier():
     config = tiny("demo_student", loss="none")
-    assert not any("classifier" in name for name in make_plan(config, Place("cpu"), **PAPER).device)
+    assert not any("classifier" in name for name in make_plan(config, Place("cpu"), PAPER).device)
 
 
 @pytest.mark.parametrize(("loss", "centres"), [("adaface", 1), ("curricularface", 1), ("subcentre", 3)])
@@ -189,7 +221,7 @@ def test_the_plan_of_a_margin_loss_in_the_graph_is_what_mxnet_allocates(loss, ce
 
     def planned(name, count):
         settings = {"loss": name, "centres": count, "embedding_size": size, "batch_size": batch}
-        plan = make_plan(tiny(**settings), Place("cpu"), identities=identities, images=1000)
+        plan = make_plan(tiny(**settings), Place("cpu"), Workload(identities=identities, images=1000))
         return sum(plan.device[f"classifier: {part}"] for part in ("logits", "work"))
 
     expected = allocated(loss, centres) - allocated("subcentre", 1)

@@ -188,8 +188,8 @@ def half_done(face_folder, out, bins=()):
 
 def test_resuming_on_other_data_says_so(face_folder, pairs_file, pairs_set, tmp_path):
     resume = half_done(face_folder, tmp_path / "out", [pairs_file])
-    write_records(tmp_path / "others", ((n, encode_jpeg(image(n, 0))) for n in range(3)))
-    with pytest.raises(SettingError, match="images: 24 then, 3 now; identities: 4 then, 3 now"):
+    write_records(tmp_path / "others", ((n // 3, encode_jpeg(image(n // 3, n % 3))) for n in range(9)))
+    with pytest.raises(SettingError, match="images: 24 then, 9 now; identities: 4 then, 3 now"):
         train(data=tmp_path / "others", bins=[pairs_file], **resume)
     with pytest.raises(SettingError, match="verification: .'stripes': .* then, {} now"):
         train(data=face_folder, **resume)

@@ -21,10 +21,10 @@ from vargfacenet.data.layout import pack
 from vargfacenet.data.synth import draw_faces
 from vargfacenet.data.writer import write_records
 from vargfacenet.errors import SettingError
+from vargfacenet.free_memory import host_memory
 from vargfacenet.operators import BACKENDS, missing_for_native
 from vargfacenet.options import check_range, split_assignments, unknown
 from vargfacenet.symbols import get_symbol
-from vargfacenet.train.plan import host_memory
 
 KINDS = {
     "train": "training: images a second and memory, by backend; time spent waiting for data",

@@ -21,6 +21,7 @@ from vargfacenet.options import check_range, split_assignments
 from vargfacenet.train.cache import default_folder
 from vargfacenet.train.config import Config, resolve
 from vargfacenet.train.curves import draw_curves
+from vargfacenet.train.plan_check import check_run, workload
 from vargfacenet.train.recipes import is_demo, list_recipes, recipe_name, recipe_summary
 from vargfacenet.train.run import Result, train
 from vargfacenet.train.run_folder import Resume, RunFolder
@@ -165,6 +166,8 @@ def run(args: argparse.Namespace) -> int:
                 if folder.is_finished(config):
                     with folder.open(config, resume=resume):  # restores its checkpoints, then refuses it
                         pass
+            with open_data(data) as opened:
+                check_run(config, workload(config, opened, None), runtime)
             teacher_out = RUNS / DEMO_TEACHER if not args.data else out / "teacher"
             teacher = Teacher(_demo_teacher(config, teacher_out, data, bins, runtime))
         if teacher and args.cached:

@@ -52,7 +52,7 @@ def make_trainer(
         For settings that this engine lacks, or a batch that does not divide.
     """
     cluster, devices = runtime.cluster, list(runtime.devices)
-    check_settings(config, devices, cluster.world_size)
+    check_settings(config, len(devices), cluster.world_size)
     rows = config.batch_size // cluster.world_size
     # Stock operators: those that replace MXNet's own are of no use here.
     in_float32 = dataclasses.replace(config, precision="float32")
@@ -87,15 +87,14 @@ def make_trainer(
     return TorchShardedTrainer(network, classifier, cluster)
 
 
-def check_settings(config: Config, devices: Sequence[torch.device], workers: int = 1) -> None:
+def check_settings(config: Config, devices: int, workers: int = 1) -> None:
     """Raise SettingError for settings that this engine lacks, or a batch that does not divide among the slices."""
-    compute_of(config, devices)
-    if config.head == "sharded" and len(devices) * config.accumulate > 1:
+    if config.head == "sharded" and devices * config.accumulate > 1:
         raise SettingError(
-            f"head=sharded with {len(devices)} device(s) and accumulate={config.accumulate}: a worker of engine=torch has one "
+            f"head=sharded with {devices} device(s) and accumulate={config.accumulate}: a worker of engine=torch has one "
             "slice of the classifier and one of the batch; give one device, or start workers with torchrun"
         )
-    count = len(devices) * config.accumulate * workers
+    count = devices * config.accumulate * workers
     if config.batch_size % count:
         raise SettingError(
             f"batch_size={config.batch_size}: expected a multiple of devices x accumulate x workers ({count})"

@@ -47,3 +47,13 @@ def parse_torch_devices(text: str) -> list[torch.device]:
         if device.index >= there:
             raise SetupError(f"device {device}: PyTorch sees {there} GPU(s) here; 'vargfacenet doctor' says more")
     return devices
+
+
+def free_memory(device: torch.device) -> int:
+    """Return the bytes that are free on a GPU."""
+    return torch.cuda.mem_get_info(device)[0]
+
+
+def whole_memory() -> int | None:
+    """Return the bytes of the first GPU; None where there is none."""
+    return torch.cuda.mem_get_info(0)[1] if torch.cuda.is_available() else None
