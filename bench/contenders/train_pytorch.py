@@ -73,7 +73,9 @@ def batch_norm(attributes: Any) -> Callable[..., torch.Tensor]:
         attributes.value(name, None)
 
     def run(training: bool, data: torch.Tensor, gamma: torch.Tensor, beta: torch.Tensor, *running: torch.Tensor) -> Any:
-        return functional.batch_norm(data, *running, None if fixed else gamma, beta, training, 1 - momentum, eps)
+        mean, variance = running
+        scale = None if fixed else gamma
+        return functional.batch_norm(data, mean, variance, scale, beta, training, 1 - momentum, eps)
 
     return run
 
