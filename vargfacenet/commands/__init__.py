@@ -48,6 +48,7 @@ GROUPS = {
         "compare": "print the cosine of two faces, and a verdict",
         "gallery": "store faces of known people, and search among them",
         "demo": "serve a local page that compares two images",
+        "serve": "serve embeddings, comparisons and a search over HTTP",
     },
     "this machine": {
         "bench": "measure the speed of everything on this machine, next to its rivals",
