@@ -17,8 +17,10 @@ from vargfacenet.data.detector import FaceDetector
 from vargfacenet.data.landmarks import read_landmarks
 from vargfacenet.environment import usable_cores
 from vargfacenet.errors import DataError
+from vargfacenet.formats.content import what_file_it_is
 from vargfacenet.formats.files import atomic_path, files_below, write_text
 from vargfacenet.formats.images import NOT_ALIGNED, SUFFIXES, decode_image, encode_jpeg, read_image
+from vargfacenet.formats.names import one_line
 
 _LOOKAHEAD = 64  # items that are submitted before the first result is needed
 _Item = TypeVar("_Item")
@@ -97,7 +99,7 @@ def align_folder(
     """
     images, folder = pathlib.Path(images), pathlib.Path(folder)
     if not images.is_dir():
-        raise DataError(f"no folder of images {images}")
+        raise DataError(f"no folder of images {images}{what_file_it_is(images)}")
     _refuse_nested(images.resolve(), folder.resolve())
     listed = find_points.lines if isinstance(find_points, ListedPoints) else {}
     names = _files_of(images, leave_out=find_points.path if isinstance(find_points, ListedPoints) else None)
@@ -126,7 +128,7 @@ def align_folder(
     ]
     list_path = folder / NOT_ALIGNED
     if faults:
-        write_text(list_path, "".join(f"{name}\t{reason}\n" for name, reason in faults))
+        write_text(list_path, "".join(f"{one_line(name)}\t{one_line(reason)}\n" for name, reason in faults))
     elif list_path.exists():
         list_path.unlink()
     kept = sum(outcome is None for outcome in outcomes.values())

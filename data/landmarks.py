@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from vargfacenet.errors import DataError
-from vargfacenet.formats.files import read_lines
+from vargfacenet.formats.files import listed_path, read_lines
 from vargfacenet.point_order import check_point_order
 
 _FIELD = re.compile(r"[^\s,;]+")
@@ -27,7 +27,7 @@ class Landmarks(NamedTuple):
 def read_landmarks(path: str | os.PathLike[str]) -> dict[str, Landmarks]:
     """Read the landmarks of each image from a UTF-8 file.
 
-    A line holds the path of an image, relative to the folder of images and with ``/`` between folders, and ten numbers:
+    A line holds the path of an image, relative to the folder of images, with ``/`` or ``\\`` between folders, and ten numbers:
     x and y of left eye, right eye, nose, left and right corner of the mouth, in pixels; left is the left of the image.
     They are separated by blanks, tabs, commas or semicolons. A path may contain blanks and may be quoted. Empty lines and
     lines that start with ``#`` are skipped, and before the first image also a header and a line with the number of
@@ -71,6 +71,7 @@ def _parsed(line: str, fields: list[re.Match[str]], where: str) -> tuple[str, np
         raise DataError(
             f"{where} reads {given[:60]!r}{'...' if len(given) > 60 else ''}, expected a path and ten finite numbers"
         )
+    name = listed_path(name)
     parts = pathlib.PurePosixPath(name).parts
     if name.startswith("/") or ".." in parts:
         raise DataError(f"{where}: {name} leads out of the folder of images; give a path relative to it")

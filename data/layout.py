@@ -23,6 +23,7 @@ import numpy as np
 
 from vargfacenet.data.index_record import EXACT
 from vargfacenet.errors import DataError
+from vargfacenet.formats.content import what_file_it_is, what_it_is, without_bom
 from vargfacenet.formats.files import read_bytes
 
 MAGIC = 0xCED7230A
@@ -93,6 +94,11 @@ def record_file(path: str | os.PathLike[str]) -> pathlib.Path:
         )
     if path.is_dir():
         path = path / "train.rec"
+    elif path.is_file() and path.suffix != ".rec":
+        raise DataError(
+            f"{path} is not a training set: expected a folder with train.rec, train.idx and property, or a .rec file"
+            f"{what_file_it_is(path)}"
+        )
     if not path.is_file():
         raise DataError(f"no record file {path}: give a folder with train.rec, train.idx and property")
     return path
@@ -109,14 +115,16 @@ def read_index(path: pathlib.Path, record_bytes: int) -> tuple[np.ndarray, np.nd
     if not path.is_file():
         raise DataError(f"cannot read {path}: no such file; the index belongs next to the record file")
     # A line is shorter than the smallest record.
-    content = read_bytes(path, limit=2 * record_bytes + (1 << 16))
+    content = without_bom(read_bytes(path, limit=2 * record_bytes + (1 << 16)))
     table = None
     if not content.translate(None, b"0123456789 \t\r\n"):
         table = np.fromstring(content.decode("ascii"), np.int64, sep=" ") if content.strip() else np.zeros(0, np.int64)
         table = table.reshape(-1, 2) if len(table) % 2 == 0 else None
     # Numbers too large for 64 bits are read as the largest of them.
     if table is None or (table > 1 << 62).any() or len(np.unique(table[:, 0])) != len(table):
-        raise DataError(f"{path} is not an index: expected lines of KEY<TAB>OFFSET, whole numbers, each key once")
+        raise DataError(
+            f"{path} is not an index: expected lines of KEY<TAB>OFFSET, whole numbers, each key once{what_it_is(content)}"
+        )
     if not len(table):
         raise DataError(f"{path} is empty: it lists no record")
     if len(np.unique(table[:, 1])) != len(table):
@@ -133,7 +141,7 @@ def read_property(path: pathlib.Path) -> Properties:
     DataError
         If the file is malformed or a number is out of range.
     """
-    text = read_bytes(path, limit=4096).decode("utf-8", errors="replace").strip()
+    text = read_bytes(path, limit=4096).decode("utf-8-sig", errors="replace").strip()
     first, *more = text.splitlines() or [""]
     fields = first.split(",")
     counted = [line.strip() for line in more]

@@ -2,21 +2,16 @@
 
 import base64
 import http.server
-import ipaddress
-import json
-import logging
 import pathlib
-import sys
 import threading
 import urllib.parse
 from typing import Any, Optional
 
 from vargfacenet.deploy.faces import Comparison, Detector, FaceModel, face_of
-from vargfacenet.errors import SetupError, VarGFaceNetError
+from vargfacenet.deploy.server import MOST_BYTES, Handler, listen
+from vargfacenet.errors import VarGFaceNetError
 from vargfacenet.formats.images import encode_png
 
-MOST_BYTES = 16 << 20  # of both images together
-SECONDS = 20  # until a silent connection is closed
 PAGE = pathlib.Path(__file__).parent / "page"
 _FILES = {
     "/": ("index.html", "text/html; charset=utf-8"),
@@ -24,14 +19,10 @@ _FILES = {
     "/page.js": ("page.js", "text/javascript"),
 }
 _HEADERS = {
+    **Handler.headers_sent,
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
     "img-src data: blob:",
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-    "Cache-Control": "no-store",
 }
-
-log = logging.getLogger(__name__)
 
 
 def make_server(
@@ -68,10 +59,7 @@ def make_server(
     # Decoded images are large: one comparison at a time, over all requests.
     fixed = {"model": model, "detector": detector, "about": about, "lock": threading.Lock()}
     handler = type("Handler", (_Handler,), fixed)
-    try:
-        return _Server((host, port), handler)
-    except (OSError, OverflowError) as error:
-        raise SetupError(f"cannot listen on {host} port {port}: {getattr(error, 'strerror', None) or error}") from error
+    return listen(handler, host, port)
 
 
 _ALIGNED_ALREADY = "Images of 112x112 pixels are taken as aligned faces."
@@ -82,19 +70,8 @@ _HOW = {
 }
 
 
-class _Server(http.server.ThreadingHTTPServer):
-    daemon_threads = True
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """Ignore a browser that closes its connection; log any other error in one line."""
-        error = sys.exc_info()[1]
-        if not isinstance(error, (ConnectionError, TimeoutError)):
-            log.error("a request failed: %s: %s", type(error).__name__, error)
-
-
-class _Handler(http.server.BaseHTTPRequestHandler):
-    timeout = SECONDS
-    server_version, sys_version = "vargfacenet", ""
+class _Handler(Handler):
+    headers_sent = _HEADERS
 
     # Set by `make_server`.
     model: FaceModel
@@ -104,38 +81,33 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         path = urllib.parse.urlsplit(self.path).path
-        if not self._is_own_request():
+        if not self.is_own_request():
             return
         if path == "/about":
-            self._answer(200, self.about)
+            self.answer(200, self.about)
             return
         if path not in _FILES:
-            self._answer(404, {"error": "this page does not exist"})
+            self.answer(404, {"error": "this page does not exist"})
             return
         name, kind = _FILES[path]
-        self._send(200, (PAGE / name).read_bytes(), kind)
+        self.send(200, (PAGE / name).read_bytes(), kind)
 
     def do_POST(self) -> None:
         self.close_connection = True  # the unread rest of a refused upload is not a next request
         address = urllib.parse.urlsplit(self.path)
-        if not self._is_own_request():
+        if not self.is_own_request():
             return
         if address.path != "/compare":
-            self._answer(404, {"error": "this page does not exist"})
+            self.answer(404, {"error": "this page does not exist"})
             return
-        length = self.headers.get("Content-Length", "")
         first = urllib.parse.parse_qs(address.query).get("first", [""])[0]
+        length = self.headers.get("Content-Length", "")
         numbers = all(text.isdecimal() and len(text) < 16 for text in (length, first))
         if not (numbers and int(first) <= int(length)):
-            self._answer(400, {"error": "two images are expected, and the size of the first"})
+            self.answer(400, {"error": "two images are expected, and the size of the first"})
             return
-        if int(length) > MOST_BYTES:
-            self._drain()
-            size = f"{int(length) / 2**20:.1f} MiB together; at most {MOST_BYTES >> 20} are taken"
-            self._answer(413, {"error": f"the images are {size}: make them smaller first"})
-            return
-        body = self.rfile.read(int(length))
-        if len(body) == int(length):
+        body = self.read_body()
+        if body is not None:
             self._compare(body[: int(first)], body[int(first) :])
 
     def _compare(self, one: bytes, other: bytes) -> None:
@@ -148,45 +120,11 @@ class _Handler(http.server.BaseHTTPRequestHandler):
                 ]
                 result = self.model.compare_faces(*faces)
         except VarGFaceNetError as error:
-            self._answer(422, {"error": str(error)})
+            self.answer(422, {"error": str(error)})
             return
         verdict, at = _in_words(result)
         shown = ["data:image/png;base64," + base64.b64encode(encode_png(face)).decode() for face in faces]
-        self._answer(200, {**result._asdict(), "verdict": verdict, "at": at, "faces": shown})
-
-    def _is_own_request(self) -> bool:
-        """Return True for a request of this server's own page; refuse those that another site's page sends."""
-        host = self.headers.get("Host", "")
-        origin = self.headers.get("Origin")
-        if _is_address(host) and origin in (None, f"http://{host}"):
-            return True
-        self._answer(403, {"error": "this server answers only its own page, opened by address or as localhost"})
-        return False
-
-    def _drain(self) -> None:
-        """Read up to four times the limit: a browser that is still sending does not see an answer."""
-        left = min(int(self.headers["Content-Length"]), 4 * MOST_BYTES)
-        while left > 0:
-            try:
-                part = self.rfile.read1(1 << 16)
-            except OSError:  # the connection is closed or silent
-                return
-            if not part:
-                return
-            left -= len(part)
-
-    def _answer(self, status: int, content: object) -> None:
-        self._send(status, json.dumps(content).encode(), "application/json")
-
-    def _send(self, status: int, content: bytes, kind: str) -> None:
-        self.send_response(status)
-        for name, value in {**_HEADERS, "Content-Type": kind, "Content-Length": str(len(content))}.items():
-            self.send_header(name, value)
-        self.end_headers()
-        self.wfile.write(content)
-
-    def log_message(self, format: str, *values: object) -> None:
-        log.debug(format, *values)
+        self.answer(200, {**result._asdict(), "verdict": verdict, "at": at, "faces": shown})
 
 
 def _in_words(result: Comparison) -> tuple[str, str]:
@@ -196,13 +134,3 @@ def _in_words(result: Comparison) -> tuple[str, str]:
     far = "" if result.far is None else f", measured at a false accept rate of {result.far:g}"
     verdict, place = ("One person", "is above") if result.same else ("Different people", "is not above")
     return verdict, f"The cosine {place} the threshold of {result.threshold:.4f}{far}."
-
-
-def _is_address(host: str) -> bool:
-    """Return True where a Host header is an IP address or localhost: the owner of a name can make it lead here."""
-    try:
-        name = urllib.parse.urlsplit(f"//{host}").hostname or ""
-        ipaddress.ip_address(name)
-    except ValueError:
-        return host.partition(":")[0] == "localhost"
-    return True

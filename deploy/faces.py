@@ -151,8 +151,12 @@ class FaceModel:
         )
 
     def compare_faces(self, one: np.ndarray, other: np.ndarray) -> Comparison:
-        """Compare two aligned faces: uint8 (112, 112, 3), RGB."""
+        """Compare two aligned faces: uint8 (112, 112, 3), RGB; DataError where an embedding is zero."""
         first, second = self.embed([one, other])
+        if not (first.any() and second.any()):
+            raise DataError(
+                "the network gives an embedding of zeros, which has no cosine: it is damaged or not trained"
+            )
         cosine = float(np.clip(first @ second, -1, 1))
         same = None if self.threshold is None else cosine > self.threshold
         return Comparison(cosine, same, self.threshold, self.far)

@@ -38,7 +38,12 @@ def relative_error(found: np.ndarray, expected: np.ndarray) -> float:
 
 
 def cosines(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """Return the cosine of each row of one array with the same row of another: two (n, d) -> (n,)."""
+    """Return the cosine of each row of one array with the same row of another: two (n, d) -> (n,).
+
+    It is 1 for two rows of zeros, which are equal, and 0 where only one is.
+    """
     one, other = np.asarray(one, np.float64), np.asarray(other, np.float64)
-    lengths = np.linalg.norm(one, axis=1) * np.linalg.norm(other, axis=1)
-    return (one * other).sum(axis=1) / np.where(lengths == 0, 1, lengths)
+    lengths = np.linalg.norm(one, axis=1), np.linalg.norm(other, axis=1)
+    product = lengths[0] * lengths[1]
+    both_zero = (lengths[0] == 0) & (lengths[1] == 0)
+    return np.where(both_zero, 1.0, (one * other).sum(axis=1) / np.where(product == 0, 1, product))

@@ -13,10 +13,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from vargfacenet.deploy.admission import MOST_BYTES, check_onnx
-from vargfacenet.deploy.signature import LAYOUTS, Scaling, Signature, drop_weight_inputs, read_signature, scaling_of
+from vargfacenet.deploy.signature import (
+    LAYOUTS,
+    OWN_SCALING,
+    Scaling,
+    Signature,
+    keep_image_and_embedding,
+    read_signature,
+    scaling_of,
+)
 from vargfacenet.environment import usable_cores
 from vargfacenet.errors import DataError, SettingError, SetupError
 from vargfacenet.eval import ImageEmbedder
+from vargfacenet.formats.content import what_it_is
 from vargfacenet.formats.files import read_bytes
 from vargfacenet.options import unknown
 
@@ -84,7 +93,9 @@ class OnnxEmbedder(ImageEmbedder):
         self.scaling, source = scaling_of(proto, self.metadata, scaling or Scaling(), self._name)
         if source.startswith("assumed"):
             log.info("%s takes images as %s (%s)", self._name, self.scaling, source)
-        self._channels_last, self._at_once = signature.layout == "NHWC", signature.batch
+        self._channels_last, self._at_once, self._dtype = signature.layout == "NHWC", signature.batch, signature.dtype
+        if self._dtype == "uint8" and self.scaling._replace(bgr=False) != OWN_SCALING:
+            raise DataError(f"{self._name} takes images as whole numbers, which are not scaled: give no scaling for it")
         if self._at_once:
             log.info(
                 "%s takes %d image(s) at a time, which is slower; export it with any number (a dynamic batch)",
@@ -103,7 +114,9 @@ class OnnxEmbedder(ImageEmbedder):
 
     def embed_batch(self, images: np.ndarray) -> np.ndarray:
         images = self.scaling.apply(np.asarray(images, np.float32))
-        images = np.ascontiguousarray(images.transpose(0, 2, 3, 1) if self._channels_last else images, np.float32)
+        if self._dtype == "uint8":
+            images = np.clip(np.rint(images), 0, 255)  # means of pixels, as of scaled images, are no whole numbers
+        images = np.ascontiguousarray(images.transpose(0, 2, 3, 1) if self._channels_last else images, self._dtype)
         if self._at_once is None and len(images) > 1:
             try:
                 return self._rows(images)
@@ -123,13 +136,15 @@ class OnnxEmbedder(ImageEmbedder):
 
     def _padded(self, images: np.ndarray, size: int) -> np.ndarray:
         missing = size - len(images)
-        whole = np.concatenate([images, np.zeros((missing, *images.shape[1:]), np.float32)]) if missing else images
+        whole = np.concatenate([images, np.zeros((missing, *images.shape[1:]), images.dtype)]) if missing else images
         return self._rows(whole)[: len(images)]
 
     def _rows(self, images: np.ndarray) -> np.ndarray:
         found = self._run(images)
         rows = found.reshape(found.shape[:2]) if found.ndim > 2 and set(found.shape[2:]) == {1} else found
-        if rows.ndim != 2 or len(rows) != len(images) or rows.dtype.kind != "f":
+        if rows.dtype.kind != "f":
+            raise DataError(f"{self._name} gives numbers of {rows.dtype}, expected float32: it does not embed faces")
+        if rows.ndim != 2 or len(rows) != len(images):
             raise DataError(
                 f"{self._name} gives an output of shape {tuple(found.shape)} for {len(images)} images, expected one row of "
                 "numbers each: its graph joins the images of a batch (such as view(1, -1)), or does not embed faces; "
@@ -154,13 +169,15 @@ def import_package(name: str) -> ModuleType:
 
 
 def _admit(content: bytes, name: str) -> tuple[bytes, onnx.ModelProto]:
-    """Return the content and model of a file that `check_onnx` admits, without weights among its inputs."""
+    """Return the content and model of a file that `check_onnx` admits, with one input and one output."""
     package = import_package("onnx")
     try:
         model = package.ModelProto.FromString(content)
     except Exception as error:
-        raise DataError(f"{name} is not an ONNX file") from error
-    changed = drop_weight_inputs(model, name)
+        raise DataError(f"{name} is not an ONNX file{what_it_is(content)}") from error
+    if not content:
+        raise DataError(f"{name} is not an ONNX file; it is empty")
+    changed = keep_image_and_embedding(model, name)
     check_onnx(model, name, LAYOUTS[read_signature(model, name).layout])
     return (model.SerializeToString() if changed else content), model
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -12,6 +13,8 @@ from vargfacenet.errors import DataError
 
 if TYPE_CHECKING:
     import onnx
+
+log = logging.getLogger(__name__)
 
 LAYOUTS = {"NCHW": IMAGE_SHAPE, "NHWC": (*IMAGE_SHAPE[1:], IMAGE_SHAPE[0])}
 _FIRST_NODES = 8  # a network that scales its own input does so among these
@@ -50,34 +53,62 @@ OWN_SCALING = Scaling(0.0, 1.0)
 class Signature(NamedTuple):
     """The image input of a network.
 
-    ``layout`` is a key of `LAYOUTS`; ``batch`` is the number of images that the file fixes, None for any.
+    ``layout`` is a key of `LAYOUTS`; ``batch`` is the number of images that the file fixes, None for any; ``dtype`` is the
+    type of their numbers.
     """
 
     name: str
     layout: str
     batch: int | None
+    dtype: str
 
 
-def drop_weight_inputs(model: onnx.ModelProto, where: str) -> bool:
-    """Remove inputs of a model that are weights, and return True where there were any.
+# Types of the images by their numbers in ONNX's TensorProto.
+_UINT8 = 2
+_TYPES = {1: "float32", _UINT8: "uint8", 10: "float16", 11: "float64"}
 
-    Old exporters list each weight as an input too. DataError where more or less than one input and one output are left.
+
+def keep_image_and_embedding(model: onnx.ModelProto, where: str) -> bool:
+    """Remove inputs of a model that are weights and outputs that are not the embedding; return True where there were any.
+
+    Old exporters list each weight as an input too. Of several outputs, the only one with a row of more than one number for
+    each image is the embedding; others may be its norm. DataError where more or less than one input and output are left.
     """
     graph = model.graph
+    one = _only_embedding(graph)
+    if one is not None:
+        log.info("%s has %d outputs: %s is taken as the embedding", where, len(graph.output), one.name)
+        chosen = type(one)()
+        chosen.CopyFrom(one)
+        del graph.output[:]
+        graph.output.append(chosen)
     weights = {tensor.name for tensor in graph.initializer}
     images = [value for value in graph.input if value.name not in weights]
     if len(images) != 1 or len(graph.output) != 1:
         raise DataError(
-            f"{where} is not a network that embeds faces: it has {len(images)} inputs, {len(graph.output)} outputs"
+            f"{where} is not a network that embeds faces: it has {_listed('input', images)} and "
+            f"{_listed('output', graph.output)}, expected one of each"
         )
-    found = len(images) < len(graph.input)
-    if found:
+    has_weights = len(images) < len(graph.input)
+    if has_weights:
         image = type(images[0])()
         image.CopyFrom(images[0])
         del graph.input[:]
         graph.input.append(image)
         model.ir_version = max(model.ir_version, 4)  # before, a weight had to be an input
-    return found
+    return has_weights or one is not None
+
+
+def _only_embedding(graph: onnx.GraphProto) -> onnx.ValueInfoProto | None:
+    """Return the only one of several outputs that has rows of more than one number."""
+    sides = [[place.dim_value for place in one.type.tensor_type.shape.dim] for one in graph.output]
+    rows = [one for one, side in zip(graph.output, sides) if len(side) == 2 and side[1] != 1]
+    return rows[0] if len(graph.output) > 1 and len(rows) == 1 else None
+
+
+def _listed(what: str, values: Sequence[onnx.ValueInfoProto]) -> str:
+    names = ", ".join(value.name for value in values[:4])
+    return f"{len(values)} {what}{'' if len(values) == 1 else 's'}" + (f" ({names})" if names else "")
 
 
 def read_signature(model: onnx.ModelProto, where: str) -> Signature:
@@ -90,19 +121,21 @@ def read_signature(model: onnx.ModelProto, where: str) -> Signature:
         for layout, expected in LAYOUTS.items()
         if len(shape) == 4 and all(given in (None, side) for given, side in zip(shape[1:], expected))
     ]
-    is_float = kind.elem_type == 1  # TensorProto.FLOAT
-    if not fitting or not is_float or not 1 <= (shape[0] or 1) <= _MOST_AT_ONCE:
+    dtype = _TYPES.get(kind.elem_type)
+    if not fitting or dtype is None or not 1 <= (shape[0] or 1) <= _MOST_AT_ONCE:
         text = [place.dim_value if place.HasField("dim_value") else place.dim_param or "?" for place in kind.shape.dim]
         sides = " or ".join(f"(N, {', '.join(map(str, sides))})" for sides in LAYOUTS.values())
-        raise DataError(f"{where} takes {text}{'' if is_float else ', not of float32'}, expected float32 {sides}")
-    return Signature(image.name, fitting[0], shape[0] or None)
+        other = "" if dtype else f" of another type than {', '.join(_TYPES.values())}"
+        raise DataError(f"{where} takes {text}{other}, expected {sides}")
+    return Signature(image.name, fitting[0], shape[0] or None, dtype)
 
 
 def scaling_of(model: onnx.ModelProto, metadata: Mapping[str, str], given: Scaling, where: str) -> tuple[Scaling, str]:
     """Return the scaling that a model expects, and its source in words: given, stated in its metadata, or recognised.
 
     A network without its own scaling is recognised much as InsightFace's Python package does: the image is not both
-    shifted and multiplied among its first eight nodes. It then expects (x - 127.5) / 127.5.
+    shifted and multiplied among its first eight nodes. It then expects (x - 127.5) / 127.5. One that takes bytes cannot
+    expect scaled images.
     """
     source = "given"
     stated = [_number(metadata, name, where) for name in ("input_mean", "input_std")]
@@ -110,7 +143,7 @@ def scaling_of(model: onnx.ModelProto, metadata: Mapping[str, str], given: Scali
     if mean is None or std is None:
         if stated != [None, None]:
             found, source = (stated[0] or 0.0, 1.0 if stated[1] is None else stated[1]), "stated by the file"
-        elif scales_itself(model):
+        elif model.graph.input[0].type.tensor_type.elem_type == _UINT8 or scales_itself(model):
             found, source = (0.0, 1.0), "the network's own"
         else:
             found, source = (127.5, 127.5), "assumed: the network has no scaling of its own"

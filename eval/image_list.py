@@ -9,7 +9,7 @@ import numpy as np
 
 from vargfacenet.errors import DataError
 from vargfacenet.eval.protocols.most_similar import DISTRACTOR
-from vargfacenet.formats.files import read_lines
+from vargfacenet.formats.files import listed_path, read_lines
 
 
 class ImageList(NamedTuple):
@@ -45,7 +45,7 @@ def read_image_list(path: str | os.PathLike[str]) -> ImageList:
                 f"{path}: line {number} has {'a' if label is not None else 'no'} label, the lines before it have "
                 f"{'one' if labelled else 'none'}; give the label -1 for a distractor"
             )
-        paths.append(image)
+        paths.append(listed_path(image))
         labels.append(DISTRACTOR if label is None else label)
     if not paths:
         raise DataError(f"{path} lists no image")

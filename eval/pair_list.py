@@ -10,7 +10,8 @@ import numpy as np
 
 from vargfacenet.errors import DataError
 from vargfacenet.eval.pairs import Pairs
-from vargfacenet.formats.files import read_lines
+from vargfacenet.formats.content import what_file_it_is
+from vargfacenet.formats.files import listed_path, read_lines
 from vargfacenet.formats.images import SUFFIXES, as_face_jpeg, read_image
 
 
@@ -48,7 +49,7 @@ def pairs_from_folder(
 def list_pairs(folder: str | os.PathLike[str], pairs_file: str | os.PathLike[str]) -> list[ListedPair]:
     """Read a list of pairs of the images in a folder; its order is that of the folds.
 
-    Values are separated by blanks, tabs or commas. Each line has one of these forms:
+    Values are separated by blanks, tabs, commas or semicolons. Each line has one of these forms:
 
     - ``PATH1 PATH2 1`` for a pair of one identity and ``PATH1 PATH2 0`` for a pair of two, with paths relative to the
       folder. A first line that ends with ``label`` or ``same`` is a header.
@@ -63,7 +64,7 @@ def list_pairs(folder: str | os.PathLike[str], pairs_file: str | os.PathLike[str
     """
     folder = pathlib.Path(folder)
     if not folder.is_dir():
-        raise DataError(f"no folder of images {folder}")
+        raise DataError(f"no folder of images {folder}{what_file_it_is(folder)}")
     pairs: list[ListedPair] = []
     announced: int | None = None
     for number, line in read_lines(pairs_file):
@@ -85,8 +86,8 @@ _HEADERS = ("label", "same", "is_same", "issame")
 
 
 def _fields(line: str) -> list[str]:
-    """Split a line at its commas or tabs, so that paths may contain blanks; otherwise at blanks."""
-    for separator in (",", "\t"):
+    """Split a line at its commas, semicolons or tabs, so that paths may contain blanks; otherwise at blanks."""
+    for separator in (",", ";", "\t"):
         if separator in line:
             return [field for field in map(str.strip, line.split(separator)) if field]
     return line.split()
@@ -104,6 +105,7 @@ def _listed_pair(folder: pathlib.Path, fields: list[str], where: str, given: str
 
 
 def _below(folder: pathlib.Path, name: str, where: str) -> pathlib.Path:
+    name = listed_path(name)
     path = folder / name
     if pathlib.PurePosixPath(name).is_absolute() or ".." in pathlib.PurePosixPath(name).parts:
         raise DataError(f"{where}: {name} leads out of the folder of images; give a path relative to it")

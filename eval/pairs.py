@@ -19,6 +19,7 @@ import numpy as np
 from vargfacenet.errors import DataError
 from vargfacenet.eval import byte_pickle
 from vargfacenet.eval.protocols.verification import FOLDS
+from vargfacenet.formats.content import what_it_is
 from vargfacenet.formats.files import atomic_path, read_bytes
 from vargfacenet.formats.images import DecoderWarnings, decode_image
 
@@ -51,7 +52,7 @@ def read_pairs(path: str | os.PathLike[str]) -> Pairs:
             raise DataError("is damaged: the checksum after its pickle does not match")
     except DataError as error:
         separator = " " if str(error).startswith("is ") else ": "
-        raise DataError(f"{path}{separator}{error}") from None
+        raise DataError(f"{path}{separator}{error}{what_it_is(whole)}") from None
     if not isinstance(content, (tuple, list)) or len(content) != 2:
         raise DataError(f"{path} is not a verification set: expected (images, is_same), found {_kind(content)}")
     images, is_same = (_listed(part) for part in content)

@@ -97,6 +97,8 @@ def detail_doubts(detail: Detail) -> list[str]:
         accuracy_doubt(detail.verification.accuracy, pairs),
         threshold_doubt(thresholds) if pairs >= _FEWEST_PAIRS else None,
     ]
+    if not 0 < len(different) < pairs:
+        doubts.append(f"all {pairs} pairs have the same label, so that the accuracy says nothing")
     if len(different) >= _FEWEST and different.mean() > _ALIKE:
         doubts.append(f"pairs of different identities have a mean cosine of {different.mean():.3f}")
     return [doubt for doubt in doubts if doubt]

@@ -57,6 +57,11 @@ def list_models() -> list[BundledModel]:
     return [_facts()[name] for name in sorted(_facts())]
 
 
+def default_model() -> BundledModel:
+    """Return the most accurate of the networks that come with the package, which commands take where none is named."""
+    return max(list_models(), key=lambda model: model.accuracy)
+
+
 def find_model(name: object) -> Optional[BundledModel]:
     """Return the bundled network of a name; None for another name, or where a checkpoint with that prefix exists."""
     model = _facts().get(str(name))

@@ -107,7 +107,8 @@ def runnable(
         native.load_library()
     rules = (_TRAINING if for_training else _INFERENCE)[backend]
     copy = Copy(symbol, data_shape)
+    unchanged = native.slower_convolutions(copy) if backend == "native" and for_training else set()
     for node in copy.old:
-        if not any(rule(copy, node) for rule in rules):
+        if node["name"] in unchanged or not any(rule(copy, node) for rule in rules):
             copy.place(node["op"], node["name"], copy.inputs(node), **node.get("attrs", {}))
     return copy.symbol()

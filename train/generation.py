@@ -13,6 +13,7 @@ import mxnet as mx
 
 from vargfacenet.data import BatchReader, FaceIterator, Shard
 from vargfacenet.errors import Stopped
+from vargfacenet.operators import forms_in_use, keep_forms
 from vargfacenet.threads import threads_in_use
 from vargfacenet.train.build import make_trainer
 from vargfacenet.train.callback import Callback, OnlyParameters, TrainingContext, make_callbacks
@@ -60,6 +61,7 @@ def train_generation(run: Run, number: int, *, previous: GenerationFolder | None
     embedding = config.build_symbol()
     arrays = folder.restore(embedding) if resume and cluster.is_first else {}
     first_update = cluster.broadcast_object(folder.state.update if arrays else 0)
+    keep_forms(folder.state.facts.get("convolutions", {}) if arrays else {})
     reseed = functools.partial(seed_random, config.seed, number, rank=cluster.rank)
     reseed(0)
     trainer = make_trainer(
@@ -229,6 +231,7 @@ def _writer(
         "settings": config.to_dict(),
         "data": run.facts,
         "threads": threads_in_use(),
+        "convolutions": forms_in_use(),
     }
     return CheckpointWriter(
         embedding,

@@ -36,7 +36,8 @@ class TrainingState(NamedTuple):
     update
         Updates that were made.
     facts
-        Everything but the arrays: ``generation``, ``settings``, ``data``, ``threads``, ``verifications``.
+        Everything but the arrays: ``generation``, ``settings``, ``data``, ``threads``, ``convolutions``,
+        ``verifications``.
     arrays_file
         Where the arrays are.
     """

@@ -10,11 +10,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from vargfacenet.eval.plausible import CAUSES, detail_doubts
 from vargfacenet.eval.protocols.detail import Detail
 from vargfacenet.eval.report.results import Gallery, Result, Section, ShownImage, ShownPair
-from vargfacenet.eval.report.table import interval_cell, rate_rows, rates_by_network, summary_rows
+from vargfacenet.eval.report.table import NOT_MEASURED, interval_cell, rate_rows, rates_by_network, summary_rows
 
 _STYLE = pathlib.Path(__file__).parent / "page.css"
 _TITLES = {
-    "roc": "Receiver operating characteristic; bars are 95% intervals",
+    "roc": "Error rates over all thresholds; points with 95% intervals at the false accept rates of the table",
     "scores": "Cosines of pairs; the line is the mean threshold of the folds",
     "folds": "Accuracy of each fold; lines are means",
     "norms": "L2 norm of embeddings by sharpness of images (variance of the Laplacian)",
@@ -47,7 +47,8 @@ def _doubts(results: Iterable[Result]) -> Iterator[str]:
         if (doubts := detail_doubts(result.detail))
     ]
     if items:
-        yield f'<div class="wrong"><p>Doubtful results:</p><ul>{"".join(items)}</ul><p>{html.escape(CAUSES)}.</p></div>'
+        causes = html.escape(CAUSES[:1].upper() + CAUSES[1:])
+        yield f'<div class="wrong"><p>Doubtful results:</p><ul>{"".join(items)}</ul><p>{causes}.</p></div>'
 
 
 def _section(section: Section) -> Iterator[str]:
@@ -56,7 +57,11 @@ def _section(section: Section) -> Iterator[str]:
     yield f"<p>{len(some.is_same):,} pairs, {int(some.is_same.sum()):,} of one identity.</p>"
     if len(section.details) > 1:
         yield _table(*rates_by_network(section.details))
-    yield _table(*rate_rows(section.details))
+    headers, rows = rate_rows(section.details)
+    yield _table(headers, [row for row in rows if row[2] != NOT_MEASURED])
+    if any(row[2] == NOT_MEASURED for row in rows):
+        different = int((~some.is_same).sum())
+        yield f'<p class="quiet">Smaller false accept rates need more than {different:,} pairs of different identities.</p>'
     yield '<div class="figures">'
     for name, content in section.figures.items():
         caption = f"<figcaption class=quiet>{html.escape(_TITLES[name])}</figcaption>"

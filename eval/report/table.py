@@ -10,6 +10,7 @@ from vargfacenet.eval.report.results import Result
 
 HEADERS = ("network", "set", "accuracy", "95%", "TAR@FAR=1e-3", "EER", "no flip", "threshold", "norm", "pairs")
 NOT_MEASURABLE = "-"
+NOT_MEASURED = "not measurable"  # the TAR at a FAR for which there are too few pairs
 
 
 class Table(NamedTuple):
@@ -30,7 +31,7 @@ def rate_rows(details: Mapping[str, Detail]) -> Table:
     for name, detail in details.items():
         for rate in detail.rates:
             if rate.tar is None or rate.low is None or rate.high is None:
-                rows.append([name, f"{rate.far:g}", "not measurable", NOT_MEASURABLE, NOT_MEASURABLE])
+                rows.append([name, f"{rate.far:g}", NOT_MEASURED, NOT_MEASURABLE, NOT_MEASURABLE])
             else:
                 between = interval_cell((rate.low, rate.high))
                 rows.append([name, f"{rate.far:g}", f"{rate.tar:.4f}", between, f"{rate.threshold:.4f}"])

@@ -31,6 +31,10 @@ def test_headers_quotes_comments_and_a_leading_dot_are_understood(tmp_path):
     assert list(read_landmarks(path)) == ["a/b.jpg"]
 
 
+def test_backslashes_separate_folders_in_lists_of_windows(tmp_path):
+    assert list(read_landmarks(written(tmp_path, line("ann\\b.jpg", POINTS, ";")))) == ["ann/b.jpg"]
+
+
 def test_celebas_list_is_read(tmp_path):
     names = [f"{part}_{axis}" for part in ("lefteye", "righteye", "nose", "leftmouth", "rightmouth") for axis in "xy"]
     lines = [f"{number:06d}.jpg  69  109  106  113   77  142   73  152  108  154" for number in (1, 2)]

@@ -11,6 +11,7 @@ from tests.helpers.networks import SMALL, save_random_checkpoint
 from vargfacenet.commands import main
 from vargfacenet.deploy import Gallery, export_onnx, gallery, load_model
 from vargfacenet.formats.images import encode_png
+from vargfacenet.models import default_model, list_models
 
 
 @pytest.fixture(scope="module")
@@ -147,3 +148,24 @@ def test_images_are_read_only_a_few_batches_ahead_of_the_network(onnx_file):
     model.embed_readable(40, read, progress=progress)
     assert count[0] == embedded[0] == 40
     assert max(read_ahead) <= 8
+
+
+def test_without_a_model_the_bundled_network_is_taken(people, tmp_path, capsys, caplog):
+    out = tmp_path / "out.npz"
+    with caplog.at_level("INFO"):
+        assert main(["embed", str(people / "Bo"), "--out", str(out)]) == 0
+    bundled = default_model()
+    assert f"model: {bundled.name} ({bundled.summary})" in caplog.text
+    named = tmp_path / "named.npz"
+    assert main(["embed", bundled.name, str(people / "Bo"), "--out", str(named)]) == 0
+    np.testing.assert_array_equal(np.load(out)["embeddings"], np.load(named)["embeddings"])
+    one = str(next((people / "Bo").glob("*.png")))
+    assert main(["gallery", "add", str(tmp_path / "g"), str(people / "Bo")]) == 0
+    assert main(["gallery", "search", str(tmp_path / "g"), one]) == 0
+    assert f"above {bundled.threshold:.4f}" in capsys.readouterr().out
+    assert "the arguments look swapped" in refused(capsys, "embed", one, bundled.name, "--out", str(out))
+    assert "no images: give images" in refused(capsys, "embed", bundled.name, "--out", str(out))
+
+
+def test_the_default_is_the_most_accurate_network():
+    assert default_model().accuracy == max(model.accuracy for model in list_models())

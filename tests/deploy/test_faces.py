@@ -65,6 +65,13 @@ def test_compare_gives_the_cosine_and_a_verdict_at_the_threshold(model, onnx_fil
     assert model.compare(one, one).cosine == pytest.approx(1)
 
 
+def test_embeddings_of_zeros_have_no_cosine(onnx_file, monkeypatch):
+    model = load_model(onnx_file)
+    monkeypatch.setattr(model._embedder, "embed_batch", lambda images: np.zeros((len(images), 8), np.float32))
+    with pytest.raises(DataError, match="an embedding of zeros, which has no cosine"):
+        model.compare_faces(image(0, 0), image(1, 0))
+
+
 def test_the_middle_square_is_taken_where_cropping_is_asked_for():
     face = image(0, 0)
     wide = np.zeros((112, 200, 3), np.uint8)

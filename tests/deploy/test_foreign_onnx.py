@@ -112,11 +112,63 @@ def test_channels_last_are_recognised_by_the_shape():
     np.testing.assert_allclose(found, expected(scaled(IMAGES)), rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.parametrize("kind", ["UINT8", "FLOAT16", "DOUBLE"])
+def test_images_of_another_type_are_given_as_that_type(kind):
+    model = ModelProto.FromString(network(producer="" if kind == "UINT8" else "vargfacenet"))
+    model.graph.input[0].type.tensor_type.elem_type = getattr(TensorProto, kind)
+    model.graph.node[0].input[0] = "cast"
+    model.graph.node.insert(0, helper.make_node("Cast", ["data"], ["cast"], to=TensorProto.FLOAT))
+    content = model.SerializeToString()
+    np.testing.assert_allclose(OnnxEmbedder(content).embed_batch(IMAGES), expected(IMAGES), rtol=1e-3, atol=1e-3)
+    if kind == "UINT8":
+        with pytest.raises(DataError, match="whole numbers, which are not scaled: give no scaling"):
+            OnnxEmbedder(content, scaling=Scaling(127.5, 128.0))
+
+
+def test_images_of_a_type_without_use_are_refused():
+    model = ModelProto.FromString(network())
+    model.graph.input[0].type.tensor_type.elem_type = TensorProto.INT64
+    with pytest.raises(DataError, match="of another type than float32, uint8, float16, float64"):
+        OnnxEmbedder(model.SerializeToString())
+
+
+def with_outputs(*more):
+    """A network with further outputs: name and shape of each, computed from the embedding."""
+    model = ModelProto.FromString(network())
+    for name, shape in more:
+        op = {"norm": ("ReduceL2", {"axes": [1]}), "twice": ("Add", {})}[name]
+        inputs = ["fc1"] if name == "norm" else ["fc1", "fc1"]
+        model.graph.node.append(helper.make_node(op[0], inputs, [name], **op[1]))
+        model.graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))
+    return model.SerializeToString()
+
+
+def test_of_embedding_and_norm_the_embedding_is_taken(caplog):
+    with caplog.at_level(logging.INFO):
+        found = OnnxEmbedder(with_outputs(("norm", ["N", 1]))).embed_batch(IMAGES)
+    np.testing.assert_allclose(found, expected(scaled(IMAGES)), rtol=1e-3, atol=1e-4)
+    assert "has 2 outputs: fc1 is taken as the embedding" in caplog.text
+
+
+def test_two_outputs_that_may_be_the_embedding_are_named():
+    with pytest.raises(DataError, match=r"it has 1 input \(data\) and 2 outputs \(fc1, twice\), expected one of each"):
+        OnnxEmbedder(with_outputs(("twice", ["N", 8])))
+
+
+def test_rows_of_whole_numbers_are_no_embeddings():
+    model = ModelProto.FromString(network())
+    model.graph.node[-1].output[0] = "wide"
+    model.graph.node.append(helper.make_node("Cast", ["wide"], ["fc1"], to=TensorProto.INT32))
+    model.graph.output[0].type.tensor_type.elem_type = TensorProto.INT32
+    with pytest.raises(DataError, match="gives numbers of int32, expected float32"):
+        OnnxEmbedder(model.SerializeToString()).embed_batch(IMAGES)
+
+
 def test_other_sizes_are_refused_with_both_layouts():
     model = ModelProto.FromString(network())
     model.graph.input[0].type.tensor_type.shape.dim[2].dim_value = 128
     with pytest.raises(
-        DataError, match=r"takes \['N', 3, 128, 112\], expected float32 \(N, 3, 112, 112\) or \(N, 112, 112, 3\)"
+        DataError, match=r"takes \['N', 3, 128, 112\], expected \(N, 3, 112, 112\) or \(N, 112, 112, 3\)"
     ):
         OnnxEmbedder(model.SerializeToString())
 

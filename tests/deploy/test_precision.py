@@ -34,6 +34,11 @@ def faces():
     return np.stack([image(n % 4, n) for n in range(24)]).transpose(0, 3, 1, 2).astype(np.float32)
 
 
+def test_rows_of_zeros_are_alike_and_unlike_all_others():
+    one, other = np.array([[3.0, 4], [0, 0], [1, 0]]), np.array([[4.0, 3], [0, 0], [0, 0]])
+    np.testing.assert_allclose(cosines(one, other), [0.96, 1, 0])
+
+
 @pytest.mark.parametrize("seed", [0, 1])
 def test_bfloat16_is_the_nearest_of_its_neighbours(seed):
     values = np.random.RandomState(seed).normal(size=1000).astype(np.float32)

@@ -31,7 +31,7 @@ def test_lfw_pairs_file_becomes_a_set(folder, tmp_path):
     assert check_pairs(pairs) == []
 
 
-@pytest.mark.parametrize("separator", [" ", "\t", ",", ", "])
+@pytest.mark.parametrize("separator", [" ", "\t", ",", ", ", ";"])
 @pytest.mark.parametrize("header", ["", "path1,path2,label\n", "first second is_same\n"])
 def test_a_list_of_two_paths_and_a_label_becomes_a_set(folder, tmp_path, separator, header):
     names = ["Ada_Lovelace/Ada_Lovelace_0001.png", "Bo/Bo_0002.png", "Bo/Bo_0001.png"]
@@ -41,6 +41,11 @@ def test_a_list_of_two_paths_and_a_label_becomes_a_set(folder, tmp_path, separat
     assert pairs.is_same.tolist() == [False, True, False]
     levels = [int(decode_image(image, "face").mean().round()) for image in pairs.images]
     assert levels == [40, 80, 80, 40, 40, 40]
+
+
+def test_backslashes_separate_folders_in_lists_of_windows(folder, tmp_path):
+    (tmp_path / "pairs.txt").write_bytes(b"\xef\xbb\xbfBo\\Bo_0001.png;Bo\\Bo_0002.png;1\r\n")
+    assert pairs_from_folder(folder, tmp_path / "pairs.txt").is_same.tolist() == [True]
 
 
 def test_a_path_may_hold_blanks_where_tabs_or_commas_separate(folder, tmp_path):

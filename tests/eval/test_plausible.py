@@ -38,6 +38,12 @@ def test_a_good_verification_has_no_doubts():
     assert detail_doubts(verified(0.3)) == []
 
 
+def test_pairs_of_one_label_say_nothing():
+    rows = np.random.RandomState(0).normal(size=(120, 16))
+    doubts = detail_doubts(verify_in_detail(rows, rows, np.ones(60, bool)))
+    assert doubts[0] == "all 60 pairs have the same label, so that the accuracy says nothing"
+
+
 def test_a_verification_of_noise_is_near_chance():
     detail = verified(100.0)
     assert detail_doubts(detail) == [f"accuracy {detail.verification.accuracy:.3f} is near chance (0.5)"]

@@ -109,3 +109,14 @@ def test_a_weight_of_more_than_2_to_the_24_numbers_is_read(tmp_path):
     embedding.save(str(tmp_path / "model-symbol.json"))
     mx.nd.save(str(tmp_path / "model-0000.params"), {"arg:fc1_weight": mx.nd.ones((512, 3 * 112 * 112))})
     assert load_checkpoint(tmp_path / "model", 0).args["fc1_weight"].size > 1 << 24
+
+
+def test_running_statistics_saved_among_the_parameters_are_found(tmp_path):
+    prefix = save_random_checkpoint(tmp_path / "model", "mobilefacenet")
+    expected = load_checkpoint(prefix, 0)
+    saved = mx.nd.load(f"{prefix}-0000.params")
+    mx.nd.save(f"{prefix}-0000.params", {f"arg:{name.split(':')[1]}": value for name, value in saved.items()})
+    found = load_checkpoint(prefix, 0)
+    assert len(found.auxs) > 0
+    for name, value in expected.auxs.items():
+        np.testing.assert_array_equal(found.auxs[name].asnumpy(), value.asnumpy())

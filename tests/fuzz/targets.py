@@ -17,6 +17,7 @@ from tests.deploy.torch_file import torch_bytes
 from vargfacenet.data.check import check_records
 from vargfacenet.data.landmarks import read_landmarks
 from vargfacenet.data.writer import write_records
+from vargfacenet.deploy.multipart import read_parts
 from vargfacenet.deploy.runtime import _admit
 from vargfacenet.errors import DataError, VarGFaceNetError
 from vargfacenet.eval.features import read_features, write_features
@@ -178,6 +179,10 @@ TARGETS = {
     "npy": Target(lambda: [_saved(np.save, np.ones((2, 3), np.float16))], lambda content: read_npy(content, "x.npy")),
     "npz": Target(
         lambda: [_saved(np.savez, a=np.ones(3), b=np.array(["x"]))], lambda content: read_npz(content, "x.npz")
+    ),
+    "form": Target(
+        lambda: [b'--x\r\nContent-Disposition: form-data; name="image"\r\n\r\nabc\r\n--x--\r\n'],
+        lambda content: read_parts("multipart/form-data; boundary=x", content),
     ),
     "json": Target(lambda: [json.dumps({"a": [1, None, 2.5]}).encode()], lambda content: parse_json(content, "x.json")),
     "torch": Target(lambda: [torch_bytes({"w": np.ones((2, 3), "<f4")})], of_file(read_torch_state, "x.pt")),

@@ -15,6 +15,7 @@ from vargfacenet import __version__
 from vargfacenet.commands.help_text import example_text, wrap
 from vargfacenet.environment import explain_import_failure
 from vargfacenet.errors import Stopped, VarGFaceNetError
+from vargfacenet.formats.names import one_line
 from vargfacenet.launch.heartbeat import start_heartbeat
 from vargfacenet.progress import LogHandler
 
@@ -47,6 +48,7 @@ GROUPS = {
         "compare": "print the cosine of two faces, and a verdict",
         "gallery": "store faces of known people, and search among them",
         "demo": "serve a local page that compares two images",
+        "serve": "serve embeddings, comparisons and a search over HTTP",
     },
     "this machine": {
         "bench": "measure the speed of everything on this machine, next to its rivals",
@@ -100,6 +102,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", handlers=[LogHandler()]
     )
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it tells where it caches fonts
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     args = argparse.Namespace(command=_command_in(arguments), debug="--debug" in arguments)
     try:
@@ -185,6 +188,6 @@ def _about_unknown(args: argparse.Namespace, unknown: Sequence[str]) -> str:
 def _refuse(args: argparse.Namespace, error: Optional[BaseException], message: str, status: int = REFUSED) -> int:
     if getattr(args, "debug", False) and error is not None:
         logging.getLogger(__name__).error("details of the error", exc_info=error)
-    message = " ".join(message.split())
+    message = one_line(" ".join(message.split()))
     print(f"vargfacenet {args.command}: error: {message}", file=sys.stderr)
     return status

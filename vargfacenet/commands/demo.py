@@ -1,23 +1,23 @@
 """``vargfacenet demo``: a local page that compares two images."""
 
 import argparse
-import contextlib
-import logging
 import pathlib
 from collections.abc import Callable
 
 from vargfacenet.commands.compare import add_threshold_argument, check_threshold
 from vargfacenet.commands.model_arguments import (
-    add_model_argument,
+    add_optional_model_argument,
     add_runtime_arguments,
-    face_detector,
     load_face_model,
 )
+from vargfacenet.commands.server_arguments import (
+    add_server_arguments,
+    check_port,
+    found_detector,
+    run_server,
+    until_interrupted,
+)
 from vargfacenet.deploy.demo import make_server
-from vargfacenet.errors import SetupError
-from vargfacenet.options import check_range
-
-log = logging.getLogger(__name__)
 
 
 def add_parser(add: Callable[..., argparse.ArgumentParser]) -> None:
@@ -26,41 +26,26 @@ def add_parser(add: Callable[..., argparse.ArgumentParser]) -> None:
         "Uploads are bounded and never stored. In images that are not 112x112 the face is found and aligned; without a "
         "detector they are cropped to their middle.",
         examples=(
-            "vargfacenet demo vargfacenet-x050",
+            "vargfacenet demo",
             "vargfacenet demo student.onnx --port 8080 --threshold 0.35",
         ),
     )
-    add_model_argument(parser)
+    add_optional_model_argument(parser)
     add_threshold_argument(parser)
-    server = parser.add_argument_group("server")
-    server.add_argument(
-        "--host", default="127.0.0.1", help="address to listen on (default: %(default)s, this machine alone)"
-    )
-    server.add_argument(
-        "--port", type=int, default=8000, metavar="N", help="port to listen on (default: %(default)s; 0: any free one)"
-    )
+    add_server_arguments(parser)
     add_runtime_arguments(parser)
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    with contextlib.suppress(KeyboardInterrupt):  # Ctrl-C is the way to stop it
-        _serve(args)
-    return 0
+    return until_interrupted(_serve, args)
 
 
 def _serve(args: argparse.Namespace) -> None:
-    check_range("--port", args.port, 0, 65535)
+    check_port(args)
     check_threshold(args)
     # A request embeds two images, never more.
     model = load_face_model(args, threshold=args.threshold, batch_size=2)
-    try:
-        detector = face_detector()
-    except SetupError as error:
-        log.info("%s; until then photographs are cropped to their middle square", error)
-        detector = None
+    detector = found_detector("photographs are cropped to their middle square")
     name = pathlib.Path(args.model).name
-    server = make_server(model, host=args.host, port=args.port, name=name, detector=detector)
-    with server:
-        print(f"http://{args.host}:{server.server_address[1]}/ (stop with Ctrl-C)", flush=True)
-        server.serve_forever()
+    run_server(make_server(model, host=args.host, port=args.port, name=name, detector=detector), args.host)

@@ -2,7 +2,6 @@
 
 import argparse
 import io
-import pathlib
 from collections.abc import Callable
 
 import numpy as np
@@ -10,14 +9,13 @@ import numpy as np
 from vargfacenet.commands.face_files import add_skip_argument, face_reader, list_faults
 from vargfacenet.commands.model_arguments import (
     add_alignment_arguments,
-    add_model_argument,
+    add_model_and_images,
     add_runtime_arguments,
-    image_files,
     load_face_model,
+    take_images,
 )
-from vargfacenet.commands.output import progress
-from vargfacenet.errors import DataError
-from vargfacenet.formats.files import atomic_path, write_fault
+from vargfacenet.commands.output import check_writable, progress
+from vargfacenet.formats.files import atomic_path
 
 
 def add_parser(add: Callable[..., argparse.ArgumentParser]) -> None:
@@ -25,13 +23,12 @@ def add_parser(add: Callable[..., argparse.ArgumentParser]) -> None:
         description="Embed aligned faces of 112x112 as verification does, image and mirror added, and write an .npz with "
         "'names' (as given) and 'embeddings' (float32, one row each, l2-normalized: cosines are products).",
         examples=(
-            "vargfacenet embed vargfacenet-x050 photographs --align --out photographs.npz",
+            "vargfacenet embed photographs --align --out photographs.npz",
             "vargfacenet embed student.onnx faces --skip-bad --out faces.npz",
             "vargfacenet embed student.onnx a.png b.png --out two.npz",
         ),
     )
-    add_model_argument(parser)
-    parser.add_argument("images", metavar="IMAGES", nargs="+", help="images, or folders of them")
+    add_model_and_images(parser)
     parser.add_argument("--out", required=True, metavar="FILE.npz", help="the file to write")
     add_skip_argument(parser)
     add_alignment_arguments(parser)
@@ -40,10 +37,8 @@ def add_parser(add: Callable[..., argparse.ArgumentParser]) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    files = image_files(args.images)
-    fault = write_fault(pathlib.Path(args.out).parent)
-    if fault is not None:
-        raise DataError(f"cannot write {args.out}: {fault}")
+    files = take_images(args)
+    check_writable(args.out)
     read, model = face_reader(args, files), load_face_model(args)
     with progress(total=len(files), unit="image") as bar:
         found = model.embed_readable(len(files), read, skip_bad=args.skip_bad, progress=bar.update)

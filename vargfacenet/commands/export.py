@@ -12,7 +12,7 @@ from vargfacenet.commands.model_arguments import (
     add_model_argument,
     parse_checkpoint,
 )
-from vargfacenet.commands.output import print_table, progress, verification_cells
+from vargfacenet.commands.output import check_writable, print_table, progress, verification_cells
 from vargfacenet.deploy.export import Scoring, check_request, export_onnx
 from vargfacenet.deploy.measure import milliseconds
 from vargfacenet.deploy.samples import LEAST, sample_images
@@ -83,6 +83,7 @@ def run(args: argparse.Namespace) -> int:
     forms = [{"target": args.target, "precision": precision, "calibration": faces} for precision in args.precision]
     for form in forms:
         check_request(**form)
+    check_writable(args.out if len(forms) == 1 else f"{args.out}/{forms[0]['precision']}.onnx")
     if len(forms) == 1:
         _write_one(model, args.out, forms[0], sets)
     else:

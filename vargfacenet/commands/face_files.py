@@ -12,6 +12,7 @@ from vargfacenet.commands.model_arguments import face_options
 from vargfacenet.deploy import face_of
 from vargfacenet.errors import DataError
 from vargfacenet.formats.images import read_image
+from vargfacenet.formats.names import one_line
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +51,6 @@ def list_faults(files: Sequence[pathlib.Path], faults: Mapping[int, str]) -> Non
         raise DataError(f"none of {len(files)} image(s) can be used; the first: {next(iter(faults.values()))}")
     for place, fault in sorted(faults.items()):
         path = str(files[place])
-        print(f"skipped: {fault if path in fault else f'{path}: {fault}'}")
+        print(one_line(f"skipped: {fault if path in fault else f'{path}: {fault}'}"))
     if faults:
         log.warning("%d of %d images were skipped because they cannot be used", len(faults), len(files))

@@ -9,10 +9,10 @@ from vargfacenet.commands.arguments import add_json_argument
 from vargfacenet.commands.face_files import add_skip_argument, face_reader, list_faults, with_hint
 from vargfacenet.commands.model_arguments import (
     add_alignment_arguments,
-    add_model_argument,
+    add_model_and_images,
     add_runtime_arguments,
-    image_files,
     load_face_model,
+    take_images,
 )
 from vargfacenet.commands.output import json_writer, print_table, progress
 from vargfacenet.deploy import Gallery
@@ -26,8 +26,8 @@ def add_parser(add: Callable[..., argparse.ArgumentParser]) -> None:
     parser = add(
         description="Store embeddings of known people's faces in a folder, without the images, and search it.",
         examples=(
-            "vargfacenet gallery add people vargfacenet-x050 known --align",
-            "vargfacenet gallery search people vargfacenet-x050 visitor.jpg --align",
+            "vargfacenet gallery add people known --align",
+            "vargfacenet gallery search people visitor.jpg --align",
             "vargfacenet gallery list people",
         ),
     )
@@ -37,13 +37,12 @@ def add_parser(add: Callable[..., argparse.ArgumentParser]) -> None:
         help="add faces",
         description="Add faces to a gallery. An image that is in it already is skipped.",
         examples=(
-            "vargfacenet gallery add people vargfacenet-x050 known --align",
+            "vargfacenet gallery add people known --align",
             "vargfacenet gallery add people vargfacenet-x050 ada1.png ada2.png --name ada",
         ),
     )
     adding.add_argument("folder", metavar="GALLERY", help="folder of the gallery, made where it is missing")
-    add_model_argument(adding)
-    adding.add_argument("images", metavar="IMAGES", nargs="+", help="images, or folders of them")
+    add_model_and_images(adding)
     adding.add_argument("--name", help="name for these faces (default: the name of each image's folder)")
     add_skip_argument(adding)
     add_alignment_arguments(adding)
@@ -59,8 +58,7 @@ def add_parser(add: Callable[..., argparse.ArgumentParser]) -> None:
         ),
     )
     search.add_argument("folder", metavar="GALLERY", help="folder of the gallery")
-    add_model_argument(search)
-    search.add_argument("images", metavar="IMAGES", nargs="+", help="images, or folders of them")
+    add_model_and_images(search)
     search.add_argument("--top", type=int, default=5, metavar="N", help="people to list of each image (default 5)")
     add_skip_argument(search)
     add_alignment_arguments(search)
@@ -88,7 +86,7 @@ def add_parser(add: Callable[..., argparse.ArgumentParser]) -> None:
 
 
 def run_add(args: argparse.Namespace) -> int:
-    given = image_files(args.images)
+    given = take_images(args)
     gallery, model = Gallery(args.folder), load_face_model(args)
     files, digests, faults = _digests(args, given)
     names = [args.name or pathlib.Path(os.path.abspath(path)).parent.name for path in files]
@@ -106,7 +104,7 @@ def run_add(args: argparse.Namespace) -> int:
 
 def run_search(args: argparse.Namespace) -> int:
     check_range("--top", args.top, 1, 1000)
-    files = image_files(args.images)
+    files = take_images(args)
     gallery, model = Gallery(args.folder), load_face_model(args)
     gallery.check_searchable(model)
     read = face_reader(args, files)

@@ -20,6 +20,7 @@ from vargfacenet.eval.cache import EmbeddingCache
 from vargfacenet.formats.checkpoint import split_epoch
 from vargfacenet.formats.files import files_below, write_fault
 from vargfacenet.formats.images import SUFFIXES
+from vargfacenet.models import default_model, find_model
 from vargfacenet.options import check_range
 
 log = logging.getLogger(__name__)
@@ -42,6 +43,44 @@ def add_model_argument(parser: Arguments, name: str = "model", **options: Any) -
     """Add the argument MODEL."""
     parser.add_argument(name, metavar="MODEL", help=options.pop("help", MODEL_HELP), **options)
     keep_old_spelling(parser, "--epoch", new="MODEL,EPOCH", dest="epoch", type=int, default=0)
+
+
+def add_optional_model_argument(parser: Arguments) -> None:
+    """Add the argument MODEL of a command that takes the bundled network without it."""
+    add_model_argument(parser, nargs="?", default=default_model().name, help=f"{MODEL_HELP} (default: %(default)s)")
+
+
+def add_model_and_images(parser: Arguments) -> None:
+    """Add the arguments MODEL and IMAGES; where the first is an image, `take_images` takes the bundled network."""
+    add_model_argument(
+        parser,
+        help=f"{MODEL_HELP}; where images come first, it is {default_model().name}, which comes with the package",
+    )
+    parser.add_argument("images", metavar="IMAGES", nargs="*", help="images, or folders of them")
+
+
+def take_images(args: argparse.Namespace) -> list[pathlib.Path]:
+    """Return the files of IMAGES; MODEL becomes the bundled network where an image or a folder was given in its place.
+
+    SettingError where no image is given, or a model among the images.
+    """
+    first = pathlib.Path(args.model)
+    if not _is_model(args.model) and (first.is_dir() or first.suffix.lower() in SUFFIXES):
+        swapped = next((one for one in args.images if not pathlib.Path(one).exists() and _is_model(one)), None)
+        if swapped is not None:
+            raise SettingError(
+                f"{args.model} is not a model and {swapped} is one: the arguments look swapped; the model comes first"
+            )
+        args.images, args.model = [args.model, *args.images], default_model().name
+        log.info("model: %s (%s)", args.model, default_model().summary)
+    if not args.images:
+        raise SettingError("no images: give images, or folders of them, after the model")
+    return image_files(args.images)
+
+
+def _is_model(text: str) -> bool:
+    prefix, _ = split_epoch(text)
+    return is_onnx(text) or find_model(prefix) is not None or pathlib.Path(f"{prefix}-symbol.json").exists()
 
 
 def add_runtime_arguments(parser: argparse.ArgumentParser) -> None:

@@ -3,21 +3,32 @@
 import contextlib
 import json
 import logging
+import pathlib
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Optional
 
-from vargfacenet.formats.files import write_text
+from vargfacenet.errors import DataError
+from vargfacenet.formats.files import write_fault, write_text
+from vargfacenet.formats.names import one_line
 from vargfacenet.progress import progress
 
 log = logging.getLogger(__name__)
-__all__ = ["json_writer", "markdown_table", "print_table", "progress", "rate_cell", "verification_cells"]
+__all__ = [
+    "check_writable",
+    "json_writer",
+    "markdown_table",
+    "print_table",
+    "progress",
+    "rate_cell",
+    "verification_cells",
+]
 BARE = ""  # the value of --json without a file
 
 
 def print_table(headers: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Print rows under headers, columns of numbers aligned to the right and all others to the left."""
-    lines = [[str(cell) for cell in row] for row in rows]
+    lines = [[one_line(str(cell)) for cell in row] for row in rows]
     columns = list(zip(headers, *lines))
     widths = [max(map(len, column)) for column in columns]
     to_right = [all(cell[:1].isdigit() or cell in ("", "-") for cell in column[1:]) for column in columns]
@@ -35,6 +46,15 @@ def markdown_table(headers: Sequence[str], rows: Iterable[Sequence[object]]) -> 
 def rate_cell(rate: Optional[float]) -> str:
     """Return a rate with four digits, or a dash where it was not measurable."""
     return "-" if rate is None else f"{rate:.4f}"
+
+
+def check_writable(*paths: str) -> None:
+    """Raise DataError where a file cannot be written, before minutes of work; ``-`` is standard output."""
+    for path in paths:
+        if path not in ("-", BARE):
+            fault = "it is a folder" if pathlib.Path(path).is_dir() else write_fault(pathlib.Path(path).parent)
+            if fault is not None:
+                raise DataError(f"cannot write {path}: {fault}")
 
 
 @contextlib.contextmanager

@@ -21,7 +21,7 @@ from vargfacenet.commands.model_arguments import (
     parse_model,
     short_names,
 )
-from vargfacenet.commands.output import json_writer, print_table, progress
+from vargfacenet.commands.output import check_writable, json_writer, print_table, progress
 from vargfacenet.deploy.models import Model, check_model_exists
 from vargfacenet.errors import SettingError
 from vargfacenet.eval import read_sets
@@ -83,6 +83,7 @@ def run(args: argparse.Namespace) -> int:
     sets = read_sets(find_sets(args.bins, args.folder))
     for name in names:
         check_model_exists(*name)  # before minutes of work on the others
+    check_writable(*filter(None, (args.report and f"{args.report}/index.html", args.json, args.markdown)))
     labels, results = short_names(args.models), []
     with json_writer(args.json) as write_json:
         with open_cache(args) as cache:

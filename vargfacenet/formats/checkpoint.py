@@ -63,6 +63,8 @@ def load_checkpoint(prefix: PathLike, epoch: int, *, output: str | None = None) 
     symbol = _without_casts(read_graph(symbol_file, output))
     saved = load_params(params_file)
     args, auxs = (_named(saved, kind) for kind in ("arg:", "aux:"))
+    # Some tools write running statistics among the parameters. No name of a graph is of both kinds.
+    auxs.update({name: args[name] for name in symbol.list_auxiliary_states() if name in args and name not in auxs})
     args.update(_wide_slopes(symbol, args))
     return Checkpoint(symbol, *fitting_parameters(symbol, args, auxs, str(params_file)))
 

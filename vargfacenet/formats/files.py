@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, NoReturn, Union
 
 from vargfacenet.errors import DataError
+from vargfacenet.formats.content import what_it_is, without_bom
 
 log = logging.getLogger(__name__)
 
@@ -155,6 +156,11 @@ def read_lines(path: PathLike) -> Iterator[tuple[int, str]]:
         yield number, text
 
 
+def listed_path(name: str) -> str:
+    """Return the path of a list's line with ``/`` between folders; lists from Windows have backslashes there."""
+    return name if "/" in name else name.replace("\\", "/")
+
+
 def read_json(path: PathLike, *, limit: int = MOST_JSON) -> Any:
     """Return the content of a JSON file; DataError as from `read_bytes`, and for JSON that is invalid or nested too deep."""
     return parse_json(read_bytes(path, limit=limit), path)
@@ -163,9 +169,9 @@ def read_json(path: PathLike, *, limit: int = MOST_JSON) -> Any:
 def parse_json(content: bytes, where: object) -> Any:
     """Return the content of JSON bytes; DataError, naming the source `where`, for invalid JSON."""
     try:
-        return json.loads(content.decode("utf-8"), parse_int=_whole_number)
+        return json.loads(without_bom(content).decode("utf-8"), parse_int=_whole_number)
     except (ValueError, RecursionError) as error:
-        raise DataError(f"{where} is not JSON, or is damaged") from error
+        raise DataError(f"{where} is not JSON, or is damaged{what_it_is(content)}") from error
 
 
 def _whole_number(text: str) -> int:

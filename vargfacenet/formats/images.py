@@ -14,6 +14,7 @@ import numpy as np
 
 from vargfacenet import IMAGE_SHAPE
 from vargfacenet.errors import DataError
+from vargfacenet.formats.content import what_file_it_is, what_it_is
 from vargfacenet.formats.files import PathLike, read_bytes
 from vargfacenet.formats.image_headers import image_form, is_whole_png, jpeg_end, webp_orientation
 
@@ -59,7 +60,9 @@ def decode_image(
     """
     form = image_form(encoded)
     if form is None:
-        raise DataError(f"{where}: {len(encoded)} bytes that are not an image: expected JPEG, PNG, BMP or WebP")
+        raise DataError(
+            f"{where}: {len(encoded)} bytes that are not an image: expected JPEG, PNG, BMP or WebP{what_it_is(encoded)}"
+        )
     if form.height * form.width > MOST_PIXELS:
         raise DataError(
             f"{where} is {form.width}x{form.height}, {form.height * form.width / 1e6:.1f} megapixels; expected at most "
@@ -197,7 +200,7 @@ def images_by_identity(folder: PathLike) -> Iterator[tuple[str, list[pathlib.Pat
     """
     folder = pathlib.Path(folder)
     if not folder.is_dir():
-        raise DataError(f"no folder of images {folder}")
+        raise DataError(f"no folder of images {folder}{what_file_it_is(folder)}")
     entries = sorted(path for path in folder.iterdir() if not path.name.startswith(".") and path.name != NOT_ALIGNED)
     stray = next((path for path in entries if not path.is_dir()), None)
     if stray is not None or not entries:

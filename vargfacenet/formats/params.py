@@ -18,6 +18,7 @@ import mxnet as mx
 import numpy as np
 
 from vargfacenet.errors import CheckpointError
+from vargfacenet.formats.content import what_it_is
 from vargfacenet.formats.files import PathLike
 
 LIST_MAGIC = 0x112
@@ -27,6 +28,7 @@ _KINDS = {name: kind for kind, name in TYPES.items()}
 _DENSE, _CPU = 0, 1  # kinds of storage and of device, as include/mxnet/ndarray.h numbers them
 MOST_ARRAYS, MOST_DIMENSIONS, MOST_NAME = 1 << 16, 32, 1024
 _SMALLEST = 24  # bytes of an array of one dimension
+_LOOKED_AT = 64  # first bytes, by which a file of another kind is named
 
 
 def load_params(path: PathLike) -> dict[str, mx.nd.NDArray]:
@@ -43,6 +45,8 @@ def load_params(path: PathLike) -> dict[str, mx.nd.NDArray]:
 
 def read_params(file: io.BufferedIOBase, size: int, where: object) -> dict[str, mx.nd.NDArray]:
     """Return the arrays of an open file of `size` bytes, as `load_params`; `where` is its name for errors."""
+    start = file.read(_LOOKED_AT)
+    file.seek(0)
     reader = _Reader(file, size)
     try:
         magic, _ = reader.numbers("<QQ")
@@ -53,7 +57,9 @@ def read_params(file: io.BufferedIOBase, size: int, where: object) -> dict[str, 
         if reader.left:
             raise _Fault(f"{reader.left} bytes follow the last name")
     except _Fault as error:
-        raise CheckpointError(f"{where} is not a file of MXNet parameters, or is damaged: {error}") from None
+        raise CheckpointError(
+            f"{where} is not a file of MXNet parameters, or is damaged: {error}{what_it_is(start)}"
+        ) from None
     if arrays and not names:
         raise CheckpointError(f"{where} holds arrays without names: it is not a checkpoint")
     if len(names) != len(arrays) or len(set(names)) != len(names):
