@@ -266,7 +266,7 @@ def test_force_ends_where_arrays_do_not_fit(face_folder, tmp_path, teacher):
         train(tiny(embedding_size=8), **given)
     with pytest.raises(CheckpointError, match=r"the state in .* lacks .* vargface_stage_2_unit_2"):
         train(tiny(units=(2, 1, 1)), **given)
-    write_records(tmp_path / "others", ((n, encode_jpeg(image(n, 0))) for n in range(3)))
+    write_records(tmp_path / "others", ((n // 3, encode_jpeg(image(n // 3, n % 3))) for n in range(9)))
     with pytest.raises(
         CheckpointError, match=r"another network.*: fc7_weight has shape \(4, 16\) in it, expected \(3, 16"
     ):
