@@ -16,7 +16,7 @@ from vargfacenet.errors import Stopped
 from vargfacenet.operators import forms_in_use, keep_forms
 from vargfacenet.threads import threads_in_use
 from vargfacenet.train.build import make_trainer
-from vargfacenet.train.callback import Callback, OnlyParameters, TrainingContext, make_callbacks
+from vargfacenet.train.callback import Callback, OnlyParameters, TrainingContext, make_callbacks, written_weights
 from vargfacenet.train.callbacks import Every, Follower, Progress, Verifier
 from vargfacenet.train.checkpoint_writer import CheckpointWriter
 from vargfacenet.train.engine import Arrays, TrainerProtocol
@@ -135,8 +135,8 @@ def train_generation(run: Run, number: int, *, previous: GenerationFolder | None
 
 
 def _student(folder: GenerationFolder, trainer: TrainerProtocol, *, keep_classifier: bool) -> Arrays:
-    """Return the state that a generation left, without momentum, and with `trainer`'s classifier unless it is kept."""
-    arrays = {key: value for key, value in folder.state.load_arrays().items() if key.startswith(("arg:", "aux:"))}
+    """Return the network that a generation left, with its classifier, or that of `trainer` unless it is kept."""
+    arrays = folder.student()
     if keep_classifier:
         return arrays
     classifier = ("arg:fc7", "aux:fc7")
@@ -194,7 +194,7 @@ def _verifier(
 ) -> Verifier:
     return Verifier(
         embedding,
-        trainer,
+        functools.partial(written_weights, run.config, trainer),
         run.data.pairs,
         folder.path,
         due=Every(run.config.verify_every, run.config.max_updates),
