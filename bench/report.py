@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from vargfacenet import __version__
 from vargfacenet.bench.contests import OURS, Contest
 from vargfacenet.bench.rounds import Outcome, peak_memory, rate
-from vargfacenet.environment import processor_name, usable_cores
+from vargfacenet.environment import instruction_sets, processor_name, usable_cores
 from vargfacenet.formats.files import atomic_path
 
 MATRIX_OPERATORS = ("onvolution", "FullyConnected", "dot")  # parts of their names, gradients included
@@ -23,6 +23,7 @@ def machine() -> dict[str, Any]:
     """Return the properties of this machine that affect speed."""
     return {
         "processor": processor_name(),
+        "instruction sets": instruction_sets(),
         "usable cores": usable_cores(),
         "OMP_NUM_THREADS": os.environ["OMP_NUM_THREADS"],
         "python": platform.python_version(),

@@ -16,6 +16,7 @@ from vargfacenet.eval.embedders import make_embedder
 from vargfacenet.formats.checkpoint import checkpoint_files, existing_files, load_checkpoint
 from vargfacenet.formats.files import fingerprint
 from vargfacenet.models import find_model
+from vargfacenet.operators import choose_backend
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,8 +35,9 @@ class Model:
 
     @property
     def cache_key(self) -> str:
-        """The key under which embeddings are cached: files and runtime."""
-        return f"{self.fingerprint} {self.runtime}"
+        """The key under which embeddings are cached: files, runtime, and on MXNet the backend."""
+        backend = f" {choose_backend()}" if self.runtime == "mxnet" else ""
+        return f"{self.fingerprint} {self.runtime}{backend}"
 
 
 class ScaledEmbedder(ImageEmbedder):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import logging
 import os
 import pathlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -15,10 +16,12 @@ from vargfacenet.errors import DataError
 from vargfacenet.eval.embed import ImageEmbedder
 from vargfacenet.eval.plausible import warn_without_spread
 from vargfacenet.formats.files import cache_folder
-from vargfacenet.formats.rows import is_being_written, open_rows, write_rows
+from vargfacenet.formats.rows import digest_file, is_being_written, open_rows, write_rows
 
 FLOAT32 = "<f4"
-_VERSION = 2  # increase it with every change of how images are decoded, detected, aligned or embedded
+_VERSION = 3  # increase it with every change of how images are decoded, detected, aligned or embedded
+
+log = logging.getLogger(__name__)
 
 
 class EmbeddingCache:
@@ -73,8 +76,11 @@ class EmbeddingCache:
         size = embedder.embed_batch(np.zeros((1, *IMAGE_SHAPE), np.float32)).shape[1]
         shape = (count, 2, size)
         if path.exists():
-            with contextlib.suppress(DataError):  # a damaged file, which is made again
+            try:
                 found = self._opened(path, shape, progress)
+            except DataError as error:
+                log.warning("%s; the embeddings are computed again", str(error).partition("; delete it")[0])
+            else:
                 warn_without_spread(found[0])
                 return found
 
@@ -114,6 +120,7 @@ class EmbeddingCache:
             if left < 0 and not (path.suffix == ".part" and is_being_written(path)):
                 with contextlib.suppress(OSError):
                     path.unlink()
+                    digest_file(path).unlink(missing_ok=True)
 
 
 def image_fingerprint(encoded: Sequence[bytes]) -> str:

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from vargfacenet.errors import ClusterError
 from vargfacenet.launch.coordinator import HEARTBEAT_SECONDS, Coordinator
 from vargfacenet.launch.interrupts import STOPPED, Interrupts
-from vargfacenet.launch.process import Process
+from vargfacenet.launch.process import ERROR, Process
 from vargfacenet.launch.transport import Link, Message, check_free, connect
 
 RANK, SIZE = "VARGFACENET_RANK", "VARGFACENET_WORKERS"
@@ -117,7 +117,12 @@ def run_member(
         if rank < servers:
             member.add(f"the parameter server of worker {rank}", _SERVE, environment, role="server")
         member.add(f"worker {rank}", command, {**environment, RANK: str(rank), SIZE: str(size)}, role="worker")
-        member.wait_for("finished")
+        try:
+            member.wait_for("finished")
+        except ClusterError as error:
+            member.end_all()
+            member.show_other_errors(str(error))
+            raise
         return member.let_end()
 
 
@@ -153,6 +158,7 @@ class _Member:
         self._failure: str | None = None
         self._failed = math.inf  # when the failure was found
         self._heard = time.monotonic()
+        self._errors: list[str] = []  # lines of the worker
 
     def add(self, label: str, command: Sequence[str], environment: Mapping[str, str], *, role: str) -> None:
         """Start a process with a role in the parameter store: scheduler, server or worker."""
@@ -167,7 +173,8 @@ class _Member:
         else:
             prefix = f"[{self._rank} {role}] "
             environment["OMP_NUM_THREADS"] = "1"
-        process = Process(label, command, environment=environment, prefix=prefix)
+        keep = self._hold if role == "worker" else None
+        process = Process(label, command, environment=environment, prefix=prefix, keep=keep)
         self._processes.append(process)
         if role == "worker":
             self._worker = process
@@ -211,6 +218,20 @@ class _Member:
             process.ask_to_end()
         for process in self._processes:
             process.end()
+
+    def show_other_errors(self, reason: str) -> None:
+        """Print the errors of this member's worker that are not the reason why the group stops, which is printed anyway."""
+        for line in self._errors:
+            if line.partition(ERROR)[2] not in reason:
+                sys.stderr.write(f"[{self._rank}] {line}\n")
+        sys.stderr.flush()
+
+    def _hold(self, line: str) -> bool:
+        """Hold back the line in which a command of this package says why it ends: all workers may make the same mistake."""
+        if line.startswith("vargfacenet ") and ERROR in line:
+            self._errors.append(line)
+            return True
+        return False
 
     def _pass_on(self, message: Message) -> None:
         """Ask the worker once to stop, where this member was asked. SIGINT would end a worker that is still preparing."""

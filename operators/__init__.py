@@ -1,8 +1,18 @@
 """Rewrite published graphs so that they compute the same on operators that are correct and fast."""
 
 from vargfacenet.operators.backends import BACKENDS, choose_backend
+from vargfacenet.operators.forms import describe_forms, forms_in_use, keep_forms
 from vargfacenet.operators.library import missing_for_native
 from vargfacenet.operators.nodes import output_shapes
 from vargfacenet.operators.rewrite import runnable
 
-__all__ = ["BACKENDS", "choose_backend", "missing_for_native", "output_shapes", "runnable"]
+__all__ = [
+    "BACKENDS",
+    "choose_backend",
+    "describe_forms",
+    "forms_in_use",
+    "keep_forms",
+    "missing_for_native",
+    "output_shapes",
+    "runnable",
+]

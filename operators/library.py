@@ -19,6 +19,7 @@ from vargfacenet.errors import DataError, SetupError
 from vargfacenet.formats.files import cache_folder, write_text
 
 COMPILERS = ("g++", "c++", "clang++")
+# Without -fno-trapping-math, compilers leave loops with conditions, such as PReLU's, unvectorised on AVX2.
 FLAGS = ("-shared", "-fPIC", "-std=c++17", "-O3", "-fno-trapping-math", "-fopenmp")
 MARCH = "VARGFACENET_MARCH"  # environment variable: the compiler's name of a processor, such as haswell for AVX2 only
 MXNET_VERSION = "1.9.1"  # the operators are written for its extension interface

@@ -3,10 +3,22 @@
 from collections.abc import Sequence
 
 from vargfacenet.operators.basic import TRUE, channel_slopes, is_global_average, is_prelu
+from vargfacenet.operators.forms import Shape, choose_forms
 from vargfacenet.operators.library import load_library
 from vargfacenet.operators.nodes import Copy, Entry, Node
 
-__all__ = ["convolution", "convolution_for_inference", "global_mean", "join", "load_library", "norm", "prelu", "scale"]
+__all__ = [
+    "convolution",
+    "convolution_for_inference",
+    "convolution_shapes",
+    "global_mean",
+    "join",
+    "load_library",
+    "norm",
+    "prelu",
+    "scale",
+    "slower_convolutions",
+]
 
 _NORM_DEFAULTS = {"eps": "0.001", "momentum": "0.9", "fix_gamma": "True"}  # MXNet's
 
@@ -17,6 +29,19 @@ def convolution(copy: Copy, node: Node) -> bool:
         return False  # MXNet's own gradients are faster on single channels
     _place_convolution(copy, "vargfacenet_convolution", node, node["name"], [])
     return True
+
+
+def convolution_shapes(copy: Copy) -> dict[str, Shape]:
+    """Return the convolutions that `convolution` may place, by name."""
+    shapes = {node["name"]: _shape_of(copy, node) for node in copy.old if _is_convolution(copy, node)}
+    return {name: shape for name, shape in shapes.items() if shape.outputs != shape.groups}
+
+
+def slower_convolutions(copy: Copy) -> set[str]:
+    """Return the names of the convolutions that MXNet's own operator computes faster than `convolution`'s here."""
+    shapes = convolution_shapes(copy)
+    forms = choose_forms(shapes.values())
+    return {name for name, shape in shapes.items() if forms[shape] == "mxnet"}
 
 
 def convolution_for_inference(copy: Copy, node: Node) -> bool:
@@ -140,6 +165,13 @@ def _is_convolution(copy: Copy, node: Node) -> bool:
     same = kernel == width and kernel % 2 == 1 and attrs.get("pad", "(0, 0)") == str((kernel // 2, kernel // 2))
     known = attrs.get("stride", "(1, 1)") in ("(1, 1)", "(2, 2)") and attrs.get("dilate", "(1, 1)") == "(1, 1)"
     return same and known and copy.shape(node)[2:] != (1, 1)  # MXNet computes single pixels
+
+
+def _shape_of(copy: Copy, node: Node) -> Shape:
+    outputs, _, kernel, _ = copy.shape(node, 1)
+    stride = int(node["attrs"].get("stride", "(1, 1)")[1])
+    _, channels, height, width = copy.shape(node)
+    return Shape(channels, height, width, outputs, _groups(node), kernel, stride)
 
 
 def _groups(node: Node) -> int:

@@ -26,9 +26,17 @@ _INFERENCE = {
         native.prelu,
         native.scale,
         native.global_mean,
+        basic.whole_blocks,
+        basic.scaled_linear,
         basic.flat_input,
     ),
-    "basic": (basic.prelu_for_inference, basic.flat_input, basic.flat_concat),
+    "basic": (
+        basic.prelu_for_inference,
+        basic.whole_blocks,
+        basic.scaled_linear,
+        basic.flat_input,
+        basic.flat_concat,
+    ),
     "stock": (basic.flat_input,),
 }
 _TRAINING = {
@@ -39,10 +47,19 @@ _TRAINING = {
         native.prelu,
         native.scale,
         native.global_mean,
+        basic.whole_blocks,
+        basic.scaled_linear,
         basic.flat_input,
         basic.flat_concat,
     ),
-    "basic": (basic.prelu_for_training, basic.global_mean, basic.flat_input, basic.flat_concat),
+    "basic": (
+        basic.prelu_for_training,
+        basic.global_mean,
+        basic.whole_blocks,
+        basic.scaled_linear,
+        basic.flat_input,
+        basic.flat_concat,
+    ),
     "stock": (basic.flat_input, basic.flat_concat),
 }
 
@@ -90,7 +107,8 @@ def runnable(
         native.load_library()
     rules = (_TRAINING if for_training else _INFERENCE)[backend]
     copy = Copy(symbol, data_shape)
+    unchanged = native.slower_convolutions(copy) if backend == "native" and for_training else set()
     for node in copy.old:
-        if not any(rule(copy, node) for rule in rules):
+        if node["name"] in unchanged or not any(rule(copy, node) for rule in rules):
             copy.place(node["op"], node["name"], copy.inputs(node), **node.get("attrs", {}))
     return copy.symbol()

@@ -14,10 +14,11 @@ from vargfacenet.data import RecordSet
 from vargfacenet.data.writer import write_records
 from vargfacenet.eval import write_pairs
 from vargfacenet.formats.images import encode_jpeg
-from vargfacenet.operators import missing_for_native
+from vargfacenet.operators import forms, missing_for_native
 from vargfacenet.train.cache import write_embeddings
 from vargfacenet.train.teacher import Teacher
 
+os.environ[forms.VARIABLE] = "native"  # also in processes that tests start: no test depends on measured times
 _STATM = pathlib.Path("/proc/self/statm")
 
 

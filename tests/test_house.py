@@ -22,6 +22,7 @@ MANY_PARAMETERS = {
     "symbols/heads.py margin_softmax": "the options of a loss are declared one by one",
     "symbols/layers.py convolution": "the parameters of MXNet's Convolution",
     "symbols/margins/adadistill.py adadistill": "the options of a loss are declared one by one",
+    "train/schedule.py learning_rate_schedule": "the settings of a schedule are declared one by one",
 }
 
 # Imports of our own modules inside functions, and why.

@@ -13,7 +13,7 @@ from vargfacenet.train.config import Config
 from vargfacenet.train.embedder_teacher import EmbedderTeacher, OnlineEmbedder
 from vargfacenet.train.engine import TrainerProtocol
 from vargfacenet.train.graph import DRAW, LABEL, TEACHER, embedding_size_of, training_graph
-from vargfacenet.train.optimizer import SGD
+from vargfacenet.train.optimizer import SGD, AdamW, Averaging, Optimizer
 from vargfacenet.train.runtime import Runtime
 from vargfacenet.train.schedule import learning_rate_schedule
 from vargfacenet.train.settings import SETTINGS
@@ -50,7 +50,7 @@ def make_trainer(
     runtime = runtime or Runtime()
     runtime = runtime._replace(devices=devices_for(config.engine, runtime.devices))
     check_engine(config, runtime)
-    sgd = make_optimizer(config, generation)
+    sgd = make_optimizer(config, generation, names=_names_of(embedding))
     if uses_torch(runtime.devices):
         numbers = {"generation": generation, "first_update": first_update}
         return torch_module("build").make_trainer(
@@ -71,6 +71,7 @@ def make_trainer(
         sgd=sgd,
         runtime=runtime,
         first_update=first_update,
+        parts=config.accumulate,
     )
     if config.head == "dense":
         return network
@@ -108,14 +109,24 @@ def check_settings(config: Config, engine: str, devices: int, workers: int = 1) 
     if engine == "torch":
         torch_module("build").check_settings(config, devices, workers)
         return
-    for name in ("accumulate", "channels_last", "compile"):
+    for name in ("channels_last", "compile"):
         if getattr(config, name) != SETTINGS[name].default:
             raise SettingError(
                 f"{name}={getattr(config, name)} is of engine=torch: give --engine torch, or leave it out"
             )
     if config.precision == "bfloat16":
         raise SettingError("precision=bfloat16 is of engine=torch: give --engine torch, or precision=float32")
+    if config.head == "sharded" and config.accumulate > 1:
+        raise SettingError(
+            f"accumulate={config.accumulate} with head=sharded: the rows of such a classifier are updated with each part; give "
+            "--set head=dense, or accumulate=1"
+        )
     check_devices(config.batch_size, devices, workers)
+    count = devices * config.accumulate * workers
+    if config.batch_size % count:
+        raise SettingError(
+            f"batch_size={config.batch_size}: expected a multiple of devices x accumulate x workers ({count})"
+        )
 
 
 def make_online_teacher(teacher: Teacher, config: Config, runtime: Runtime) -> TeacherEmbeddings:
@@ -129,8 +140,11 @@ def make_online_teacher(teacher: Teacher, config: Config, runtime: Runtime) -> T
     return OnlineTeacher(teacher, batch_size=rows, devices=runtime.devices, mirror=config.teacher_mirror)
 
 
-def make_optimizer(config: Config, generation: int = 1) -> SGD:
-    """Return the optimizer of a generation: its schedule begins again in each, with another learning rate after the first."""
+def make_optimizer(config: Config, generation: int = 1, *, names: frozenset[str] = frozenset()) -> Optimizer:
+    """Return the optimizer of a generation: its schedule begins again in each, with another learning rate after the first.
+
+    `names` are the arrays of the network of which ``ema_decay`` keeps an average.
+    """
     schedule = learning_rate_schedule(
         lr=config.lr * (config.generation_lr_factor if generation > 1 else 1),
         max_updates=config.max_updates,
@@ -139,5 +153,14 @@ def make_optimizer(config: Config, generation: int = 1) -> SGD:
         lr_milestones=config.lr_milestones,
         lr_factor=config.lr_factor,
         lr_final=config.lr_final,
+        lr_power=config.lr_power,
     )
-    return SGD(schedule, config.momentum, config.weight_decay, config.clip_gradient)
+    averaging = Averaging(config.ema_decay, names) if config.ema_decay else None
+    common = {"weight_decay": config.weight_decay, "clip_gradient": config.clip_gradient}
+    if config.optimizer == "adamw":
+        return AdamW(schedule, config.beta1, config.beta2, config.epsilon, averaging=averaging, **common)
+    return SGD(schedule, config.momentum, averaging=averaging, **common)
+
+
+def _names_of(embedding: mx.sym.Symbol) -> frozenset[str]:
+    return frozenset({*embedding.list_arguments(), *embedding.list_auxiliary_states()} - {"data"})

@@ -73,9 +73,8 @@ def write_embeddings(
     Raises
     ------
     DataError
-        Where the folder belongs to another teacher, an array in it is damaged, images have another size, more of them
-        are bad than training skips by default, an embedding is not finite, another process writes the same file, or the
-        disk is full.
+        Where the folder belongs to another teacher, images have another size, more of them
+        are bad than training skips by default, an embedding is not finite, or the disk is full.
     """
     folder = pathlib.Path(folder)
     records.check_size(*IMAGE_SHAPE[1:])
@@ -87,9 +86,7 @@ def write_embeddings(
     key = records.fingerprint()
     write_text(folder / f"{key}.json", json.dumps({"records": str(records.path.resolve())}) + "\n")
     path = folder / f"{key}.npy"
-    if path.exists():
-        open_rows(path, _shape(teacher, records), FLOAT16, "run the same again")
-    else:
+    if not _is_sound(path, _shape(teacher, records)):
         make = functools.partial(_embeddings, teacher, records, device=device, batch_size=batch_size)
         write_rows(path, _shape(teacher, records), FLOAT16, make, progress=progress)
     return path
@@ -119,6 +116,18 @@ def open_embeddings(teacher: Teacher, records: RecordSet, folder: str | os.PathL
         raise DataError(f"{folder} is stale: {records.path} has changed since its embeddings were computed; {remedy}")
     of = f"of {', '.join(known)}" if known else "of no record file"
     raise DataError(f"{folder} holds embeddings {of}, not of {records.path}; {remedy}")
+
+
+def _is_sound(path: pathlib.Path, shape: tuple[int, int, int]) -> bool:
+    """Return whether an array file is there and sound; a damaged one gets a remark, and is made again."""
+    if not path.exists():
+        return False
+    try:
+        open_rows(path, shape, FLOAT16, "run the same again")
+    except DataError as error:
+        log.warning("%s; the embeddings are computed again", str(error).partition("; delete it")[0])
+        return False
+    return True
 
 
 def _embeddings(

@@ -14,7 +14,7 @@ import mxnet as mx
 from vargfacenet.errors import SettingError
 from vargfacenet.options import Setting, declared_settings
 from vargfacenet.registry import Registry
-from vargfacenet.train.engine import StepResult, TrainerProtocol
+from vargfacenet.train.engine import Arrays, StepResult, TrainerProtocol
 
 
 class TrainingContext(NamedTuple):
@@ -42,6 +42,11 @@ class TrainingContext(NamedTuple):
     out: pathlib.Path
     generation: int
     num_identities: int
+
+
+def written_weights(config: Any, trainer: TrainerProtocol) -> tuple[Arrays, Arrays]:
+    """Return the parameters and running statistics that the settings want to be verified and written to checkpoints."""
+    return trainer.averages() if config.writes_averages else trainer.parameters()
 
 
 class UpdateResult(NamedTuple):

@@ -12,7 +12,7 @@ import math
 import os
 import pathlib
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import mxnet as mx
@@ -24,7 +24,7 @@ from vargfacenet.eval.embedders import make_embedder
 from vargfacenet.eval.pairs import Pairs
 from vargfacenet.progress import progress
 from vargfacenet.train.callback import Callback, UpdateResult
-from vargfacenet.train.engine import Schedule, TrainerProtocol
+from vargfacenet.train.engine import Arrays, Schedule
 from vargfacenet.train.expected_end import ExpectedEnd
 from vargfacenet.train.run_log import RunLog
 from vargfacenet.train.scores import Scores, SetScores, write_scores
@@ -169,8 +169,8 @@ class Verifier(Callback):
     ----------
     embedding
         The plain graph.
-    trainer
-        Whose parameters to score.
+    read
+        Returns the parameters and running statistics to score.
     pairs
         Verification sets by name.
     out
@@ -191,7 +191,7 @@ class Verifier(Callback):
     def __init__(
         self,
         embedding: mx.sym.Symbol,
-        trainer: TrainerProtocol,
+        read: Callable[[], tuple[Arrays, Arrays]],
         pairs: Mapping[str, Pairs],
         out: str | os.PathLike,
         *,
@@ -199,7 +199,7 @@ class Verifier(Callback):
         device: mx.Context | None = None,
         scores: Scores | None = None,
     ) -> None:
-        self._embedding, self._trainer, self._pairs = embedding, trainer, pairs
+        self._embedding, self._read, self._pairs = embedding, read, pairs
         self._out, self._device, self._due = pathlib.Path(out), device, due
         self.scores: Scores = scores or {}
 
@@ -218,7 +218,7 @@ class Verifier(Callback):
             self._verify(result.update)
 
     def _verify(self, update: int) -> None:
-        args, auxs = self._trainer.parameters()
+        args, auxs = self._read()
         names = set(self._embedding.list_arguments())
         args = {name: value for name, value in args.items() if name in names}
         embedder = make_embedder(self._embedding, args, auxs, device=self._device)

@@ -124,6 +124,11 @@ class Config(
             object.__setattr__(self, field, Options(found[field]))
 
     @property
+    def writes_averages(self) -> bool:
+        """True where averaged weights are verified and written to checkpoints."""
+        return self.ema_decay > 0 and self.checkpoint_weights == "averaged"
+
+    @property
     def distils(self) -> bool:
         """True where a teacher is needed."""
         return self.reads_teacher or self.has_frozen_classifier

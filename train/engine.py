@@ -77,14 +77,17 @@ class TrainerProtocol(Protocol):
     def parameters(self) -> tuple[Arrays, Arrays]:
         """Return parameters and running statistics as they are after the last update."""
 
+    def averages(self) -> tuple[Arrays, Arrays]:
+        """Return what `parameters` does, with the moving averages in their place where the trainer keeps them."""
+
     def set_parameters(self, args: Arrays, auxs: Arrays) -> None:
         """Replace all parameters and running statistics."""
 
     def state(self) -> Arrays:
         """Return everything that the next update depends on besides the data.
 
-        Names begin with ``arg:`` (parameters), ``aux:`` (running statistics), ``momentum:``, or with a kind of the
-        engine's own. Classifier weights are ``arg:fc7_...``.
+        Names begin with ``arg:`` (parameters), ``aux:`` (running statistics), ``ema:`` (averages of both), ``momentum:``,
+        ``mean:`` or ``variance:`` (of optimizers), or with a kind of the engine's own. Classifier weights are ``arg:fc7_...``.
         """
 
     def load_state(self, state: Arrays) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import itertools
 import logging
@@ -13,9 +14,10 @@ import mxnet as mx
 
 from vargfacenet.data import BatchReader, FaceIterator, Shard
 from vargfacenet.errors import Stopped
+from vargfacenet.operators import forms_in_use, keep_forms
 from vargfacenet.threads import threads_in_use
 from vargfacenet.train.build import make_trainer
-from vargfacenet.train.callback import Callback, OnlyParameters, TrainingContext, make_callbacks
+from vargfacenet.train.callback import Callback, OnlyParameters, TrainingContext, make_callbacks, written_weights
 from vargfacenet.train.callbacks import Every, Follower, Progress, Verifier
 from vargfacenet.train.checkpoint_writer import CheckpointWriter
 from vargfacenet.train.engine import Arrays, TrainerProtocol
@@ -60,6 +62,7 @@ def train_generation(run: Run, number: int, *, previous: GenerationFolder | None
     embedding = config.build_symbol()
     arrays = folder.restore(embedding) if resume and cluster.is_first else {}
     first_update = cluster.broadcast_object(folder.state.update if arrays else 0)
+    keep_forms(folder.state.facts.get("convolutions", {}) if arrays else {})
     reseed = functools.partial(seed_random, config.seed, number, rank=cluster.rank)
     reseed(0)
     trainer = make_trainer(
@@ -86,26 +89,31 @@ def train_generation(run: Run, number: int, *, previous: GenerationFolder | None
     trainer.broadcast_state()
     if cluster.is_first:
         folder.begin(config, run.facts, first_update)
-    iterator = _iterator(run, number, first_update)
-    verified = cluster.broadcast_object(bool(run.data.pairs))
-    context = TrainingContext(config, trainer, embedding, folder.path, number, run.data.records.num_identities)
-    registered = make_callbacks(context)
-    if config.save_epochs:
-        updates_before = (number - 1) * config.max_updates
-        registered.append(EpochCheckpoints(context, lambda update: iterator.epoch_of(updates_before + update)))
-    callbacks: Sequence[Callback]
-    if cluster.is_first:
-        verifier = _verifier(run, embedding, trainer, folder, resumed=resume)
-        if first_update == 0:
-            verifier.begin(_last_scores(previous))
-        writer = _writer(run, number, embedding, trainer, verifier)
-        progress, monitor = _progress(run, number, iterator, trainer, folder), _monitor(run)
-        callbacks = (progress, monitor, *registered, verifier, writer)
-    else:
-        verifications = Every(config.verify_every, config.max_updates) if verified else None
-        follower = Follower(Every(config.save_every, config.max_updates), verifications)
-        callbacks = (follower, *map(OnlyParameters, registered))
-    try:
+    with contextlib.ExitStack() as stack:  # whatever fails from here on, the iterator and the callbacks are closed
+        iterator = stack.enter_context(contextlib.closing(_iterator(run, number, first_update)))
+        verified = cluster.broadcast_object(bool(run.data.pairs))
+        context = TrainingContext(config, trainer, embedding, folder.path, number, run.data.records.num_identities)
+        registered: list[Callback] = []
+        for callback in make_callbacks(context):
+            registered.append(callback)
+            if cluster.is_first:
+                stack.callback(callback.close)
+        if config.save_epochs:
+            updates_before = (number - 1) * config.max_updates
+            registered.append(EpochCheckpoints(context, lambda update: iterator.epoch_of(updates_before + update)))
+        callbacks: Sequence[Callback]
+        if cluster.is_first:
+            verifier = _verifier(run, embedding, trainer, folder, resumed=resume)
+            if first_update == 0:
+                verifier.begin(_last_scores(previous))
+            writer = _writer(run, number, embedding, trainer, verifier)
+            progress, monitor = _progress(run, number, iterator, trainer, folder), _monitor(run)
+            stack.callback(progress.close)
+            callbacks = (progress, monitor, *registered, verifier, writer)
+        else:
+            verifications = Every(config.verify_every, config.max_updates) if verified else None
+            follower = Follower(Every(config.save_every, config.max_updates), verifications)
+            callbacks = (follower, *map(OnlyParameters, registered))
         done = fit(
             trainer,
             _feed(run, iterator, (number - 1) * config.max_updates + first_update),
@@ -117,10 +125,6 @@ def train_generation(run: Run, number: int, *, previous: GenerationFolder | None
         )
         if cluster.is_first and writer.saved != done:
             writer.save(done)
-    finally:
-        iterator.close()
-        for callback in callbacks:
-            callback.close()
     if done < config.max_updates:
         # Another worker's signal has no number here.
         name = signal.Signals(run.runtime.stopping.signal or signal.SIGTERM)
@@ -133,8 +137,8 @@ def train_generation(run: Run, number: int, *, previous: GenerationFolder | None
 
 
 def _student(folder: GenerationFolder, trainer: TrainerProtocol, *, keep_classifier: bool) -> Arrays:
-    """Return the state that a generation left, without momentum, and with `trainer`'s classifier unless it is kept."""
-    arrays = {key: value for key, value in folder.state.load_arrays().items() if key.startswith(("arg:", "aux:"))}
+    """Return the network that a generation left, with its classifier, or that of `trainer` unless it is kept."""
+    arrays = folder.student()
     if keep_classifier:
         return arrays
     classifier = ("arg:fc7", "aux:fc7")
@@ -192,7 +196,7 @@ def _verifier(
 ) -> Verifier:
     return Verifier(
         embedding,
-        trainer,
+        functools.partial(written_weights, run.config, trainer),
         run.data.pairs,
         folder.path,
         due=Every(run.config.verify_every, run.config.max_updates),
@@ -229,6 +233,7 @@ def _writer(
         "settings": config.to_dict(),
         "data": run.facts,
         "threads": threads_in_use(),
+        "convolutions": forms_in_use(),
     }
     return CheckpointWriter(
         embedding,

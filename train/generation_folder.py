@@ -109,9 +109,9 @@ class GenerationFolder:
         """
         best = best_update(scores)
         self.state = self._states.save(update, arrays, {**facts, "verifications": scores}, keep=keep, best=best)
-        self._save_checkpoint("latest", embedding, arrays)
+        self._save_checkpoint("latest", embedding, self.state, arrays)
         if best == update:
-            self._save_checkpoint("best", embedding, arrays)
+            self._save_checkpoint("best", embedding, self.state, arrays)
 
     def restore(self, embedding: mx.sym.Symbol) -> Arrays:
         """Make checkpoints and scores those of the newest sound state, and return its arrays.
@@ -124,20 +124,20 @@ class GenerationFolder:
         remove_leftovers(self.path)
         arrays = self.state.load_arrays()
         fitting_parameters(embedding, *_parameters(arrays), f"the state in {self.path}")
-        self._save_checkpoint("latest", embedding, arrays)
+        self._save_checkpoint("latest", embedding, self.state, arrays)
         scores = self.state.scores
         if scores:
             write_scores(self.path, scores)
         best = best_update(scores)
         if best == self.state.update:
-            self._save_checkpoint("best", embedding, arrays)
+            self._save_checkpoint("best", embedding, self.state, arrays)
         elif best is not None:
             try:
                 state = self._states.read(best)
             except (CheckpointError, DataError) as error:
                 log.warning("%s: the checkpoint 'best' in %s is left as it is", error, self.path)
             else:
-                self._save_checkpoint("best", embedding, state.load_arrays())
+                self._save_checkpoint("best", embedding, state, state.load_arrays())
         return arrays
 
     def result(self) -> Generation:
@@ -145,8 +145,12 @@ class GenerationFolder:
         scores = read_scores(self.path)
         return Generation(self.path, scores, best_update(scores))
 
-    def _save_checkpoint(self, name: str, embedding: mx.sym.Symbol, arrays: Arrays) -> None:
-        save_checkpoint(self.path / name, 0, embedding, *_parameters(arrays))
+    def student(self) -> Arrays:
+        """Return the network that the newest state left, as its checkpoint has it, and the classifier (``arg:``, ``aux:``)."""
+        return _written(self.state, self.state.load_arrays())
+
+    def _save_checkpoint(self, name: str, embedding: mx.sym.Symbol, state: TrainingState, arrays: Arrays) -> None:
+        save_checkpoint(self.path / name, 0, embedding, *_parameters(_written(state, arrays)))
 
     def _compare(self, how: str, saved: Mapping[str, Any], given: Mapping[str, Any], force: bool) -> None:
         changed = "; ".join(
@@ -170,6 +174,14 @@ def best_generation(generations: list[Generation]) -> Generation | None:
             if best is None or accuracy > most:
                 best, most = generation, accuracy
     return best
+
+
+def _written(state: TrainingState, arrays: Arrays) -> Arrays:
+    """Return the parameters and running statistics of a state (``arg:``, ``aux:``) as its settings want them written."""
+    averaged = state.facts["settings"].get("checkpoint_weights") == "averaged"
+    found = {key: value for key, value in arrays.items() if key.startswith(("arg:", "aux:"))}
+    averages = {key[4:]: value for key, value in arrays.items() if averaged and key.startswith("ema:")}
+    return {key: averages.get(key[4:], value) for key, value in found.items()}
 
 
 def _parameters(arrays: Arrays) -> tuple[Arrays, Arrays]:

@@ -16,8 +16,8 @@ class Classifier(NamedTuple):
 
     Attributes
     ----------
-    weights, gradient, momentum
-        The weights, their gradient and their momentum.
+    weights, gradient, optimizer
+        The weights, their gradient, and what the optimizer keeps for them.
     logits
         The arrays of the size of the batch times the identities.
     work
@@ -26,7 +26,7 @@ class Classifier(NamedTuple):
 
     weights: int
     gradient: int
-    momentum: int
+    optimizer: int
     logits: int
     work: int
 
@@ -36,12 +36,12 @@ class Network(NamedTuple):
 
     parameters: int
     gradients: int
-    momentum: int
+    optimizer: int
     activations: int
 
 
 def dense_classifier(
-    num_identities: int, embedding_size: int, batch_size: int, *, bias: bool = False, momentum: bool = True
+    num_identities: int, embedding_size: int, batch_size: int, *, bias: bool = False, slots: int = 1
 ) -> Classifier:
     """Return the bytes of the classifier in the graph, the same on each device.
 
@@ -56,12 +56,12 @@ def dense_classifier(
         Images of this device.
     bias
         True for a plain softmax.
-    momentum
-        True where the optimizer has momentum.
+    slots
+        Arrays that the optimizer keeps for each parameter.
     """
     weights = FLOAT * num_identities * (embedding_size + bias)
     logits = 2 * FLOAT * batch_size * num_identities
-    return Classifier(weights, weights, weights * momentum, logits, 0 if bias else 2 * weights)
+    return Classifier(weights, weights, weights * slots, logits, 0 if bias else 2 * weights)
 
 
 def sharded_classifier(
@@ -72,7 +72,7 @@ def sharded_classifier(
     shards: int,
     sample_rate: float = 1.0,
     bias: bool = False,
-    momentum: bool = True,
+    slots: int = 1,
 ) -> Classifier:
     """Return the bytes of the largest shard of a classifier outside the graph.
 
@@ -80,7 +80,7 @@ def sharded_classifier(
 
     Parameters
     ----------
-    num_identities, embedding_size, bias, momentum
+    num_identities, embedding_size, bias, slots
         As in `dense_classifier`, all shards together.
     batch_size
         Images of all devices of all workers.
@@ -94,11 +94,9 @@ def sharded_classifier(
     weights = FLOAT * rows * (embedding_size + bias)
     block = FLOAT * min(BLOCK, taken) * embedding_size
     # A block's gradient and a product; where rows are gathered, its weights and its momentum.
-    blocks = 2 if sample_rate >= 1 else 3 + momentum
+    blocks = 2 if sample_rate >= 1 else 3 + slots
     samples = 6 * FLOAT * batch_size * embedding_size  # embeddings of the batch in several forms, and their gradient
-    return Classifier(
-        weights, block, weights * bool(momentum), FLOAT * batch_size * taken, (blocks - 1) * block + samples
-    )
+    return Classifier(weights, block, weights * slots, FLOAT * batch_size * taken, (blocks - 1) * block + samples)
 
 
 def largest_dense_array(num_identities: int, embedding_size: int, batch_size: int) -> int:
@@ -111,10 +109,10 @@ def largest_sharded_array(num_identities: int, embedding_size: int, *, shards: i
     return -(-num_identities // shards) * embedding_size
 
 
-def network(parameter_count: int, activation_bytes: int, *, momentum: bool = True) -> Network:
+def network(parameter_count: int, activation_bytes: int, *, slots: int = 1) -> Network:
     """Return the bytes of a network on one device; `vargfacenet.train.graph_memory.graph_bytes` returns both arguments."""
     parameters = FLOAT * parameter_count
-    return Network(parameters, parameters, parameters * bool(momentum), activation_bytes)
+    return Network(parameters, parameters, parameters * slots, activation_bytes)
 
 
 def input_bytes(batch_size: int, *image_shape: int) -> int:

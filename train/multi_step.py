@@ -13,7 +13,7 @@ import mxnet as mx
 
 from vargfacenet.errors import SettingError
 from vargfacenet.formats.checkpoint import epochs_of, save_checkpoint
-from vargfacenet.train.callback import Callback, TrainingContext, UpdateResult
+from vargfacenet.train.callback import Callback, TrainingContext, UpdateResult, written_weights
 from vargfacenet.train.embedder_teacher import EmbedderTeacher
 from vargfacenet.train.teacher import Teacher, TeacherEmbeddings, check_embedding_size
 
@@ -93,5 +93,5 @@ class EpochCheckpoints(Callback):
     def after_update(self, result: UpdateResult) -> None:
         # A batch larger than the set ends several epochs at once.
         for epoch in range(self._epoch_of(result.update - 1) + 1, self._epoch_of(result.update) + 1):
-            parameters = self._context.trainer.parameters()
+            parameters = written_weights(self._context.config, self._context.trainer)
             save_checkpoint(self._context.out / EPOCHS, epoch, self._context.embedding, *parameters)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import mxnet as mx
 
@@ -126,6 +126,10 @@ def make_plan(config: Config, place: Place, work: Workload) -> Plan:
     many = place.engine == "mxnet" and place.devices > 1
     sums = stored + (place.devices - 1) * (stored - device["network: parameters"]) if many else 0
     device["sums over devices"] = sums
+    if config.ema_decay:
+        device["averaged weights"] = device["network: parameters"]
+    if config.accumulate > 1 and place.engine == "mxnet":
+        device["accumulated gradients"] = stored
     device["input"] = memory.input_bytes(config.batch_size // place.shards, *IMAGE_SHAPE)
     rows = config.batch_size // place.machines
     host = {"network": stored, "input": _BATCHES * memory.input_bytes(rows, *IMAGE_SHAPE)}
@@ -137,6 +141,11 @@ def make_plan(config: Config, place: Place, work: Workload) -> Plan:
         total = (total - sums) * place.copies + sum(host.values()) + spread
     per_epoch, epochs = memory.epochs(work.images, config.batch_size, config.max_updates * config.generations)
     return Plan(device, host, total, place.memory, per_epoch, epochs)
+
+
+def _slots(config: Config) -> int:
+    """Return how many arrays the optimizer keeps for each parameter."""
+    return len(make_optimizer(config).kept)
 
 
 def gib(count: int | None) -> str:
@@ -157,7 +166,7 @@ def _mxnet_device(config: Config, place: Place, work: Workload, embedding: mx.sy
     backend = "basic" if place.kind == "gpu" else choose_backend()
     body = training_graph(embedding, dataclasses.replace(config, head="sharded"), 0, backend=backend)
     parameters, activations = graph_bytes(body, share, _inputs(body, size))
-    network = memory.network(parameters, activations, momentum=bool(config.momentum))
+    network = memory.network(parameters, activations, slots=_slots(config))
     device = {f"network: {name}": value for name, value in network._asdict().items()}
     if config.loss != "none":
         classifier = _classifier(config, place, work.identities, size, share)
@@ -178,15 +187,15 @@ def _torch_device(config: Config, place: Place, work: Workload, embedding: mx.sy
     dense = config.head == "dense" and config.loss != "none"
     centres = config.cosine_head.centres if config.cosine_head is not None else 1
     kept = work.identities * (centres * size + (config.loss == "softmax")) if dense else 0
-    network = memory.network(numbers - kept, activations, momentum=bool(config.momentum))
+    network = memory.network(numbers - kept, activations, slots=_slots(config))
     device = {f"network: {name}": value for name, value in network._asdict().items()}
     if dense:
-        classifier = memory.network(kept, 0, momentum=bool(config.momentum))
+        classifier = memory.network(kept, 0, slots=_slots(config))
         device.update(
             {
                 "classifier: weights": classifier.parameters,
                 "classifier: gradient": classifier.gradients,
-                "classifier: momentum": classifier.momentum,
+                "classifier: optimizer": classifier.optimizer,
             }
         )
     elif config.loss != "none":
@@ -209,7 +218,7 @@ def _inputs(graph: mx.sym.Symbol, embedding_size: int) -> dict[str, int | None]:
 
 
 def _classifier(config: Config, place: Place, identities: int, size: int, share: int) -> memory.Classifier:
-    options = {"bias": config.loss == "softmax", "momentum": bool(config.momentum)}
+    options: dict[str, Any] = {"bias": config.loss == "softmax", "slots": _slots(config)}
     head = config.cosine_head
     identities *= head.centres if head is not None else 1
     if config.head == "dense":

@@ -112,8 +112,23 @@ class OptimizerSettings:
     max_updates: Annotated[int, About("Updates of a generation.", 1, MOST_UPDATES, "updates")] = 250_000
     seed: Annotated[int, About("Determines initial weights, order of the data, and augmentation.", 0, 2**32 - 1)] = 0
     lr: Annotated[float, About("Learning rate after the warm-up.", 0, 100)] = 0.1
-    momentum: Annotated[float, About("Momentum of stochastic gradient descent.", 0, 0.9999)] = 0.9
-    weight_decay: Annotated[float, About("Weight decay.", 0, 1)] = 5e-4
+    optimizer: Annotated[
+        str,
+        About(
+            "sgd: stochastic gradient descent with momentum; adamw: Adam with decoupled weight decay, for which lr=0.001 "
+            "weight_decay=0.1 are usual.",
+            choices=("sgd", "adamw"),
+        ),
+    ] = "sgd"
+    momentum: Annotated[float, About("Momentum of optimizer=sgd.", 0, 0.9999)] = 0.9
+    beta1: Annotated[float, About("Decay of the mean gradient of optimizer=adamw.", 0, 0.9999)] = 0.9
+    beta2: Annotated[float, About("Decay of the mean squared gradient of optimizer=adamw.", 0, 0.999999)] = 0.999
+    epsilon: Annotated[
+        float, About("What optimizer=adamw adds to the root of the mean squared gradient.", 1e-12, 1)
+    ] = 1e-8
+    weight_decay: Annotated[
+        float, About("Weight decay: with sgd a part of the gradient, with adamw apart from it, times lr.", 0, 1)
+    ] = 5e-4
     decay_norm: Annotated[bool, About("Apply weight decay to BN scales and PReLU slopes too, as InsightFace does.")] = (
         True
     )
@@ -121,6 +136,26 @@ class OptimizerSettings:
         float,
         About("Largest absolute value of a gradient's entry, averaged over the batch; 0: no limit.", 0, 1_000_000.0),
     ] = 0.0
+    accumulate: Annotated[
+        int,
+        About(
+            "Parts of a device's images that are computed one after another, with gradients that add up: less memory, and BN "
+            "sees smaller parts.",
+            1,
+            65_536,
+        ),
+    ] = 1
+    ema_decay: Annotated[
+        float,
+        About("Decay, in an update, of a moving average of the network's weights; 0: no average.", 0, 0.999999),
+    ] = 0.0
+    checkpoint_weights: Annotated[
+        str,
+        About(
+            "With ema_decay, the weights that are verified, written to checkpoints and passed to the next generation.",
+            choices=("averaged", "trained"),
+        ),
+    ] = "averaged"
     precision: Annotated[
         str,
         About(
@@ -138,8 +173,9 @@ class ScheduleSettings:
     schedule: Annotated[
         str,
         About(
-            "step multiplies the learning rate by lr_factor at each of lr_milestones, cosine goes down to lr_final.",
-            choices=("step", "cosine"),
+            "step multiplies the learning rate by lr_factor at each of lr_milestones; cosine and polynomial go down to "
+            "lr_final.",
+            choices=("step", "cosine", "polynomial"),
         ),
     ] = "step"
     lr_milestones: Annotated[
@@ -147,7 +183,10 @@ class ScheduleSettings:
         About("Updates at which the step schedule falls.", 0, MOST_UPDATES, unit="updates", aliases=("lr_steps",)),
     ] = (100_000, 160_000, 220_000)
     lr_factor: Annotated[float, About("Factor of the step schedule.", 0, 1)] = 0.1
-    lr_final: Annotated[float, About("Learning rate at the end of the cosine schedule.", 0, 100)] = 0.0
+    lr_final: Annotated[float, About("Learning rate at the end of cosine and polynomial schedules.", 0, 100)] = 0.0
+    lr_power: Annotated[
+        float, About("Power of the polynomial schedule; 1 is a straight line, as arcface_torch's.", 0.1, 10)
+    ] = 1.0
     warmup_updates: Annotated[
         int, About("Updates in which the learning rate climbs linearly from 0.", 0, MOST_UPDATES, "updates")
     ] = 0
@@ -165,10 +204,6 @@ class EngineSettings:
             may_change=True,
         ),
     ] = "auto"
-    accumulate: Annotated[
-        int,
-        About("With engine=torch, parts of a device's images that are computed one after another.", 1, 65_536),
-    ] = 1
     channels_last: Annotated[
         bool, About("With engine=torch, keep the channels of a pixel together in memory.", may_change=True)
     ] = False

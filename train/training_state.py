@@ -19,6 +19,7 @@ from vargfacenet.errors import CheckpointError, DataError
 from vargfacenet.formats.files import atomic_path, digest, read_json, remove_leftovers, write_text
 from vargfacenet.formats.params import load_params, write_params
 from vargfacenet.train.engine import Arrays
+from vargfacenet.train.optimizer import SLOTS
 from vargfacenet.train.scores import Scores
 
 FOLDER = "states"
@@ -36,7 +37,8 @@ class TrainingState(NamedTuple):
     update
         Updates that were made.
     facts
-        Everything but the arrays: ``generation``, ``settings``, ``data``, ``threads``, ``verifications``.
+        Everything but the arrays: ``generation``, ``settings``, ``data``, ``threads``, ``convolutions``,
+        ``verifications``.
     arrays_file
         Where the arrays are.
     """
@@ -167,11 +169,13 @@ class TrainingStates:
 
 
 def split_by_kind(state: Arrays, expected: Mapping[str, Arrays]) -> dict[str, Arrays]:
-    """Return the arrays of a state by kind (``arg``, ``aux``, ``momentum``) and name, other kinds left out.
+    """Return the arrays of a state by kind and name: ``arg``, ``aux``, ``ema``, and what optimizers keep (`SLOTS`).
+
+    Other kinds are left out.
 
     CheckpointError where they are not those of the network, `expected` by kind and name.
     """
-    parts: dict[str, Arrays] = {"arg": {}, "aux": {}, "momentum": {}}
+    parts: dict[str, Arrays] = {kind: {} for kind in ("arg", "aux", "ema", *SLOTS)}
     for key, value in state.items():
         kind, _, name = key.partition(":")
         if kind in parts:

@@ -49,6 +49,21 @@ def processor_name() -> str:
     return platform.processor() or platform.machine()
 
 
+def instruction_sets() -> str:
+    """Return the vector instructions that speed depends on and the processor has, and what limits their use here."""
+    known = ("avx2", "fma", "avx512f", "avx512_bf16", "amx_bf16", "asimd")
+    flags: set[str] = set()
+    with contextlib.suppress(OSError), open("/proc/cpuinfo", encoding="utf-8", errors="replace") as lines:
+        for line in lines:
+            if line.startswith(("flags", "Features")):
+                flags.update(line.partition(":")[2].split())
+    limits = [
+        f"{name}={os.environ[name]}" for name in ("VARGFACENET_MARCH", "DNNL_MAX_CPU_ISA") if os.environ.get(name)
+    ]
+    found = " ".join(name for name in known if name in flags) or "not known"
+    return f"{found} ({' '.join(limits)})" if limits else found
+
+
 def explain_import_failure(error: Exception) -> str | None:
     """Return in one line what to do about a failed import of MXNet or OpenCV; None for another kind of error."""
     text = str(error)

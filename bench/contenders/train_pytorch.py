@@ -1,6 +1,7 @@
 """PyTorch's eager training of the same network, on the CPU; runs in an environment of its own.
 
 The network is read from the published graph, node by node, by `vargfacenet.torch.graph`, so that both train the same one.
+PReLU and BN are PyTorch's own here, as in a module written by hand, and not those of the engine.
 """
 
 import importlib
@@ -59,7 +60,31 @@ def prepare(
 def read_graph(package: str, text: str, shapes: dict[str, list[int]]) -> nn.Module:
     """Return a graph as a module in training mode: (N, 3, 112, 112) -> (N, embedding_size)."""
     sys.path.append(package)
-    return importlib.import_module("vargfacenet.torch.graph").SymbolModule(text, shapes)
+    graph = importlib.import_module("vargfacenet.torch.graph")
+    graph.OPERATORS.update(BatchNorm=batch_norm, LeakyReLU=prelu)
+    return graph.SymbolModule(text, shapes)
+
+
+def batch_norm(attributes: Any) -> Callable[..., torch.Tensor]:
+    """Return PyTorch's own BN; its running variance follows the unbiased one."""
+    eps, momentum = float(attributes.value("eps", 1e-3)), float(attributes.value("momentum", 0.9))
+    fixed = attributes.flag("fix_gamma", True)
+    for name in ("use_global_stats", "axis", "output_mean_var"):
+        attributes.value(name, None)
+
+    def run(training: bool, data: torch.Tensor, gamma: torch.Tensor, beta: torch.Tensor, *running: torch.Tensor) -> Any:
+        mean, variance = running
+        scale = None if fixed else gamma
+        return functional.batch_norm(data, mean, variance, scale, beta, training, 1 - momentum, eps)
+
+    return run
+
+
+def prelu(attributes: Any) -> Callable[..., torch.Tensor]:
+    """Return PyTorch's own PReLU."""
+    attributes.choice("act_type", ("prelu",))
+    attributes.value("slope", None)
+    return lambda training, data, slopes: functional.prelu(data, slopes)
 
 
 def margin_loss(embeddings: torch.Tensor, classifier: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:

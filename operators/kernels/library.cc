@@ -10,6 +10,7 @@
 #include "conv.h"
 #include "join.h"
 #include "norm.h"
+#include "peak.h"
 #include "pointwise.h"
 #include "prelu.h"
 #include "scale.h"
@@ -258,6 +259,8 @@ REGISTER_OP(vargfacenet_convolution)
 
 REGISTER_OP(vargfacenet_inference).INFERENCE(6, false).setMutateInputs(last_two_change<5>);
 REGISTER_OP(vargfacenet_inference_prelu).INFERENCE(7, true).setMutateInputs(last_two_change<5>);
+
+extern "C" double vargfacenet_peak_gflops() { return peak_gflops(); }
 
 mxnet::ext::MXReturnValue initialize(int version) {
   if (version >= 10900 && version < 11000) return MX_SUCCESS;

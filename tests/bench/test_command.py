@@ -28,6 +28,7 @@ def test_bench_prints_tables_and_writes_json_and_an_image(capsys, tmp_path, face
         assert f"{row['peak_mib']:.0f} MiB at most" in printed
     assert 0 <= fed["rows"][0]["waited"] <= 1
     assert report["machine"]["processor"] in printed
+    assert f"instruction sets {report['machine']['instruction sets']}" in printed
     assert plot.read_bytes().startswith(b"\x89PNG")
 
 

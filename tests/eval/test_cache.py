@@ -41,15 +41,20 @@ def test_another_network_or_other_images_are_computed(tmp_path, faces, changed):
     assert embed(cache, embedder, faces, **changed)[1] > 2 * len(faces)
 
 
-def test_a_damaged_file_is_made_again(tmp_path, faces):
+@pytest.mark.parametrize("damage", ["cut", "bit"])
+def test_a_damaged_file_is_made_again_with_a_remark(tmp_path, faces, damage, caplog):
     cache, embedder = EmbeddingCache(tmp_path), Counting()
     (plain, _), _ = embed(cache, embedder, faces)
     (file,) = tmp_path.glob("*.npy")
     expected = np.array(plain)
     del plain
-    file.write_bytes(file.read_bytes()[:-100])
+    content = bytearray(file.read_bytes())
+    content[-5] ^= 4
+    file.write_bytes(content[:-100] if damage == "cut" else content)
     (again, _), count = embed(cache, embedder, faces)
     assert count > 2 * len(faces)
+    assert "is damaged" in caplog.text
+    assert "the embeddings are computed again" in caplog.text
     np.testing.assert_array_equal(again, expected)
 
 

@@ -93,8 +93,32 @@ def test_a_worker_that_fails_says_why_and_one_that_ends_well_lets_all_end(port, 
         )
     out, err = capfd.readouterr()
     assert "[0] to be seen\n" in out
-    assert "[0] vargfacenet train: error: no such face\n" in err
+    assert "no such face" not in err  # the command says it, once
     run_member(ENDS, rank=0, size=1, root="127.0.0.1", options=GroupOptions(free_ports(), timeout=600))
+
+
+@pytest.mark.parametrize("mistakes", [("no such face", "no such face"), ("no such face", "a full disk")])
+def test_a_mistake_that_all_workers_make_is_said_once_and_another_is_not_lost(mistakes, port, capfd):
+    reasons = {}
+
+    def run(rank):
+        says = f"import sys; print('vargfacenet train: error: {mistakes[rank]}', file=sys.stderr); sys.exit(2)"
+        command = [sys.executable, "-c", says]
+        try:
+            run_member(command, rank=rank, size=2, root="127.0.0.1", options=GroupOptions(port, timeout=600))
+        except ClusterError as error:
+            reasons[rank] = str(error)
+
+    members = [threading.Thread(target=run, args=(rank,)) for rank in range(2)]
+    for member in members:
+        member.start()
+    for member in members:
+        member.join()
+    [reason] = set(reasons.values())
+    assert len(reasons) == 2
+    err = capfd.readouterr().err
+    for mistake in set(mistakes):
+        assert reason.count(mistake) + err.count(mistake) == 1
 
 
 def test_a_member_stops_when_the_process_that_started_it_is_gone(port):

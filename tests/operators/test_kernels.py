@@ -6,6 +6,8 @@ import mxnet as mx
 import numpy as np
 import pytest
 
+from vargfacenet import threads
+
 pytestmark = pytest.mark.usefixtures("native")
 
 SHAPES = [(1, 1, 1, 1), (2, 3, 5, 7), (1, 5, 1, 1), (4, 2, 16, 16), (3, 17, 7, 7), (2, 1, 33, 2)]
@@ -215,3 +217,24 @@ def test_what_is_not_a_number_stays_none():
 def test_other_types_than_float32_are_refused():
     with pytest.raises(mx.base.MXNetError, match="float32 only"):
         mx.nd.vargfacenet_prelu(mx.nd.ones((1, 2, 3), dtype="float64"), mx.nd.ones(2, dtype="float64")).wait_to_read()
+
+
+@pytest.mark.parametrize(
+    ("shape", "outputs", "groups", "kernel", "stride"),
+    [((33, 60, 7, 7), 40, 1, 1, 1), ((9, 16, 14, 14), 32, 2, 3, 1), ((5, 16, 14, 14), 16, 2, 3, 2)],
+)
+def test_results_do_not_depend_on_the_number_of_threads(shape, outputs, groups, kernel, stride):
+    x, weight = draw(0, *shape), draw(1, outputs, shape[1] // groups, kernel, kernel)
+    dy = draw(2, shape[0], outputs, (shape[2] - 1) // stride + 1, (shape[3] - 1) // stride + 1)
+    attrs = {"stride": str(stride), "groups": str(groups), "channels": str(outputs)}
+    before, found = threads.threads_in_use(), []
+    try:
+        for count in (1, 2, 5):
+            threads._run_in_worker(mx, lambda openmp, count=count: openmp.omp_set_num_threads(count))
+            assert threads.threads_in_use() == count
+            found.append(run("vargfacenet_convolution", [x, weight], dy, **attrs))
+    finally:
+        threads._run_in_worker(mx, lambda openmp: openmp.omp_set_num_threads(before))
+    for other in found[1:]:
+        for one, same in zip(found[0], other):
+            np.testing.assert_array_equal(one, same)

@@ -15,6 +15,7 @@ from vargfacenet.formats.checkpoint import load_checkpoint
 from vargfacenet.torch.optimizer import MomentumSGD, decay_multipliers
 from vargfacenet.train.build import make_trainer
 from vargfacenet.train.engine import NotFinite
+from vargfacenet.train.optimizer import SGD
 from vargfacenet.train.random_state import seed_random
 from vargfacenet.train.run import train
 from vargfacenet.train.run_folder import Resume
@@ -188,7 +189,8 @@ def test_updates_are_those_of_mxnets_optimizer(clip, momentum):
     ours = {name: torch.nn.Parameter(torch.tensor(value, dtype=torch.float32)) for name, value in start.items()}
     decays = decay_multipliers(list(ours), {})
     assert decays == {"a_weight": 1.0, "b_bias": 0.0}
-    sgd = MomentumSGD(ours, decays, momentum=momentum, weight_decay=0.1, rescale=1 / 8, clip_gradient=clip)
+    rule = SGD(lambda update: 0.1, momentum, 0.1, clip)
+    sgd = MomentumSGD(ours, decays, rule=rule, rescale=1 / 8)
     theirs = {name: mx.nd.array(value) for name, value in start.items()}
     momenta = {name: mx.nd.zeros(value.shape) for name, value in start.items()}
     for lr in (0.0, 0.1, 0.05, 0.3):
@@ -204,7 +206,9 @@ def test_updates_are_those_of_mxnets_optimizer(clip, momentum):
         for name, parameter in ours.items():
             np.testing.assert_allclose(parameter.detach().numpy(), theirs[name].asnumpy(), rtol=1e-6, atol=1e-7)
             if momentum:
-                np.testing.assert_allclose(sgd.momenta()[name].numpy(), momenta[name].asnumpy(), rtol=1e-5, atol=1e-7)
+                np.testing.assert_allclose(
+                    sgd.slots()["momentum"][name].numpy(), momenta[name].asnumpy(), rtol=1e-5, atol=1e-7
+                )
     kept = {name: parameter.detach().clone() for name, parameter in ours.items()}
     sgd.step(0.1, torch.ones(()))
     assert all(torch.equal(kept[name], parameter) for name, parameter in ours.items())
@@ -214,7 +218,8 @@ def test_updates_are_those_of_mxnets_optimizer(clip, momentum):
     ("settings", "message"),
     [
         ({"engine": "mxnet", "precision": "bfloat16"}, "precision=bfloat16 is of engine=torch"),
-        ({"accumulate": 2}, "accumulate=2 is of engine=torch"),
+        ({"accumulate": 3}, r"batch_size=8: expected a multiple of devices x accumulate x workers \(3\)"),
+        ({"head": "sharded", "accumulate": 2}, "accumulate=2 with head=sharded"),
         ({"compile": True}, "compile=True is of engine=torch"),
         (
             {"engine": "torch", "accumulate": 3},

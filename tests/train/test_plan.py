@@ -30,7 +30,7 @@ MILLION = Workload(identities=1_000_000, images=50_000_000)
 def test_a_dense_classifier_by_hand():
     found = memory.dense_classifier(1000, 512, 64)
     assert found == (1000 * 512 * 4, 1000 * 512 * 4, 1000 * 512 * 4, 2 * 64 * 1000 * 4, 2 * 1000 * 512 * 4)
-    assert memory.dense_classifier(1000, 512, 64, bias=True, momentum=False) == (
+    assert memory.dense_classifier(1000, 512, 64, bias=True, slots=0) == (
         1000 * 513 * 4,
         1000 * 513 * 4,
         0,
@@ -41,7 +41,7 @@ def test_a_dense_classifier_by_hand():
 
 def test_the_largest_of_uneven_shards_by_hand():
     found = memory.sharded_classifier(1001, 512, 64, shards=4)
-    assert (found.weights, found.momentum, found.logits) == (251 * 512 * 4, 251 * 512 * 4, 64 * 251 * 4)
+    assert (found.weights, found.optimizer, found.logits) == (251 * 512 * 4, 251 * 512 * 4, 64 * 251 * 4)
     assert found.gradient == 251 * 512 * 4  # less than a block
     assert memory.sharded_classifier(1_000_000, 512, 64, shards=4).gradient == BLOCK * 512 * 4
 

@@ -12,6 +12,7 @@ import pytest
 from tests.helpers.training import before_each_step, newest_state, tiny
 from vargfacenet.commands import main
 from vargfacenet.errors import Stopped
+from vargfacenet.operators import forms
 from vargfacenet.train.run import train
 from vargfacenet.train.run_folder import Resume
 from vargfacenet.train.runtime import Runtime
@@ -137,3 +138,20 @@ def test_a_run_resumed_with_another_number_of_threads_says_so(face_folder, tmp_p
     train(config, data=face_folder, out=other, resume=Resume())
     assert f"was trained with {now + 1} CPU threads and continues with {now}" in caplog.text
     assert f"set OMP_NUM_THREADS={now + 1}" in caplog.text
+
+
+@pytest.mark.usefixtures("native")
+def test_a_resumed_run_keeps_the_forms_of_its_convolutions(face_folder, tmp_path, monkeypatch):
+    config = tiny(save_every=4)
+    with monkeypatch.context() as patch:
+        patch.setenv(forms.VARIABLE, "mxnet")
+        stopped(monkeypatch, 2, config, data=face_folder, out=tmp_path)
+    saved = TrainingStates(tmp_path).newest().facts["convolutions"]
+    assert saved
+    assert set(saved.values()) == {"mxnet"}
+    with monkeypatch.context() as patch:
+        patch.setenv(forms.VARIABLE, "measured")
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+        patch.setattr(forms, "time_forms", lambda shape: {"native": 1.0, "mxnet": 2.0})
+        train(config, data=face_folder, out=tmp_path, resume=Resume())
+    assert TrainingStates(tmp_path).newest().facts["convolutions"] == saved

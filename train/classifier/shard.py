@@ -6,13 +6,14 @@ momentum have the size of the identities times the embedding; everything else ha
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import mxnet as mx
 import numpy as np
 
 from vargfacenet.train.classifier.block import Block, block_bounds, row_sums
+from vargfacenet.train.classifier.row_update import RowUpdate
 
 BLOCK = 4096  # rows
 _NORM_EPS = 1e-10  # that of mx.sym.L2Normalization, which the head in the graph takes
@@ -37,16 +38,6 @@ class Statistics(NamedTuple):
     rival: mx.nd.NDArray
 
 
-class UpdateSettings(NamedTuple):
-    """Stochastic gradient descent in one update: `rescale` multiplies gradients; a `clip` of 0 is no limit."""
-
-    lr: float
-    momentum: float
-    weight_decay: float
-    rescale: float
-    clip: float
-
-
 class Shard:
     """The classifier's rows of identities ``start .. stop - 1``, on one device.
 
@@ -62,12 +53,16 @@ class Shard:
         Logits are cosines times this; without it, those of plain softmax with a bias.
     centres
         Centres of an identity, of which the nearest counts.
+    slots
+        Kinds of arrays that the optimizer keeps.
 
     Attributes
     ----------
-    arrays, momenta
-        ``weight`` (stop - start, centres * embedding_size), with plain softmax ``bias`` (stop - start, 1), and their
-        momenta. The centres of an identity are adjacent in its row.
+    arrays
+        ``weight`` (stop - start, centres * embedding_size), with plain softmax ``bias`` (stop - start, 1). The centres of an
+        identity are adjacent in its row.
+    slots
+        What the optimizer keeps for them, by kind and name.
     """
 
     def __init__(
@@ -78,13 +73,22 @@ class Shard:
         device: mx.Context,
         scale: float | None = None,
         centres: int = 1,
+        slots: Sequence[str] = ("momentum",),
     ) -> None:
         self.start, self.stop, self.device = start, stop, device
         self._normalizes, self._scale, self._centres = scale is not None, scale or 1.0, centres
         columns = {"weight": centres * embedding_size, **({"bias": 1} if scale is None else {})}
         self.arrays = {name: mx.nd.zeros((stop - start, size), ctx=device) for name, size in columns.items()}
-        self.momenta = {name: mx.nd.zeros((stop - start, size), ctx=device) for name, size in columns.items()}
+        self.slots = {
+            kind: {name: mx.nd.zeros((stop - start, size), ctx=device) for name, size in columns.items()}
+            for kind in slots
+        }
         self._buffers: dict[str, mx.nd.NDArray] = {}  # arrays that each update needs again
+
+    @property
+    def by_kind(self) -> dict[str, dict[str, mx.nd.NDArray]]:
+        """Weights and what the optimizer keeps for them, by the kinds of a training state and by name."""
+        return {"arg": self.arrays, **self.slots}
 
     def __len__(self) -> int:
         return self.stop - self.start
@@ -156,7 +160,7 @@ class Shard:
         return Statistics(most, total, mx.nd.max(mx.nd.stack(*rivals), axis=0))
 
     def backward(
-        self, largest: mx.nd.NDArray, total: mx.nd.NDArray, change: mx.nd.NDArray, update: UpdateSettings
+        self, largest: mx.nd.NDArray, total: mx.nd.NDArray, change: mx.nd.NDArray, update: RowUpdate
     ) -> mx.nd.NDArray:
         """Update the rows that took part.
 
@@ -200,9 +204,7 @@ class Shard:
                 mx.nd.broadcast_mul(by_centre, along, out=product)
                 mx.nd.elemwise_sub(rows, product, out=rows)
             else:
-                # As MXNet's optimizer does, no weight decay on a bias.
-                without_decay = update._replace(weight_decay=0.0)
-                self._descend(block, "bias", row_sums(gradient.T), block.read(self.arrays["bias"]), without_decay)
+                self._descend(block, "bias", row_sums(gradient.T), block.read(self.arrays["bias"]), update)
             self._descend(block, "weight", rows.reshape(weight.shape), weight, update)
         return found * self._scale
 
@@ -243,18 +245,13 @@ class Shard:
         return rows if self._centres == 1 else rows.reshape((len(rows) * self._centres, -1))
 
     def _descend(
-        self, block: Block, name: str, gradient: mx.nd.NDArray, values: mx.nd.NDArray, update: UpdateSettings
+        self, block: Block, name: str, gradient: mx.nd.NDArray, values: mx.nd.NDArray, update: RowUpdate
     ) -> None:
         """Update the rows `values` of a block of an array, which have a gradient."""
-        options = {"lr": update.lr, "wd": update.weight_decay, "rescale_grad": update.rescale}
-        if update.clip:
-            options["clip_gradient"] = update.clip
-        if update.momentum:
-            momenta = block.read(self.momenta[name])
-            mx.nd.sgd_mom_update(values, gradient, momenta, momentum=update.momentum, out=values, **options)
-            block.store(self.momenta[name], momenta)
-        else:
-            mx.nd.sgd_update(values, gradient, out=values, **options)
+        slots = [block.read(arrays[name]) for arrays in self.slots.values()]
+        update.apply(values, gradient, slots, decays=name != "bias")  # as MXNet's optimizers do
+        for arrays, kept in zip(self.slots.values(), slots):
+            block.store(arrays[name], kept)
         block.store(self.arrays[name], values)
 
     def _buffer(self, use: str, rows: int, columns: int | None = None) -> mx.nd.NDArray:

@@ -12,11 +12,12 @@ from vargfacenet.errors import CheckpointError, SettingError
 from vargfacenet.symbols.heads import Margin
 from vargfacenet.symbols.margins import CosineHead
 from vargfacenet.symbols.margins.combined import Combined
+from vargfacenet.train.classifier.row_update import RowUpdate
 from vargfacenet.train.classifier.sampling import Sampling, sample_rows
-from vargfacenet.train.classifier.shard import Shard, Statistics, UpdateSettings
+from vargfacenet.train.classifier.shard import Shard, Statistics
 from vargfacenet.train.classifier.targets import Target, Targets, follow
 from vargfacenet.train.engine import Arrays
-from vargfacenet.train.optimizer import SGD
+from vargfacenet.train.optimizer import Optimizer
 from vargfacenet.train.runtime import Runtime
 
 PART = 65536  # rows of the classifier in one array of a saved state
@@ -61,7 +62,7 @@ class ShardedClassifier:
         *,
         num_identities: int,
         embedding_size: int,
-        sgd: SGD,
+        sgd: Optimizer,
         margin: Margin | CosineHead | None = None,
         sampling: Sampling | None = None,
         rescale: float = 1.0,
@@ -82,11 +83,11 @@ class ShardedClassifier:
         scale, centres = (margin.scale, margin.centres) if margin else (None, 1)
         self._targets = Targets(margin.margin if margin else None, scale or 1.0, self._sampling.seed, devices[0])
         self._schedule = sgd.schedule
-        self._update = UpdateSettings(0.0, sgd.momentum, sgd.weight_decay, rescale, sgd.clip_gradient)
+        self._update = RowUpdate(sgd, rescale)
         bounds = shard_bounds(num_identities, count)
         mine = range(cluster.rank * len(devices), (cluster.rank + 1) * len(devices))
         self.shards = [
-            Shard(bounds[number], bounds[number + 1], embedding_size, device, scale, centres)
+            Shard(bounds[number], bounds[number + 1], embedding_size, device, scale, centres, sgd.slots)
             for number, device in zip(mine, devices)
         ]
 
@@ -102,7 +103,7 @@ class ShardedClassifier:
         """
         deviation = np.float32(np.sqrt(2 / self._num_identities))
         for shard in self.shards:
-            for array in (*shard.arrays.values(), *shard.momenta.values()):
+            for array in (array for arrays in shard.by_kind.values() for array in arrays.values()):
                 array[:] = 0
             weight = shard.arrays["weight"]
             for part in range(shard.start // _DRAWN, (shard.stop - 1) // _DRAWN + 1):
@@ -137,7 +138,7 @@ class ShardedClassifier:
         """
         batch, head = embedding.shape[0], self._head
         lr = 0.0 if head and (head.frozen or head.follows) else self._schedule(update)
-        settings = self._update._replace(lr=lr)
+        settings = self._update._replace(lr=lr, number=update)
         own = slice(self._cluster.rank * batch, (self._cluster.rank + 1) * batch)
         embedding.attach_grad()
         with mx.autograd.record():
@@ -186,7 +187,7 @@ class ShardedClassifier:
         for kind, name, part, begin, end in self._parts():
             pieces = []
             for shard in self.shards:
-                array = getattr(shard, _KINDS[kind])[name]
+                array = shard.by_kind[kind][name]
                 low, high = max(begin, shard.start), min(end, shard.stop)
                 if low < high:
                     pieces.append((low - begin, array[low - shard.start : high - shard.start].as_in_context(mx.cpu())))
@@ -226,7 +227,7 @@ class ShardedClassifier:
             for shard in self.shards:
                 low, high = max(begin, shard.start), min(end, shard.stop)
                 if low < high:
-                    getattr(shard, _KINDS[kind])[name][low - shard.start : high - shard.start] = values[
+                    shard.by_kind[kind][name][low - shard.start : high - shard.start] = values[
                         low - begin : high - begin
                     ]
         for name, average in self._targets.averages.items():
@@ -240,7 +241,7 @@ class ShardedClassifier:
 
     def _parts(self) -> Iterator[tuple[str, str, int, int, int]]:
         """Yield kind, name, number and bounds of each array of the state."""
-        for kind in _KINDS:
+        for kind in self.shards[0].by_kind:
             for name in self.shards[0].arrays:
                 for part, begin in enumerate(range(0, self._num_identities, PART)):
                     yield kind, name, part, begin, min(begin + PART, self._num_identities)
@@ -283,9 +284,6 @@ class ShardedClassifier:
         largest = mx.nd.max(columns.largest, axis=0)
         shares = mx.nd.exp(mx.nd.broadcast_sub(columns.largest, largest.reshape((1, -1))))
         return Statistics(largest, mx.nd.sum(columns.total * shares, axis=0), mx.nd.max(columns.rival, axis=0))
-
-
-_KINDS = {"arg": "arrays", "momentum": "momenta"}
 
 
 def shard_bounds(num_identities: int, count: int) -> list[int]:

@@ -55,6 +55,10 @@ class ShardedTrainer:
         """Return parameters and running statistics of the network, without the classifier."""
         return self.network.parameters()
 
+    def averages(self) -> tuple[Arrays, Arrays]:
+        """Return parameters and running statistics of the network, averaged where averages are kept."""
+        return self.network.averages()
+
     def set_parameters(self, args: Arrays, auxs: Arrays) -> None:
         """Replace parameters and running statistics of the network."""
         self.network.set_parameters(args, auxs)

@@ -13,6 +13,7 @@ from vargfacenet import bench
 from vargfacenet.bench import contest_report, draw, machine, matrix_share, operator_table, table, take_turns
 from vargfacenet.bench.contests import Contest
 from vargfacenet.bench.growth import draw_growth, measure_growth
+from vargfacenet.bench.kernels import kernel_table, measure_kernels, network_shapes
 from vargfacenet.commands.arguments import add_json_argument, add_set_argument
 from vargfacenet.commands.output import json_writer, print_table, progress
 from vargfacenet.data import RecordSet
@@ -37,6 +38,7 @@ KINDS = {
 }
 ALONE = {
     "classifier": "seconds and memory of an update by number of identities: dense, sharded, sampled",
+    "kernels": "GFLOP/s of each native convolution, and the time of MXNet's own",
     "challenge": "all pairs of 1,862,120 x 5,000 features: 4 GB on the disk",
     "templates": "the protocols of IJB-C at its size: 6 GB of memory",
 }
@@ -54,6 +56,7 @@ def add_parser(add: Callable[..., argparse.ArgumentParser]) -> None:
         examples=(
             "vargfacenet bench",
             "vargfacenet bench train infer --network vargfacenet --set multiplier=0.5 --rivals",
+            "vargfacenet bench kernels --rounds 20",
             "vargfacenet bench classifier --identities 10000 100000 --json growth.json --plot growth.png",
         ),
     )
@@ -94,6 +97,8 @@ def run(args: argparse.Namespace) -> int:
     with json_writer(args.json) as write_json:
         if "classifier" in kinds:
             _measure_classifier(args, write_json)
+        elif "kernels" in kinds:
+            _measure_kernels(args, write_json)
         else:
             _measure_contests(args, kinds, write_json)
     return 0
@@ -139,6 +144,18 @@ def _measure_classifier(args: argparse.Namespace, write_json: Callable[[object],
     write_json(report)
     if args.plot:
         draw_growth(report, args.plot)
+
+
+def _measure_kernels(args: argparse.Namespace, write_json: Callable[[object], None]) -> None:
+    options, about = split_assignments(args.set), machine()
+    print(", ".join(f"{key} {value}" for key, value in about.items()))
+    with progress(total=len(network_shapes(args.network, options)), desc="convolutions", unit="shape") as bar:
+        report = measure_kernels(args.network, options, images=args.batch_size, rounds=args.rounds, progress=bar.update)
+    print(
+        f"a core computes at most {report['peak']:.0f} GFLOP/s; rates are those of a core, best of {args.rounds} rounds"
+    )
+    print_table(*kernel_table(report))
+    write_json({"machine": about, "rounds": args.rounds, **report})
 
 
 def _kinds(args: argparse.Namespace) -> list[str]:

@@ -74,7 +74,7 @@ def _pytorch() -> str:
 def _look_at_operators() -> list[str]:
     # Here, because the operators import MXNet, which may be what is wrong.
     from vargfacenet.errors import VarGFaceNetError
-    from vargfacenet.operators import choose_backend, missing_for_native
+    from vargfacenet.operators import choose_backend, describe_forms, missing_for_native
 
     try:
         backend = choose_backend()
@@ -82,6 +82,8 @@ def _look_at_operators() -> list[str]:
         return [str(error)]
     reason = missing_for_native() if backend == "basic" else None
     print(f"operators    {backend}{f'; native ones would be faster: {reason}' if reason else ''}")
+    if backend == "native":
+        print(f"convolutions {describe_forms()}")
     return []
 
 

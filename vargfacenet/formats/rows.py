@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import fcntl
+import logging
+import os
 import pathlib
 import shutil
 from collections.abc import Callable, Iterable, Sequence
@@ -12,7 +14,9 @@ import numpy as np
 
 from vargfacenet.errors import DataError
 from vargfacenet.formats.arrays import StoredRows
-from vargfacenet.formats.files import PathLike, atomic_path
+from vargfacenet.formats.files import PathLike, atomic_path, digest, write_text
+
+log = logging.getLogger(__name__)
 
 
 def write_rows(
@@ -41,7 +45,10 @@ def write_rows(
     Raises
     ------
     DataError
-        Where another process writes the same file, or the disk is full.
+        Where the disk is full.
+
+    Where another process writes the same array, this one waits for it, and says so; one that has ended, however it ended,
+    is not waited for.
     """
     row_bytes = int(np.dtype(dtype).itemsize * np.prod(shape[1:], dtype=np.int64))
     part = pathlib.Path(path).with_suffix(".part")
@@ -49,7 +56,12 @@ def write_rows(
         part.parent.mkdir(parents=True, exist_ok=True)
         # A memory map would end the process on a full disk.
         with open(part, "ab") as file:
-            _lock(file, part)
+            if _waited_for(file, part) and not is_same_file(file, part):
+                # What the other process wrote is complete, or was given up.
+                if not pathlib.Path(path).exists():
+                    raise DataError(f"{part} was removed by the process that wrote it: run the same again")
+                return
+            file.seek(0, os.SEEK_END)  # another process may have written since it was opened
             done = _sound_rows(part, min(file.tell() // row_bytes, shape[0]), row_bytes)
             file.truncate(done * row_bytes)
             if progress and done:
@@ -65,6 +77,8 @@ def write_rows(
                 header = {"descr": dtype, "fortran_order": False, "shape": tuple(shape)}
                 np.lib.format.write_array_header_1_0(whole, header)
                 shutil.copyfileobj(source, whole)
+                whole.flush()
+                write_text(digest_file(path), digest(temporary) + "\n")  # before the array, which counts with it
             part.unlink()
     except OSError as error:
         raise DataError(f"cannot write {part}: {error.strerror or error}; run the same again to resume") from error
@@ -73,16 +87,25 @@ def write_rows(
 def open_rows(path: PathLike, shape: Sequence[int], dtype: str, remedy: str) -> StoredRows:
     """Return an array file as `vargfacenet.formats.arrays.StoredRows`.
 
-    DataError, which ends in `remedy`, where the file is damaged or has another shape or type.
+    DataError, which ends in `remedy`, where the file is damaged or has another shape or type. An array of an earlier version
+    has no digest, and is taken as it is.
     """
     try:
         array = StoredRows(path)
+        noted = digest_file(path)
+        if noted.exists() and noted.read_text(errors="replace").strip() != digest(path):
+            raise DataError(f"{path} is damaged: its digest is not the one noted when it was written")
     except DataError as error:
         raise DataError(f"{error}; delete it and {remedy}") from None
     if (array.dtype, array.shape) != (np.dtype(dtype), tuple(shape)):
         expected = f"{np.dtype(dtype)} {tuple(shape)}"
         raise DataError(f"{path} holds {array.dtype} {array.shape}, expected {expected}; delete it and {remedy}")
     return array
+
+
+def digest_file(path: PathLike) -> pathlib.Path:
+    """Return the file that holds the digest of an array file."""
+    return pathlib.Path(path).with_suffix(".blake2b")
 
 
 def is_being_written(part: PathLike) -> bool:
@@ -106,8 +129,20 @@ def _sound_rows(part: PathLike, rows: int, row_bytes: int) -> int:
     return rows
 
 
-def _lock(file: IO[bytes], part: PathLike) -> None:
+def is_same_file(file: IO[bytes], path: PathLike) -> bool:
+    """Return whether an open file is the one that has a path now."""
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), os.stat(path))
+    except OSError:
+        return False
+
+
+def _waited_for(file: IO[bytes], part: PathLike) -> bool:
+    """Lock a file, which its process loses with its end, and return whether another process had it."""
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise DataError(f"another process is writing {part}: wait for it, or stop it") from error
+    except BlockingIOError:
+        log.warning("another process is writing %s: waiting for it", part)
+        fcntl.flock(file, fcntl.LOCK_EX)
+        return True
+    return False

@@ -18,7 +18,7 @@ from vargfacenet.train.classifier import Sampling
 from vargfacenet.train.config import Config
 from vargfacenet.train.engine import LaunchingTrainer
 from vargfacenet.train.graph import DRAW, LABEL, TEACHER, embedding_size_of, training_graph
-from vargfacenet.train.optimizer import SGD
+from vargfacenet.train.optimizer import Optimizer
 from vargfacenet.train.runtime import Runtime
 
 
@@ -39,7 +39,7 @@ def make_trainer(
     embedding: mx.sym.Symbol,
     num_identities: int,
     *,
-    sgd: SGD,
+    sgd: Optimizer,
     generation: int,
     first_update: int,
     runtime: Runtime,

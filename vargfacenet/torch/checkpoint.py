@@ -10,6 +10,7 @@ import mxnet as mx
 import numpy as np
 import torch
 
+from vargfacenet.errors import CheckpointError
 from vargfacenet.formats import checkpoint as files
 from vargfacenet.torch.graph import SymbolModule
 
@@ -29,7 +30,16 @@ def load_module(prefix: Prefix, epoch: int = 0) -> SymbolModule:
 
 
 def save_checkpoint(module: SymbolModule, prefix: Prefix, epoch: int = 0) -> None:
-    """Write a module as a checkpoint that MXNet's own calls load; errors as `vargfacenet.formats.save_checkpoint`."""
+    """Write a module as a checkpoint that MXNet's own calls load, in float32.
+
+    Errors are those of `vargfacenet.formats.save_checkpoint`, and a CheckpointError for a module of another kind.
+    """
+    if not isinstance(module, SymbolModule):
+        inside = "; save the one inside it" if hasattr(module, "module") or hasattr(module, "_orig_mod") else ""
+        raise CheckpointError(
+            f"a {type(module).__name__} has no graph to save: expected a module that load_module returned{inside} "
+            "(.module of DistributedDataParallel, ._orig_mod of torch.compile)"
+        )
     symbol = mx.sym.load_json(module.text)
     args, auxs = arrays_of(module)
     files.save_checkpoint(prefix, epoch, symbol, args, auxs)

@@ -20,11 +20,11 @@ from vargfacenet.symbols.margins.combined import Combined
 from vargfacenet.torch.checkpoint import as_ndarray
 from vargfacenet.torch.custom import moved_centres
 from vargfacenet.torch.margins import TorchTargets
-from vargfacenet.torch.shard import TorchShard
+from vargfacenet.torch.shard import RowStep, TorchShard
 from vargfacenet.torch.uploads import to_device
 from vargfacenet.train.classifier.sampling import Sampling, sample_rows
 from vargfacenet.train.engine import Arrays
-from vargfacenet.train.optimizer import SGD
+from vargfacenet.train.optimizer import Optimizer
 
 _NORM_EPS = 1e-10  # that of mx.sym.L2Normalization
 
@@ -55,7 +55,7 @@ class TorchClassifier:
         *,
         device: torch.device,
         cluster: Any,
-        sgd: SGD,
+        sgd: Optimizer,
         margin: Margin | CosineHead | None = None,
         sampling: Sampling | None = None,
         rescale: float = 1.0,
@@ -74,6 +74,7 @@ class TorchClassifier:
         columns = {"weight": centres * embedding_size, **({} if margin else {"bias": 1})}
         self._shard = TorchShard(num_identities, columns, device=device, cluster=cluster, sgd=sgd, rescale=rescale)
         self._start, self._stop = self._shard.start, self._shard.stop
+        self._update = 0  # number of the last update
         self._pending: tuple[torch.Tensor | None, dict[str, torch.Tensor]] | None = None
 
     @property
@@ -106,6 +107,7 @@ class TorchClassifier:
         loss, correct, gradient
             Of this worker's samples, as `vargfacenet.train.classifier.ShardedClassifier.step` gives them.
         """
+        self._update = update
         own = slice(self._cluster.rank * len(embedding), (self._cluster.rank + 1) * len(embedding))
         label = self._cluster.all_gather(label.astype(np.float32)).reshape(-1).astype(np.int64)
         whole = self._gather(embedding)
@@ -210,7 +212,7 @@ class TorchClassifier:
         assert self._pending is not None  # `descend` comes first
         (rows, gradients), self._pending = self._pending, None
         if self._head is None or not (self._head.frozen or self._head.follows):
-            self._shard.update(rows, gradients, lr, skip)
+            self._shard.update(rows, gradients, RowStep(lr, self._update), skip)
 
     def state(self) -> Arrays:
         """Return weights, momenta and moving means, in parts that do not depend on how identities are spread.

@@ -17,6 +17,7 @@ from vargfacenet.torch.attributes import Attributes
 from vargfacenet.torch.custom import statistics_of
 from vargfacenet.torch.operators import OPERATORS, Constant, Operator
 
+_SEVERAL = frozenset(("SliceChannel", "split"))  # operators that give a tuple
 Entry = tuple[int, int]  # a node and which of its outputs
 Outputs = Union[torch.Tensor, tuple[torch.Tensor, ...]]
 
@@ -27,7 +28,17 @@ class _Step(NamedTuple):
     place: int
     operator: Operator
     sources: tuple[Entry, ...]
+    places: tuple[int, ...] | None  # of sources, where all of them are single tensors
     last_uses: tuple[int, ...]
+
+
+class _Autocast(NamedTuple):
+    """The context of the first steps, the place of the last of their values, and the steps before and after."""
+
+    make: Callable[[], Any]
+    last: int
+    before: tuple[_Step, ...]
+    after: tuple[_Step, ...]
 
 
 class SymbolModule(nn.Module):
@@ -72,7 +83,7 @@ class SymbolModule(nn.Module):
         self.node_names = tuple(node["name"] for node in nodes)
         auxiliary, fixed = _kinds_of_parameters(nodes)
         self.fixed = frozenset(fixed)
-        self._autocast: tuple[Callable[[], Any], int] | None = None
+        self._autocast: _Autocast | None = None
         self._given: dict[int, str] = {}  # places of inputs
         self._held: dict[int, str] = {}  # places of parameters and running statistics
         for place, node in enumerate(nodes):
@@ -88,13 +99,29 @@ class SymbolModule(nn.Module):
             self._register(name, torch.zeros(tuple(shapes[name])), name in auxiliary)
         self.parameter_names = tuple(dict.fromkeys(name for name in self._held.values() if name not in auxiliary))
         self.statistic_names = tuple(dict.fromkeys(name for name in self._held.values() if name in auxiliary))
+        self._steps = self._read_steps(nodes)
+        self.reset_parameters()
+
+    def _read_steps(self, nodes: list[dict[str, Any]]) -> tuple[_Step, ...]:
         operators = {place: _operator(node) for place, node in enumerate(nodes) if node["op"] != "null"}
         for place, found in operators.items():
-            if isinstance(found, Constant):
+            if isinstance(found, Constant) and place not in self._held:
                 self._held[place] = f"constant_{place}"
                 self.register_buffer(f"constant_{place}", found.value, persistent=False)
-        self._steps = _steps(nodes, operators, self._heads)
-        self.reset_parameters()
+        return _steps(nodes, operators, self._heads)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Functions of nodes cannot be pickled; they are read from the text again. A copy has no autocast context.
+        return {**self.__dict__, "_steps": (), "_autocast": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self._steps = self._read_steps(json.loads(self.text)["nodes"])
+
+    def extra_repr(self) -> str:
+        """Return what ``print(module)`` shows: inputs, outputs, and the number of parameters."""
+        count = sum(value.numel() for value in self.parameters())
+        return f"{', '.join(self.inputs)} -> {', '.join(self.output_names)}, {count:,} parameters, {len(self._steps)} nodes"
 
     def _register(self, name: str, value: torch.Tensor, is_auxiliary: bool) -> None:
         if name in self._parameters or name in self._buffers:
@@ -132,43 +159,53 @@ class SymbolModule(nn.Module):
         """
         if last not in self.node_names:
             raise CheckpointError(f"the graph has no node {last!r}")
-        self._autocast = make, self.node_names.index(last)
+        place = self.node_names.index(last)
+        before = tuple(step for step in self._steps if step.place <= place)
+        self._autocast = _Autocast(make, place, before, self._steps[len(before) :])
 
-    def forward(self, *inputs: torch.Tensor) -> Outputs:
+    def forward(self, data: torch.Tensor, *others: torch.Tensor) -> Outputs:
         """Compute the graph's outputs: one tensor where it has one, else a tuple in the order of `output_names`."""
-        return self.run(inputs)
+        return self.run((data, *others))
 
     def run(self, inputs: Sequence[torch.Tensor], watch: Callable[[str, Any], None] | None = None) -> Outputs:
         """Compute the outputs; `watch` is called with the name and the value of each node."""
         if len(inputs) != len(self.inputs):
             raise TypeError(f"expected {len(self.inputs)} inputs ({', '.join(self.inputs)}), got {len(inputs)}")
         given = dict(zip(self.inputs, inputs))
+        for name, value in given.items():
+            if not value.is_floating_point():
+                raise TypeError(f"input {name!r} is {value.dtype}: expected a floating type; {name}.float() is one")
         values: list[Any] = [None] * len(self.node_names)
         for place, name in self._given.items():
             values[place] = given[name]
         for place, name in self._held.items():
-            values[place] = self._parameters[name] if name in self._parameters else self._buffers[name]
+            values[place] = getattr(self, name)  # also where a parametrization or a replica has put another tensor
         if watch is not None:
             for place in sorted({*self._given, *self._held}):
                 watch(self.node_names[place], values[place])
         if self._autocast is None:
             self._compute(values, self._steps, watch)
         else:
-            make, last = self._autocast
+            make, last, before, after = self._autocast
             with make():
-                self._compute(values, [step for step in self._steps if step.place <= last], watch)
+                self._compute(values, before, watch)
             values[last] = values[last].float()
-            self._compute(values, [step for step in self._steps if step.place > last], watch)
+            self._compute(values, after, watch)
         outputs = tuple(_pick(values, head) for head in self._heads)
         return outputs[0] if len(outputs) == 1 else outputs
 
     def _compute(self, values: list[Any], steps: Sequence[_Step], watch: Callable[[str, Any], None] | None) -> None:
-        for step in steps:
-            values[step.place] = step.operator(self.training, *(_pick(values, entry) for entry in step.sources))
+        training = self.training
+        for place, operator, sources, places, last_uses in steps:
+            if places is not None:
+                found = operator(training, *[values[source] for source in places])
+            else:
+                found = operator(training, *[_pick(values, entry) for entry in sources])
+            values[place] = found
             if watch is not None:
-                watch(self.node_names[step.place], values[step.place])
-            for place in step.last_uses:
-                values[place] = None
+                watch(self.node_names[place], found)
+            for source in last_uses:
+                values[source] = None
 
 
 def _pick(values: list[Any], entry: Entry) -> Any:
@@ -204,7 +241,8 @@ def _steps(nodes: list[dict[str, Any]], operators: Mapping[int, Any], heads: tup
             continue
         sources = tuple((entry[0], entry[1]) for entry in nodes[place]["inputs"])
         freed = tuple({source for source, _ in sources if last[source] == place and source not in kept})
-        steps.append(_Step(place, found, sources, freed))
+        single = all(nodes[source]["op"] not in _SEVERAL for source, _ in sources)
+        steps.append(_Step(place, found, sources, tuple(source for source, _ in sources) if single else None, freed))
     return tuple(steps)
 
 

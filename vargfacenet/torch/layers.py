@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from vargfacenet.torch.attributes import Attributes
+from vargfacenet.torch.prelu import prelu
 from vargfacenet.torch.registry import Operator, operator
 
 _CONVOLUTIONS = {1: functional.conv1d, 2: functional.conv2d, 3: functional.conv3d}
@@ -142,8 +143,7 @@ def leaky_relu(attributes: Attributes) -> Operator:
     kind = attributes.choice("act_type", ("leaky", "prelu", "elu", "gelu"), "leaky")
     slope = float(attributes.value("slope", 0.25))
     if kind == "prelu":
-        # Under autocast a slope is float32 and the data may not be.
-        return lambda training, data, slopes: functional.prelu(data, slopes.to(data.dtype))
+        return lambda training, data, slopes: prelu(data, slopes)
     functions = {
         "leaky": lambda training, data: functional.leaky_relu(data, slope),
         "elu": lambda training, data: functional.elu(data, slope),

@@ -1,6 +1,7 @@
-"""Stochastic gradient descent with momentum as MXNet's ``sgd`` does it, in one fused pass over all parameters.
+"""The optimizers of `vargfacenet.train.optimizer` in PyTorch, in one fused pass over all parameters.
 
-MXNet keeps ``m' = momentum * m - lr * (rescale * g + wd * w)`` and adds it to the weight; PyTorch keeps
+Of stochastic gradient descent with momentum, MXNet keeps ``m' = momentum * m - lr * (rescale * g + wd * w)`` and adds it
+to the weight; PyTorch keeps
 ``b' = momentum * b + g + wd * w`` and subtracts ``lr * b'``. With a learning rate of 1, gradients scaled by
 ``lr * rescale`` and a weight decay of ``lr * wd``, PyTorch's buffer is MXNet's momentum with the other sign, whatever the
 schedule does.
@@ -9,17 +10,19 @@ schedule does.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import nn
 
 from vargfacenet.errors import SettingError
+from vargfacenet.train.optimizer import SGD, AdamW, Optimizer
 
 _LEAST_LR = 1e-30  # in the place of 0, by which gradients cannot be divided
 
 
-class MomentumSGD:
-    """Update parameters by the gradients that are in their ``grad``.
+class FusedOptimizer:
+    """An optimizer of a graph's parameters by the gradients that are in their ``grad``.
 
     Parameters
     ----------
@@ -27,38 +30,24 @@ class MomentumSGD:
         Those that are trained, by name.
     decays
         Multiplier of the weight decay of each.
-    momentum, weight_decay
-        As MXNet's.
+    rule
+        The optimizer.
     rescale
         Multiplies gradients before everything else.
-    clip_gradient
-        Largest absolute value of a rescaled gradient's entry; 0 for no limit.
     """
 
     def __init__(
-        self,
-        parameters: Mapping[str, nn.Parameter],
-        decays: Mapping[str, float],
-        *,
-        momentum: float,
-        weight_decay: float,
-        rescale: float,
-        clip_gradient: float = 0.0,
+        self, parameters: Mapping[str, nn.Parameter], decays: Mapping[str, float], *, rule: Optimizer, rescale: float
     ) -> None:
         self._parameters = dict(parameters)
-        self._rescale, self._clip = rescale, clip_gradient
-        groups: dict[float, list[nn.Parameter]] = {}
+        self._rescale, self._clip = rescale, rule.clip_gradient
+        self._groups: dict[float, list[nn.Parameter]] = {}
         for name, parameter in parameters.items():
-            groups.setdefault(weight_decay * decays[name], []).append(parameter)
-        self._decays = list(groups)
-        self._sgd = torch.optim.SGD(
-            [{"params": members} for members in groups.values()], lr=1.0, momentum=momentum, fused=True
-        )
-        self._momenta: dict[str, torch.Tensor] = {}
-        if momentum:
-            for name, parameter in parameters.items():
-                buffer = torch.zeros_like(parameter)
-                self._momenta[name] = self._sgd.state[parameter]["momentum_buffer"] = buffer
+            self._groups.setdefault(rule.weight_decay * decays[name], []).append(parameter)
+        self._fused: Any = None
+        self._slots: dict[str, dict[str, torch.Tensor]] = {
+            kind: {name: torch.zeros_like(value) for name, value in parameters.items()} for kind in rule.kept
+        }
         self._scale = torch.ones((), device=next(iter(parameters.values())).device)
 
     def gradients(self) -> dict[str, torch.Tensor]:
@@ -83,27 +72,98 @@ class MomentumSGD:
             torch._foreach_clamp_min_(gradients, -self._clip)
             torch._foreach_clamp_max_(gradients, self._clip)
             rescale = 1.0
-        for group, decay in zip(self._sgd.param_groups, self._decays):
-            group["weight_decay"] = lr * decay
-        self._sgd.grad_scale = self._scale.fill_(1 / (max(lr, _LEAST_LR) * rescale))
-        self._sgd.found_inf = skip
-        self._sgd.step()
+        self._set(lr, rescale)
+        self._fused.found_inf = skip
+        self._fused.step()
 
     def clear(self) -> None:
         """Forget all gradients."""
-        self._sgd.zero_grad(set_to_none=True)
+        self._fused.zero_grad(set_to_none=True)
 
-    def momenta(self) -> dict[str, torch.Tensor]:
-        """Return the momentum of each parameter, as MXNet keeps it (copies)."""
-        return {name: -buffer for name, buffer in self._momenta.items()}
+    def slots(self) -> dict[str, dict[str, torch.Tensor]]:
+        """Return what is kept for each parameter by kind and name, as MXNet keeps it (copies)."""
+        return {kind: {name: self._sign * one for name, one in each.items()} for kind, each in self._slots.items()}
 
-    def load_momenta(self, momenta: Mapping[str, torch.Tensor]) -> None:
-        """Take momenta as MXNet keeps them; those that are not given become 0."""
-        for name, buffer in self._momenta.items():
-            if name in momenta:
-                buffer.copy_(momenta[name]).neg_()
-            else:
-                buffer.zero_()
+    def load_slots(self, given: Mapping[str, Mapping[str, torch.Tensor]]) -> None:
+        """Take what MXNet keeps by kind and name; what is not given becomes 0."""
+        for kind, each in self._slots.items():
+            for name, buffer in each.items():
+                if name in given[kind]:
+                    buffer.copy_(given[kind][name]).mul_(self._sign)
+                else:
+                    buffer.zero_()
+
+    _sign = 1.0  # of what is kept, against MXNet's
+
+    def _set(self, lr: float, rescale: float) -> None:
+        """Give PyTorch's optimizer the numbers of an update."""
+        raise NotImplementedError
+
+
+class MomentumSGD(FusedOptimizer):
+    """Stochastic gradient descent with momentum; parameters are those of `FusedOptimizer`."""
+
+    _sign = -1.0
+
+    def __init__(
+        self, parameters: Mapping[str, nn.Parameter], decays: Mapping[str, float], *, rule: SGD, rescale: float
+    ) -> None:
+        super().__init__(parameters, decays, rule=rule, rescale=rescale)
+        groups = [{"params": members} for members in self._groups.values()]
+        self._fused = torch.optim.SGD(groups, lr=1.0, momentum=rule.momentum, fused=True)
+        for name, buffer in self._slots.get("momentum", {}).items():
+            self._fused.state[parameters[name]]["momentum_buffer"] = buffer
+
+    def _set(self, lr: float, rescale: float) -> None:
+        for group, decay in zip(self._fused.param_groups, self._groups):
+            group["weight_decay"] = lr * decay
+        self._fused.grad_scale = self._scale.fill_(1 / (max(lr, _LEAST_LR) * rescale))
+
+
+class DecoupledAdamW(FusedOptimizer):
+    """Adam with decoupled weight decay; parameters are those of `FusedOptimizer`.
+
+    `first_update` is the number of updates that were made before.
+    """
+
+    def __init__(
+        self,
+        parameters: Mapping[str, nn.Parameter],
+        decays: Mapping[str, float],
+        *,
+        rule: AdamW,
+        rescale: float,
+        first_update: int = 0,
+    ) -> None:
+        super().__init__(parameters, decays, rule=rule, rescale=rescale)
+        groups = [{"params": members, "weight_decay": decay} for decay, members in self._groups.items()]
+        betas = rule.beta1, rule.beta2
+        self._fused = torch.optim.AdamW(groups, lr=1.0, betas=betas, eps=rule.epsilon, fused=True)
+        for name, parameter in parameters.items():
+            self._fused.state[parameter].update(
+                step=torch.full((), float(first_update), device=parameter.device),
+                exp_avg=self._slots["mean"][name],
+                exp_avg_sq=self._slots["variance"][name],
+            )
+
+    def _set(self, lr: float, rescale: float) -> None:
+        for group in self._fused.param_groups:
+            group["lr"] = lr
+        self._fused.grad_scale = self._scale.fill_(1 / rescale)
+
+
+def make_optimizer(
+    parameters: Mapping[str, nn.Parameter],
+    decays: Mapping[str, float],
+    *,
+    rule: Optimizer,
+    rescale: float,
+    first_update: int = 0,
+) -> FusedOptimizer:
+    """Return the optimizer of a rule; parameters are those of `DecoupledAdamW`."""
+    if isinstance(rule, AdamW):
+        return DecoupledAdamW(parameters, decays, rule=rule, rescale=rescale, first_update=first_update)
+    return MomentumSGD(parameters, decays, rule=rule, rescale=rescale)
 
 
 def decay_multipliers(names: list[str], attributes: Mapping[str, Mapping[str, str]]) -> dict[str, float]:

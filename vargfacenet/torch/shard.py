@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import mxnet as mx
 import numpy as np
@@ -13,9 +13,16 @@ from vargfacenet.errors import CheckpointError
 from vargfacenet.torch.checkpoint import as_ndarray
 from vargfacenet.train.classifier.sharded import PART, shard_bounds
 from vargfacenet.train.engine import Arrays
-from vargfacenet.train.optimizer import SGD
+from vargfacenet.train.optimizer import SGD, AdamW, Optimizer
 
 _DRAWN = 4096  # rows whose initial weights are drawn at once, as on MXNet
+
+
+class RowStep(NamedTuple):
+    """Learning rate and number of an update, 1 the first."""
+
+    lr: float
+    number: int
 
 
 class TorchShard:
@@ -38,8 +45,10 @@ class TorchShard:
     ----------
     start, stop
         Bounds of the identities.
-    arrays, momenta
+    arrays
         By name, each (stop - start, columns).
+    slots
+        What the optimizer keeps for them, by kind and name.
     """
 
     def __init__(
@@ -49,14 +58,17 @@ class TorchShard:
         *,
         device: torch.device,
         cluster: Any,
-        sgd: SGD,
+        sgd: Optimizer,
         rescale: float,
     ) -> None:
         self._count, self._device, self._cluster, self._sgd, self._rescale = count, device, cluster, sgd, rescale
         self.start, self.stop = shard_bounds(count, cluster.world_size)[cluster.rank : cluster.rank + 2]
         length = self.stop - self.start
         self.arrays = {name: torch.zeros(length, size, device=device) for name, size in columns.items()}
-        self.momenta = {name: torch.zeros(length, size, device=device) for name, size in columns.items()}
+        self.slots = {
+            kind: {name: torch.zeros(length, size, device=device) for name, size in columns.items()}
+            for kind in sgd.slots
+        }
 
     def initialise(self, *seeds: int) -> None:
         """Draw weights as MXNet's sharded classifier draws them: by the seeds alone, however they are spread."""
@@ -69,25 +81,26 @@ class TorchShard:
             weight[begin - self.start : end - self.start] = torch.from_numpy(rows)
 
     def update(
-        self, rows: torch.Tensor | None, gradients: Mapping[str, torch.Tensor], lr: float, skip: torch.Tensor
+        self, rows: torch.Tensor | None, gradients: Mapping[str, torch.Tensor], step: RowStep, skip: torch.Tensor
     ) -> None:
         """Update rows, all of them where `rows` is None; where `skip` is not 0 they stay as they are."""
-        clip, momentum_factor = self._sgd.clip_gradient, self._sgd.momentum
-        keep = 1 - skip
+        rule, keep = self._sgd, 1 - skip
         for name, gradient in gradients.items():
-            weight, momentum = self.arrays[name], self.momenta[name]
-            values, moving = (weight, momentum) if rows is None else (weight[rows], momentum[rows])
-            step = torch.nan_to_num(gradient) * self._rescale
-            step = step.clamp(-clip, clip) if clip else step
-            decay = 0.0 if name == "bias" else self._sgd.weight_decay  # as MXNet's optimizer does
-            moved = torch.where(keep > 0, momentum_factor * moving - lr * (step + decay * values), moving)
-            values = values + keep * moved
-            if rows is None:
-                weight.copy_(values)
-                momentum.copy_(moved)
+            whole = [self.arrays[name], *(each[name] for each in self.slots.values())]
+            values, *kept = whole if rows is None else (one[rows] for one in whole)
+            scaled = torch.nan_to_num(gradient) * self._rescale
+            scaled = scaled.clamp(-rule.clip_gradient, rule.clip_gradient) if rule.clip_gradient else scaled
+            decay = 0.0 if name == "bias" else rule.weight_decay  # as MXNet's optimizer does
+            if isinstance(rule, AdamW):
+                change, moved = _adamw(rule, step, values, scaled, kept, decay)
             else:
-                weight[rows] = values
-                momentum[rows] = moved
+                change, moved = _sgd(rule, step, values, scaled, kept, decay)
+            found = [values + keep * change, *(torch.where(keep > 0, new, old) for new, old in zip(moved, kept))]
+            for array, new in zip(whole, found):
+                if rows is None:
+                    array.copy_(new)
+                else:
+                    array[rows] = new
 
     def state(self) -> Arrays:
         """Return weights and momenta, in parts that are the same however they are spread. All workers must call it."""
@@ -120,7 +133,25 @@ class TorchShard:
 
     def _parts(self) -> Iterator[tuple[str, torch.Tensor, int, int, int]]:
         """Yield key, array, number and bounds of each array of the state."""
-        for kind, arrays in (("arg", self.arrays), ("momentum", self.momenta)):
+        for kind, arrays in {"arg": self.arrays, **self.slots}.items():
             for name, array in arrays.items():
                 for part, begin in enumerate(range(0, self._count, PART)):
                     yield f"{kind}:fc7_{name}", array, part, begin, min(begin + PART, self._count)
+
+
+def _sgd(
+    rule: SGD, step: RowStep, values: torch.Tensor, gradient: torch.Tensor, kept: list[torch.Tensor], decay: float
+) -> tuple[torch.Tensor, list[torch.Tensor]]:
+    """Return the change of rows, and their momentum after it."""
+    moved = rule.momentum * kept[0] - step.lr * (gradient + decay * values)
+    return moved, [moved]
+
+
+def _adamw(
+    rule: AdamW, step: RowStep, values: torch.Tensor, gradient: torch.Tensor, kept: list[torch.Tensor], decay: float
+) -> tuple[torch.Tensor, list[torch.Tensor]]:
+    """Return the change of rows, and their mean gradient and mean square after it."""
+    mean = rule.beta1 * kept[0] + (1 - rule.beta1) * gradient
+    variance = rule.beta2 * kept[1] + (1 - rule.beta2) * gradient.square()
+    root = (variance / (1 - rule.beta2**step.number)).sqrt() + rule.epsilon
+    return -step.lr * (mean / (1 - rule.beta1**step.number) / root + decay * values), [mean, variance]

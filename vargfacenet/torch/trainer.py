@@ -17,27 +17,29 @@ import torch
 
 from vargfacenet.errors import SettingError
 from vargfacenet.formats.graph_names import OUTPUT
+from vargfacenet.torch.averages import Averages
 from vargfacenet.torch.checkpoint import arrays_of, as_ndarray, set_arrays
 from vargfacenet.torch.cluster import distributed_over, explained
 from vargfacenet.torch.compilation import compiled
 from vargfacenet.torch.nan_trace import first_not_finite
-from vargfacenet.torch.optimizer import MomentumSGD, decay_multipliers, freeze
+from vargfacenet.torch.optimizer import decay_multipliers, freeze, make_optimizer
 from vargfacenet.torch.outputs import Fault, PendingStep
 from vargfacenet.torch.precision import Compute
 from vargfacenet.torch.slices import SliceStatistics
+from vargfacenet.torch.states import average_statistics, broadcast, kept_arrays, load_kept
 from vargfacenet.torch.uploads import Uploader
 from vargfacenet.torch.weights import drawn_module
 from vargfacenet.train.cluster import ALONE, Cluster
 from vargfacenet.train.engine import Arrays, NotFinite, StepResult
 from vargfacenet.train.nan_trace import last_faulty_gradient
-from vargfacenet.train.optimizer import SGD
+from vargfacenet.train.optimizer import Optimizer
 from vargfacenet.train.training_state import split_by_kind
 
 _EMBEDDING = "embedding"
 
 
 class TorchTrainer:
-    """Stochastic gradient descent with momentum on a graph of losses, over one or more slices of a batch.
+    """An optimizer on a graph of losses, over one or more slices of a batch.
 
     A slice is to this trainer what a device is to MXNet's: BN takes the statistics of each slice by itself, gradients are
     summed, and the running statistics move by the mean over slices. One process with N slices, N workers with one each, and
@@ -68,7 +70,7 @@ class TorchTrainer:
     updates_made
         Updates that were begun, those before included.
     broken
-        On the device: above 0 from an update that is not finite on.
+        On the device: above 0 from an update that is not finite on, until `step` has reported it.
 
     Raises
     ------
@@ -82,7 +84,7 @@ class TorchTrainer:
         *,
         data: Mapping[str, Sequence[int]],
         labels: Mapping[str, Sequence[int]],
-        sgd: SGD,
+        sgd: Optimizer,
         compute: Compute,
         cluster: Cluster = ALONE,
         first_update: int = 0,
@@ -108,19 +110,18 @@ class TorchTrainer:
         run = compiled(self.module, compute.device) if compute.compiled else self.module
         self._run: Any = distributed_over(workers, run, compute.device)
         trained = {name: value for name, value in self.module.named_parameters() if value.requires_grad}
-        self._optimizer = MomentumSGD(
+        self._optimizer = make_optimizer(
             trained,
             decay_multipliers(list(trained), symbol.attr_dict()),
-            momentum=sgd.momentum,
-            weight_decay=sgd.weight_decay,
+            rule=sgd,
             # DistributedDataParallel gives the mean over workers of what each has summed.
             rescale=1 / rows,
-            clip_gradient=sgd.clip_gradient,
+            first_update=first_update,
         )
         self._outputs = list(self.module.output_names)
         self._statistics = SliceStatistics(self.module, slices) if slices > 1 else None
+        self._averages = Averages(sgd.averaging, self.module) if sgd.averaging else None
         self._has_dropout = any(node["op"] == "Dropout" for node in json.loads(self.module.text)["nodes"])
-        # Above 0 from an update that is not finite on, until `step` has reported it.
         self.broken = torch.zeros((), device=compute.device)
 
     def step(self, batch: mx.io.DataBatch) -> StepResult:
@@ -177,6 +178,9 @@ class TorchTrainer:
             fault = self._fault(next(iter(outputs.values())), sizes)
         self.broken = torch.maximum(self.broken, fault)
         self._optimizer.step(self.schedule(self.updates_made), self.broken)
+        if self._averages is not None:
+            self._unite_slices()
+            self._averages.move(self.updates_made, self.broken)
         return PendingStep(outputs, embedding, [label.asnumpy() for label in labels], Fault(fault, names, sizes))
 
     def _begin(self, batch: mx.io.DataBatch) -> list[torch.Tensor]:
@@ -242,40 +246,43 @@ class TorchTrainer:
             return
         args, _ = self.parameters()
         self._cluster.check_identical("the weights", [args[name] for name in sorted(args)])
-        with torch.no_grad():
-            for name in self.module.statistic_names:  # the means over this worker's slices, after `parameters`
-                value = getattr(self.module, name)
-                value.copy_(self._cluster.all_reduce_tensor(value.clone()) / self._workers)
+        average_statistics(self._cluster, self.module, self._averages)  # of slices: their means, after `parameters`
         self._spread()
 
     def broadcast_state(self) -> None:
         """Give every worker the state that worker 0 has loaded or drawn."""
         if self._workers == 1:
             return
-        momenta = self._optimizer.momenta()
-        for tensor in (*self._tensors().values(), *momenta.values()):
-            self._cluster.broadcast_tensor(tensor)
-        self._optimizer.load_momenta(momenta)
+        broadcast(self._cluster, self.module, self._optimizer, self._averages)
         self._spread()
 
     def _spread(self) -> None:
         if self._statistics is not None:
             self._statistics.spread()
 
-    def _tensors(self) -> dict[str, torch.Tensor]:
-        names = (*self.module.parameter_names, *self.module.statistic_names)
-        return {name: getattr(self.module, name).detach() for name in names}
-
     def parameters(self) -> tuple[Arrays, Arrays]:
         """Return parameters and running statistics as they are after the last update."""
-        if self._statistics is not None:
-            self._statistics.average()
+        self._unite_slices()
         return arrays_of(self.module)
 
+    def averages(self) -> tuple[Arrays, Arrays]:
+        """Return parameters and running statistics with averages in their place, where there are any."""
+        args, auxs = self.parameters()
+        values = self._averages.values if self._averages is not None else {}
+        for name, value in values.items():
+            (args if name in args else auxs)[name] = as_ndarray(value)
+        return args, auxs
+
+    def _unite_slices(self) -> None:
+        if self._statistics is not None:
+            self._statistics.average()
+
     def set_parameters(self, args: Arrays, auxs: Arrays) -> None:
-        """Replace all parameters and running statistics."""
+        """Replace all parameters and running statistics; averages begin again."""
         set_arrays(self.module, {**args, **auxs})
         self._spread()
+        if self._averages is not None:
+            self._averages.begin()
 
     def state(self) -> Arrays:
         """Return everything that the next update depends on, in the arrays of `vargfacenet.train.trainer.Trainer`."""
@@ -283,17 +290,11 @@ class TorchTrainer:
         self._spread()  # the mean over slices is saved, and this run continues from it too
         state = {f"arg:{name}": value for name, value in args.items()}
         state.update({f"aux:{name}": value for name, value in auxs.items()})
-        momenta = self._optimizer.momenta()
-        if momenta:  # parameters that stay as they are have one in MXNet too
-            still = [name for name in args if name not in momenta]
-            state.update({f"momentum:{name}": mx.nd.zeros(args[name].shape) for name in still})
-        state.update({f"momentum:{name}": as_ndarray(value) for name, value in momenta.items()})
+        state.update(kept_arrays(args, self._optimizer, self._averages))
         return state
 
     def load_state(self, state: Arrays) -> None:
         """Take what `state` returned, of either engine; CheckpointError where it does not fit."""
         parts = split_by_kind(state, dict(zip(("arg", "aux"), self.parameters())))
         self.set_parameters(parts["arg"], parts["aux"])
-        self._optimizer.load_momenta(
-            {name: torch.from_numpy(value.asnumpy()) for name, value in parts["momentum"].items()}
-        )
+        load_kept(parts, self._optimizer, self._averages)

@@ -1,0 +1,30 @@
+"""``compile=true`` where a machine can do it, and where it cannot."""
+
+import logging
+
+import pytest
+import torch
+from torch import nn
+from torch._inductor import config
+
+from vargfacenet.torch.compilation import compiled, missing_for
+
+CPU = torch.device("cpu", 0)
+
+
+def test_a_machine_without_a_compiler_goes_on_without_and_says_so(caplog):
+    module = nn.Linear(2, 2)
+    with config.patch({"cpp.cxx": (None, "no-such-compiler")}), caplog.at_level(logging.WARNING):
+        assert compiled(module, CPU) is module
+    assert "compile=true: kernels for a CPU need a C++ compiler (apt install g++)" in caplog.text
+
+
+def test_a_gpu_needs_triton(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "triton" else object())
+    assert "need Triton" in missing_for(torch.device("cuda", 0))
+
+
+@pytest.mark.skipif(missing_for(CPU) is not None, reason="torch.compile lacks something here")
+def test_with_a_compiler_the_module_is_compiled():
+    assert compiled(nn.Linear(2, 2), CPU) is not None
+    assert type(compiled(nn.Linear(2, 2), CPU)).__name__ == "OptimizedModule"
