@@ -1,4 +1,4 @@
-"""Rewriting rules that need only MXNet's operators: for PReLU, global averages, flat inputs and concatenation.
+"""Rewriting rules that need only MXNet's operators: for PReLU, averages, flat inputs, concatenation, odd channels, scales.
 
 A rule takes the graph copy and one of its old nodes, and returns whether it has placed that node.
 """
@@ -9,6 +9,7 @@ from vargfacenet.operators.nodes import Copy, Entry, Node
 
 TRUE = ("True", "1")  # as MXNet writes it
 BLOCK = 16  # the largest block of channels in a memory layout of oneDNN
+HALF_BLOCK = 8
 
 
 def prelu_for_inference(copy: Copy, node: Node) -> bool:
@@ -79,6 +80,68 @@ def flat_concat(copy: Copy, node: Node) -> bool:
     return True
 
 
+def whole_blocks(copy: Copy, node: Node) -> bool:
+    """Depth-wise convolution of a number of channels that is not whole blocks, with channels of zero weights added.
+
+    oneDNN computes it channel by channel otherwise, several times slower, and its gradient likewise.
+    """
+    if node["op"] != "Convolution" or len(copy.shape(node)) != 4:
+        return False
+    attrs, name, channels = node["attrs"], node["name"], copy.shape(node)[1]
+    depthwise = int(attrs.get("num_group", "1")) == int(attrs["num_filter"]) == channels
+    block = BLOCK if channels >= HALF_BLOCK else HALF_BLOCK
+    added = -channels % block
+    # The added channels are copies of others.
+    if not depthwise or channels % HALF_BLOCK == 0 or added > channels:
+        return False
+    height = copy.shape(node)[2]
+    x, *parameters = copy.inputs(node)
+    flat = copy.add("Reshape", f"{name}_rows", [x], shape="(0, 0, -1)")
+    first = copy.add("slice_axis", f"{name}_first", [flat], axis="1", begin="0", end=str(added))
+    constant = copy.add("BlockGrad", f"{name}_added", [first])
+    joined = copy.add("Concat", f"{name}_joined", [flat, constant], dim="1", num_args="2")
+    image = copy.add("Reshape", f"{name}_image", [joined], shape=str((0, 0, height, -1)))
+    whole = []
+    for place, parameter in enumerate(parameters):
+        shape = copy.shape(node, place + 1)
+        copy.set_shape(parameter, shape)
+        label = f"{name}_parameter{place}"
+        rows = copy.add("Reshape", f"{label}_rows", [parameter], shape=str((1, 1, channels, -1)))
+        width = str((0, 0, 0, 0, 0, added, 0, 0))
+        longer = copy.add("Pad", f"{label}_pad", [rows], mode="constant", pad_width=width, constant_value="0")
+        whole.append(copy.add("Reshape", label, [longer], shape=str((channels + added, *shape[1:]))))
+    count = str(channels + added)
+    size = {**attrs, "num_filter": count, "num_group": count}
+    convolved = copy.add("Convolution", f"{name}_whole", [image, *whole], **size)
+    copy.place("slice_axis", name, [convolved], axis="1", begin="0", end=str(channels))
+    return True
+
+
+def scaled_linear(copy: Copy, node: Node) -> bool:
+    """Product of a linear layer's output and one factor per channel, as a linear layer of scaled weights.
+
+    The gradient of the factors is then a sum over the weights instead of one over all tokens, which MXNet is slow at.
+    """
+    if node["op"] == "FullyConnected":
+        reader = copy.only_reader(copy.turn)
+        if not (reader and copy.source(reader) is node and _scales_channels(copy, reader)):
+            return False
+        copy.drop()
+        return True
+    if not _scales_channels(copy, node) or copy.inputs(node)[0][0] is not None:
+        return False
+    layer, name, factors = copy.source(node), node["name"], copy.inputs(node)[1]
+    x, *parameters = copy.inputs(layer)
+    scaled = []
+    for place, parameter in enumerate(parameters):
+        shape = copy.shape(layer, place + 1)
+        copy.set_shape(parameter, shape)
+        column = copy.add("Reshape", f"{name}_factors{place}", [factors], shape=str((-1, 1)[: len(shape)]))
+        scaled.append(copy.add("broadcast_mul", f"{name}_parameter{place}", [parameter, column]))
+    copy.place("FullyConnected", name, [x, *scaled], **layer["attrs"])
+    return True
+
+
 def is_prelu(node: Node) -> bool:
     """Return whether a node is a PReLU."""
     return node["op"] == "LeakyReLU" and node["attrs"].get("act_type") == "prelu"
@@ -97,6 +160,15 @@ def is_global_average(node: Node) -> bool:
     """Return whether a node is a global average pooling."""
     attrs = node.get("attrs", {})
     return node["op"] == "Pooling" and attrs.get("global_pool") in TRUE and attrs.get("pool_type") == "avg"
+
+
+def _scales_channels(copy: Copy, node: Node) -> bool:
+    """Return whether a node multiplies a linear layer's output on tokens by one factor per channel."""
+    if node["op"] != "broadcast_mul":
+        return False
+    layer, data, factors = copy.source(node), copy.shape(node), copy.shape(node, 1)
+    on_tokens = layer["op"] == "FullyConnected" and layer["attrs"].get("flatten", "True") not in TRUE
+    return on_tokens and factors == (1,) * (len(data) - 1) + data[-1:]
 
 
 def _scaled(copy: Copy, name: str, x: Entry, slopes: Entry, shape: Sequence[int]) -> Entry:

@@ -26,9 +26,17 @@ _INFERENCE = {
         native.prelu,
         native.scale,
         native.global_mean,
+        basic.whole_blocks,
+        basic.scaled_linear,
         basic.flat_input,
     ),
-    "basic": (basic.prelu_for_inference, basic.flat_input, basic.flat_concat),
+    "basic": (
+        basic.prelu_for_inference,
+        basic.whole_blocks,
+        basic.scaled_linear,
+        basic.flat_input,
+        basic.flat_concat,
+    ),
     "stock": (basic.flat_input,),
 }
 _TRAINING = {
@@ -39,10 +47,19 @@ _TRAINING = {
         native.prelu,
         native.scale,
         native.global_mean,
+        basic.whole_blocks,
+        basic.scaled_linear,
         basic.flat_input,
         basic.flat_concat,
     ),
-    "basic": (basic.prelu_for_training, basic.global_mean, basic.flat_input, basic.flat_concat),
+    "basic": (
+        basic.prelu_for_training,
+        basic.global_mean,
+        basic.whole_blocks,
+        basic.scaled_linear,
+        basic.flat_input,
+        basic.flat_concat,
+    ),
     "stock": (basic.flat_input, basic.flat_concat),
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import itertools
 import logging
@@ -88,26 +89,31 @@ def train_generation(run: Run, number: int, *, previous: GenerationFolder | None
     trainer.broadcast_state()
     if cluster.is_first:
         folder.begin(config, run.facts, first_update)
-    iterator = _iterator(run, number, first_update)
-    verified = cluster.broadcast_object(bool(run.data.pairs))
-    context = TrainingContext(config, trainer, embedding, folder.path, number, run.data.records.num_identities)
-    registered = make_callbacks(context)
-    if config.save_epochs:
-        updates_before = (number - 1) * config.max_updates
-        registered.append(EpochCheckpoints(context, lambda update: iterator.epoch_of(updates_before + update)))
-    callbacks: Sequence[Callback]
-    if cluster.is_first:
-        verifier = _verifier(run, embedding, trainer, folder, resumed=resume)
-        if first_update == 0:
-            verifier.begin(_last_scores(previous))
-        writer = _writer(run, number, embedding, trainer, verifier)
-        progress, monitor = _progress(run, number, iterator, trainer, folder), _monitor(run)
-        callbacks = (progress, monitor, *registered, verifier, writer)
-    else:
-        verifications = Every(config.verify_every, config.max_updates) if verified else None
-        follower = Follower(Every(config.save_every, config.max_updates), verifications)
-        callbacks = (follower, *map(OnlyParameters, registered))
-    try:
+    with contextlib.ExitStack() as stack:  # whatever fails from here on, the iterator and the callbacks are closed
+        iterator = stack.enter_context(contextlib.closing(_iterator(run, number, first_update)))
+        verified = cluster.broadcast_object(bool(run.data.pairs))
+        context = TrainingContext(config, trainer, embedding, folder.path, number, run.data.records.num_identities)
+        registered: list[Callback] = []
+        for callback in make_callbacks(context):
+            registered.append(callback)
+            if cluster.is_first:
+                stack.callback(callback.close)
+        if config.save_epochs:
+            updates_before = (number - 1) * config.max_updates
+            registered.append(EpochCheckpoints(context, lambda update: iterator.epoch_of(updates_before + update)))
+        callbacks: Sequence[Callback]
+        if cluster.is_first:
+            verifier = _verifier(run, embedding, trainer, folder, resumed=resume)
+            if first_update == 0:
+                verifier.begin(_last_scores(previous))
+            writer = _writer(run, number, embedding, trainer, verifier)
+            progress, monitor = _progress(run, number, iterator, trainer, folder), _monitor(run)
+            stack.callback(progress.close)
+            callbacks = (progress, monitor, *registered, verifier, writer)
+        else:
+            verifications = Every(config.verify_every, config.max_updates) if verified else None
+            follower = Follower(Every(config.save_every, config.max_updates), verifications)
+            callbacks = (follower, *map(OnlyParameters, registered))
         done = fit(
             trainer,
             _feed(run, iterator, (number - 1) * config.max_updates + first_update),
@@ -119,10 +125,6 @@ def train_generation(run: Run, number: int, *, previous: GenerationFolder | None
         )
         if cluster.is_first and writer.saved != done:
             writer.save(done)
-    finally:
-        iterator.close()
-        for callback in callbacks:
-            callback.close()
     if done < config.max_updates:
         # Another worker's signal has no number here.
         name = signal.Signals(run.runtime.stopping.signal or signal.SIGTERM)

@@ -160,6 +160,25 @@ def score_filters(
     return total / count
 
 
+def mean_cosine(
+    checkpoint: Checkpoint, pruned: Checkpoint, records: JoinedSets, plan: Plan, *, device: mx.Context
+) -> float:
+    """Return the mean cosine of a pruned network's embeddings to those of the network before, on the plan's images.
+
+    The images are drawn apart from those of scoring and fine-tuning, from the same set.
+    """
+    count = math.ceil(plan.images / plan.batch_size)
+    found = []
+    with _batches(records, plan, count=count, stream=2 * plan.steps + 1, mirror=False) as iterator:
+        embedders = [Embedder(*one, device=device, batch_size=plan.batch_size) for one in (checkpoint, pruned)]
+        for _ in range(count):
+            images = iterator.next().data[0].asnumpy()
+            one, other = (embedder.embed_batch(images) for embedder in embedders)
+            lengths = np.linalg.norm(one, axis=1) * np.linalg.norm(other, axis=1)
+            found.append(((one * other).sum(axis=1) / np.maximum(lengths, 1e-12)).mean())
+    return float(np.mean(found))
+
+
 def fine_tune(
     checkpoint: Checkpoint,
     teacher: Checkpoint,

@@ -95,3 +95,22 @@ def test_ctrl_c_ends_the_demo_quietly(monkeypatch, capsys, model):
     monkeypatch.setattr("vargfacenet.commands.demo.load_face_model", interrupted)
     assert main(["demo", model]) == 0
     assert capsys.readouterr().err == ""
+
+
+def test_a_misspelt_bundled_network_gets_a_suggestion(capsys, tmp_path):
+    error = said(capsys, "convert", "vargfacenet-x05", tmp_path / "out")
+    assert "no checkpoint file vargfacenet-x05-symbol.json" in error
+    assert "did you mean vargfacenet-x050, which comes with the package?" in error
+    assert "did you mean" not in said(capsys, "convert", "somewhere/else", tmp_path / "out")
+
+
+def test_summary_without_a_network_says_that_json_took_it(capsys):
+    assert "no network given; --json has taken resnet18 for its file" in said(capsys, "summary", "--json", "resnet18")
+    assert "no network given: it comes first" in said(capsys, "summary")
+
+
+def test_verify_without_sets_tells_swapped_arguments(capsys, model):
+    assert "lfw.bin is a data set and not a model: the arguments look swapped" in said(
+        capsys, "verify", "lfw.bin", model
+    )
+    assert "no verification sets: give --bins SET" in said(capsys, "verify", model)

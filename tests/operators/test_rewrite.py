@@ -1,6 +1,8 @@
 """The graph that trains: values, and the gradient of every parameter, against an independent PReLU."""
 
 import importlib
+import json
+import zlib
 
 import mxnet as mx
 import numpy as np
@@ -124,3 +126,78 @@ def test_the_stock_operator_gives_wrong_slope_gradients(monkeypatch):
     _, found = gradients(runnable(plain, for_training=True, backend="stock"), values, auxs)
     wrong = unequal(found, expected)
     assert [name for name in wrong if name.endswith("act_gamma")], wrong
+
+
+def by_backend(symbol, shape, backend, *, for_training=True):
+    """Output and gradients of a graph on one input, with every parameter drawn by its name."""
+    graph = runnable(symbol, for_training=for_training, backend=backend, data_shape=shape)
+    executor = graph.simple_bind(mx.cpu(), data=shape, grad_req="write")
+    for name, array in executor.arg_dict.items():
+        seed = zlib.crc32(name.encode())
+        array[:] = np.random.RandomState(seed).normal(size=array.shape)
+    [output] = executor.forward(is_train=True)
+    executor.backward(mx.nd.array(np.random.RandomState(1).normal(size=output.shape)))
+    found = {name: array.asnumpy() for name, array in executor.grad_dict.items()}
+    return graph, {"output": output.asnumpy(), **found}
+
+
+def operators(graph):
+    return [node["op"] for node in json.loads(graph.tojson())["nodes"] if node["op"] != "null"]
+
+
+DEPTHWISE = [(4, 3, 1, True), (6, 3, 2, False), (10, 5, 1, True), (26, 3, 2, True), (100, 7, 1, True)]
+
+
+@pytest.mark.parametrize(("channels", "kernel", "stride", "no_bias"), DEPTHWISE)
+def test_odd_channels_of_depthwise_convolutions_are_filled_up_without_a_trace(channels, kernel, stride, no_bias):
+    symbol = mx.sym.Convolution(
+        mx.sym.var("data"),
+        kernel=(kernel, kernel),
+        stride=(stride, stride),
+        pad=(kernel // 2, kernel // 2),
+        num_filter=channels,
+        num_group=channels,
+        no_bias=no_bias,
+        name="dw",
+    )
+    shape = (2, channels, 9, 8)
+    _, expected = by_backend(symbol, shape, "stock")
+    graph, found = by_backend(symbol, shape, "basic")
+    assert graph.list_arguments() == symbol.list_arguments()
+    whole = next(node for node in json.loads(graph.tojson())["nodes"] if node["op"] == "Convolution")
+    assert int(whole["attrs"]["num_filter"]) % 8 == 0
+    for name, values in expected.items():
+        np.testing.assert_allclose(found[name], values, atol=1e-4 * np.abs(values).max(), err_msg=name)
+
+
+@pytest.mark.parametrize(("channels", "groups"), [(16, 16), (24, 24), (10, 1), (10, 5), (3, 3)])
+def test_other_convolutions_stay_as_they_are(channels, groups):
+    data = mx.sym.var("data")
+    symbol = mx.sym.Convolution(data, kernel=(3, 3), num_filter=channels, num_group=groups, name="conv")
+    graph, _ = by_backend(symbol, (2, channels, 8, 8), "basic")
+    assert operators(graph) == ["Convolution"]
+
+
+@pytest.mark.parametrize("no_bias", [True, False])
+def test_factors_of_a_linear_layer_on_tokens_go_into_its_weights(no_bias):
+    layer = mx.sym.FullyConnected(mx.sym.var("data"), num_hidden=5, flatten=False, no_bias=no_bias, name="fc")
+    factors = mx.sym.reshape(mx.sym.var("factors", shape=(5,)), shape=(1, 1, -1))
+    symbol = mx.sym.broadcast_mul(layer, factors, name="scaled")
+    _, expected = by_backend(symbol, (2, 6, 7), "stock")
+    graph, found = by_backend(symbol, (2, 6, 7), "basic")
+    assert sorted(graph.list_arguments()) == sorted(symbol.list_arguments())
+    assert operators(graph)[-1] == "FullyConnected"
+    for name, values in expected.items():
+        np.testing.assert_allclose(found[name], values, atol=1e-5 * np.abs(values).max(), err_msg=name)
+
+
+def test_factors_stay_where_the_layer_is_read_elsewhere_or_they_differ_by_token():
+    layer = mx.sym.FullyConnected(mx.sym.var("data"), num_hidden=5, flatten=False, name="fc")
+    factors = mx.sym.reshape(mx.sym.var("factors", shape=(5,)), shape=(1, 1, -1))
+    read_twice = mx.sym.broadcast_add(mx.sym.broadcast_mul(layer, factors), layer)
+    by_token = mx.sym.broadcast_mul(layer, mx.sym.reshape(mx.sym.var("factors", shape=(6,)), shape=(1, 6, 1)))
+    for symbol in (read_twice, by_token):
+        graph, found = by_backend(symbol, (2, 6, 7), "basic")
+        assert "broadcast_mul" in operators(graph)
+        _, expected = by_backend(symbol, (2, 6, 7), "stock")
+        np.testing.assert_allclose(found["output"], expected["output"], rtol=1e-5, atol=1e-5)

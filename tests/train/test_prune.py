@@ -16,7 +16,7 @@ from vargfacenet.formats.images import encode_jpeg
 from vargfacenet.symbols.channels import Channels
 from vargfacenet.symbols.complexity import complexity
 from vargfacenet.symbols.pruning import filters_of
-from vargfacenet.train.prune import Plan, fine_tune, prune, score_filters
+from vargfacenet.train.prune import Plan, fine_tune, mean_cosine, prune, score_filters
 from vargfacenet.train.training_data import open_records
 
 OPTIONS = {"multiplier": 0.25, "units": (1, 1, 1), "use_se": False, "embedding_size": 16}
@@ -81,6 +81,20 @@ def test_fine_tuning_brings_embeddings_nearer_to_what_they_were(prefix, records)
     assert cosine(tuned) > cosine(pruned)
 
 
+def test_the_cosine_is_that_of_numpy_on_images_of_the_set(prefix, records):
+    whole = load_checkpoint(prefix, 0)
+    plan = Plan(share=0.3, steps=1, images=8, updates=0, batch_size=8)
+    assert mean_cosine(whole, whole, records, plan, device=mx.cpu()) == pytest.approx(1, abs=1e-6)
+    turned = whole._replace(auxs={**whole.auxs}, args={**whole.args})
+    for name in ("fc1_gamma", "fc1_beta"):
+        turned.args[name] = -whole.args[name]
+    assert mean_cosine(whole, turned, records, plan, device=mx.cpu()) == pytest.approx(-1, abs=1e-6)
+    pruned = prune(whole, records, plan)
+    first = mean_cosine(whole, pruned, records, plan, device=mx.cpu())
+    assert first == mean_cosine(whole, pruned, records, plan, device=mx.cpu())
+    assert -1 < first < 1
+
+
 def test_values_out_of_range_and_one_identity_are_refused(prefix, records, tmp_path):
     whole = load_checkpoint(prefix, 0)
     with pytest.raises(SettingError, match="share=1.5: expected between"):
@@ -99,7 +113,9 @@ def test_the_command_writes_a_checkpoint_and_a_table(prefix, face_folder, pairs_
     options = ["--steps", "1", "--images", "8", "--updates", "1", "--batch-size", "8"]
     assert main([*command, *options]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].split() == ["network", "parameters", "FLOPs", "MiB", "stripes"]
+    assert lines[0].split() == ["network", "parameters", "FLOPs", "MiB", "cosine", "stripes"]
+    assert lines[2].split()[4] == "1.0000"
+    assert -1 < float(lines[3].split()[4]) < 1
     small = load_checkpoint(tmp_path / "small", 0)
     assert f"{complexity(small.symbol).flops:,}" in lines[3]
     assert main([*command, "--share", "0"]) == 2

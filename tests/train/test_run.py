@@ -14,6 +14,8 @@ from vargfacenet.errors import DataError, SettingError, SetupError, TrainingErro
 from vargfacenet.eval import Embedder, read_pairs, verify_pairs, write_pairs
 from vargfacenet.formats.checkpoint import load_checkpoint
 from vargfacenet.formats.images import encode_jpeg
+from vargfacenet.train import generation
+from vargfacenet.train.callback import Callback
 from vargfacenet.train.graph import training_graph
 from vargfacenet.train.optimizer import SGD
 from vargfacenet.train.random_state import seed_random
@@ -260,3 +262,20 @@ def test_devices_are_read_and_checked():
 def test_a_batch_must_divide_among_the_devices(face_folder, tmp_path):
     with pytest.raises(SettingError, match="multiple of the number of devices"):
         train(tiny(batch_size=7), data=face_folder, out=tmp_path / "out", runtime=Runtime([mx.cpu(0), mx.cpu(1)]))
+
+
+def test_whatever_fails_before_the_first_update_closes_the_iterator_and_the_callbacks(
+    face_folder, pairs_file, tmp_path, monkeypatch
+):
+    closed = []
+    monkeypatch.setattr(generation.FaceIterator, "close", lambda self: closed.append("iterator"))
+
+    class Watching(Callback):
+        def close(self):
+            closed.append("callback")
+
+    monkeypatch.setattr(generation, "make_callbacks", lambda context: [Watching()])
+    monkeypatch.setattr(generation, "_writer", lambda *_: (_ for _ in ()).throw(DataError("no writer")))
+    with pytest.raises(DataError, match="no writer"):
+        train(tiny(), data=face_folder, out=tmp_path, bins=[pairs_file])
+    assert closed == ["callback", "iterator"]

@@ -11,7 +11,7 @@ from vargfacenet.devices import parse_device
 from vargfacenet.eval import Embedder, read_sets, verify_pairs
 from vargfacenet.formats.checkpoint import load_checkpoint, save_checkpoint
 from vargfacenet.symbols.complexity import complexity
-from vargfacenet.train.prune import Plan, check_plan, prune
+from vargfacenet.train.prune import Plan, check_plan, mean_cosine, prune
 from vargfacenet.train.training_data import open_records
 
 
@@ -19,7 +19,9 @@ def add_parser(add: Callable[..., argparse.ArgumentParser]) -> None:
     parser = add(
         description="Score the filters of a network by the first-order change of the loss that their removal makes, on "
         "images of a training set; remove the least important ones in steps, with everything that reads or writes their "
-        "channels; and fine-tune what is left by angular distillation from the network before pruning.",
+        "channels; and fine-tune what is left by angular distillation from the network before pruning. The cosine is that of "
+        "the embeddings to those of the network before, on as many images of the set as filters are scored on; --updates 0 "
+        "shows it without fine-tuning.",
         examples=(
             "vargfacenet prune runs/mine/best pruned/mine --data faces_emore --share 0.3",
             "vargfacenet prune runs/mine/best pruned/mine --data faces_emore --steps 5 --updates 2000 --bins lfw.bin",
@@ -55,13 +57,16 @@ def run(args: argparse.Namespace) -> int:
     pairs = read_sets(args.bins)
     with contextlib.closing(open_records(args.data)) as records:
         after = prune(before, records, plan, device=device)
+        cosine = mean_cosine(before, after, records, plan, device=device)
     save_checkpoint(out, epoch, *after)
     rows = []
-    for label, checkpoint in (("before", before), ("after", after)):
+    for label, checkpoint, near in (("before", before, 1.0), ("after", after, cosine)):
         cost = complexity(checkpoint.symbol)
         scores = [verify_pairs(Embedder(*checkpoint, device=device), one) for one in pairs.values()]
         cells = [verification_cells(score.as_dict())[0] for score in scores]
-        rows.append([label, f"{cost.parameters:,}", f"{cost.flops:,}", f"{cost.bytes / 2**20:.2f}", *cells])
-    print_table(["network", "parameters", "FLOPs", "MiB", *pairs], rows)
+        rows.append(
+            [label, f"{cost.parameters:,}", f"{cost.flops:,}", f"{cost.bytes / 2**20:.2f}", f"{near:.4f}", *cells]
+        )
+    print_table(["network", "parameters", "FLOPs", "MiB", "cosine", *pairs], rows)
     print(f"\nwritten    {out}-symbol.json, {out}-{epoch:04d}.params")
     return 0

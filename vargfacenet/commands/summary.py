@@ -5,9 +5,11 @@ from collections.abc import Callable
 
 from vargfacenet.commands.arguments import add_json_argument, add_set_argument
 from vargfacenet.commands.output import json_writer, print_table
+from vargfacenet.errors import SettingError
 from vargfacenet.options import split_assignments
 from vargfacenet.symbols import get_symbol
 from vargfacenet.symbols.complexity import complexity
+from vargfacenet.symbols.registry import NETWORKS
 
 
 def add_parser(add: Callable[..., argparse.ArgumentParser]) -> None:
@@ -19,13 +21,16 @@ def add_parser(add: Callable[..., argparse.ArgumentParser]) -> None:
             "vargfacenet summary vargfacenet --set use_se=false multiplier=0.5 --json summary.json",
         ),
     )
-    parser.add_argument("network", metavar="NETWORK", help="a network, such as vargfacenet or resnet100")
+    parser.add_argument("network", metavar="NETWORK", nargs="?", help="a network, such as vargfacenet or resnet100")
     add_set_argument(parser, what="options of the network", example="use_se=false multiplier=0.5")
     add_json_argument(parser, bare=True)
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
+    if args.network is None:
+        taken = f"; --json has taken {args.json} for its file" if args.json in NETWORKS else ""
+        raise SettingError(f"no network given{taken}: it comes first, as in 'vargfacenet summary vargfacenet --json'")
     with json_writer(args.json) as write_json:
         cost = complexity(get_symbol(args.network, **split_assignments(args.set)))
         rows = [

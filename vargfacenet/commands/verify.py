@@ -55,7 +55,6 @@ def add_parser(add: Callable[..., argparse.ArgumentParser]) -> None:
     protocol.add_argument(
         "--bins",
         nargs="+",
-        required=True,
         metavar="SET",
         help="verification sets: files, folders of them, or names such as lfw or CFP-FP in --folder",
     )
@@ -80,6 +79,8 @@ def run(args: argparse.Namespace) -> int:
         check_range("--far", far, 1e-12, 0.5)
     _check_names(args.models)
     names = [parse_model(name, args.epoch) for name in args.models]  # refuses a set in the place of a model
+    if args.bins is None:
+        raise SettingError("no verification sets: give --bins SET..., files, folders of them, or names in --folder")
     sets = read_sets(find_sets(args.bins, args.folder))
     for name in names:
         check_model_exists(*name)  # before minutes of work on the others

@@ -7,6 +7,7 @@ Therefore a checkpoint holds the plain published graph up to the embedding, with
 from __future__ import annotations
 
 import contextlib
+import difflib
 import glob
 import json
 import pathlib
@@ -22,7 +23,7 @@ from vargfacenet.errors import CheckpointError
 from vargfacenet.formats.files import PathLike, atomic_path, read_bytes
 from vargfacenet.formats.graphs import first_line, read_graph
 from vargfacenet.formats.params import load_params, write_params
-from vargfacenet.models import find_model
+from vargfacenet.models import find_model, list_models
 
 _CASTS = ("Cast", "cast", "amp_cast")
 
@@ -180,9 +181,15 @@ def existing_files(prefix: PathLike, epoch: int) -> tuple[pathlib.Path, pathlib.
     for path in files:
         if not path.is_file():
             there = epochs_of(str(files[0])[: -len("-symbol.json")])
-            named = f"; there are epochs {', '.join(map(str, there[-8:]))}" if there else ""
+            named = f"; there are epochs {', '.join(map(str, there[-8:]))}" if there else _nearest_bundled(prefix)
             raise CheckpointError(f"no checkpoint file {path}: give PREFIX,EPOCH as in PREFIX-0000.params{named}")
     return files
+
+
+def _nearest_bundled(prefix: PathLike) -> str:
+    """Return the end of a message that names the bundled network of a similar name; empty where there is none."""
+    near = difflib.get_close_matches(str(prefix), [model.name for model in list_models()], n=1)
+    return f"; did you mean {near[0]}, which comes with the package?" if near else ""
 
 
 def _paths(prefix: PathLike, epoch: int) -> tuple[pathlib.Path, pathlib.Path]:
