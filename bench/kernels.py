@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import ctypes
+import statistics
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -23,7 +24,7 @@ def measure_kernels(
 ) -> dict[str, Any]:
     """Measure the native convolutions of a network; SetupError where there are no native operators.
 
-    Times are those of the process's threads on the processor, the best of `rounds`, so that rates are those of one core.
+    Times are those of the process's threads on the processor, the median of `rounds`, so that rates are those of one core.
 
     Returns
     -------
@@ -88,7 +89,7 @@ def _seconds(shape: Shape, images: int, rounds: int) -> tuple[float, float]:
     executor = symbol.simple_bind(mx.cpu(), data=(images, shape.channels, shape.height, shape.width))
     for array in executor.arg_dict.values():
         array[:] = 0.01
-    best = [float("inf"), float("inf")]
+    times: tuple[list[float], list[float]] = ([], [])
     for number in range(rounds + 1):
         for way, run in enumerate(
             (lambda: executor.forward(is_train=True), lambda: executor.backward(executor.outputs))
@@ -98,5 +99,5 @@ def _seconds(shape: Shape, images: int, rounds: int) -> tuple[float, float]:
             run()
             mx.nd.waitall()
             if number:  # the first round allocates memory
-                best[way] = min(best[way], time.process_time() - begin)
-    return best[0], best[1]
+                times[way].append(time.process_time() - begin)
+    return statistics.median(times[0]), statistics.median(times[1])

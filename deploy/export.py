@@ -10,12 +10,14 @@ from typing import Any, Optional, Union
 import numpy as np
 
 from vargfacenet import __version__
+from vargfacenet.deploy.graph import ANY_NUMBER, ImageInput
 from vargfacenet.deploy.precision import PRECISIONS, halve
 from vargfacenet.deploy.probe import cosines, probe_images, relative_error
 from vargfacenet.deploy.quantise import quantise_measured
 from vargfacenet.deploy.recognition import Recognised, recognise
 from vargfacenet.deploy.runtime import OnnxEmbedder, import_package
-from vargfacenet.deploy.targets import TARGETS, rewrite_for
+from vargfacenet.deploy.signature import LAYOUTS, MOST_AT_ONCE
+from vargfacenet.deploy.targets import TARGETS, Target, rewrite_for
 from vargfacenet.deploy.translate import translate
 from vargfacenet.errors import ExportError, SettingError
 from vargfacenet.eval import Embedder, verify_embeddings
@@ -26,7 +28,7 @@ from vargfacenet.eval.protocols.verification import pair_distances
 from vargfacenet.formats.checkpoint import Checkpoint, checkpoint_files, load_checkpoint
 from vargfacenet.formats.files import atomic_path, fingerprint
 from vargfacenet.models import find_model
-from vargfacenet.options import unknown
+from vargfacenet.options import check_range, unknown
 
 # Versions of ONNX's operators and of its file format. onnxruntime reads the first pair since 1.0, of 2019. From version
 # 4 of the format on, initializers need not be inputs.
@@ -35,8 +37,7 @@ TOLERANCE = 1e-4  # of the relative error
 LEAST_COSINE = {"fp16": 0.999, "bf16": 0.999, "int8": 0.98}  # mean cosine to MXNet's embeddings
 BATCHES = (1, 5)  # images at a time in the comparison
 FAR = 1e-3
-
-INPUT_RANGE = "RGB, float32 (N, 3, 112, 112), 0..255"
+IMAGE_TYPES = ("float32", "uint8")
 
 Path = Union[str, pathlib.Path]
 # A `Verification` as a dict, by set and then by runtime, "mxnet" first.
@@ -82,7 +83,7 @@ def export_onnx(
     epoch: int,
     out: Path,
     *,
-    target: str = "plain",
+    target: Union[str, Target] = "plain",
     precision: str = "float32",
     calibration: Optional[np.ndarray] = None,
     scoring: Optional[Scoring] = None,
@@ -95,7 +96,7 @@ def export_onnx(
         The checkpoint, of any network of this package or of the lineage.
     target
         The runtime whose preferred form the graph takes, one of `vargfacenet.deploy.targets.TARGETS`. All run
-        everywhere.
+        everywhere. A `Target` also states the form in which the file takes images.
     precision
         One of `vargfacenet.deploy.precision.PRECISIONS`: the type of the stored weights. With ``fp16`` and ``bf16``
         runtimes compute in float32 unless told otherwise (`OnnxEmbedder` tells OpenVINO for ``bf16``); with ``int8``
@@ -118,19 +119,20 @@ def export_onnx(
     SetupError
         Where onnx or onnxruntime is missing.
     """
+    target = Target(target) if isinstance(target, str) else target
     check_request(target, precision, calibration)
     for package in ("onnx", "onnxruntime"):
         import_package(package)
     scoring = scoring or Scoring()
     checkpoint = load_checkpoint(prefix, epoch)
-    graph = rewrite_for(translate(checkpoint), target)
+    graph = rewrite_for(translate(checkpoint), target.name)
     float_layers: list[str] = []
     if precision in ("fp16", "bf16"):
         graph = halve(graph, precision)
     elif precision == "int8" and calibration is not None:
         graph, float_layers = quantise_measured(graph, calibration)
     network = recognise(checkpoint.symbol)
-    facts = metadata(network, prefix, epoch, target=target, precision=precision)
+    facts = metadata(network, prefix, epoch, image=target.image, target=target.name, precision=precision)
     opset, ir_version = VERSIONS[precision]
     scores: Scores = {}
     threshold = far = None
@@ -139,7 +141,7 @@ def export_onnx(
             if with_scores:
                 scores, threshold, far = _score(checkpoint, temporary, precision, scoring)
                 facts.update(_score_facts(scores, threshold, far))
-            model = graph.to_onnx(opset=opset, ir_version=ir_version, metadata=facts)
+            model = graph.to_onnx(opset=opset, ir_version=ir_version, metadata=facts, image=target.image)
             temporary.write_bytes(model.SerializeToString())
             # The last images: the ranges of an INT8 file come from the first.
             images = None if calibration is None else calibration[-8 * BATCHES[-1] :]
@@ -193,10 +195,21 @@ def compare_with_mxnet(
     return error, cosine
 
 
-def check_request(target: str, precision: str, calibration: Optional[np.ndarray]) -> None:
+def check_request(target: Union[str, Target], precision: str, calibration: Optional[np.ndarray]) -> None:
     """Raise SettingError where `export_onnx` would refuse these arguments."""
+    target, image = (target, ANY_NUMBER) if isinstance(target, str) else target
     if target not in TARGETS:
         raise unknown("target", target, TARGETS)
+    if image.layout not in LAYOUTS:
+        raise unknown("layout", image.layout, LAYOUTS)
+    if image.dtype not in IMAGE_TYPES:
+        raise unknown("type of the input", image.dtype, IMAGE_TYPES)
+    if image.batch is not None:
+        check_range("batch", image.batch, 1, MOST_AT_ONCE)
+    if target == "insightface" and image != ANY_NUMBER:
+        raise SettingError(
+            "InsightFace's package takes images as float32 NCHW, any number at a time, and in no other form"
+        )
     if precision not in PRECISIONS:
         raise unknown("precision", precision, PRECISIONS)
     if precision == "int8" and calibration is None:
@@ -207,7 +220,9 @@ def check_request(target: str, precision: str, calibration: Optional[np.ndarray]
         )
 
 
-def metadata(network: Optional[Recognised], prefix: Path, epoch: int, **more: str) -> dict[str, str]:
+def metadata(
+    network: Optional[Recognised], prefix: Path, epoch: int, *, image: ImageInput = ANY_NUMBER, **more: str
+) -> dict[str, str]:
     """Return the properties that are written into a file."""
     bundled = find_model(prefix)
     inherited = {} if bundled is None else {**bundled.metadata(), "license": bundled.summary}
@@ -216,7 +231,7 @@ def metadata(network: Optional[Recognised], prefix: Path, epoch: int, **more: st
         "made_by": f"vargfacenet {__version__}",
         "network": network.network if network else "other",
         "network_options": json.dumps(network.options if network else {}),
-        "input": INPUT_RANGE,
+        "input": f"RGB, {image.dtype} ({image.batch or 'N'}, {', '.join(map(str, image.sides))}), 0..255",
         "output": "embedding, not normalised",
         "checkpoint": fingerprint(checkpoint_files(prefix, epoch)),
         **more,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import collections
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -15,7 +15,28 @@ if TYPE_CHECKING:
     import onnx
 
 INPUT = "data"
+_FLOAT = 1  # the number of float32 in ONNX
 ON_TOKENS = "_transposed"  # ends the names of the weights (in, out) that are multiplied with tokens
+
+
+class ImageInput(NamedTuple):
+    """The form in which a file takes images.
+
+    ``layout`` is NCHW or NHWC, ``dtype`` float32 or uint8; ``batch`` is a fixed number of images, None for any.
+    """
+
+    layout: str = "NCHW"
+    dtype: str = "float32"
+    batch: int | None = None
+
+    @property
+    def sides(self) -> tuple[int, ...]:
+        """Shape of an image."""
+        channels, *sides = IMAGE_SHAPE
+        return (channels, *sides) if self.layout == "NCHW" else (*sides, channels)
+
+
+ANY_NUMBER = ImageInput()  # float32 NCHW, any number of images: the form of graphs
 
 
 @dataclasses.dataclass
@@ -103,36 +124,55 @@ class Graph:
         ir_version: int,
         metadata: dict[str, str] | None = None,
         extra_outputs: Sequence[str] = (),
+        image: ImageInput = ANY_NUMBER,
     ) -> onnx.ModelProto:
-        """Return the graph as an ONNX model for any number of images in a batch.
+        """Return the graph as an ONNX model that takes images in the form `image`; this graph itself takes the default one.
 
         `opset` and `ir_version` are the versions of ONNX's operators and of its file format, `metadata` are properties
         of the model, and `extra_outputs` are nodes whose outputs it gives too, of any shape.
         """
         from onnx import TensorProto, helper  # optional
 
+        taken, name = _take(image)
+        all_nodes = taken + [
+            dataclasses.replace(node, inputs=[name if one == INPUT else one for one in node.inputs])
+            for node in self.nodes
+        ]
         # Long names of tensors, each written several times, would make a tenth of a small INT8 file.
         short = {name: f"c{place}" for place, name in enumerate(self.constants)}
-        short.update({node.name: f"t{place}" for place, node in enumerate(self.nodes)})
+        short.update({node.name: f"t{place}" for place, node in enumerate(all_nodes)})
         short.update({name: name for name in (INPUT, self.output, *extra_outputs)})
         # InsightFace's package recognises a graph that scales its input by names that begin with Sub and Mul.
         nodes = [
             helper.make_node(n.op, [short[i] for i in n.inputs], [short[n.name]], name=f"{n.op}_{n.name}", **n.attrs)
-            for n in self.nodes
+            for n in all_nodes
         ]
         constants = [_tensor(short[name], np.ascontiguousarray(value)) for name, value in self.constants.items()]
-        image = helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, ["batch", *IMAGE_SHAPE])
-        outputs = [helper.make_tensor_value_info(self.output, TensorProto.FLOAT, ["batch", self.embedding_size])]
+        kind, batch = TensorProto.UINT8 if image.dtype == "uint8" else TensorProto.FLOAT, image.batch or "batch"
+        images = helper.make_tensor_value_info(INPUT, kind, [batch, *image.sides])
+        outputs = [helper.make_tensor_value_info(self.output, TensorProto.FLOAT, [batch, self.embedding_size])]
         outputs += [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in extra_outputs]
         model = helper.make_model(
             # Constants are initializers only: runtimes treat an initializer that is also an input as a variable.
-            helper.make_graph(nodes, "vargfacenet", [image], outputs, constants),
+            helper.make_graph(nodes, "vargfacenet", [images], outputs, constants),
             opset_imports=[helper.make_opsetid("", opset)],
             ir_version=ir_version,
             producer_name="vargfacenet",
         )
         helper.set_model_props(model, metadata or {})
         return model
+
+
+def _take(image: ImageInput) -> tuple[list[Node], str]:
+    """Return the nodes that bring images to the default form, and the name of their result."""
+    nodes, name = [], INPUT
+    if image.layout == "NHWC":
+        nodes.append(Node("Transpose", "image_planes", [name], {"perm": [0, 3, 1, 2]}))  # of bytes where it takes them
+        name = nodes[-1].name
+    if image.dtype == "uint8":
+        nodes.append(Node("Cast", "image_float", [name], {"to": _FLOAT}))
+        name = nodes[-1].name
+    return nodes, name
 
 
 def _tensor(name: str, value: np.ndarray) -> onnx.TensorProto:

@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 
 LAYOUTS = {"NCHW": IMAGE_SHAPE, "NHWC": (*IMAGE_SHAPE[1:], IMAGE_SHAPE[0])}
 _FIRST_NODES = 8  # a network that scales its own input does so among these
-_MOST_AT_ONCE = 256  # largest fixed batch of a file
+MOST_AT_ONCE = 256  # largest fixed batch of a file
 _OWN = "vargfacenet"  # the producer of files that scale their own input
 _RAW_MEAN = 16.0  # larger running means of a BatchNorm on the image are those of unscaled images
 
@@ -122,7 +122,7 @@ def read_signature(model: onnx.ModelProto, where: str) -> Signature:
         if len(shape) == 4 and all(given in (None, side) for given, side in zip(shape[1:], expected))
     ]
     dtype = _TYPES.get(kind.elem_type)
-    if not fitting or dtype is None or not 1 <= (shape[0] or 1) <= _MOST_AT_ONCE:
+    if not fitting or dtype is None or not 1 <= (shape[0] or 1) <= MOST_AT_ONCE:
         text = [place.dim_value if place.HasField("dim_value") else place.dim_param or "?" for place in kind.shape.dim]
         sides = " or ".join(f"(N, {', '.join(map(str, sides))})" for sides in LAYOUTS.values())
         other = "" if dtype else f" of another type than {', '.join(_TYPES.values())}"

@@ -1,10 +1,10 @@
 """Forms of a graph that runtimes run fast, equal in result to the plain one."""
 
-from typing import Optional
+from typing import NamedTuple, Optional
 
 import numpy as np
 
-from vargfacenet.deploy.graph import Graph, Node
+from vargfacenet.deploy.graph import ANY_NUMBER, Graph, ImageInput, Node
 from vargfacenet.deploy.padding import pad_channels
 from vargfacenet.options import unknown
 
@@ -13,6 +13,13 @@ BLOCK = 16  # channels that onnxruntime works on at a time where a processor has
 # OpenVINO joins groups and fuses PReLU into convolutions by itself: the plain form is the fastest there.
 # InsightFace's package runs files in onnxruntime.
 TARGETS = ("plain", "onnxruntime", "openvino", "insightface")
+
+
+class Target(NamedTuple):
+    """The runtime whose preferred form a file takes, one of `TARGETS`, and the form in which it takes images."""
+
+    name: str = "plain"
+    image: ImageInput = ANY_NUMBER
 
 
 def rewrite_for(graph: Graph, target: str) -> Graph:

@@ -12,6 +12,7 @@ import json
 import logging
 import os
 import pathlib
+import statistics
 import time
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
@@ -96,13 +97,14 @@ def describe_forms() -> str:
 
 
 def time_forms(shape: Shape, *, images: int = _IMAGES, rounds: int = _ROUNDS) -> dict[str, float]:
-    """Time a convolution between native operators, forward and backward, in each form: milliseconds, the best round.
+    """Time a convolution between native operators, forward and backward, in each form: milliseconds, the median round.
 
     The time is that of the process's threads on the processor, which other programs disturb less than that of the clock.
+    The system sometimes counts too little of it where threads are interrupted, so that the least is not the best estimate.
     """
     load_library()
     executors = {form: _bind(form, shape, images) for form in FORMS}
-    best = dict.fromkeys(FORMS, float("inf"))
+    times: dict[str, list[float]] = {form: [] for form in FORMS}
     for number in range(rounds + 1):
         for form, executor in executors.items():
             mx.nd.waitall()
@@ -111,8 +113,8 @@ def time_forms(shape: Shape, *, images: int = _IMAGES, rounds: int = _ROUNDS) ->
             executor.backward(executor.outputs)
             mx.nd.waitall()
             if number:  # the first round allocates memory
-                best[form] = min(best[form], 1e3 * (time.process_time() - begin))
-    return best
+                times[form].append(1e3 * (time.process_time() - begin))
+    return {form: statistics.median(one) for form, one in times.items()}
 
 
 def convolution_symbol(form: str, shape: Shape, x: mx.sym.Symbol, name: str = "convolution") -> mx.sym.Symbol:

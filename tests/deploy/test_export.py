@@ -13,11 +13,11 @@ from tests.helpers.networks import SMALL, by_stock_calls, save_random_checkpoint
 from vargfacenet.commands import main
 from vargfacenet.deploy import export as export_module
 from vargfacenet.deploy.export import export_onnx
-from vargfacenet.deploy.graph import Graph, Node
+from vargfacenet.deploy.graph import Graph, ImageInput, Node
 from vargfacenet.deploy.padding import pad_channels
-from vargfacenet.deploy.probe import relative_error
+from vargfacenet.deploy.probe import probe_images, relative_error
 from vargfacenet.deploy.runtime import OnnxEmbedder
-from vargfacenet.deploy.targets import TARGETS, merge_groups, prelu_as_convolutions, rewrite_for
+from vargfacenet.deploy.targets import TARGETS, Target, merge_groups, prelu_as_convolutions, rewrite_for
 from vargfacenet.deploy.translate import translate
 from vargfacenet.errors import DataError, ExportError, SettingError, SetupError
 from vargfacenet.formats.checkpoint import load_checkpoint
@@ -75,6 +75,48 @@ def test_every_network_at_its_published_size_is_proved(network, target, tmp_path
     done = export_onnx(prefix, 0, tmp_path / "out.onnx", target=target)
     assert done.network == (network, {})
     assert done.error < 1e-4
+
+
+@pytest.mark.parametrize(
+    "image", [ImageInput("NHWC"), ImageInput(dtype="uint8"), ImageInput(batch=3), ImageInput("NHWC", "uint8", 1)]
+)
+@pytest.mark.parametrize("target", ["plain", "onnxruntime"])
+def test_other_forms_of_the_input_embed_as_stock_mxnet(small, image, target, tmp_path, images):
+    path = tmp_path / "out.onnx"
+    export_onnx(small, 0, path, target=Target(target, image))
+    expected = by_stock_calls(small, 0, images[:3])
+    given = images[:3].transpose(0, 2, 3, 1) if image.layout == "NHWC" else images[:3]
+    rows = [run(path, part.astype(image.dtype)) for part in np.split(given, 3 // (image.batch or 3))]
+    assert relative_error(np.concatenate(rows), expected) < 1e-4
+    found = OnnxEmbedder(path).embed_batch(images[:2])  # this package's own reader, with fewer images than a batch
+    assert relative_error(found, expected[:2]) < 1e-4
+    told = onnx.load(path).metadata_props
+    sides = "112, 112, 3" if image.layout == "NHWC" else "3, 112, 112"
+    assert {one.key: one.value for one in told}[
+        "input"
+    ] == f"RGB, {image.dtype} ({image.batch or 'N'}, {sides}), 0..255"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--layout", "chwn"], "unknown layout 'CHWN'"),
+        (["--input-type", "int8"], "unknown type of the input 'int8'"),
+        (["--batch", "0"], "batch=0: expected"),
+        (["--target", "insightface", "--layout", "nhwc"], "float32 NCHW, any number at a time, and in no other form"),
+    ],
+)
+def test_forms_of_the_input_that_cannot_be_are_refused(capsys, small, options, message, tmp_path):
+    assert message in refused(capsys, "export", small, tmp_path / "out.onnx", *options)
+    assert not (tmp_path / "out.onnx").exists()
+
+
+def test_int8_takes_bytes(small, tmp_path, images):
+    path = tmp_path / "out.onnx"
+    target = Target("plain", ImageInput("NHWC", "uint8"))
+    done = export_onnx(small, 0, path, target=target, precision="int8", calibration=probe_images(45))
+    assert done.cosine > 0.98
+    assert run(path, images[:2].transpose(0, 2, 3, 1).astype(np.uint8)).shape == (2, SMALL["embedding_size"])
 
 
 def test_openvino_embeds_as_stock_mxnet(checkpoint, tmp_path, images):

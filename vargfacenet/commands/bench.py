@@ -152,7 +152,7 @@ def _measure_kernels(args: argparse.Namespace, write_json: Callable[[object], No
     with progress(total=len(network_shapes(args.network, options)), desc="convolutions", unit="shape") as bar:
         report = measure_kernels(args.network, options, images=args.batch_size, rounds=args.rounds, progress=bar.update)
     print(
-        f"a core computes at most {report['peak']:.0f} GFLOP/s; rates are those of a core, best of {args.rounds} rounds"
+        f"a core computes at most {report['peak']:.0f} GFLOP/s; rates are those of a core, median of {args.rounds} rounds"
     )
     print_table(*kernel_table(report))
     write_json({"machine": about, "rounds": args.rounds, **report})

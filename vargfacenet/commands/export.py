@@ -14,8 +14,10 @@ from vargfacenet.commands.model_arguments import (
 )
 from vargfacenet.commands.output import check_writable, print_table, progress, verification_cells
 from vargfacenet.deploy.export import Scoring, check_request, export_onnx
+from vargfacenet.deploy.graph import ImageInput
 from vargfacenet.deploy.measure import milliseconds
 from vargfacenet.deploy.samples import LEAST, sample_images
+from vargfacenet.deploy.targets import Target
 from vargfacenet.errors import SettingError
 from vargfacenet.eval import read_sets
 from vargfacenet.eval.pairs import Pairs
@@ -31,11 +33,12 @@ _OTHER_FORMATS = (
 def add_parser(add: Callable[..., argparse.ArgumentParser]) -> None:
     parser = add(
         description="Write a checkpoint of this project or of the InsightFace lineage as an ONNX file. Its input is images, "
-        "RGB 0..255, any number at a time; its output is embeddings. The file is run in onnxruntime and must embed as MXNet "
-        "does, or no file is left.",
+        "RGB 0..255, by default float32 NCHW and any number at a time; its output is embeddings. The file is run in "
+        "onnxruntime and must embed as MXNet does, or no file is left.",
         examples=(
             "vargfacenet export runs/mine/best student.onnx --target onnxruntime --verify lfw.bin",
             "vargfacenet export runs/mine/best student.onnx --target openvino --precision int8 --calibrate faces_emore",
+            "vargfacenet export runs/mine/best phone.onnx --layout nhwc --input-type uint8 --batch 1",
             "vargfacenet export vargfacenet-x050 files --precision float32 fp16 bf16 --verify lfw.bin",
         ),
     )
@@ -57,6 +60,20 @@ def add_parser(add: Callable[..., argparse.ArgumentParser]) -> None:
         help="type of the stored weights: float32 (default), fp16 or bf16 (half the size), int8 (a quarter); several make "
         "several files, compared in a table",
     )
+    form.add_argument(
+        "--layout",
+        default="NCHW",
+        type=str.upper,
+        metavar="L",
+        help="order of the input's axes: nchw (default) or nhwc",
+    )
+    form.add_argument(
+        "--input-type",
+        default="float32",
+        metavar="TYPE",
+        help="type of the input's numbers: float32 (default) or uint8",
+    )
+    form.add_argument("--batch", type=int, metavar="N", help="number of images at a time (default: any)")
     form.add_argument("--calibrate", metavar="PATH", help="faces for int8: a folder of aligned images or a .rec file")
     form.add_argument(
         "--calibration-images", type=int, default=96, metavar="N", help="number of those faces (default: %(default)s)"
@@ -80,7 +97,8 @@ def run(args: argparse.Namespace) -> int:
         )
     sets = read_sets(args.verify) if args.verify else {}
     faces = sample_images(args.calibrate, args.calibration_images) if args.calibrate else None
-    forms = [{"target": args.target, "precision": precision, "calibration": faces} for precision in args.precision]
+    target = Target(args.target, ImageInput(args.layout, args.input_type, args.batch))
+    forms = [{"target": target, "precision": precision, "calibration": faces} for precision in args.precision]
     for form in forms:
         check_request(**form)
     check_writable(args.out if len(forms) == 1 else f"{args.out}/{forms[0]['precision']}.onnx")
