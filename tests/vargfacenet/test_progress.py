@@ -92,6 +92,6 @@ def test_the_ranges_of_int8_show_a_bar(monkeypatch):
     monkeypatch.setattr(quantise, "ranges", lambda *_: {})
     monkeypatch.setattr(quantise, "_embed", lambda graph, images: np.ones((len(images), 4)))
     monkeypatch.setattr(quantise, "quantise", lambda graph, layers, found: graph)
-    graph = type("Graph", (), {"nodes": [], "constants": {}})()
+    graph = type("Graph", (), {"nodes": [], "constants": {}, "layers": lambda self: {}})()
     quantise.quantise_measured(graph, np.zeros((6, 3, 112, 112), np.float32))
     assert "int8: ranges of values:   0%" in terminal.getvalue()
