@@ -118,3 +118,11 @@ def real_faces():
             "set VARGFACENET_FACES to a folder with lfw.bin, train/ and teacher/ to run the tests on real faces"
         )
     return pathlib.Path(folder)
+
+
+@pytest.fixture(scope="module")
+def classifier(tmp_path_factory):
+    """A file with a classifier of the four identities, for the random teacher."""
+    path = tmp_path_factory.mktemp("classifier") / "fc7.npy"
+    np.save(path, np.random.RandomState(0).normal(size=(4, 16)).astype(np.float32))
+    return path

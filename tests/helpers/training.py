@@ -66,3 +66,8 @@ def before_each_step(patch, action):
             return step(self, batch)
 
         patch.setattr(kind, "step", step)
+
+
+def of_teacher(**settings):
+    """Return settings of a student that learns from the teacher by what `settings` add alone."""
+    return tiny("demo_student", **{"generations": 1, "loss": "none", "distillation": "none", **settings})

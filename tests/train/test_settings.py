@@ -6,9 +6,7 @@ import json
 import logging
 import pathlib
 import pickle
-from typing import Annotated, Optional
 
-import mxnet as mx
 import numpy as np
 import pytest
 
@@ -16,10 +14,9 @@ from tests.helpers.training import parameters, stopped_after, tiny
 from vargfacenet.commands import main
 from vargfacenet.data import Augmentation
 from vargfacenet.errors import SettingError
-from vargfacenet.options import About, declared_settings
+from vargfacenet.options import declared_settings
 from vargfacenet.symbols import list_losses, list_networks, network_options
-from vargfacenet.train import Callback, Config, Resume, read_config, resolve, train
-from vargfacenet.train.callback import OnlyParameters
+from vargfacenet.train import Config, Resume, read_config, resolve, train
 from vargfacenet.train.config import config_from, fixed_settings
 from vargfacenet.train.settings import ALIASES, GROUPS, SETTINGS
 from vargfacenet.train.settings_table import markdown_page, tables_of
@@ -251,73 +248,6 @@ def test_losses_of_this_package_are_registered():
     assert list_losses()[:2] == ["margin", "softmax"]
 
 
-def no_type(*, width=1.0):
-    pass
-
-
-def no_default(*, width: float):
-    pass
-
-
-def unsuited(*, width: dict = None):  # noqa: RUF013
-    pass
-
-
-def swallowing(**options):
-    pass
-
-
-@pytest.mark.parametrize(
-    ("function", "message"),
-    [
-        (no_type, "no_type: option width has no type"),
-        (no_default, "no_default: option width has no default"),
-        (unsuited, "unsuited: option width has the type .*dict.*: expected bool, int, float, str, or a sequence"),
-        (swallowing, r"swallowing takes \*\*options: expected each option by name"),
-    ],
-)
-def test_a_declaration_that_lacks_something_is_named(function, message):
-    with pytest.raises(SettingError, match=message):
-        declared_settings(function)
-
-
-def test_a_default_of_none_may_make_an_annotation_optional():
-    """As Python 3.9 and 3.10 do when they read ``width: Annotated[Optional[float], ...] = None``."""
-
-    def build(*, width: Optional[Annotated[Optional[float], About("Factor.", 0.5, 2)]] = None):
-        pass
-
-    width = declared_settings(build)["width"]
-    assert (width.type_name, width.range_name, width.check("none"), width.check("2")) == (
-        "float or none",
-        "0.5 .. 2",
-        None,
-        2,
-    )
-    with pytest.raises(SettingError, match="width=3.0: expected between 0.5 and 2"):
-        width.check(3)
-
-
-def test_a_declaration_takes_type_default_and_bounds_from_the_signature():
-    def build(
-        *, width: Annotated[float, About("Factor.", 0.5, 2, "x")] = 1, depth: Optional[int] = None, symbol: str = "a"
-    ) -> mx.sym.Symbol:
-        pass
-
-    found = declared_settings(build, skip=("symbol",))
-    assert list(found) == ["width", "depth"]
-    assert (found["width"].type_name, found["width"].range_name, found["width"].check("1.5")) == (
-        "float",
-        "0.5 .. 2 x",
-        1.5,
-    )
-    assert (found["depth"].type_name, found["depth"].check("none"), found["depth"].check("3")) == (
-        "int or none",
-        None,
-        3,
-    )
-
-
 def test_a_run_of_an_earlier_version_resumes(face_folder, tmp_path, monkeypatch):
     """The folder's states hold settings as versions before this one wrote them."""
     config = tiny(max_updates=4, save_every=2)
@@ -347,23 +277,6 @@ def test_a_run_of_an_earlier_version_resumes(face_folder, tmp_path, monkeypatch)
 
 def newest_settings(out):
     return TrainingStates(out).newest().facts["settings"]
-
-
-def test_a_callback_in_another_worker_only_waits():
-    class Busy(Callback):
-        def needs_parameters(self, update):
-            return update == 3
-
-        def after_update(self, result):
-            raise AssertionError("called in a worker that is not the first")
-
-        def close(self):
-            raise AssertionError("may write over what the first worker's has written")
-
-    follower = OnlyParameters(Busy())
-    assert [update for update in range(6) if follower.needs_parameters(update)] == [3]
-    follower.after_update(None)
-    follower.close()
 
 
 def test_settings_are_printed_without_a_recipe(capsys):
