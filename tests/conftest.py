@@ -22,19 +22,31 @@ os.environ[forms.VARIABLE] = "native"  # also in processes that tests start: no 
 _STATM = pathlib.Path("/proc/self/statm")
 
 
+@pytest.fixture(scope="session")
+def memory_limit():
+    """The resident bytes at which freed memory is given back; a list of one number."""
+    return [1 << 30]
+
+
 @pytest.fixture(autouse=True)
-def freed_memory():
-    """Give back to the system what tests have freed, where it has become much.
+def freed_memory(memory_limit):
+    """Give back to the system what tests have freed, each time half a gigabyte more has come together.
 
     The C library keeps it, in pieces that the next network does not fit into: after the suite each of the two workers
-    would hold four gigabytes.
+    would hold four gigabytes. Looking for it takes tenths of a second, which is too much after every test.
     """
     yield
-    resident = int(_STATM.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") if _STATM.is_file() else 0
+    if resident_bytes() < memory_limit[0]:
+        return
+    gc.collect()  # bound networks are in cycles
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc's; other C libraries have none
-    if resident > 1 << 30 and trim is not None:
-        gc.collect()  # bound networks are in cycles
+    if trim is not None:
         trim(0)
+    memory_limit[0] = max(1 << 30, resident_bytes() + (1 << 29))
+
+
+def resident_bytes():
+    return int(_STATM.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") if _STATM.is_file() else 0
 
 
 @pytest.fixture(scope="session", autouse=True)
