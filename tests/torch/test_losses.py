@@ -221,7 +221,7 @@ def test_an_operator_that_a_margin_takes_and_nobody_knows_is_named():
 
     targets = TorchTargets(Odd(), 16.0, 0, torch.device("cpu"))
     with pytest.raises(SettingError, match="a margin loss takes the operator erfinv, which engine=torch does not know"):
-        targets.of(torch.zeros(2), torch.ones(2), None, None)
+        targets.of(torch.zeros(2), torch.ones(2), None, 1)
 
 
 def test_an_attribute_that_a_margin_gives_by_place_is_not_lost():

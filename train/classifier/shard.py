@@ -6,20 +6,19 @@ momentum have the size of the identities times the embedding; everything else ha
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import mxnet as mx
 import numpy as np
 
 from vargfacenet.train.classifier.block import Block, block_bounds, row_sums
+from vargfacenet.train.classifier.margin_targets import Weigh
 from vargfacenet.train.classifier.row_update import RowUpdate
 
 BLOCK = 4096  # rows
 _NORM_EPS = 1e-10  # that of mx.sym.L2Normalization, which the head in the graph takes
 _NEVER = -1e30  # a logit that has no weight
-
-Weigh = Callable[[mx.nd.NDArray], mx.nd.NDArray]  # how a loss weighs cosines to other identities: (N, C) -> (N, C)
 
 
 class Statistics(NamedTuple):

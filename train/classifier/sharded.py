@@ -12,10 +12,11 @@ from vargfacenet.errors import CheckpointError, SettingError
 from vargfacenet.symbols.heads import Margin
 from vargfacenet.symbols.margins import CosineHead
 from vargfacenet.symbols.margins.combined import Combined
+from vargfacenet.train.classifier.margin_targets import Target
 from vargfacenet.train.classifier.row_update import RowUpdate
 from vargfacenet.train.classifier.sampling import Sampling, sample_rows
 from vargfacenet.train.classifier.shard import Shard, Statistics
-from vargfacenet.train.classifier.targets import Target, Targets, follow
+from vargfacenet.train.classifier.targets import Targets, follow
 from vargfacenet.train.engine import Arrays
 from vargfacenet.train.optimizer import Optimizer
 from vargfacenet.train.runtime import Runtime

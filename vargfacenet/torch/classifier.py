@@ -128,12 +128,11 @@ class TorchClassifier:
         with torch.enable_grad():
             plain, norm, centres = self._scores(whole, leaves)
         true = self._of_own(plain.detach(), samples, targets)
-        draw = self._targets.draw(len(true), self._sampling.updates_before + update)
-        draw = None if draw is None else to_device(draw, self._device)
         sure = self._teacher_cosines(centres, taught, samples, targets)
-        target = self._targets.of(true, norm.detach(), sure, draw)
+        target = self._targets.of(true, norm.detach(), sure, self._sampling.updates_before + update)
         with torch.enable_grad():
-            weighed = self._targets.weighed(plain)
+            weigh = self._targets.weigh
+            weighed = plain if weigh is None else weigh(plain)
         scale = self._head.scale if self._head else 1.0
         logits = (scale * weighed.detach()).index_put((samples, targets), target.logit[samples])
         correct = scale * true > self._rivals(scale * plain.detach(), samples, targets)

@@ -1,4 +1,4 @@
-"""Margin losses in PyTorch, for the classifier in shards: what `vargfacenet.train.classifier.targets` is to MXNet.
+"""Margin losses on tensors, for the classifier in shards.
 
 A margin loss is written once, in `vargfacenet.symbols.margins`, over the operators of ``mx.sym`` or ``mx.nd``. Here it gets
 `OPERATORS_BY_NAME`, whose functions are the operators of graphs.
@@ -7,17 +7,19 @@ A margin loss is written once, in `vargfacenet.symbols.margins`, over the operat
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
-from typing import Any, Callable, NamedTuple
+from typing import Any, Callable
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from vargfacenet.errors import SettingError
-from vargfacenet.symbols.margins import MarginLoss, Samples
+from vargfacenet.symbols.margins import Samples
 from vargfacenet.torch.attributes import Attributes
 from vargfacenet.torch.custom import moved_mean
 from vargfacenet.torch.registry import OPERATORS, Operator
+from vargfacenet.torch.uploads import to_device
+from vargfacenet.train.classifier.margin_targets import MarginTargets
 
 # Attributes that `mx.sym` and `mx.nd` also take by their place, after the inputs.
 _BY_PLACE = {"clip": ("a_min", "a_max"), "expand_dims": ("axis",), "one_hot": ("depth",)}
@@ -61,87 +63,31 @@ def _built(name: str, facts: tuple[tuple[str, str], ...]) -> Operator:
     return found  # type: ignore[return-value]
 
 
-class Target(NamedTuple):
-    """The own identity's logit, and how the loss depends on it; tensors (N,), as of MXNet's `Target`."""
+class TorchTargets(MarginTargets):
+    """`MarginTargets` on tensors."""
 
-    logit: Tensor
-    slope: Tensor
-    norm_slope: Tensor
-    penalty: Tensor
-    penalty_slope: Tensor
+    operators = OPERATORS_BY_NAME
 
+    def _on_device(self, values: np.ndarray) -> Tensor:
+        return to_device(torch.from_numpy(values), self._device)
 
-class TorchTargets:
-    """A margin loss with the numbers that it carries from update to update.
+    def _leaf(self, values: Tensor) -> Tensor:
+        return values.detach().clone().requires_grad_(True)
 
-    Parameters
-    ----------
-    margin
-        None for plain softmax.
-    scale
-        Multiplies the cosines.
-    seed
-        Of what the loss draws.
-    device
-        Where batches are.
+    def _constant(self, values: Tensor, like: Tensor) -> Tensor:
+        return values.detach()
 
-    Attributes
-    ----------
-    averages
-        The moving means of the loss, each (1,).
-    """
+    def _moved(self, mean: Tensor, value: Tensor, momentum: float) -> Tensor:
+        return moved_mean(mean, value.detach(), momentum)
 
-    def __init__(self, margin: MarginLoss | None, scale: float, seed: int, device: torch.device) -> None:
-        self._margin, self._scale, self._seed = margin, scale, seed
-        states: Mapping[str, float] = {} if margin is None else margin.states
-        self.averages = {name: torch.full((1,), value, device=device) for name, value in states.items()}
-        self._samples: Samples | None = None
-
-    def draw(self, count: int, update: int) -> torch.Tensor | None:
-        """Return the numbers that the loss draws for the samples of an update, on the CPU; None where it draws none."""
-        drawn = None if self._margin is None else self._margin.draw(count, seed=self._seed, update=update)
-        return None if drawn is None else torch.from_numpy(drawn)
-
-    def of(self, true: Tensor, norm: Tensor, teacher: Tensor | None, draw: Tensor | None) -> Target:
-        """Return the targets of an update, after which the moving means are those of it.
-
-        Parameters
-        ----------
-        true, norm
-            (N,), cosine to the own identity (with plain softmax the logit), and lengths of the embeddings.
-        teacher
-            (N,), cosine of the teacher's embedding to the own identity, for a loss that reads it.
-        draw
-            What `draw` gave, on the device.
-        """
-        margin, zeros = self._margin, torch.zeros_like(true)
-        if margin is None:
-            return Target(true, torch.ones_like(true), zeros, zeros, zeros)
-        true, norm = true.detach().requires_grad_(True), norm.detach().requires_grad_(True)
-        samples = self._samples = Samples(true, norm, draw, teacher)
-        with torch.no_grad():
-            for name, value in zip(self.averages, margin.observed(samples, operators=OPERATORS_BY_NAME)):
-                self.averages[name] = moved_mean(self.averages[name], value, margin.state_momentum)
+    def _with_slopes(
+        self, samples: Samples, compute: Callable[[], Tensor | None]
+    ) -> tuple[Tensor | None, Tensor, Tensor]:
+        leaves = [samples.cosine, samples.norm]
         with torch.enable_grad():
-            target = margin.target(samples, tuple(self.averages.values()), operators=OPERATORS_BY_NAME)
-            penalty = margin.penalty(samples, operators=OPERATORS_BY_NAME)
-        logit, slope, norm_slope = self._scale * target.detach(), _slope(target, true), _slope(target, norm)
-        if penalty is None:
-            return Target(logit, slope, norm_slope, zeros, zeros)
-        return Target(logit, slope, norm_slope, penalty.detach(), _slope(penalty, norm))
-
-    def weighed(self, cosines: Tensor) -> Tensor:
-        """Return the last batch's cosines to all identities as the loss weighs them: (N, C) -> (N, C)."""
-        margin, samples = self._margin, self._samples
-        if margin is None or samples is None or type(margin).others is MarginLoss.others:
-            return cosines
-        there, state = Samples(samples.cosine.detach()), tuple(self.averages.values())
-        return margin.others(cosines, there, state, operators=OPERATORS_BY_NAME)
-
-
-def _slope(value: Tensor, over: Tensor) -> Tensor:
-    """Return the slope of each number over the one at its place, 0 where there is none: (N,)."""
-    if not value.requires_grad:
-        return torch.zeros_like(over)
-    [slope] = torch.autograd.grad(value.sum(), [over], retain_graph=True, allow_unused=True)
-    return torch.zeros_like(over) if slope is None else slope
+            value = compute()
+        slopes: tuple[Tensor | None, ...] = (None, None)
+        if value is not None and value.requires_grad:
+            slopes = torch.autograd.grad(value.sum(), leaves, allow_unused=True)
+        slope, norm_slope = (torch.zeros_like(leaf) if one is None else one for one, leaf in zip(slopes, leaves))
+        return None if value is None else value.detach(), slope, norm_slope
