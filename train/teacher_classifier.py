@@ -10,7 +10,7 @@ import numpy as np
 
 from vargfacenet.errors import CheckpointError, SettingError
 from vargfacenet.formats.params import load_params
-from vargfacenet.train.classifier.sharded import PART
+from vargfacenet.train.classifier.identities import PART
 from vargfacenet.train.engine import Arrays
 from vargfacenet.train.training_state import TrainingStates
 

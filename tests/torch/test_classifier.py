@@ -82,7 +82,7 @@ def test_the_state_of_either_engine_is_taken_by_the_other():
 @pytest.mark.parametrize("count", [1, (1 << 24) + 1])
 def test_fewer_identities_than_workers_and_more_than_labels_hold_are_refused(count):
     with pytest.raises(
-        SettingError, match=f"{count} identities on 2 workers: expected at least one for each, and at most"
+        SettingError, match=rf"{count} identities in 2 shard\(s\): expected at least one for each, and at most"
     ):
         TorchClassifier((count, 1), device=torch.device("meta"), cluster=Cluster(0, 2), sgd=SGD(lambda update: 0.3))
 

@@ -79,9 +79,10 @@ class MarginTargets(abc.ABC):
         update
             Decides what is drawn, with the seed.
         """
-        margin, zeros = self._margin, 0 * true
+        margin, ones = self._margin, self.operators.ones_like(true)
+        zeros = ones - ones
         if margin is None:
-            return Target(true, zeros + 1, zeros, zeros, zeros)
+            return Target(true, ones, zeros, zeros, zeros)
         drawn = margin.draw(len(true), seed=self._seed, update=update)
         draw = None if drawn is None else self._on_device(drawn)
         samples = self._samples = Samples(self._leaf(true), self._leaf(norm), draw, teacher)

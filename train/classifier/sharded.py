@@ -8,10 +8,10 @@ from typing import Any
 import mxnet as mx
 import numpy as np
 
-from vargfacenet.errors import CheckpointError, SettingError
+from vargfacenet.errors import CheckpointError
 from vargfacenet.symbols.heads import Margin
 from vargfacenet.symbols.margins import CosineHead
-from vargfacenet.symbols.margins.combined import Combined
+from vargfacenet.train.classifier.identities import cosine_head, drawn_rows, part_bounds, shard_bounds
 from vargfacenet.train.classifier.margin_targets import Target
 from vargfacenet.train.classifier.row_update import RowUpdate
 from vargfacenet.train.classifier.sampling import Sampling, sample_rows
@@ -21,9 +21,6 @@ from vargfacenet.train.engine import Arrays
 from vargfacenet.train.optimizer import Optimizer
 from vargfacenet.train.runtime import Runtime
 
-PART = 65536  # rows of the classifier in one array of a saved state
-_DRAWN = 4096  # rows whose initial weights are drawn at once
-MOST_IDENTITIES = 1 << 24  # labels are float32
 _SQUARE_EPS = 1e-10  # keeps the slope of an embedding's length finite
 
 
@@ -71,21 +68,13 @@ class ShardedClassifier:
     ) -> None:
         runtime = runtime or Runtime()
         devices, cluster = list(runtime.devices), runtime.cluster
-        count = len(devices) * cluster.world_size
-        if not count <= num_identities <= MOST_IDENTITIES:
-            raise SettingError(
-                f"{num_identities} identities on {count} device(s): expected at least one for each, and at most "
-                f"{MOST_IDENTITIES}, whose numbers float32 labels hold"
-            )
-        if isinstance(margin, Margin):
-            margin = CosineHead(Combined(margin.m1, margin.m2, margin.m3), margin.scale)
+        bounds, margin = shard_bounds(num_identities, len(devices) * cluster.world_size), cosine_head(margin)
         self._head, self._cluster, self._device = margin, cluster, devices[0]
         self._num_identities, self._sampling = num_identities, sampling or Sampling()
         scale, centres = (margin.scale, margin.centres) if margin else (None, 1)
         self._targets = Targets(margin.margin if margin else None, scale or 1.0, self._sampling.seed, devices[0])
         self._schedule = sgd.schedule
         self._update = RowUpdate(sgd, rescale)
-        bounds = shard_bounds(num_identities, count)
         mine = range(cluster.rank * len(devices), (cluster.rank + 1) * len(devices))
         self.shards = [
             Shard(bounds[number], bounds[number + 1], embedding_size, device, scale, centres, sgd.slots)
@@ -98,21 +87,13 @@ class ShardedClassifier:
         return self._head is not None and self._head.reads_teacher
 
     def initialise(self, *seeds: int) -> None:
-        """Draw weights like those of the network: Xavier, gaussian, by fan-out, magnitude 2. The rest becomes 0.
-
-        The weights depend on the seeds alone, not on how the identities are spread.
-        """
-        deviation = np.float32(np.sqrt(2 / self._num_identities))
+        """Draw weights as `drawn_rows` does. The rest becomes 0."""
         for shard in self.shards:
             for array in (array for arrays in shard.by_kind.values() for array in arrays.values()):
                 array[:] = 0
             weight = shard.arrays["weight"]
-            for part in range(shard.start // _DRAWN, (shard.stop - 1) // _DRAWN + 1):
-                random = np.random.default_rng(np.random.SeedSequence((*seeds, part)))
-                drawn = random.standard_normal((_DRAWN, weight.shape[1]), np.float32)
-                drawn *= deviation
-                begin, end = max(shard.start, part * _DRAWN), min(shard.stop, (part + 1) * _DRAWN)
-                weight[begin - shard.start : end - shard.start] = drawn[begin - part * _DRAWN : end - part * _DRAWN]
+            for place, rows in drawn_rows((shard.start, shard.stop), weight.shape[1], self._num_identities, seeds):
+                weight[place] = rows
 
     def step(
         self, embedding: mx.nd.NDArray, label: Any, *, update: int, teacher: mx.nd.NDArray | None = None
@@ -244,8 +225,8 @@ class ShardedClassifier:
         """Yield kind, name, number and bounds of each array of the state."""
         for kind in self.shards[0].by_kind:
             for name in self.shards[0].arrays:
-                for part, begin in enumerate(range(0, self._num_identities, PART)):
-                    yield kind, name, part, begin, min(begin + PART, self._num_identities)
+                for part, begin, end in part_bounds(self._num_identities):
+                    yield kind, name, part, begin, end
 
     def _rows(self, shard: Shard, label: np.ndarray, update: int) -> np.ndarray | None:
         """Return the rows of a shard that take part in an update; None for all."""
@@ -285,8 +266,3 @@ class ShardedClassifier:
         largest = mx.nd.max(columns.largest, axis=0)
         shares = mx.nd.exp(mx.nd.broadcast_sub(columns.largest, largest.reshape((1, -1))))
         return Statistics(largest, mx.nd.sum(columns.total * shares, axis=0), mx.nd.max(columns.rival, axis=0))
-
-
-def shard_bounds(num_identities: int, count: int) -> list[int]:
-    """Return the first identity of each of `count` shards, followed by the number of identities."""
-    return [number * num_identities // count for number in range(count + 1)]

@@ -2,30 +2,33 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import mxnet as mx
 
-from vargfacenet.train.classifier.sharded import ShardedClassifier
 from vargfacenet.train.cluster import ALONE, Cluster
 from vargfacenet.train.engine import Arrays, NotFinite, StepResult
-from vargfacenet.train.trainer import Trainer
 
 
 class ShardedTrainer:
     """A network that gives embeddings, and a classifier in shards that gives the identity loss and its gradient.
 
-    Implements `vargfacenet.train.engine.TrainerProtocol` by the two parts it is made of.
+    Implements `vargfacenet.train.engine.TrainerProtocol` by the two parts it is made of. Only `step` depends on the engine.
 
     Parameters
     ----------
     network
-        Trainer of the graph that `vargfacenet.symbols.objective.open_objective` gives.
+        `Trainer` of the graph that `vargfacenet.symbols.objective.open_objective` gives.
     classifier
-        On the same devices.
+        `ShardedClassifier` on the same devices.
     cluster
         The workers that train together, the same as that of both parts.
     """
 
-    def __init__(self, network: Trainer, classifier: ShardedClassifier, cluster: Cluster = ALONE) -> None:
+    network: Any
+    classifier: Any
+
+    def __init__(self, network: Any, classifier: Any, cluster: Cluster = ALONE) -> None:
         self.network, self.classifier, self._cluster = network, classifier, cluster
         self.schedule = network.schedule
         # With several workers: the classifier at the last `synchronise`, and what `load_state` was given for it.
@@ -87,7 +90,7 @@ class ShardedTrainer:
     def broadcast_state(self) -> None:
         """Give every worker the state that worker 0 has loaded or drawn."""
         self.network.broadcast_state()
-        if self._cluster.broadcast_object(bool(self._given)):
+        if self._cluster.broadcast_object(bool(self._given)):  # with one worker, nothing was given
             self.classifier.load_state(self._given)
         self._given = {}
 

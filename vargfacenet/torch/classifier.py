@@ -13,17 +13,16 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from vargfacenet.errors import CheckpointError, SettingError
+from vargfacenet.errors import CheckpointError
 from vargfacenet.symbols.heads import Margin
 from vargfacenet.symbols.margins import CosineHead
-from vargfacenet.symbols.margins.combined import Combined
 from vargfacenet.torch.checkpoint import as_ndarray
 from vargfacenet.torch.custom import moved_centres
 from vargfacenet.torch.margins import TorchTargets
 from vargfacenet.torch.shard import RowStep, TorchShard
 from vargfacenet.torch.uploads import to_device
+from vargfacenet.train.classifier.identities import cosine_head
 from vargfacenet.train.classifier.sampling import Sampling, sample_rows
-from vargfacenet.train.classifier.sharded import MOST_IDENTITIES
 from vargfacenet.train.engine import Arrays
 from vargfacenet.train.optimizer import Optimizer
 
@@ -62,13 +61,7 @@ class TorchClassifier:
         rescale: float = 1.0,
     ) -> None:
         num_identities, embedding_size = shape
-        if not cluster.world_size <= num_identities <= MOST_IDENTITIES:
-            raise SettingError(
-                f"{num_identities} identities on {cluster.world_size} workers: expected at least one for each, and at most "
-                f"{MOST_IDENTITIES}, whose numbers float32 labels hold"
-            )
-        if isinstance(margin, Margin):
-            margin = CosineHead(Combined(margin.m1, margin.m2, margin.m3), margin.scale)
+        margin = cosine_head(margin)
         self._device, self._cluster, self._head = device, cluster, margin
         self._sampling = sampling or Sampling()
         scale, centres = (margin.scale, margin.centres) if margin else (1.0, 1)
@@ -85,7 +78,7 @@ class TorchClassifier:
         return self._head is not None and self._head.reads_teacher
 
     def initialise(self, *seeds: int) -> None:
-        """Draw weights as MXNet's sharded classifier draws them: by the seeds alone, however they are spread."""
+        """Draw weights: the same ones from the same seeds on either engine, however the identities are spread."""
         self._shard.initialise(*seeds)
 
     def descend(

@@ -11,11 +11,9 @@ import torch
 
 from vargfacenet.errors import CheckpointError
 from vargfacenet.torch.checkpoint import as_ndarray
-from vargfacenet.train.classifier.sharded import PART, shard_bounds
+from vargfacenet.train.classifier.identities import drawn_rows, part_bounds, shard_bounds
 from vargfacenet.train.engine import Arrays
 from vargfacenet.train.optimizer import SGD, AdamW, Optimizer
-
-_DRAWN = 4096  # rows whose initial weights are drawn at once, as on MXNet
 
 
 class RowStep(NamedTuple):
@@ -71,14 +69,10 @@ class TorchShard:
         }
 
     def initialise(self, *seeds: int) -> None:
-        """Draw weights as MXNet's sharded classifier draws them: by the seeds alone, however they are spread."""
-        deviation, weight = np.float32(np.sqrt(2 / self._count)), self.arrays["weight"]
-        for part in range(self.start // _DRAWN, (self.stop - 1) // _DRAWN + 1):
-            random = np.random.default_rng(np.random.SeedSequence((*seeds, part)))
-            drawn = random.standard_normal((_DRAWN, weight.shape[1]), np.float32) * deviation
-            begin, end = max(self.start, part * _DRAWN), min(self.stop, (part + 1) * _DRAWN)
-            rows = drawn[begin - part * _DRAWN : end - part * _DRAWN]
-            weight[begin - self.start : end - self.start] = torch.from_numpy(rows)
+        """Draw weights as `drawn_rows` does."""
+        weight = self.arrays["weight"]
+        for place, rows in drawn_rows((self.start, self.stop), weight.shape[1], self._count, seeds):
+            weight[place] = torch.from_numpy(rows)
 
     def update(
         self, rows: torch.Tensor | None, gradients: Mapping[str, torch.Tensor], step: RowStep, skip: torch.Tensor
@@ -137,8 +131,8 @@ class TorchShard:
         """Yield key, array, number and bounds of each array of the state."""
         for kind, arrays in {"arg": self.arrays, **self.slots}.items():
             for name, array in arrays.items():
-                for part, begin in enumerate(range(0, self._count, PART)):
-                    yield f"{kind}:fc7_{name}", array, part, begin, min(begin + PART, self._count)
+                for part, begin, end in part_bounds(self._count):
+                    yield f"{kind}:fc7_{name}", array, part, begin, end
 
 
 def _sgd(

@@ -10,31 +10,18 @@ from vargfacenet.torch.cluster import explained
 from vargfacenet.torch.outputs import PendingStep
 from vargfacenet.torch.trainer import TorchTrainer
 from vargfacenet.torch.uploads import as_tensor, to_device
-from vargfacenet.train.cluster import ALONE, Cluster
-from vargfacenet.train.engine import Arrays, NotFinite, StepResult
+from vargfacenet.train.classifier import ShardedTrainer
+from vargfacenet.train.engine import NotFinite, StepResult
 
 
-class TorchShardedTrainer:
-    """A network that gives embeddings, and a classifier over all workers that gives the identity loss and its gradient.
+class TorchShardedTrainer(ShardedTrainer):
+    """A `ShardedTrainer` whose parts are a `TorchTrainer`, of one slice, and a `TorchClassifier` on the same device.
 
-    Implements `vargfacenet.train.engine.LaunchingTrainer` by the two parts it is made of.
-
-    Parameters
-    ----------
-    network
-        Trainer, of one slice, of the graph that `vargfacenet.symbols.objective.open_objective` gives.
-    classifier
-        On the same device.
-    cluster
-        The workers that train together, the same as that of both parts.
+    Implements `vargfacenet.train.engine.LaunchingTrainer`.
     """
 
-    def __init__(self, network: TorchTrainer, classifier: TorchClassifier, cluster: Cluster = ALONE) -> None:
-        self.network, self.classifier, self._cluster = network, classifier, cluster
-        self.schedule = network.schedule
-        # With several workers: the classifier at the last `synchronise`, and what `load_state` was given for it.
-        self._whole: Arrays = {}
-        self._loaded: Arrays = {}
+    network: TorchTrainer
+    classifier: TorchClassifier
 
     def step(self, batch: mx.io.DataBatch) -> StepResult:
         """Make one update of network and classifier, as in `TrainerProtocol`."""
@@ -67,47 +54,3 @@ class TorchShardedTrainer:
         pending = self.network.update({**found, "embedding": embedding}, batch.label)
         self.classifier.update(self.schedule(self.network.updates_made), self.network.broken)
         return pending
-
-    def parameters(self) -> tuple[Arrays, Arrays]:
-        """Return parameters and running statistics of the network, without the classifier."""
-        return self.network.parameters()
-
-    def averages(self) -> tuple[Arrays, Arrays]:
-        """Return parameters and running statistics of the network, averaged where averages are kept."""
-        return self.network.averages()
-
-    def set_parameters(self, args: Arrays, auxs: Arrays) -> None:
-        """Replace parameters and running statistics of the network."""
-        self.network.set_parameters(args, auxs)
-
-    def state(self) -> Arrays:
-        """Return the state of network and classifier; with several workers, the classifier of the last `synchronise`."""
-        whole = self.classifier.state() if self._cluster.world_size == 1 else self._whole
-        return {**self.network.state(), **whole}
-
-    def load_state(self, state: Arrays) -> None:
-        """Take what `state` returned; with several workers the classifier takes its part in `broadcast_state`."""
-        own = {key: value for key, value in state.items() if key.partition(":")[2].startswith("fc7_")}
-        self.network.load_state({key: value for key, value in state.items() if key not in own})
-        if self._cluster.world_size == 1:
-            self.classifier.load_state(own)
-        else:
-            self._loaded = own
-
-    def synchronise(self) -> None:
-        """Bring the workers' running statistics together, and the whole classifier to worker 0."""
-        self.network.synchronise()
-        if self._cluster.world_size > 1:
-            whole = self.classifier.state()  # all take part in it, and worker 0 keeps it
-            self._whole = whole if self._cluster.is_first else {}
-
-    def broadcast_state(self) -> None:
-        """Give every worker the state that worker 0 has loaded or drawn."""
-        self.network.broadcast_state()
-        if self._cluster.world_size > 1 and self._cluster.broadcast_object(bool(self._loaded)):
-            self.classifier.load_state(self._loaded)
-        self._loaded = {}
-
-    def trace_nan(self, batch: mx.io.DataBatch, fault: NotFinite) -> str:
-        """Name what made the first number that is not finite."""
-        return self.network.trace_nan(batch, fault)

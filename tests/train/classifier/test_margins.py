@@ -21,8 +21,8 @@ from vargfacenet.symbols.margins import (
 )
 from vargfacenet.symbols.objective import objective
 from vargfacenet.train.classifier import Sampling, ShardedClassifier, shard
+from vargfacenet.train.classifier.identities import shard_bounds
 from vargfacenet.train.classifier.sampling import sample_rows
-from vargfacenet.train.classifier.sharded import shard_bounds
 from vargfacenet.train.cluster import ALONE
 from vargfacenet.train.optimizer import SGD
 from vargfacenet.train.runtime import Runtime

@@ -6,8 +6,8 @@ import pytest
 
 from tests.train.classifier.dense import MARGINS, DenseClassifier, sharded
 from vargfacenet.train.classifier import Sampling, shard
+from vargfacenet.train.classifier.identities import shard_bounds
 from vargfacenet.train.classifier.sampling import sample_rows
-from vargfacenet.train.classifier.sharded import shard_bounds
 
 IDENTITIES, SIZE, BATCH = 61, 8, 6
 

@@ -7,9 +7,8 @@ import pytest
 from tests.train.classifier.dense import MARGINS, DenseClassifier, sharded
 from tests.train.classifier.workers import run_workers
 from vargfacenet.errors import CheckpointError, SettingError
-from vargfacenet.train.classifier import ShardedClassifier, shard
-from vargfacenet.train.classifier import sharded as sharded_module
-from vargfacenet.train.classifier.sharded import shard_bounds
+from vargfacenet.train.classifier import ShardedClassifier, identities, shard
+from vargfacenet.train.classifier.identities import shard_bounds
 from vargfacenet.train.optimizer import SGD
 from vargfacenet.train.runtime import Runtime
 
@@ -109,9 +108,9 @@ def test_workers_together_compute_what_one_does(margins, workers, devices):
 def test_what_workers_exchange_does_not_grow_with_the_identities():
     def work(cluster):
         seen = []
-        for identities in (20, 2000):
+        for count in (20, 2000):
             classifier = ShardedClassifier(
-                num_identities=identities, embedding_size=SIZE, sgd=TENTH, runtime=Runtime(cluster=cluster)
+                num_identities=count, embedding_size=SIZE, sgd=TENTH, runtime=Runtime(cluster=cluster)
             )
             classifier.initialise(0)
             before = len(cluster.names)
@@ -142,7 +141,7 @@ def test_shards_cover_the_identities_and_differ_by_one_at_most(count, number):
 
 
 def test_a_state_fits_another_number_of_devices(monkeypatch):
-    monkeypatch.setattr(sharded_module, "PART", 5)
+    monkeypatch.setattr(identities, "PART", 5)
     _, embedding, label = problem({})
     two, three = (
         ShardedClassifier(
@@ -200,7 +199,7 @@ def test_first_weights_depend_on_the_seed_and_not_on_the_devices():
 
 def test_too_few_and_too_many_identities_are_refused():
     both = Runtime([mx.cpu(0), mx.cpu(1)])
-    with pytest.raises(SettingError, match="1 identities on 2 device"):
+    with pytest.raises(SettingError, match=r"1 identities in 2 shard\(s\)"):
         ShardedClassifier(num_identities=1, embedding_size=8, sgd=TENTH, runtime=both)
     with pytest.raises(SettingError, match="at most 16777216"):
         ShardedClassifier(num_identities=2**24 + 1, embedding_size=8, sgd=TENTH, runtime=both)
