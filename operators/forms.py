@@ -21,7 +21,7 @@ import mxnet as mx
 
 from vargfacenet.errors import DataError, SettingError
 from vargfacenet.formats.files import cache_folder, read_json, write_text
-from vargfacenet.operators.library import library_path, load_library
+from vargfacenet.operators.library import load_library, processor
 from vargfacenet.threads import one_thread
 
 FORMS = ("native", "mxnet")
@@ -166,7 +166,7 @@ def _times_of(shapes: Iterable[Shape]) -> dict[str, dict[str, float]]:
 
 
 def _times_path() -> pathlib.Path:
-    facts = (library_path().stem, os.environ.get("DNNL_MAX_CPU_ISA", ""))
+    facts = (load_library().path.stem, processor(), os.environ.get("DNNL_MAX_CPU_ISA", ""))
     return cache_folder() / f"convolutions-{hashlib.sha256(repr(facts).encode()).hexdigest()[:20]}.json"
 
 
