@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import mxnet as mx
 
 from vargfacenet.errors import CheckpointError, DataError, SettingError
-from vargfacenet.formats.checkpoint import fitting_parameters, save_checkpoint
+from vargfacenet.formats.checkpoint import fitting_parameters, load_checkpoint, save_checkpoint
 from vargfacenet.formats.files import remove_leftovers, write_text
 from vargfacenet.train.config import Config, config_from, fixed_settings
 from vargfacenet.train.engine import Arrays
@@ -139,6 +139,19 @@ class GenerationFolder:
             else:
                 self._save_checkpoint("best", embedding, state, state.load_arrays())
         return arrays
+
+    def is_written(self, embedding: mx.sym.Symbol) -> bool:
+        """Return True where the checkpoint ``latest`` is that of the newest sound state, which a stop can prevent."""
+        try:
+            _, *saved = load_checkpoint(self.path / "latest", 0)
+        except CheckpointError:
+            return False
+        wanted = fitting_parameters(embedding, *_parameters(self.student()), f"the state in {self.path}")
+        pairs = zip(saved, wanted)
+        return all(
+            one.keys() == other.keys() and all((one[name] == other[name]).asnumpy().all() for name in one)
+            for one, other in pairs
+        )
 
     def result(self) -> Generation:
         """Return what the generation left."""
