@@ -9,6 +9,7 @@ from tests.helpers.training import newest_state, parameters, stopped_after, tiny
 from vargfacenet.errors import SettingError
 from vargfacenet.eval import Embedder, read_pairs, verify_pairs
 from vargfacenet.formats.checkpoint import load_checkpoint
+from vargfacenet.train.build import check_settings
 from vargfacenet.train.classifier.row_update import RowUpdate
 from vargfacenet.train.optimizer import SGD, AdamW, Averaging
 from vargfacenet.train.run import train
@@ -211,6 +212,11 @@ def test_parts_that_do_not_divide_and_shards_in_parts_are_refused(face_folder, t
         train(tiny(accumulate=3), data=face_folder, out=tmp_path / "out")
     with pytest.raises(SettingError, match="accumulate=2 with head=sharded: .* give --set head=dense"):
         train(tiny(accumulate=2, head="sharded"), data=face_folder, out=tmp_path / "out")
+    with pytest.raises(
+        SettingError, match="accumulate=2: with head=dense each part would move centres of its own; .* accumulate=1"
+    ):
+        check_settings(tiny(loss="adadistill", accumulate=2), "mxnet", 1)
+    check_settings(tiny(loss="adadistill"), "mxnet", 1)
     with pytest.raises(SettingError, match=r"multiple of the number of devices \(2\) times accumulate \(4\)"):
         made(ADAMW, BOTH, parts=4)
     assert not (tmp_path / "out").exists()

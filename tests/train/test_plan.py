@@ -152,6 +152,16 @@ def test_every_remedy_fits():
         assert all(any(kind in words for words, _ in found) for kind in kinds)
 
 
+def test_remedies_are_settings_that_train_takes():
+    config = tiny("demo_student", generations=1, distillation="triplet", loss="margin", embedding_size=64)
+    work = Workload(identities=400_000, images=10**6)
+    half = make_plan(config, Place("cpu"), work).total // 2
+    assert not any("sharded" in words for words, _ in remedies(config, Place("cpu", memory=half), work))
+    # The largest number of parts has no double.
+    parts = tiny(batch_size=65_536, accumulate=65_536)
+    assert "the machine needs" in refusal(parts, Place("cpu", memory=1), work, make_plan(parts, Place("cpu"), work))
+
+
 def test_an_array_larger_than_mxnet_holds_is_refused():
     config = resolve("student_scratch", {"batch_size": 64})
     with pytest.raises(SettingError, match=r"5000000 identities .* head=dense .* array of 2560000000 numbers"):
@@ -191,6 +201,7 @@ def test_the_command_takes_the_sizes_of_a_data_set(capsys, face_folder):
         (["--identities", "0"], "--identities=0: expected between 1 and"),
         (["--data", "x", "--images", "3"], "--data has identities and images of its own"),
         (["--teacher-network", "resnet18"], "student_scratch does not distil"),
+        (["--set", "sample_rate=0.1"], "sample_rate=0.1 is of a classifier in shards: give --set head=sharded too"),
     ],
 )
 def test_what_does_not_fit_or_cannot_be_is_refused(capsys, arguments, message):
