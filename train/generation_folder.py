@@ -72,9 +72,19 @@ class GenerationFolder:
         return self._states.newest()
 
     def check_settings(self, config: Config, *, force: bool = False) -> None:
-        """Raise SettingError, naming what differs, where the settings of the state are not `config`."""
-        saved = fixed_settings(config_from(self.state.facts["settings"]))  # of this version or an earlier one
-        self._compare("with other settings", saved, fixed_settings(config), force)
+        """Raise SettingError, naming what differs, where the settings of the state are not `config`.
+
+        With `force` only what cannot be continued is an error. AdamW divides its means by their share of all updates: if they
+        began at 0 after many, its updates would be several times too large. SGD may begin without momentum.
+        """
+        saved = config_from(self.state.facts["settings"])  # of this version or an earlier one
+        self._compare("with other settings", fixed_settings(saved), fixed_settings(config), force)
+        update = self.state.update
+        if config.optimizer == "adamw" != saved.optimizer and 0 < update < config.max_updates:
+            raise SettingError(
+                f"{self.path} has made {update} updates with optimizer={saved.optimizer}, which keeps no means for adamw: give "
+                f"--set optimizer={saved.optimizer}, or another --out and --set init={self.path / 'latest'}"
+            )
 
     def check_data(self, facts: Mapping[str, Any], *, force: bool = False) -> None:
         """Raise SettingError, naming what differs, where the state is of other data: `facts` are JSON values."""
