@@ -78,12 +78,12 @@ def _look_at_operators() -> list[str]:
 
     try:
         backend = choose_backend()
+        reason = missing_for_native() if backend == "basic" else None
+        print(f"operators    {backend}{f'; native ones would be faster: {reason}' if reason else ''}")
+        if backend == "native":
+            print(f"convolutions {describe_forms()}")
     except VarGFaceNetError as error:
         return [str(error)]
-    reason = missing_for_native() if backend == "basic" else None
-    print(f"operators    {backend}{f'; native ones would be faster: {reason}' if reason else ''}")
-    if backend == "native":
-        print(f"convolutions {describe_forms()}")
     return []
 
 
