@@ -12,6 +12,7 @@ from typing import Any
 import mxnet as mx
 
 from vargfacenet import IMAGE_SHAPE
+from vargfacenet.errors import SettingError
 from vargfacenet.operators.forms import Shape, convolution_symbol, time_forms
 from vargfacenet.operators.library import load_library
 from vargfacenet.operators.native import convolution_shapes
@@ -23,7 +24,9 @@ from vargfacenet.threads import one_thread
 def measure_kernels(
     network: str, options: Mapping[str, Any], *, images: int, rounds: int, progress: Callable[[], Any]
 ) -> dict[str, Any]:
-    """Measure the native convolutions of a network; SetupError where there are no native operators.
+    """Measure the native convolutions of a network.
+
+    SetupError where there are no native operators, SettingError as from `network_shapes`.
 
     Times are those of one thread on the processor, the median of `rounds`.
 
@@ -52,9 +55,17 @@ def measure_kernels(
 
 
 def network_shapes(network: str, options: Mapping[str, Any]) -> dict[Shape, int]:
-    """Return the convolutions that native operators can compute in training, and how often the network has each."""
+    """Return the convolutions that native operators can compute in training, and how often the network has each.
+
+    SettingError for a network that has none.
+    """
     copy = Copy(get_symbol(network, **options), (2, *IMAGE_SHAPE))
-    return dict(collections.Counter(convolution_shapes(copy).values()))
+    found = dict(collections.Counter(convolution_shapes(copy).values()))
+    if not found:
+        raise SettingError(
+            f"{network} has no convolution that native operators compute in training: name another network"
+        )
+    return found
 
 
 def multiply_adds(shape: Shape) -> int:

@@ -7,7 +7,7 @@ import html
 import pathlib
 from collections.abc import Iterable, Iterator, Sequence
 
-from vargfacenet.eval.plausible import CAUSES, detail_doubts
+from vargfacenet.eval.plausible import CAUSES, detail_doubts, label_doubt
 from vargfacenet.eval.protocols.detail import Detail
 from vargfacenet.eval.report.results import Gallery, Result, Section, ShownImage, ShownPair
 from vargfacenet.eval.report.table import NOT_MEASURED, interval_cell, rate_rows, rates_by_network, summary_rows
@@ -41,14 +41,16 @@ def page(results: Sequence[Result], sections: Iterable[Section], *, version: str
 
 def _doubts(results: Iterable[Result]) -> Iterator[str]:
     """Give a paragraph with the results that are not plausible, and likely causes."""
-    items = [
-        f"<li><strong>{html.escape(result.network)}</strong>, {html.escape(result.set)}: {_text('; '.join(doubts))}</li>"
-        for result in results
-        if (doubts := detail_doubts(result.detail))
-    ]
+    items, causes = [], ""
+    for result in results:
+        labels, doubts = label_doubt(result.detail.is_same), detail_doubts(result.detail)
+        if labels or doubts:
+            name = f"<strong>{html.escape(result.network)}</strong>, {html.escape(result.set)}"
+            items.append(f"<li>{name}: {_text(labels or '; '.join(doubts))}</li>")
+        if doubts:
+            causes = f"<p>{html.escape(CAUSES[:1].upper() + CAUSES[1:])}.</p>"
     if items:
-        causes = html.escape(CAUSES[:1].upper() + CAUSES[1:])
-        yield f'<div class="wrong"><p>Doubtful results:</p><ul>{"".join(items)}</ul><p>{causes}.</p></div>'
+        yield f'<div class="wrong"><p>Doubtful results:</p><ul>{"".join(items)}</ul>{causes}</div>'
 
 
 def _section(section: Section) -> Iterator[str]:

@@ -78,13 +78,13 @@ def _look_at_operators() -> list[str]:
 
     try:
         backend = choose_backend()
+        reason = missing_for_native() if backend == "basic" else None
+        about = f", {load_library().origin}" if backend == "native" else ""
+        print(f"operators    {backend}{f'; native ones would be faster: {reason}' if reason else about}")
+        if backend == "native":
+            print(f"convolutions {describe_forms()}")
     except VarGFaceNetError as error:
         return [str(error)]
-    reason = missing_for_native() if backend == "basic" else None
-    about = f", {load_library().origin}" if backend == "native" else ""
-    print(f"operators    {backend}{f'; native ones would be faster: {reason}' if reason else about}")
-    if backend == "native":
-        print(f"convolutions {describe_forms()}")
     return []
 
 
