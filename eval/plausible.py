@@ -89,16 +89,23 @@ def rank_doubt(rank: Mapping[str, float | None], identities: int, mated: int) ->
     return None
 
 
+def labels_doubt(is_same: np.ndarray) -> str | None:
+    """Return a doubt about a set, bool (pairs,), whose pairs all have the same label; the network is not its cause."""
+    same = int(np.count_nonzero(is_same))
+    if 0 < same < len(is_same):
+        return None
+    kind = "one identity" if same else "different identities"
+    return f"all {len(is_same)} pairs are of {kind}, so that the accuracy says nothing: take a set with pairs of both kinds"
+
+
 def detail_doubts(detail: Detail) -> list[str]:
-    """Return the doubts about a verification."""
+    """Return the doubts about the network of a verification."""
     pairs, different = len(detail.is_same), detail.scores[~detail.is_same]
     thresholds = [1 - detail.verification.threshold / 2, *(rate.threshold for rate in detail.rates)]
     doubts = [
         accuracy_doubt(detail.verification.accuracy, pairs),
         threshold_doubt(thresholds) if pairs >= _FEWEST_PAIRS else None,
     ]
-    if not 0 < len(different) < pairs:
-        doubts.append(f"all {pairs} pairs have the same label, so that the accuracy says nothing")
     if len(different) >= _FEWEST and different.mean() > _ALIKE:
         doubts.append(f"pairs of different identities have a mean cosine of {different.mean():.3f}")
     return [doubt for doubt in doubts if doubt]

@@ -8,7 +8,8 @@ from __future__ import annotations
 import functools
 import importlib.metadata
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 from typing import Any, Callable, Generic, TypeVar
 
 from vargfacenet.errors import SettingError
@@ -30,12 +31,20 @@ class Registry(Generic[Entry]):
         Makes the entry of a name and an object, where an entry point names an object that is not registered yet.
     reserved
         Names that no entry may have.
+    instead
+        Errors for names that people look for and that no entry has: lower-case letters and digits to the remedy.
     """
 
     def __init__(
-        self, kind: str, group: str, make: Callable[[str, Any], Entry], *, reserved: tuple[str, ...] = ()
+        self,
+        kind: str,
+        group: str,
+        make: Callable[[str, Any], Entry],
+        *,
+        reserved: tuple[str, ...] = (),
+        instead: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
-        self.kind, self.group = kind, group
+        self.kind, self.group, self._instead = kind, group, instead
         self._make, self._reserved = make, reserved
         self._entries: dict[str, Entry] = {}
         self._sources: dict[str, str] = {}
@@ -74,7 +83,12 @@ class Registry(Generic[Entry]):
                     self._load(point)
                     break
             else:
-                raise unknown(self.kind, name, self)
+                remedy = self._instead.get(re.sub("[^a-z0-9]", "", str(name).lower()))
+                raise (
+                    SettingError(f"unknown {self.kind} {name!r}: {remedy}")
+                    if remedy
+                    else unknown(self.kind, name, self)
+                )
         return self._entries[name]
 
     def _load(self, point: importlib.metadata.EntryPoint) -> None:

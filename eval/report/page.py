@@ -7,7 +7,7 @@ import html
 import pathlib
 from collections.abc import Iterable, Iterator, Sequence
 
-from vargfacenet.eval.plausible import CAUSES, detail_doubts
+from vargfacenet.eval.plausible import CAUSES, detail_doubts, labels_doubt
 from vargfacenet.eval.protocols.detail import Detail
 from vargfacenet.eval.report.results import Gallery, Result, Section, ShownImage, ShownPair
 from vargfacenet.eval.report.table import NOT_MEASURED, interval_cell, rate_rows, rates_by_network, summary_rows
@@ -41,14 +41,17 @@ def page(results: Sequence[Result], sections: Iterable[Section], *, version: str
 
 def _doubts(results: Iterable[Result]) -> Iterator[str]:
     """Give a paragraph with the results that are not plausible, and likely causes."""
-    items = [
-        f"<li><strong>{html.escape(result.network)}</strong>, {html.escape(result.set)}: {_text('; '.join(doubts))}</li>"
+    sets = {result.set: labels_doubt(result.detail.is_same) for result in results}
+    items = [(html.escape(name), doubt) for name, doubt in sets.items() if doubt]
+    of_networks = [
+        (f"<strong>{html.escape(result.network)}</strong>, {html.escape(result.set)}", "; ".join(doubts))
         for result in results
         if (doubts := detail_doubts(result.detail))
     ]
-    if items:
-        causes = html.escape(CAUSES[:1].upper() + CAUSES[1:])
-        yield f'<div class="wrong"><p>Doubtful results:</p><ul>{"".join(items)}</ul><p>{causes}.</p></div>'
+    if items or of_networks:
+        lines = "".join(f"<li>{what}: {_text(doubt)}</li>" for what, doubt in [*items, *of_networks])
+        causes = f"<p>{html.escape(CAUSES[:1].upper() + CAUSES[1:])}.</p>" if of_networks else ""
+        yield f'<div class="wrong"><p>Doubtful results:</p><ul>{lines}</ul>{causes}</div>'
 
 
 def _section(section: Section) -> Iterator[str]:

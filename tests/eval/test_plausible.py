@@ -8,12 +8,13 @@ from tests.helpers.images import image
 from tests.helpers.networks import SMALL, save_random_checkpoint
 from vargfacenet.commands import main
 from vargfacenet.deploy.models import Model
-from vargfacenet.eval import ImageEmbedder, plausible, read_pairs
+from vargfacenet.eval import ImageEmbedder, plausible, read_pairs, read_sets, write_pairs
 from vargfacenet.eval.features import write_features
 from vargfacenet.eval.plausible import (
     CAUSES,
     accuracy_doubt,
     detail_doubts,
+    labels_doubt,
     rank_doubt,
     rates_doubt,
     template_doubts,
@@ -38,10 +39,19 @@ def test_a_good_verification_has_no_doubts():
     assert detail_doubts(verified(0.3)) == []
 
 
-def test_pairs_of_one_label_say_nothing():
-    rows = np.random.RandomState(0).normal(size=(120, 16))
-    doubts = detail_doubts(verify_in_detail(rows, rows, np.ones(60, bool)))
-    assert doubts[0] == "all 60 pairs have the same label, so that the accuracy says nothing"
+@pytest.mark.parametrize(("label", "kind"), [(True, "one identity"), (False, "different identities")])
+def test_a_set_of_one_label_says_nothing_and_no_network_is_blamed(label, kind, caplog, tmp_path):
+    path = tmp_path / "s.bin"
+    write_pairs(path, [encode_png(image(n, n)) for n in range(24)], [label] * 12)
+    ((name, pairs),) = read_sets([path]).items()
+    doubt = f"all 12 pairs are of {kind}, so that the accuracy says nothing: take a set with pairs of both kinds"
+    assert caplog.messages == [f"{path}: {doubt}"]
+    rows = np.random.RandomState(0).normal(size=(24, 16))
+    detail = verify_in_detail(rows, rows, pairs.is_same)
+    page = write_report(tmp_path / "report", [Result("n", "", name, detail)], {name: pairs}).read_text()
+    assert doubt in page
+    assert "scaling" not in page
+    assert labels_doubt(np.arange(12) % 2 == 0) is None
 
 
 def test_a_verification_of_noise_is_near_chance():

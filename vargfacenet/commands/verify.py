@@ -136,7 +136,19 @@ def _print(results: Sequence[Result], *, alone: bool) -> None:
         else:
             headers, rows = rates_by_network(details)
             print(f"\n{set_name}, all pairs at once: TAR and its 95% interval")
-        print_table(headers, rows)
+        _print_rates(headers, rows, next(iter(details.values())))
+
+
+def _print_rates(headers: Sequence[str], rows: Sequence[Sequence[object]], detail: Detail) -> None:
+    """Print the rows of the false accept rates that the set has enough pairs for, and say what others need."""
+    measured = [row for row, rate in zip(rows, detail.rates) if rate.tar is not None]
+    if not measured:
+        print("not measurable: the set has too few pairs of one of the two kinds")
+        return
+    print_table(headers, measured)
+    if len(measured) < len(rows):
+        different = np.count_nonzero(~detail.is_same)
+        print(f"smaller false accept rates need more than {different:,} pairs of different identities")
 
 
 def _check_names(models: Sequence[str]) -> None:
