@@ -32,7 +32,7 @@ class Registry(Generic[Entry]):
     reserved
         Names that no entry may have.
     instead
-        Errors for names that people look for and that no entry has: lower-case letters and digits to the remedy.
+        Remedies for names that people look for and that no entry has, by their letters in lower case.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class Registry(Generic[Entry]):
         reserved: tuple[str, ...] = (),
         instead: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
-        self.kind, self.group, self._instead = kind, group, instead
+        self.kind, self.group, self.instead = kind, group, instead
         self._make, self._reserved = make, reserved
         self._entries: dict[str, Entry] = {}
         self._sources: dict[str, str] = {}
@@ -83,12 +83,7 @@ class Registry(Generic[Entry]):
                     self._load(point)
                     break
             else:
-                remedy = self._instead.get(re.sub("[^a-z0-9]", "", str(name).lower()))
-                raise (
-                    SettingError(f"unknown {self.kind} {name!r}: {remedy}")
-                    if remedy
-                    else unknown(self.kind, name, self)
-                )
+                raise unknown(self.kind, name, self, self.instead)
         return self._entries[name]
 
     def _load(self, point: importlib.metadata.EntryPoint) -> None:

@@ -31,7 +31,7 @@ from vargfacenet.eval.plausible import detail_doubts, warn_of
 from vargfacenet.eval.protocols.detail import Detail, verify_in_detail
 from vargfacenet.eval.protocols.roc import FARS
 from vargfacenet.eval.report import Result, write_report
-from vargfacenet.eval.report.table import markdown, rate_rows, rates_by_network, summary_rows
+from vargfacenet.eval.report.table import markdown, rate_rows, rates_by_network, summary_rows, unmeasured
 from vargfacenet.eval.report.write import as_json
 from vargfacenet.eval.sets import find_sets
 from vargfacenet.formats.files import write_text
@@ -136,19 +136,10 @@ def _print(results: Sequence[Result], *, alone: bool) -> None:
         else:
             headers, rows = rates_by_network(details)
             print(f"\n{set_name}, all pairs at once: TAR and its 95% interval")
-        _print_rates(headers, rows, next(iter(details.values())))
-
-
-def _print_rates(headers: Sequence[str], rows: Sequence[Sequence[object]], detail: Detail) -> None:
-    """Print the rows of the false accept rates that the set has enough pairs for, and say what others need."""
-    measured = [row for row, rate in zip(rows, detail.rates) if rate.tar is not None]
-    if not measured:
-        print("not measurable: the set has too few pairs of one of the two kinds")
-        return
-    print_table(headers, measured)
-    if len(measured) < len(rows):
-        different = np.count_nonzero(~detail.is_same)
-        print(f"smaller false accept rates need more than {different:,} pairs of different identities")
+        if rows:
+            print_table(headers, rows)
+        if needed := unmeasured(next(iter(details.values()))):
+            print(needed)
 
 
 def _check_names(models: Sequence[str]) -> None:
