@@ -17,6 +17,7 @@ from vargfacenet.operators.library import library_path, load_library
 from vargfacenet.operators.native import convolution_shapes
 from vargfacenet.operators.nodes import Copy
 from vargfacenet.symbols import get_symbol
+from vargfacenet.threads import one_thread
 
 
 def measure_kernels(
@@ -24,7 +25,7 @@ def measure_kernels(
 ) -> dict[str, Any]:
     """Measure the native convolutions of a network; SetupError where there are no native operators.
 
-    Times are those of the process's threads on the processor, the median of `rounds`, so that rates are those of one core.
+    Times are those of one thread on the processor, the median of `rounds`.
 
     Returns
     -------
@@ -39,7 +40,8 @@ def measure_kernels(
     peak.restype = ctypes.c_double
     found: dict[str, Any] = {"network": network, "images": images, "peak": peak(), "kernels": []}
     for shape, count in shapes.items():
-        forward, backward = _seconds(shape, images, rounds)
+        with one_thread():
+            forward, backward = _seconds(shape, images, rounds)
         operations = 2 * images * multiply_adds(shape) / 1e9
         kernel = {"shape": str(shape), "count": count, "gflop": count * operations}
         kernel.update(forward=operations / forward, backward=2 * operations / backward)

@@ -1,8 +1,8 @@
 """The form of each convolution in training, native or MXNet's own: the one that was quicker when both were timed here.
 
 MXNet's own convolution changes the layout of its input and its output where its neighbours are native operators, and that
-is part of its time. What was timed is kept in the user's cache, by processor, version of the kernels and threads, so that
-later runs make the same choice. `keep_forms` puts the choice of a training state before it.
+is part of its time. What was timed is kept in the user's cache, by processor and version of the kernels, so that later runs
+make the same choice. `keep_forms` puts the choice of a training state before it.
 """
 
 from __future__ import annotations
@@ -23,12 +23,14 @@ from vargfacenet.errors import DataError, SettingError
 from vargfacenet.formats.files import cache_folder, read_json, write_text
 from vargfacenet.operators.library import library_path, load_library
 from vargfacenet.progress import progress
-from vargfacenet.threads import threads_in_use
+from vargfacenet.threads import one_thread
 
 FORMS = ("native", "mxnet")
 VARIABLE = "VARGFACENET_CONVOLUTIONS"  # environment variable: measured (the default), or one form for all
 _IMAGES, _ROUNDS = 8, 5
-_GAIN = 0.9  # MXNet's own form is chosen below this share of the native one's time, which is more than noise
+# MXNet's own form is chosen below this share of the native one's time: it has to gain more than noise, because it takes
+# more memory, for numbers in two layouts.
+_GAIN = 0.8
 
 log = logging.getLogger(__name__)
 _kept: dict[str, str] = {}
@@ -100,10 +102,15 @@ def describe_forms() -> str:
 def time_forms(shape: Shape, *, images: int = _IMAGES, rounds: int = _ROUNDS) -> dict[str, float]:
     """Time a convolution between native operators, forward and backward, in each form: milliseconds, the median round.
 
-    The time is that of the process's threads on the processor, which other programs disturb less than that of the clock.
-    The system sometimes counts too little of it where threads are interrupted, so that the least is not the best estimate.
+    The time is that of one thread on the processor, which other programs disturb less than that of the clock. The system
+    sometimes counts too little of it where threads are interrupted, so that the least is not the best estimate.
     """
     load_library()
+    with one_thread():
+        return _time_forms(shape, images, rounds)
+
+
+def _time_forms(shape: Shape, images: int, rounds: int) -> dict[str, float]:
     executors = {form: _bind(form, shape, images) for form in FORMS}
     times: dict[str, list[float]] = {form: [] for form in FORMS}
     for number in range(rounds + 1):
@@ -160,7 +167,7 @@ def _times_of(shapes: Iterable[Shape]) -> dict[str, dict[str, float]]:
 
 
 def _times_path() -> pathlib.Path:
-    facts = (library_path().stem, str(threads_in_use()), os.environ.get("DNNL_MAX_CPU_ISA", ""))
+    facts = (library_path().stem, os.environ.get("DNNL_MAX_CPU_ISA", ""))
     return cache_folder() / f"convolutions-{hashlib.sha256(repr(facts).encode()).hexdigest()[:20]}.json"
 
 

@@ -7,7 +7,7 @@ import math
 import os
 import pathlib
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -172,5 +172,5 @@ def _color(number: int) -> str:
     return f"C{number % 10}"
 
 
-def _style(number: int) -> str:
+def _style(number: int) -> Any:
     return _STYLES[number // 10 % len(_STYLES)]

@@ -7,6 +7,7 @@ import mxnet as mx
 import numpy as np
 import pytest
 
+from vargfacenet import threads
 from vargfacenet.commands import main
 from vargfacenet.errors import SettingError
 from vargfacenet.operators import forms, runnable
@@ -74,6 +75,18 @@ def test_forms_are_really_timed():
     times = forms.time_forms(SHAPES[0], images=1, rounds=1)
     assert times.keys() == set(forms.FORMS)
     assert all(0 < value < float("inf") for value in times.values())
+
+
+def test_forms_are_timed_on_one_thread(monkeypatch):
+    """Threads that wait for others would count as work: on a busy machine, many times the work itself."""
+    before, during = threads.threads_in_use(), []
+    monkeypatch.setattr(forms, "_time_forms", lambda *_: during.append(threads.threads_in_use()))
+    threads._run_in_worker(mx, lambda openmp: openmp.omp_set_num_threads(3))
+    try:
+        forms.time_forms(SHAPES[0])
+        assert (during, threads.threads_in_use()) == ([1], 3)
+    finally:
+        threads._run_in_worker(mx, lambda openmp: openmp.omp_set_num_threads(before))
 
 
 def test_each_shape_is_timed_once_and_the_choice_is_kept(measured, caplog):
