@@ -52,7 +52,7 @@ doctor: install  ## print versions and devices of this machine, and problems wit
 
 test: install  ## run the tests in two processes, with PyTorch for CPUs if it can be installed (TESTS="tests/eval -x" for some; TORCH=no)
 	@test -f .venv/torch || test "$(TORCH)" = no || ./install-torch.sh .venv cpu || echo "make test: tests of the PyTorch engine are skipped"
-	OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -n 2 --dist loadfile $(TESTS)
+	OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(TESTS)
 
 test-pythons:  ## run the tests in every Python 3.9 to 3.14 of this machine and print a table (PYTHONS="3.9 3.13" for some)
 	python3 tests/pythons.py $(PYTHONS)

@@ -11,6 +11,7 @@ import jedi
 import pytest
 
 import vargfacenet
+from tests.conftest import LONGEST
 
 PACKAGE = pathlib.Path(vargfacenet.__file__).parent
 ROOT = pathlib.Path(__file__).resolve().parents[1]
@@ -115,6 +116,10 @@ def test_docstrings_open_with_a_verb_or_a_noun(package):
         if isinstance(node, documented) and (text := ast.get_docstring(node)) and text.split()[0] in NOT_OPENINGS
     ]
     assert found == []
+
+
+def test_the_tests_that_come_first_are_there():
+    assert [name for name in LONGEST if not (ROOT / name).is_file()] == []
 
 
 def test_what_is_not_annotated_is_found():

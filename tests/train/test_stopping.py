@@ -13,6 +13,7 @@ from tests.helpers.training import before_each_step, newest_state, tiny
 from vargfacenet.commands import main
 from vargfacenet.errors import Stopped
 from vargfacenet.operators import forms
+from vargfacenet.train import stopping
 from vargfacenet.train.run import train
 from vargfacenet.train.run_folder import Resume
 from vargfacenet.train.runtime import Runtime
@@ -100,10 +101,10 @@ def test_the_command_ends_with_the_signals_status(face_folder, tmp_path, monkeyp
 
 
 def test_a_second_signal_ends_a_process_that_is_deep_in_a_call():
-    """``time.sleep`` in a loop that catches nothing stands for a call of MXNet's that gives no control back."""
+    """A C function in a loop that catches nothing stands for a call of MXNet's that gives no control back."""
     script = (
-        "import ctypes, logging, sys\n"
-        "from vargfacenet.train.stopping import Stopping\n"
+        "import ctypes, logging, runpy, sys\n"
+        f"Stopping = runpy.run_path({stopping.__file__!r})['Stopping']\n"  # without importing MXNet
         "logging.basicConfig(level=logging.INFO, stream=sys.stdout)\n"
         "with Stopping():\n"
         "    print('ready', flush=True)\n"

@@ -26,6 +26,7 @@ from vargfacenet.operators import BACKENDS, missing_for_native
 from vargfacenet.options import check_range, split_assignments, unknown
 from vargfacenet.symbols import get_symbol
 
+INPUT_IMAGES = 6400  # of a turn of "input"
 KINDS = {
     "train": "training: images a second and memory, by backend; time spent waiting for data",
     "profile": "time of an update, operator by operator",
@@ -193,7 +194,7 @@ def _contests(
         yield bench.deployed(*network, folder=folder, batches=20, openvino=openvino)
     if "input" in kinds:
         records = _plain_records(data, folder / "plain.rec")
-        yield bench.feeding(data, records, batch_size=args.batch_size, batches=max(1, 6400 // args.batch_size))
+        yield bench.feeding(data, records, batch_size=args.batch_size, batches=max(1, INPUT_IMAGES // args.batch_size))
     if "verify" in kinds:
         for thresholds in (400, 4000):
             yield bench.verifying(pairs=6000, thresholds=thresholds)
