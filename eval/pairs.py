@@ -19,7 +19,7 @@ import numpy as np
 
 from vargfacenet.errors import DataError
 from vargfacenet.eval import byte_pickle
-from vargfacenet.eval.plausible import labels_doubt
+from vargfacenet.eval.plausible import label_doubt
 from vargfacenet.eval.protocols.verification import FOLDS
 from vargfacenet.formats.content import what_it_is
 from vargfacenet.formats.files import atomic_path, read_bytes
@@ -72,7 +72,7 @@ def read_pairs(path: str | os.PathLike[str]) -> Pairs:
 
 
 def read_sets(paths: Iterable[str | os.PathLike[str]]) -> dict[str, Pairs]:
-    """Read verification sets for the protocol, by the stems of their files; warn of a set whose labels are all the same.
+    """Read verification sets for the protocol, by the stems of their files; the log warns of one whose pairs have one label.
 
     Raises
     ------
@@ -86,7 +86,8 @@ def read_sets(paths: Iterable[str | os.PathLike[str]]) -> dict[str, Pairs]:
         pairs = sets[path.stem] = read_pairs(path)
         if len(pairs.is_same) < FOLDS:
             raise DataError(f"{path} holds {len(pairs.is_same)} pairs, too few: the protocol has {FOLDS} folds")
-        if doubt := labels_doubt(pairs.is_same):
+        doubt = label_doubt(pairs.is_same)
+        if doubt:
             log.warning("%s: %s", path, doubt)
     return sets
 

@@ -89,17 +89,21 @@ def rank_doubt(rank: Mapping[str, float | None], identities: int, mated: int) ->
     return None
 
 
-def labels_doubt(is_same: np.ndarray) -> str | None:
-    """Return a doubt about a set, bool (pairs,), whose pairs all have the same label; the network is not its cause."""
-    same = int(np.count_nonzero(is_same))
-    if 0 < same < len(is_same):
-        return None
-    kind = "one identity" if same else "different identities"
-    return f"all {len(is_same)} pairs are of {kind}, so that the accuracy says nothing: take a set with pairs of both kinds"
+def label_doubt(is_same: np.ndarray) -> str | None:
+    """Return a doubt about pairs that all have the same label, with its remedy: it has no other cause."""
+    if not 0 < is_same.sum() < len(is_same):
+        kind = "one identity" if is_same.all() else "different identities"
+        return (
+            f"all {len(is_same)} pairs are labelled as of {kind}, so that the accuracy says nothing: check the list or script "
+            "that the set was made from"
+        )
+    return None
 
 
 def detail_doubts(detail: Detail) -> list[str]:
-    """Return the doubts about the network of a verification."""
+    """Return the doubts about a verification; none for pairs of one label, of which `label_doubt` says all."""
+    if label_doubt(detail.is_same):
+        return []
     pairs, different = len(detail.is_same), detail.scores[~detail.is_same]
     thresholds = [1 - detail.verification.threshold / 2, *(rate.threshold for rate in detail.rates)]
     doubts = [

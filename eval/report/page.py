@@ -7,7 +7,7 @@ import html
 import pathlib
 from collections.abc import Iterable, Iterator, Sequence
 
-from vargfacenet.eval.plausible import CAUSES, detail_doubts, labels_doubt
+from vargfacenet.eval.plausible import CAUSES, detail_doubts, label_doubt
 from vargfacenet.eval.protocols.detail import Detail
 from vargfacenet.eval.report.results import Gallery, Result, Section, ShownImage, ShownPair
 from vargfacenet.eval.report.table import interval_cell, rate_rows, rates_by_network, summary_rows, unmeasured
@@ -41,17 +41,16 @@ def page(results: Sequence[Result], sections: Iterable[Section], *, version: str
 
 def _doubts(results: Iterable[Result]) -> Iterator[str]:
     """Give a paragraph with the results that are not plausible, and likely causes."""
-    sets = {result.set: labels_doubt(result.detail.is_same) for result in results}
-    items = [(html.escape(name), doubt) for name, doubt in sets.items() if doubt]
-    of_networks = [
-        (f"<strong>{html.escape(result.network)}</strong>, {html.escape(result.set)}", "; ".join(doubts))
-        for result in results
-        if (doubts := detail_doubts(result.detail))
-    ]
-    if items or of_networks:
-        lines = "".join(f"<li>{what}: {_text(doubt)}</li>" for what, doubt in [*items, *of_networks])
-        causes = f"<p>{html.escape(CAUSES[:1].upper() + CAUSES[1:])}.</p>" if of_networks else ""
-        yield f'<div class="wrong"><p>Doubtful results:</p><ul>{lines}</ul>{causes}</div>'
+    items, causes = [], ""
+    for result in results:
+        labels, doubts = label_doubt(result.detail.is_same), detail_doubts(result.detail)
+        if labels or doubts:
+            name = f"<strong>{html.escape(result.network)}</strong>, {html.escape(result.set)}"
+            items.append(f"<li>{name}: {_text(labels or '; '.join(doubts))}</li>")
+        if doubts:
+            causes = f"<p>{html.escape(CAUSES[:1].upper() + CAUSES[1:])}.</p>"
+    if items:
+        yield f'<div class="wrong"><p>Doubtful results:</p><ul>{"".join(items)}</ul>{causes}</div>'
 
 
 def _section(section: Section) -> Iterator[str]:

@@ -95,7 +95,7 @@ def test_ctrl_c_ends_the_demo_quietly(monkeypatch, capsys, model):
     def interrupted(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("vargfacenet.commands.demo.load_face_model", interrupted)
+    monkeypatch.setattr("vargfacenet.commands.server_arguments.load_face_model", interrupted)
     assert main(["demo", model]) == 0
     assert capsys.readouterr().err == ""
 

@@ -242,6 +242,7 @@ def _has_teacher(folder: RunFolder, config: Config, data: list[pathlib.Path]) ->
         return False
     with open_data(data) as opened:
         folder.generations[0].check_data(opened.facts(verification=False))
+    folder.complete(config)
     return True
 
 
