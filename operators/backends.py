@@ -50,7 +50,12 @@ def choose_backend(device: mx.Context | None = None) -> str:
 
 @functools.cache
 def log_backend(backend: str) -> None:
-    """Log once which backend graphs run on, and why it is not the fastest."""
+    """Log once which backend graphs run on where it is not the fastest, and why."""
     reason = missing_for_native() if backend == "basic" and not os.environ.get(VARIABLE) else None
     about = f", {load_library().origin}" if backend == "native" else ""
-    log.info("operators: %s%s", backend, f", slower than native ones: {reason}" if reason else about)
+    log.log(
+        logging.DEBUG if backend == "native" else logging.INFO,
+        "operators: %s%s",
+        backend,
+        f", slower than native ones: {reason}" if reason else about,
+    )

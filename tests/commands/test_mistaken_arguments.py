@@ -41,6 +41,9 @@ def test_a_setting_given_as_an_option_of_train_is_named(capsys):
     assert "--batch-size is a setting: give --set batch_size=64 (see vargfacenet train --help)" in line
     assert "give --set batch_size=64 (see" in said(capsys, "train", "--batch-size", "64")
     assert "give --set lr=0.1 " in said(capsys, "train", "demo_student", "--lr=0.1")
+    assert "unrecognized arguments: --points list (see vargfacenet data align --help)" in said(
+        capsys, "data", "align", "photographs", "out", "--points", "list"
+    )
     assert "unrecognized arguments: --foo (see vargfacenet train --help)" in said(
         capsys, "train", "demo_student", "--foo"
     )
