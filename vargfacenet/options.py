@@ -56,7 +56,7 @@ class About:
     choices: Union[tuple[Any, ...], Callable[[], Iterable[str]]] = ()
     may_change: bool = False
     aliases: tuple[str, ...] = ()
-    instead: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    instead: Mapping[str, str] = dataclasses.field(default_factory=dict, hash=False)
 
     def choice_names(self) -> list[Any]:
         """Return the values that are allowed; an empty list where all are."""
@@ -240,6 +240,8 @@ def split_assignments(assignments: Iterable[str]) -> dict[str, str]:
     for assignment in assignments:
         name, equals, value = assignment.partition("=")
         name = name.strip()
+        if re.search(r",\s*[a-z]\w*=", value):
+            raise SettingError(f"--set {assignment!r}: several settings are separated by blanks, not commas")
         if not equals or not name:
             raise SettingError(f"--set {assignment!r}: expected NAME=VALUE, such as --set use_se=false")
         if name in pairs:
