@@ -64,6 +64,13 @@ def test_forms_agree(shape):
         assert np.linalg.norm(one - other) <= 1e-6 * np.linalg.norm(other)
 
 
+def test_timing_has_a_progress_bar(measured, monkeypatch):
+    shown = []
+    monkeypatch.setattr(forms, "progress", lambda items, **_: shown.extend(items) or items)
+    forms.choose_forms(SHAPES[:2])
+    assert shown == SHAPES[:2]
+
+
 def test_forms_are_really_timed():
     times = forms.time_forms(SHAPES[0], images=1, rounds=1)
     assert times.keys() == set(forms.FORMS)
@@ -119,6 +126,22 @@ def test_a_training_state_keeps_its_forms(measured):
     assert forms.forms_in_use()[str(SHAPES[0])] == "mxnet"
 
 
+def test_a_process_keeps_its_choice_where_the_cache_cannot_be_written_and_when_it_changes(
+    measured, monkeypatch, tmp_path, caplog
+):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    first = forms.choose_forms(SHAPES[:2])
+    assert "the times of convolutions are not kept: cannot write" in caplog.text
+    monkeypatch.setattr(forms, "time_forms", lambda shape: {"native": 2.0, "mxnet": 1.0})
+    assert forms.choose_forms(SHAPES[:2]) == first
+    assert measured == SHAPES[:2]
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    forms._times_path().parent.mkdir(parents=True)
+    forms._times_path().write_text(json.dumps({str(shape): {"native": 2.0, "mxnet": 1.0} for shape in SHAPES[:2]}))
+    assert forms.choose_forms(SHAPES[:2]) == first
+
+
 @pytest.mark.parametrize(
     "content", ["", "[]", "{", '{"shape": {"native": 1}}', '{"shape": {"native": 1, "mxnet": -1}}']
 )
@@ -142,7 +165,7 @@ def test_what_another_process_has_timed_meanwhile_counts(measured, monkeypatch):
     assert forms.choose_forms(SHAPES[:1]) == {SHAPES[0]: "mxnet"}
 
 
-def test_the_environment_chooses_one_form_for_all(measured, monkeypatch):
+def test_the_environment_chooses_one_form_for_all(measured, monkeypatch, capsys):
     for form in forms.FORMS:
         monkeypatch.setenv(forms.VARIABLE, form)
         assert set(forms.choose_forms(SHAPES).values()) == {form}
@@ -150,6 +173,8 @@ def test_the_environment_chooses_one_form_for_all(measured, monkeypatch):
     monkeypatch.setenv(forms.VARIABLE, "fast")
     with pytest.raises(SettingError, match="VARGFACENET_CONVOLUTIONS=fast: expected measured, native or mxnet"):
         forms.choose_forms(SHAPES)
+    assert main(["doctor"]) == 1
+    assert "PROBLEM      VARGFACENET_CONVOLUTIONS=fast: expected measured" in capsys.readouterr().out
     assert not measured
     assert forms.forms_in_use() == {str(shape): "mxnet" for shape in SHAPES}  # for a run that resumes without it
 

@@ -142,12 +142,14 @@ def test_a_run_resumed_with_another_number_of_threads_says_so(face_folder, tmp_p
 
 
 @pytest.mark.usefixtures("native")
-def test_a_resumed_run_keeps_the_forms_of_its_convolutions(face_folder, tmp_path, monkeypatch):
-    config = tiny(save_every=4)
+def test_a_resumed_run_keeps_the_forms_of_its_convolutions_also_in_later_generations(
+    face_folder, tmp_path, monkeypatch
+):
+    config, generations = tiny(max_updates=3, generations=2), [tmp_path / f"generation-{n}" for n in (1, 2)]
     with monkeypatch.context() as patch:
         patch.setenv(forms.VARIABLE, "mxnet")
         stopped(monkeypatch, 2, config, data=face_folder, out=tmp_path)
-    saved = TrainingStates(tmp_path).newest().facts["convolutions"]
+    saved = TrainingStates(generations[0]).newest().facts["convolutions"]
     assert saved
     assert set(saved.values()) == {"mxnet"}
     with monkeypatch.context() as patch:
@@ -155,4 +157,5 @@ def test_a_resumed_run_keeps_the_forms_of_its_convolutions(face_folder, tmp_path
         patch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
         patch.setattr(forms, "time_forms", lambda shape: {"native": 1.0, "mxnet": 2.0})
         train(config, data=face_folder, out=tmp_path, resume=Resume())
-    assert TrainingStates(tmp_path).newest().facts["convolutions"] == saved
+    for generation in generations:
+        assert TrainingStates(generation).newest().facts["convolutions"] == saved

@@ -14,10 +14,13 @@ log = logging.getLogger(__name__)
 
 
 def compiled(module: nn.Module, device: torch.device) -> Any:
-    """Return a module whose kernels are made at its first call; the module itself, with a warning, where that fails."""
-    missing = missing_for(device)
-    if missing:
-        log.warning("compile=true: %s; training goes on with the kernels of PyTorch itself", missing)
+    """Return a module whose kernels are made at its first call.
+
+    The module itself, with a warning, where this machine cannot make kernels.
+    """
+    fault = missing_for(device) or _fault_of_trial(device)
+    if fault:
+        log.warning("compile=true: %s; training continues with the kernels of PyTorch itself", fault)
         return module
     return torch.compile(module)
 
@@ -34,3 +37,18 @@ def missing_for(device: torch.device) -> str | None:
     if any(one and shutil.which(one) for one in compilers):
         return None
     return "kernels for a CPU need a C++ compiler (apt install g++), and none is in PATH"
+
+
+def _fault_of_trial(device: torch.device) -> str | None:
+    """Return why the smallest graph cannot be compiled, such as a compiler without Python's headers; None where it can."""
+    from torch._dynamo.exc import TorchDynamoException  # loading it takes a second, and only compile=true needs it
+
+    def trial(x: torch.Tensor) -> torch.Tensor:
+        return torch.relu(x) + 1
+
+    try:
+        torch.compile(trial)(torch.zeros(16, device=device))
+    except TorchDynamoException as error:
+        lines = [line for line in str(error).splitlines() if line.strip()]
+        return f"a trial failed ({lines[0][:200] if lines else type(error).__name__})"
+    return None
