@@ -55,7 +55,12 @@ MEASURED = [
     ({"multiplier": 0.25, "units": "1,1,1", "batch_size": 24, "embedding_size": 128}, 100_000, 2),
     ({"batch_size": 16}, 2000, 1),
     ({"batch_size": 16, "loss": "softmax"}, 50_000, 1),
+    ({"batch_size": 16, "accumulate": 2}, 2000, 1),
     ({"network": "resnet50", "batch_size": 8}, 2000, 1),
+    # Networks with many convolutions that MXNet computes itself.
+    ({"network": "mobilefacenet", "batch_size": 8}, 2000, 1),
+    ({"network": "ghostfacenet", "batch_size": 8}, 2000, 1),
+    ({"network": "pocketnet", "batch_size": 8}, 2000, 1),
     ({"multiplier": 0.5, "batch_size": 32, "embedding_size": 128, "head": "sharded"}, 300_000, 2),
     ({"multiplier": 0.25, "batch_size": 32, "head": "sharded", "sample_rate": 0.1}, 300_000, 1),
 ]
