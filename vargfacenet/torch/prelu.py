@@ -40,9 +40,13 @@ class _PReLU(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor | None]:
         data, slopes = ctx.saved_tensors
-        axes = [axis for axis in range(data.ndim) if axis != 1 or slopes.shape[1] == 1] if ctx.needs_input_grad[1] else []
+        axes = (
+            [axis for axis in range(data.ndim) if axis != 1 or slopes.shape[1] == 1] if ctx.needs_input_grad[1] else []
+        )
         # What is written in place has neither a gradient nor a batching rule of its own.
-        if torch.is_grad_enabled() or any(map(torch._C._functorch.is_functorch_wrapped_tensor, (data, slopes, gradient))):
+        if torch.is_grad_enabled() or any(
+            map(torch._C._functorch.is_functorch_wrapped_tensor, (data, slopes, gradient))
+        ):
             return _gradients(data, slopes, gradient, axes)
         return _gradients_by_parts(data, slopes, gradient, axes)
 
