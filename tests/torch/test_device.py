@@ -13,7 +13,9 @@ from torch.utils import backend_registration
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from tests.torch.compare import drawn_values
 from tests.torch.test_losses import recipe, small_batch, small_trainer
+from tests.torch.test_operators import CASES
 from vargfacenet.errors import SettingError
 from vargfacenet.symbols.registry import LOSSES
 from vargfacenet.torch import transfers, uploads
@@ -123,6 +125,26 @@ def test_an_update_stays_on_its_device_and_waits_for_no_copy(name, settings, dev
     for one in copies.uploads:
         assert one.device == device or any(one is buffer for buffer in gpu), "a copy from memory that is not pinned"
     assert set(Events.marked) == {device}  # of the device, whichever is the current one
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_an_operator_computes_on_the_device_of_its_inputs(name, device, monkeypatch):
+    monkeypatch.setattr(SymbolModule, "to", moved)
+    symbol, shape = CASES[name]
+    given = [one for one in ("data", "other") if one in symbol.list_arguments()]
+    values = drawn_values(symbol, **dict.fromkeys(given, shape))
+    with FakeTensorMode():
+        module = SymbolModule(symbol.tojson(), {key: value.shape for key, value in values.items()}, given).to(device)
+        inputs = [torch.empty(shape, device=device, requires_grad=True) for _ in given]
+        with Copies(device) as copies:
+            for training in (False, True):
+                outputs = module.train(training)(*inputs)
+                outputs = outputs if isinstance(outputs, tuple) else (outputs,)
+                assert {one.device for one in outputs} == {device}
+            ends = [one for one in outputs if one.requires_grad]
+            if ends:
+                torch.autograd.backward(ends, [torch.ones_like(one) for one in ends])
+    assert copies.uploads == []
 
 
 def trainer_tensors(trainer):
