@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import mxnet as mx
 import numpy as np
 import torch
+from torch.profiler import ProfilerActivity
 
 from vargfacenet import IMAGE_SHAPE
 from vargfacenet.formats.files import write_text
@@ -59,8 +60,12 @@ def measure(
     rounds: int,
     updates: int,
     identities: int,
+    profile: str | None = None,
 ) -> list[Figure]:
-    """Return a figure of each form; they take turns, one round each, after one that warms up."""
+    """Return a figure of each form; they take turns, one round each, after one that warms up.
+
+    A form whose memory does not suffice is left out. `profile` names a file for the operators of the last form.
+    """
     trainers, given = {}, None
     for form in forms:
         config = resolve(
@@ -80,14 +85,32 @@ def measure(
     seconds: dict[str, list[float]] = {form: [] for form in forms}
     peaks = {}
     for number in range(rounds + 1):
-        for form, trainer in trainers.items():
-            taken, peaks[form] = _round(trainer, given, device, updates)
+        for form, trainer in list(trainers.items()):
+            try:
+                taken, peaks[form] = _round(trainer, given, device, updates)
+            except torch.OutOfMemoryError:
+                sys.stderr.write(f"{form}, batch {batch}: the memory of {device} does not suffice\n")
+                del trainers[form], seconds[form]
+                continue
             if number:
                 seconds[form].append(taken / updates)
+    if profile and trainers:
+        form, trainer = list(trainers.items())[-1]
+        write_text(profile, f"{form}, batch {batch}\n{_profiled(trainer, given, device)}\n")
     return [
         Figure(form, batch, batch / statistics.median(times), batch / min(times), peaks[form])
         for form, times in seconds.items()
     ]
+
+
+def _profiled(trainer: LaunchingTrainer, given: Any, device: torch.device) -> str:
+    """Return PyTorch's table of the operators of three updates, the slowest first."""
+    on_gpu = device.type == "cuda"
+    kinds = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if on_gpu else [])]
+    with torch.profiler.profile(activities=kinds) as profiler:
+        _round(trainer, given, device, 3)
+    order = "self_device_time_total" if on_gpu else "self_cpu_time_total"
+    return profiler.key_averages().table(sort_by=order, row_limit=40)
 
 
 def _batch(config: Config, size: int, identities: int) -> tuple[list[mx.nd.NDArray], list[mx.nd.NDArray]]:
@@ -124,13 +147,16 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--no-compile", action="store_true")
     parser.add_argument("--peak-tflops", type=float, help="of the device, in the precision of the forms")
     parser.add_argument("--set", nargs="+", default=[], metavar="OPTION=VALUE", help="of the network")
+    parser.add_argument("--profile", metavar="FILE", help="write the operators of the last form at the last batch")
     parser.add_argument("--json", metavar="FILE")
     args = parser.parse_args(arguments)
     [device] = parse_torch_devices(args.device)
     forms = [form for form in args.forms if not (args.no_compile and FORMS[form].get("compile"))]
     settings = {"embedding_size": "512", **split_assignments(args.set)}
     options = {"rounds": args.rounds, "updates": args.updates, "identities": args.identities}
-    figures = [figure for batch in args.batch for figure in measure(device, settings, batch, forms=forms, **options)]
+    figures = []
+    for batch in args.batch:
+        figures += measure(device, settings, batch, forms=forms, profile=args.profile, **options)
     flops = 3 * complexity(resolve("student", settings).build_symbol()).flops  # forward once, backward twice
     for one in figures:
         line = f"{one.form:24} batch {one.batch:4}  {one.images_per_second:9.1f} images/s (best {one.best:.1f})"
