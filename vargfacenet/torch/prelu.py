@@ -43,12 +43,13 @@ class _PReLU(torch.autograd.Function):
         axes = (
             [axis for axis in range(data.ndim) if axis != 1 or slopes.shape[1] == 1] if ctx.needs_input_grad[1] else []
         )
-        # What is written in place has neither a gradient nor a batching rule of its own.
-        if torch.is_grad_enabled() or any(
-            map(torch._C._functorch.is_functorch_wrapped_tensor, (data, slopes, gradient))
-        ):
-            return _gradients(data, slopes, gradient, axes)
-        return _gradients_by_parts(data, slopes, gradient, axes)
+        at_once = torch.is_grad_enabled() or not all(map(_is_plain, (data, slopes, gradient)))
+        return (_gradients if at_once else _gradients_by_parts)(data, slopes, gradient, axes)
+
+
+def _is_plain(tensor: Tensor) -> bool:
+    """Return True for numbers in memory: what is written in place has no rule for tensors in a batch, or without numbers."""
+    return type(tensor) in (Tensor, torch.nn.Parameter) and not torch._C._functorch.is_functorch_wrapped_tensor(tensor)
 
 
 def _gradients(data: Tensor, slopes: Tensor, gradient: Tensor, axes: list[int]) -> tuple[Tensor, Tensor | None]:
@@ -61,7 +62,7 @@ def _gradients(data: Tensor, slopes: Tensor, gradient: Tensor, axes: list[int]) 
 def _gradients_by_parts(
     data: Tensor, slopes: Tensor, gradient: Tensor, axes: list[int]
 ) -> tuple[Tensor, Tensor | None]:
-    """As `_gradients`, part of the batch by part."""
+    """Return what `_gradients` returns, computed for one part of the batch after the other."""
     rows = max(1, min(len(data), _PART * len(data) // max(1, data.numel())))
     found = torch.empty_like(data)
     to_slopes = torch.zeros_like(slopes, dtype=torch.float32 if slopes.itemsize < 4 else None) if axes else None
