@@ -12,19 +12,23 @@ from typing import Any
 import mxnet as mx
 
 from vargfacenet import IMAGE_SHAPE
+from vargfacenet.errors import SettingError
 from vargfacenet.operators.forms import Shape, convolution_symbol, time_forms
-from vargfacenet.operators.library import library_path, load_library
+from vargfacenet.operators.library import load_library
 from vargfacenet.operators.native import convolution_shapes
 from vargfacenet.operators.nodes import Copy
 from vargfacenet.symbols import get_symbol
+from vargfacenet.threads import one_thread
 
 
 def measure_kernels(
     network: str, options: Mapping[str, Any], *, images: int, rounds: int, progress: Callable[[], Any]
 ) -> dict[str, Any]:
-    """Measure the native convolutions of a network; SetupError where there are no native operators.
+    """Measure the native convolutions of a network.
 
-    Times are those of the process's threads on the processor, the median of `rounds`, so that rates are those of one core.
+    SetupError where there are no native operators, SettingError as from `network_shapes`.
+
+    Times are those of one thread on the processor, the median of `rounds`.
 
     Returns
     -------
@@ -33,13 +37,14 @@ def measure_kernels(
         pass of all of them, ``forward`` and ``backward`` in GFLOP/s, and ``native`` and ``mxnet``, milliseconds of the two
         forms between native operators, forward and backward.
     """
-    load_library()
+    library = load_library()
     shapes = network_shapes(network, options)
-    peak = ctypes.CDLL(str(library_path())).vargfacenet_peak_gflops
+    peak = ctypes.CDLL(str(library.path)).vargfacenet_peak_gflops
     peak.restype = ctypes.c_double
     found: dict[str, Any] = {"network": network, "images": images, "peak": peak(), "kernels": []}
     for shape, count in shapes.items():
-        forward, backward = _seconds(shape, images, rounds)
+        with one_thread():
+            forward, backward = _seconds(shape, images, rounds)
         operations = 2 * images * multiply_adds(shape) / 1e9
         kernel = {"shape": str(shape), "count": count, "gflop": count * operations}
         kernel.update(forward=operations / forward, backward=2 * operations / backward)
@@ -50,9 +55,17 @@ def measure_kernels(
 
 
 def network_shapes(network: str, options: Mapping[str, Any]) -> dict[Shape, int]:
-    """Return the convolutions that native operators can compute in training, and how often the network has each."""
+    """Return the convolutions that native operators can compute in training, and how often the network has each.
+
+    SettingError for a network that has none.
+    """
     copy = Copy(get_symbol(network, **options), (2, *IMAGE_SHAPE))
-    return dict(collections.Counter(convolution_shapes(copy).values()))
+    found = dict(collections.Counter(convolution_shapes(copy).values()))
+    if not found:
+        raise SettingError(
+            f"{network} has no convolution that native operators compute in training: name another network"
+        )
+    return found
 
 
 def multiply_adds(shape: Shape) -> int:

@@ -3,13 +3,11 @@
 import base64
 import http.server
 import pathlib
-import threading
 import urllib.parse
 from typing import Any, Optional
 
-from vargfacenet.deploy.faces import Comparison, Detector, FaceModel, face_of
-from vargfacenet.deploy.server import MOST_BYTES, Handler, listen
-from vargfacenet.errors import VarGFaceNetError
+from vargfacenet.deploy.faces import Comparison, face_of
+from vargfacenet.deploy.server import MOST_BYTES, Address, Handler, Served, make_server
 from vargfacenet.formats.images import encode_png
 
 PAGE = pathlib.Path(__file__).parent / "page"
@@ -25,41 +23,9 @@ _HEADERS = {
 }
 
 
-def make_server(
-    model: FaceModel,
-    *,
-    host: str = "127.0.0.1",
-    port: int = 8000,
-    name: str = "",
-    detector: Optional[Detector] = None,
-) -> http.server.ThreadingHTTPServer:
-    """Return a server that is bound and ready for ``serve_forever()``.
-
-    Parameters
-    ----------
-    host
-        An address of this machine; the default accepts connections from this machine alone.
-    port
-        0 for any free port.
-    name
-        The name of the model on the page.
-    detector
-        Finds faces in photographs, as for `vargfacenet.deploy.face_of`; without it the middle square is taken.
-
-    Raises
-    ------
-    SetupError
-        Where the server cannot listen on the address.
-    """
-    about = {
-        "how": _HOW["cropped" if detector is None else "aligned"],
-        "model": f"Model: {name or 'without a name'}, {model.fingerprint[:12]}.",
-        "bytes": MOST_BYTES,
-    }
-    # Decoded images are large: one comparison at a time, over all requests.
-    fixed = {"model": model, "detector": detector, "about": about, "lock": threading.Lock()}
-    handler = type("Handler", (_Handler,), fixed)
-    return listen(handler, host, port)
+def make_demo(served: Served, address: Optional[Address] = None) -> http.server.ThreadingHTTPServer:
+    """Return the server of the page, as `make_server` does; without a detector, images are cropped to their middle."""
+    return make_server(_Handler, served, address)
 
 
 _ALIGNED_ALREADY = "Images of 112x112 pixels are taken as aligned faces."
@@ -73,18 +39,12 @@ _HOW = {
 class _Handler(Handler):
     headers_sent = _HEADERS
 
-    # Set by `make_server`.
-    model: FaceModel
-    detector: Optional[Detector]
-    about: dict[str, Any]
-    lock: threading.Lock
-
     def do_GET(self) -> None:
         path = urllib.parse.urlsplit(self.path).path
         if not self.is_own_request():
             return
         if path == "/about":
-            self.answer(200, self.about)
+            self.answer(200, _about(self.served))
             return
         if path not in _FILES:
             self.answer(404, {"error": "this page does not exist"})
@@ -108,23 +68,28 @@ class _Handler(Handler):
             return
         body = self.read_body()
         if body is not None:
-            self._compare(body[: int(first)], body[int(first) :])
+            self.answer_with(lambda: self._compare(body[: int(first)], body[int(first) :]))
 
-    def _compare(self, one: bytes, other: bytes) -> None:
-        try:
-            with self.lock:
-                crop, detector = self.detector is None, self.detector
-                faces = [
-                    face_of(image, f"the {place} image", crop=crop, detector=detector)
-                    for place, image in (("first", one), ("second", other))
-                ]
-                result = self.model.compare_faces(*faces)
-        except VarGFaceNetError as error:
-            self.answer(422, {"error": str(error)})
-            return
+    def _compare(self, one: bytes, other: bytes) -> dict[str, Any]:
+        detector = self.served.detector
+        with self.lock:
+            faces = [
+                face_of(image, f"the {place} image", crop=detector is None, detector=detector)
+                for place, image in (("first", one), ("second", other))
+            ]
+            result = self.served.model.compare_faces(*faces)
         verdict, at = _in_words(result)
         shown = ["data:image/png;base64," + base64.b64encode(encode_png(face)).decode() for face in faces]
-        self.answer(200, {**result._asdict(), "verdict": verdict, "at": at, "faces": shown})
+        return {**result._asdict(), "verdict": verdict, "at": at, "faces": shown}
+
+
+def _about(served: Served) -> dict[str, Any]:
+    """Return what the page says of the model and of its images."""
+    return {
+        "how": _HOW["cropped" if served.detector is None else "aligned"],
+        "model": f"Model: {served.name or 'without a name'}, {served.model.fingerprint[:12]}.",
+        "bytes": MOST_BYTES,
+    }
 
 
 def _in_words(result: Comparison) -> tuple[str, str]:

@@ -1,85 +1,30 @@
 """A small HTTP service: embeddings, comparisons and a search in a gallery. Uploads are bounded and never stored."""
 
 import http.server
-import logging
-import threading
 import urllib.parse
-from collections.abc import Callable, Collection
-from typing import Any, NamedTuple, Optional
+from collections.abc import Callable
+from typing import Any, Optional
 
 import numpy as np
 
-from vargfacenet.deploy.faces import Detector, FaceModel, face_of
-from vargfacenet.deploy.gallery import Gallery
+from vargfacenet.deploy.faces import face_of
 from vargfacenet.deploy.multipart import read_parts
 from vargfacenet.deploy.openapi import FIELD, MOST_IMAGES, MOST_TOP, describe
-from vargfacenet.deploy.server import MOST_CONNECTIONS, Handler, listen
-from vargfacenet.errors import DataError, VarGFaceNetError
-
-log = logging.getLogger(__name__)
+from vargfacenet.deploy.server import Address, Handler, Refused, Served, make_server
+from vargfacenet.errors import DataError
 
 
-class Served(NamedTuple):
-    """The model, detector and gallery of a service.
+def make_service(served: Served, address: Optional[Address] = None) -> http.server.ThreadingHTTPServer:
+    """Return the service, as `make_server` does; DataError where the gallery is empty or of another network.
 
-    ``name`` is that of the model in answers. With a ``detector``, faces in images that are not 112x112 are aligned;
-    without one these are refused. ``gallery`` is searched by ``/search``; None where there is none.
-    """
-
-    model: FaceModel
-    name: str
-    detector: Optional[Detector] = None
-    gallery: Optional[Gallery] = None
-
-
-def make_service(
-    served: Served,
-    *,
-    host: str = "127.0.0.1",
-    port: int = 8000,
-    names: Collection[str] = (),
-    most_connections: int = MOST_CONNECTIONS,
-) -> http.server.ThreadingHTTPServer:
-    """Return a server that is bound and ready for ``serve_forever()``.
-
-    Parameters
-    ----------
-    host
-        An address of this machine; the default accepts connections from this machine alone.
-    port
-        0 for any free port.
-    names
-        Names of this machine by which requests may call it, in addition to addresses and localhost.
-    most_connections
-        Connections at a time; further ones are answered by 503.
-
-    Raises
-    ------
-    SetupError
-        Where the server cannot listen on the address.
-    DataError
-        Where the gallery is empty or of another network.
+    Without a detector, images that are not 112x112 are refused.
     """
     if served.gallery is not None:
         served.gallery.check_searchable(served.model)
-    # Decoded images are large: one request at a time is worked on, the others wait.
-    fixed = {"served": served, "names": frozenset(names), "lock": threading.Lock()}
-    return listen(type("Handler", (_Handler,), fixed), host, port, most_connections=most_connections)
-
-
-class _Refused(Exception):
-    """An error of a request, by its status."""
-
-    def __init__(self, status: int, message: str) -> None:
-        super().__init__(message)
-        self.status = status
+    return make_server(_Handler, served, address)
 
 
 class _Handler(Handler):
-    # Set by `make_service`.
-    served: Served
-    lock: threading.Lock
-
     def do_GET(self) -> None:
         self._route({"/health": self._health, "/openapi.json": self._describe}, "GET")
 
@@ -101,21 +46,7 @@ class _Handler(Handler):
             else:
                 self.answer(404, {"error": f"there is no such path; there are {', '.join(_METHODS)}"})
             return
-        try:
-            content = answers[path]()
-        except _Refused as refused:
-            self.drain()
-            self.answer(refused.status, {"error": str(refused)})
-        except VarGFaceNetError as error:
-            self.answer(422, {"error": str(error)})
-        except (ConnectionError, TimeoutError):
-            raise
-        except Exception as error:  # noqa: BLE001 - the client learns of it, the log has one line
-            log.error("%s failed: %s: %s", path, type(error).__name__, error)
-            self.answer(500, {"error": "the request failed by a fault of the server; its log has more"})
-        else:
-            if content is not None:
-                self.answer(200, content)
+        self.answer_with(answers[path])
 
     def _health(self) -> dict[str, Any]:
         model, gallery = self.served.model, self.served.gallery
@@ -152,11 +83,11 @@ class _Handler(Handler):
     def _search(self) -> Optional[dict[str, Any]]:
         gallery, threshold = self.served.gallery, self.served.model.threshold
         if gallery is None:
-            raise _Refused(404, "this service has no gallery: start it with --gallery FOLDER")
+            raise Refused(404, "this service has no gallery: start it with --gallery FOLDER")
         query = urllib.parse.parse_qs(urllib.parse.urlsplit(self.path).query)
         text = query.get("top", ["5"])[0]
         if not (text.isdecimal() and len(text) < 6 and 1 <= int(text) <= MOST_TOP):
-            raise _Refused(400, f"top={text[:20]!r}: expected a whole number of 1 .. {MOST_TOP}")
+            raise Refused(400, f"top={text[:20]!r}: expected a whole number of 1 .. {MOST_TOP}")
         images = self._images(1, MOST_IMAGES)
         if images is None:
             return None
@@ -173,20 +104,20 @@ class _Handler(Handler):
         """Return the images of the form in the request; None after an answer, where it has no usable body."""
         kind = self.headers.get("Content-Type", "")
         if kind.partition(";")[0].strip().lower() != "multipart/form-data":
-            raise _Refused(415, f"expected multipart/form-data with images in fields {FIELD!r}")
+            raise Refused(415, f"expected multipart/form-data with images in fields {FIELD!r}")
         body = self.read_body()
         if body is None:
             return None
         try:
             parts = read_parts(kind, body)
         except DataError as error:
-            raise _Refused(400, str(error)) from None
+            raise Refused(400, str(error)) from None
         others = [name for name, _ in parts if name != FIELD]
         if others:
-            raise _Refused(400, f"unknown field {others[0][:40]!r}: expected images in fields {FIELD!r}")
+            raise Refused(400, f"unknown field {others[0][:40]!r}: expected images in fields {FIELD!r}")
         if not least <= len(parts) <= most:
             expected = f"{least}" if least == most else f"{least} to {most}"
-            raise _Refused(400, f"{len(parts)} images, expected {expected} in fields {FIELD!r}")
+            raise Refused(400, f"{len(parts)} images, expected {expected} in fields {FIELD!r}")
         return [content for _, content in parts]
 
     def _rows(self, images: list[bytes]) -> np.ndarray:

@@ -16,7 +16,7 @@ from vargfacenet.errors import DataError
 from vargfacenet.eval.embed import ImageEmbedder
 from vargfacenet.eval.plausible import warn_without_spread
 from vargfacenet.formats.files import cache_folder
-from vargfacenet.formats.rows import digest_file, is_being_written, open_rows, write_rows
+from vargfacenet.formats.rows import digest_file, open_rows, remove_part, write_rows
 
 FLOAT32 = "<f4"
 _VERSION = 3  # increase it with every change of how images are decoded, detected, aligned or embedded
@@ -117,10 +117,13 @@ class EmbeddingCache:
         left = self._most_bytes - kept.stat().st_size
         for _, size, path in sorted(files, reverse=True):
             left -= size
-            if left < 0 and not (path.suffix == ".part" and is_being_written(path)):
+            if left < 0:
                 with contextlib.suppress(OSError):
-                    path.unlink()
-                    digest_file(path).unlink(missing_ok=True)
+                    if path.suffix == ".part":
+                        remove_part(path)
+                    else:
+                        path.unlink()
+                        digest_file(path).unlink(missing_ok=True)
 
 
 def image_fingerprint(encoded: Sequence[bytes]) -> str:

@@ -7,6 +7,7 @@ readers ignore.
 
 from __future__ import annotations
 
+import logging
 import os
 import pathlib
 import pickle
@@ -18,11 +19,13 @@ import numpy as np
 
 from vargfacenet.errors import DataError
 from vargfacenet.eval import byte_pickle
+from vargfacenet.eval.plausible import label_doubt
 from vargfacenet.eval.protocols.verification import FOLDS
 from vargfacenet.formats.content import what_it_is
 from vargfacenet.formats.files import atomic_path, read_bytes
 from vargfacenet.formats.images import DecoderWarnings, decode_image
 
+log = logging.getLogger(__name__)
 MOST_BYTES = 4 << 30  # of a set
 CHECKSUM = b"\nvargfacenet crc32 "  # followed by eight hexadecimal digits: the CRC of everything before
 MOST_PAIRS = 1 << 24  # whose labels may be an array
@@ -69,7 +72,7 @@ def read_pairs(path: str | os.PathLike[str]) -> Pairs:
 
 
 def read_sets(paths: Iterable[str | os.PathLike[str]]) -> dict[str, Pairs]:
-    """Read verification sets for the protocol, by the stems of their files.
+    """Read verification sets for the protocol, by the stems of their files; the log warns of one whose pairs have one label.
 
     Raises
     ------
@@ -83,6 +86,9 @@ def read_sets(paths: Iterable[str | os.PathLike[str]]) -> dict[str, Pairs]:
         pairs = sets[path.stem] = read_pairs(path)
         if len(pairs.is_same) < FOLDS:
             raise DataError(f"{path} holds {len(pairs.is_same)} pairs, too few: the protocol has {FOLDS} folds")
+        doubt = label_doubt(pairs.is_same)
+        if doubt:
+            log.warning("%s: %s", path, doubt)
     return sets
 
 

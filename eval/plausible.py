@@ -89,16 +89,27 @@ def rank_doubt(rank: Mapping[str, float | None], identities: int, mated: int) ->
     return None
 
 
+def label_doubt(is_same: np.ndarray) -> str | None:
+    """Return a doubt about pairs that all have the same label, with its remedy: it has no other cause."""
+    if not 0 < is_same.sum() < len(is_same):
+        kind = "one identity" if is_same.all() else "different identities"
+        return (
+            f"all {len(is_same)} pairs are labelled as of {kind}, so that the accuracy says nothing: check the list or script "
+            "that the set was made from"
+        )
+    return None
+
+
 def detail_doubts(detail: Detail) -> list[str]:
-    """Return the doubts about a verification."""
+    """Return the doubts about a verification; none for pairs of one label, of which `label_doubt` says all."""
+    if label_doubt(detail.is_same):
+        return []
     pairs, different = len(detail.is_same), detail.scores[~detail.is_same]
     thresholds = [1 - detail.verification.threshold / 2, *(rate.threshold for rate in detail.rates)]
     doubts = [
         accuracy_doubt(detail.verification.accuracy, pairs),
         threshold_doubt(thresholds) if pairs >= _FEWEST_PAIRS else None,
     ]
-    if not 0 < len(different) < pairs:
-        doubts.append(f"all {pairs} pairs have the same label, so that the accuracy says nothing")
     if len(different) >= _FEWEST and different.mean() > _ALIKE:
         doubts.append(f"pairs of different identities have a mean cosine of {different.mean():.3f}")
     return [doubt for doubt in doubts if doubt]

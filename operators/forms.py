@@ -1,8 +1,8 @@
 """The form of each convolution in training, native or MXNet's own: the one that was quicker when both were timed here.
 
 MXNet's own convolution changes the layout of its input and its output where its neighbours are native operators, and that
-is part of its time. What was timed is kept in the user's cache, by processor, version of the kernels and threads, so that
-later runs make the same choice. `keep_forms` puts the choice of a training state before it.
+is part of its time. What was timed is kept in the user's cache, by processor and version of the kernels, so that later runs
+make the same choice. A process keeps its choice, until `keep_forms` replaces it by that of a training state.
 """
 
 from __future__ import annotations
@@ -21,16 +21,19 @@ import mxnet as mx
 
 from vargfacenet.errors import DataError, SettingError
 from vargfacenet.formats.files import cache_folder, read_json, write_text
-from vargfacenet.operators.library import library_path, load_library
-from vargfacenet.threads import threads_in_use
+from vargfacenet.operators.library import load_library, processor
+from vargfacenet.progress import progress
+from vargfacenet.threads import one_thread
 
 FORMS = ("native", "mxnet")
 VARIABLE = "VARGFACENET_CONVOLUTIONS"  # environment variable: measured (the default), or one form for all
 _IMAGES, _ROUNDS = 8, 5
-_GAIN = 0.9  # MXNet's own form is chosen below this share of the native one's time, which is more than noise
+# MXNet's own form is chosen below this share of the native one's time: it has to gain more than noise, because it takes
+# more memory, for numbers in two layouts.
+_GAIN = 0.8
 
 log = logging.getLogger(__name__)
-_kept: dict[str, str] = {}
+_kept: dict[str, str] = {}  # chosen by measurement, or given to `keep_forms`
 _used: dict[str, str] = {}
 
 
@@ -55,15 +58,14 @@ def choose_forms(shapes: Iterable[Shape]) -> dict[Shape, str]:
 
     SettingError where the environment variable VARGFACENET_CONVOLUTIONS is neither ``measured`` nor a form.
     """
-    shapes = list(dict.fromkeys(shapes))
-    wanted = os.environ.get(VARIABLE) or "measured"
-    if wanted not in ("measured", *FORMS):
-        raise SettingError(f"{VARIABLE}={wanted}: expected measured, {' or '.join(FORMS)}")
-    if wanted in FORMS:
-        forms = dict.fromkeys(shapes, wanted)
+    shapes, fixed = list(dict.fromkeys(shapes)), _fixed_form()
+    if fixed is not None:
+        forms = dict.fromkeys(shapes, fixed)
     else:
-        times = _times_of([shape for shape in shapes if str(shape) not in _kept])
-        forms = {shape: _kept.get(str(shape)) or _quicker(times[str(shape)]) for shape in shapes}
+        unknown = [shape for shape in shapes if str(shape) not in _kept]
+        times = _times_of(unknown) if unknown else {}
+        _kept.update({str(shape): _quicker(times[str(shape)]) for shape in unknown})
+        forms = {shape: _kept[str(shape)] for shape in shapes}
     _used.update({str(shape): form for shape, form in forms.items()})
     return forms
 
@@ -84,9 +86,9 @@ def keep_forms(forms: Mapping[str, str]) -> None:
 
 
 def describe_forms() -> str:
-    """Return in one line what is chosen on this processor."""
-    fixed = os.environ.get(VARIABLE) or "measured"
-    if fixed != "measured":
+    """Return in one line what is chosen on this processor; SettingError as from `choose_forms`."""
+    fixed = _fixed_form()
+    if fixed is not None:
         return f"{fixed} ({VARIABLE})"
     times = _read(_times_path())
     others = [shape for shape, one in times.items() if _quicker(one) == "mxnet"]
@@ -99,10 +101,15 @@ def describe_forms() -> str:
 def time_forms(shape: Shape, *, images: int = _IMAGES, rounds: int = _ROUNDS) -> dict[str, float]:
     """Time a convolution between native operators, forward and backward, in each form: milliseconds, the median round.
 
-    The time is that of the process's threads on the processor, which other programs disturb less than that of the clock.
-    The system sometimes counts too little of it where threads are interrupted, so that the least is not the best estimate.
+    The time is that of one thread on the processor, which other programs disturb less than that of the clock. The system
+    sometimes counts too little of it where threads are interrupted, so that the least is not the best estimate.
     """
     load_library()
+    with one_thread():
+        return _time_forms(shape, images, rounds)
+
+
+def _time_forms(shape: Shape, images: int, rounds: int) -> dict[str, float]:
     executors = {form: _bind(form, shape, images) for form in FORMS}
     times: dict[str, list[float]] = {form: [] for form in FORMS}
     for number in range(rounds + 1):
@@ -138,18 +145,26 @@ def _bind(form: str, shape: Shape, images: int) -> mx.executor.Executor:
     return executor
 
 
+def _fixed_form() -> str | None:
+    """Return the form that the environment fixes for all convolutions; None where they are measured."""
+    wanted = os.environ.get(VARIABLE) or "measured"
+    if wanted not in ("measured", *FORMS):
+        raise SettingError(f"{VARIABLE}={wanted}: expected measured, {' or '.join(FORMS)}")
+    return wanted if wanted in FORMS else None
+
+
 def _quicker(times: Mapping[str, float]) -> str:
     return "mxnet" if times["mxnet"] < _GAIN * times["native"] else "native"
 
 
 def _times_of(shapes: Iterable[Shape]) -> dict[str, dict[str, float]]:
-    """Return the times of convolutions from the cache, which those that were not timed yet are added to."""
+    """Return the times of convolutions from the cache, after timing those that it lacks and adding them to it."""
     path = _times_path()
     times = _read(path)
     missing = [shape for shape in shapes if str(shape) not in times]
     if missing:
         log.info("timing %d convolutions, native and MXNet's own, once on this processor", len(missing))
-        found = {str(shape): time_forms(shape) for shape in missing}
+        found = {str(shape): time_forms(shape) for shape in progress(missing, desc="timing", unit="convolution")}
         times = {**found, **_read(path)}  # what another process has written meanwhile is what others will read
         try:
             write_text(path, json.dumps(times, indent=1) + "\n")
@@ -159,7 +174,7 @@ def _times_of(shapes: Iterable[Shape]) -> dict[str, dict[str, float]]:
 
 
 def _times_path() -> pathlib.Path:
-    facts = (library_path().stem, str(threads_in_use()), os.environ.get("DNNL_MAX_CPU_ISA", ""))
+    facts = (load_library().path.stem, processor(), os.environ.get("DNNL_MAX_CPU_ISA", ""))
     return cache_folder() / f"convolutions-{hashlib.sha256(repr(facts).encode()).hexdigest()[:20]}.json"
 
 

@@ -55,7 +55,8 @@ def run(version, python, arguments):
             ["./install.sh", str(folder), python], cwd=ROOT, stdout=file, stderr=subprocess.STDOUT
         ).returncode
         if install == 0:
-            suite = [str(folder / "bin" / "python"), "-m", "pytest", "-n", "2", "--dist", "loadfile", *arguments]
+            parallel = ["-n", "2", "--dist", "loadfile", "--no-loadscope-reorder"]
+            suite = [str(folder / "bin" / "python"), "-m", "pytest", *parallel, *arguments]
             environment = {**os.environ, "OMP_WAIT_POLICY": "passive"}
             status = subprocess.run(suite, cwd=ROOT, env=environment, stdout=file, stderr=subprocess.STDOUT).returncode
     if install:

@@ -106,6 +106,7 @@ def check_settings(config: Config, engine: str, devices: int, workers: int = 1) 
     devices, workers
         Devices of each worker, and workers.
     """
+    _check_centres(config, devices * workers)
     if engine == "torch":
         torch_module("build").check_settings(config, devices, workers)
         return
@@ -127,6 +128,19 @@ def check_settings(config: Config, engine: str, devices: int, workers: int = 1) 
         raise SettingError(
             f"batch_size={config.batch_size}: expected a multiple of devices x accumulate x workers ({count})"
         )
+
+
+def _check_centres(config: Config, devices: int) -> None:
+    """Raise SettingError where devices or parts of a batch would each move centres of their own."""
+    head = config.cosine_head
+    if head is None or not head.follows or config.head != "dense" or devices * config.accumulate == 1:
+        return
+    where = f"on {devices} devices" if devices > 1 else f"with accumulate={config.accumulate}"
+    one = "device" if devices > 1 else "part"
+    remedy = "accumulate=1" if devices == 1 else "head=sharded, or one device"
+    raise SettingError(
+        f"loss={config.loss} {where}: with head=dense each {one} would move centres of its own; give --set {remedy}"
+    )
 
 
 def make_online_teacher(teacher: Teacher, config: Config, runtime: Runtime) -> TeacherEmbeddings:

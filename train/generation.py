@@ -14,12 +14,13 @@ import mxnet as mx
 
 from vargfacenet.data import BatchReader, FaceIterator, Shard
 from vargfacenet.errors import Stopped
-from vargfacenet.operators import forms_in_use, keep_forms
+from vargfacenet.operators import forms_in_use
 from vargfacenet.threads import threads_in_use
 from vargfacenet.train.build import make_trainer
 from vargfacenet.train.callback import Callback, OnlyParameters, TrainingContext, make_callbacks, written_weights
 from vargfacenet.train.callbacks import Every, Follower, Progress, Verifier
 from vargfacenet.train.checkpoint_writer import CheckpointWriter
+from vargfacenet.train.convolution_forms import FACT, share_forms
 from vargfacenet.train.engine import Arrays, TrainerProtocol
 from vargfacenet.train.expected_end import ExpectedEnd
 from vargfacenet.train.generation_folder import Generation, GenerationFolder
@@ -62,7 +63,7 @@ def train_generation(run: Run, number: int, *, previous: GenerationFolder | None
     embedding = config.build_symbol()
     arrays = folder.restore(embedding) if resume and cluster.is_first else {}
     first_update = cluster.broadcast_object(folder.state.update if arrays else 0)
-    keep_forms(folder.state.facts.get("convolutions", {}) if arrays else {})
+    share_forms(embedding, run.runtime, _recorded_forms(folder if resume else previous) if cluster.is_first else {})
     reseed = functools.partial(seed_random, config.seed, number, rank=cluster.rank)
     reseed(0)
     trainer = make_trainer(
@@ -134,6 +135,11 @@ def train_generation(run: Run, number: int, *, previous: GenerationFolder | None
             name,
         )
     return folder.result()
+
+
+def _recorded_forms(folder: GenerationFolder | None) -> dict[str, str]:
+    """Return the forms of convolutions that the newest state in a folder was computed with; none without a folder."""
+    return folder.state.facts.get(FACT, {}) if folder is not None else {}
 
 
 def _student(folder: GenerationFolder, trainer: TrainerProtocol, *, keep_classifier: bool) -> Arrays:
@@ -233,7 +239,7 @@ def _writer(
         "settings": config.to_dict(),
         "data": run.facts,
         "threads": threads_in_use(),
-        "convolutions": forms_in_use(),
+        FACT: forms_in_use(),
     }
     return CheckpointWriter(
         embedding,

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import mxnet as mx
 
 from vargfacenet.errors import CheckpointError, DataError, SettingError
-from vargfacenet.formats.checkpoint import fitting_parameters, save_checkpoint
+from vargfacenet.formats.checkpoint import fitting_parameters, load_checkpoint, save_checkpoint
 from vargfacenet.formats.files import remove_leftovers, write_text
 from vargfacenet.train.config import Config, config_from, fixed_settings
 from vargfacenet.train.engine import Arrays
@@ -72,9 +72,19 @@ class GenerationFolder:
         return self._states.newest()
 
     def check_settings(self, config: Config, *, force: bool = False) -> None:
-        """Raise SettingError, naming what differs, where the settings of the state are not `config`."""
-        saved = fixed_settings(config_from(self.state.facts["settings"]))  # of this version or an earlier one
-        self._compare("with other settings", saved, fixed_settings(config), force)
+        """Raise SettingError, naming what differs, where the settings of the state are not `config`.
+
+        With `force` only what cannot be continued is an error. AdamW divides its means by their share of all updates: if they
+        began at 0 after many, its updates would be several times too large. SGD may begin without momentum.
+        """
+        saved = config_from(self.state.facts["settings"])  # of this version or an earlier one
+        self._compare("with other settings", fixed_settings(saved), fixed_settings(config), force)
+        update = self.state.update
+        if config.optimizer == "adamw" != saved.optimizer and 0 < update < config.max_updates:
+            raise SettingError(
+                f"{self.path} has made {update} updates with optimizer={saved.optimizer}, which keeps no means for adamw: give "
+                f"--set optimizer={saved.optimizer}, or another --out and --set init={self.path / 'latest'}"
+            )
 
     def check_data(self, facts: Mapping[str, Any], *, force: bool = False) -> None:
         """Raise SettingError, naming what differs, where the state is of other data: `facts` are JSON values."""
@@ -139,6 +149,19 @@ class GenerationFolder:
             else:
                 self._save_checkpoint("best", embedding, state, state.load_arrays())
         return arrays
+
+    def is_written(self, embedding: mx.sym.Symbol) -> bool:
+        """Return True where the checkpoint ``latest`` is that of the newest sound state, which a stop can prevent."""
+        try:
+            _, *saved = load_checkpoint(self.path / "latest", 0)
+        except CheckpointError:
+            return False
+        wanted = fitting_parameters(embedding, *_parameters(self.student()), f"the state in {self.path}")
+        pairs = zip(saved, wanted)
+        return all(
+            one.keys() == other.keys() and all((one[name] == other[name]).asnumpy().all() for name in one)
+            for one, other in pairs
+        )
 
     def result(self) -> Generation:
         """Return what the generation left."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 import math
 import re
 from collections.abc import Mapping
@@ -50,6 +51,38 @@ def graph_bytes(
         return numbers, _outputs_bytes(symbol, inputs) * batch_size // _IMAGES
     megabytes = _bound(symbol.tojson(), known, for_training)
     return numbers, megabytes * 2**20 * batch_size // _IMAGES
+
+
+def layout_bytes(
+    symbol: mx.sym.Symbol, batch_size: int, inputs: Mapping[str, int | None] | None = None
+) -> tuple[int, int]:
+    """Return the bytes of what MXNet's own convolutions read and write at a batch size, and of their weights.
+
+    oneDNN keeps them in a layout of its own, apart from the arrays of the graph, and MXNet's report does not count that.
+    Arguments are those of `graph_bytes`.
+    """
+    internals = symbol.get_internals()
+    _, shapes, _ = internals.infer_shape(**input_shapes(_IMAGES, inputs))
+    sizes = dict(zip(internals.list_outputs(), map(math.prod, shapes)))
+    nodes = json.loads(symbol.tojson())["nodes"]
+
+    def size(source: int, place: int, *_: int) -> int:
+        """Return the numbers of a node's output; operators of libraries have other names for it than MXNet's."""
+        name = nodes[source]["name"]
+        names = (
+            [name]
+            if nodes[source]["op"] == "null"
+            else [f"{name}_output", f"{name}_output{place}", f"{name}_out{place}"]
+        )
+        return next(sizes[one] for one in names if one in sizes)
+
+    images = weights = 0
+    for number, node in enumerate(nodes):
+        if node["op"] == "Convolution":
+            x, weight, *_ = node["inputs"]
+            images += _FLOAT * (size(*x) + size(number, 0))
+            weights += _FLOAT * size(*weight)
+    return images * batch_size // _IMAGES, weights
 
 
 def input_shapes(batch_size: int, inputs: Mapping[str, int | None] | None = None) -> dict[str, tuple[int, ...]]:

@@ -16,9 +16,12 @@ from vargfacenet.train import memory
 from vargfacenet.train.build import check_settings, make_optimizer
 from vargfacenet.train.config import Config
 from vargfacenet.train.graph import DRAW, LABEL, TEACHER, embedding_size_of, training_graph
-from vargfacenet.train.graph_memory import graph_bytes
+from vargfacenet.train.graph_memory import graph_bytes, layout_bytes
 
 WORKSPACE = 48 << 20  # bytes of graphs, threads and workspaces of operators on a CPU, as measured
+# Arrays in oneDNN's layout for each image that a convolution reads or writes: with native neighbours, which have another
+# layout, also those of its gradient. Fitted to measured runs of nine networks, docs/scaling.md.
+_LAYOUTS = {"native": 2, "basic": 1}
 _BATCHES = 6  # batches of images in memory: decoded ahead, handed over, and in use
 _GIB = 1 << 30
 
@@ -168,6 +171,9 @@ def _mxnet_device(config: Config, place: Place, work: Workload, embedding: mx.sy
     parameters, activations = graph_bytes(body, share, _inputs(body, size))
     network = memory.network(parameters, activations, slots=_slots(config))
     device = {f"network: {name}": value for name, value in network._asdict().items()}
+    if place.kind == "cpu" and backend in _LAYOUTS:
+        images, weights = layout_bytes(body, share, _inputs(body, size))
+        device["layouts of convolutions"] = _LAYOUTS[backend] * images + weights
     if config.loss != "none":
         classifier = _classifier(config, place, work.identities, size, share)
         device.update({f"classifier: {name}": value for name, value in classifier._asdict().items()})

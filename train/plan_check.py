@@ -53,7 +53,7 @@ def check_run(config: Config, work: Workload, runtime: Runtime) -> Plan | None:
     parts = len(runtime.devices) * runtime.cluster.world_size * config.accumulate
     if config.batch_size > work.images:
         most = work.images // parts * parts
-        remedy = f"give --set batch_size={most} or less" if most else f"{parts} devices need more images"
+        remedy = f"give --set batch_size={most} or less" if most else f"{parts} devices or parts need more images"
         raise SettingError(
             f"batch_size={config.batch_size} is more than the {work.images} images of the training set: {remedy}"
         )

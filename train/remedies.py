@@ -44,36 +44,40 @@ def remedies(config: Config, place: Place, work: Workload) -> list[Remedy]:
     sizes = list(_smaller(config.batch_size, place.shards * config.accumulate))
     found: list[Remedy] = []
     for alone in changes:
-        _keep(found, _words(alone), dataclasses.replace(config, **alone), place, work)
+        _keep(found, alone, config, place, work)
     for size in sizes:
-        if _keep(found, f"batch_size={size}", dataclasses.replace(config, batch_size=size), place, work):
+        if _keep(found, {"batch_size": size}, config, place, work):
             break
     for parts in (2, 4, 8, 16, 32):
-        divided: dict[str, Any] = {"accumulate": config.accumulate * parts}
-        if _keep(found, _words(divided), dataclasses.replace(config, **divided), place, work):
+        if _keep(found, {"accumulate": config.accumulate * parts}, config, place, work):
             break
     if not found and changes:
         for size in sizes:
-            both = {**changes[-1], "batch_size": size}
-            if _keep(found, _words(both), dataclasses.replace(config, **both), place, work):
+            if _keep(found, {**changes[-1], "batch_size": size}, config, place, work):
                 break
     for count in (2, 4, 8, 16) if place.kind == "gpu" else ():
         more = dataclasses.replace(place, devices=place.devices * count)
-        spread = dataclasses.replace(config, head="sharded") if shardable and config.accumulate == 1 else config
-        words = f"{more.devices} devices" + (" and head=sharded" if spread.head != config.head else "")
-        if _keep(found, words, spread, more, work):
+        spread = {"head": "sharded"} if shardable and config.head == "dense" and config.accumulate == 1 else {}
+        if _keep(found, spread, config, more, work, f"{more.devices} devices"):
             break
     return found
 
 
-def _keep(found: list[Remedy], words: str, config: Config, place: Place, work: Workload) -> bool:
-    """Plan a change, and add it to those found where it fits; return whether it does."""
+def _keep(
+    found: list[Remedy], changes: dict[str, Any], config: Config, place: Place, work: Workload, devices: str = ""
+) -> bool:
+    """Plan changes of settings, and add them to those found where they fit and are allowed; return whether they do.
+
+    `devices` names the devices of `place` where they are a change too.
+    """
     try:
+        config = dataclasses.replace(config, **changes)
+        config.check()
         plan = make_plan(config, place, work)
     except SettingError:
         return False
     if plan.fits:
-        found.append(Remedy(words, plan))
+        found.append(Remedy(" and ".join(filter(None, (devices, _words(changes)))), plan))
     return plan.fits
 
 

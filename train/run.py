@@ -123,7 +123,6 @@ def train(
     config.check()
     config = fit_to_teacher(config, teacher)
     check_engine(config, runtime)
-    _check_spread(config, len(runtime.devices) * cluster.world_size)
     if config.init is not None and resume is None and cluster.is_first:
         read_initial_weights(config.init)  # so that a mistake is reported before anything is written
     with contextlib.ExitStack() as stack:
@@ -236,13 +235,3 @@ class Run:
         if cluster.is_first:
             self.folder.save_checkpoints(generations)
         return generations, updates
-
-
-def _check_spread(config: Config, devices: int) -> None:
-    """Raise SettingError where a loss in the graph cannot be spread over devices, those of all workers together."""
-    head = config.cosine_head
-    if head is not None and head.follows and config.head == "dense" and devices > 1:
-        raise SettingError(
-            f"loss={config.loss} on {devices} devices: with head=dense each would move centres of its own; give --set "
-            "head=sharded, or one device"
-        )

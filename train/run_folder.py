@@ -150,6 +150,12 @@ class RunFolder:
         self.generations[-1].restore(config.build_symbol())
         self.save_checkpoints([folder.result() for folder in self.generations])
 
+    def complete(self, config: Config) -> None:
+        """Restore checkpoints of a finished run that a stop left out; a run that has them is only read."""
+        if not self.generations[-1].is_written(config.build_symbol()):
+            with alone_in(self.path):
+                self.restore(config)
+
     def save_checkpoints(self, generations: list[Generation]) -> None:
         """Copy the last generation's student and the best of all into the folder of a run of several generations."""
         if len(generations) == 1:

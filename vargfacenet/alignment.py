@@ -18,6 +18,7 @@ TEMPLATE = np.array(
 )
 _CLOSEST = 0.5  # pixels, root mean square distance from their centre, below which points do not describe a face
 _LARGEST = 32766  # pixels: the largest side of an image that OpenCV can warp
+_CANVAS = 10_000  # pixels: the largest side that is warped to, 300 MB
 
 
 def similarity(points: Any, template: Any = TEMPLATE) -> np.ndarray:
@@ -99,7 +100,8 @@ def warp(image: np.ndarray, matrix: Any, size: int) -> np.ndarray:
     """Move an image by a similarity, without aliasing.
 
     Images that shrink by a factor of two or more are first warped to a whole multiple of the size and then averaged, so
-    that every pixel counts; others are interpolated bilinearly.
+    that every pixel counts; others are interpolated bilinearly. Where that multiple is very large, as of a long and narrow
+    image, the image itself is averaged first.
 
     Parameters
     ----------
@@ -120,13 +122,30 @@ def warp(image: np.ndarray, matrix: Any, size: int) -> np.ndarray:
     DataError
         For another kind of image.
     """
-    matrix = np.array(matrix, np.float64)
-    times = max(1, min(int(1.0 / np.hypot(*matrix[:, 0])), _LARGEST // size))
+    matrix, image = np.array(matrix, np.float64), np.ascontiguousarray(_checked(image))
+    times = _multiple(matrix)
+    if size * times > _CANVAS:
+        image, matrix = _shrunk(image, matrix, -(-size * times // _CANVAS))
+        times = _multiple(matrix)
     matrix *= times
     matrix[:, 2] += (times - 1) / 2.0  # pixels have their centre at whole numbers, in both sizes
-    image = np.ascontiguousarray(_checked(image))
     warped = cv2.warpAffine(image, matrix, (size * times, size * times), flags=cv2.INTER_LINEAR)
     return warped if times == 1 else cv2.resize(warped, (size, size), interpolation=cv2.INTER_AREA)
+
+
+def _multiple(matrix: np.ndarray) -> int:
+    """Return the whole number of pixels of an image, 1 or more, that a pixel of the result is the mean of, along a side."""
+    return max(1, int(1.0 / np.hypot(*matrix[:, 0])))
+
+
+def _shrunk(image: np.ndarray, matrix: np.ndarray, factor: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return an image that is `factor` times smaller, and the matrix that moves it as the given one moves the image."""
+    height, width = image.shape[:2]
+    sides = max(1, width // factor), max(1, height // factor)
+    scale = np.array([width, height]) / sides
+    # A pixel x of the small image has its centre at scale * (x + 0.5) - 0.5 in the large one.
+    shift = matrix[:, :2] @ ((scale - 1) / 2.0) + matrix[:, 2]
+    return cv2.resize(image, sides, interpolation=cv2.INTER_AREA), np.column_stack([matrix[:, :2] * scale, shift])
 
 
 def scaled_template(size: int) -> np.ndarray:

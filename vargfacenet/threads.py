@@ -9,7 +9,7 @@ import ctypes
 import os
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Optional
 
 _VARIABLE = "OMP_NUM_THREADS"
@@ -59,6 +59,25 @@ def threads_in_use(device_id: int = 0) -> Optional[int]:
     counts: list[int] = []
     _run_in_worker(mxnet, lambda openmp: counts.append(openmp.omp_get_max_threads()), device_id)
     return counts[0] if counts else None
+
+
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """Let MXNet compute with one thread on the first CPU device, where it can be told to.
+
+    The time of the processor is then that of the work: threads that wait for others count as work for some milliseconds.
+    """
+    import mxnet
+
+    before = threads_in_use()
+    if before is None:
+        yield
+        return
+    _run_in_worker(mxnet, lambda openmp: openmp.omp_set_num_threads(1))
+    try:
+        yield
+    finally:
+        _run_in_worker(mxnet, lambda openmp: openmp.omp_set_num_threads(before))
 
 
 def _run_in_worker(mxnet: Any, function: Callable[[ctypes.CDLL], Any], device_id: int = 0) -> None:

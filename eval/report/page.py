@@ -7,10 +7,10 @@ import html
 import pathlib
 from collections.abc import Iterable, Iterator, Sequence
 
-from vargfacenet.eval.plausible import CAUSES, detail_doubts
+from vargfacenet.eval.plausible import CAUSES, detail_doubts, label_doubt
 from vargfacenet.eval.protocols.detail import Detail
 from vargfacenet.eval.report.results import Gallery, Result, Section, ShownImage, ShownPair
-from vargfacenet.eval.report.table import NOT_MEASURED, interval_cell, rate_rows, rates_by_network, summary_rows
+from vargfacenet.eval.report.table import interval_cell, rate_rows, rates_by_network, summary_rows, unmeasured
 
 _STYLE = pathlib.Path(__file__).parent / "page.css"
 _TITLES = {
@@ -41,27 +41,29 @@ def page(results: Sequence[Result], sections: Iterable[Section], *, version: str
 
 def _doubts(results: Iterable[Result]) -> Iterator[str]:
     """Give a paragraph with the results that are not plausible, and likely causes."""
-    items = [
-        f"<li><strong>{html.escape(result.network)}</strong>, {html.escape(result.set)}: {_text('; '.join(doubts))}</li>"
-        for result in results
-        if (doubts := detail_doubts(result.detail))
-    ]
+    items, causes = [], ""
+    for result in results:
+        labels, doubts = label_doubt(result.detail.is_same), detail_doubts(result.detail)
+        if labels or doubts:
+            name = f"<strong>{html.escape(result.network)}</strong>, {html.escape(result.set)}"
+            items.append(f"<li>{name}: {_text(labels or '; '.join(doubts))}</li>")
+        if doubts:
+            causes = f"<p>{html.escape(CAUSES[:1].upper() + CAUSES[1:])}.</p>"
     if items:
-        causes = html.escape(CAUSES[:1].upper() + CAUSES[1:])
-        yield f'<div class="wrong"><p>Doubtful results:</p><ul>{"".join(items)}</ul><p>{causes}.</p></div>'
+        yield f'<div class="wrong"><p>Doubtful results:</p><ul>{"".join(items)}</ul>{causes}</div>'
 
 
 def _section(section: Section) -> Iterator[str]:
     yield f"<h2>{html.escape(section.name)}</h2>"
     some = next(iter(section.details.values()))
     yield f"<p>{len(some.is_same):,} pairs, {int(some.is_same.sum()):,} of one identity.</p>"
-    if len(section.details) > 1:
-        yield _table(*rates_by_network(section.details))
     headers, rows = rate_rows(section.details)
-    yield _table(headers, [row for row in rows if row[2] != NOT_MEASURED])
-    if any(row[2] == NOT_MEASURED for row in rows):
-        different = int((~some.is_same).sum())
-        yield f'<p class="quiet">Smaller false accept rates need more than {different:,} pairs of different identities.</p>'
+    if rows and len(section.details) > 1:
+        yield _table(*rates_by_network(section.details))
+    if rows:
+        yield _table(headers, rows)
+    if needed := unmeasured(some):
+        yield f'<p class="quiet">{html.escape(needed)}</p>'
     yield '<div class="figures">'
     for name, content in section.figures.items():
         caption = f"<figcaption class=quiet>{html.escape(_TITLES[name])}</figcaption>"

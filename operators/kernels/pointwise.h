@@ -1,8 +1,9 @@
 // Convolutions by kernels of one number, and their gradients: products of matrices, whose columns are the pixels of all
 // images, one image after another.
 //
-// Columns are copied into tiles as wide as those of `gather`, in which the channels follow one another: a tile stays in
-// the first-level cache and takes few pages, and tiles may span images that are smaller than vectors.
+// Where a plane is a whole number of vectors, it is read and written where it is. Elsewhere columns are copied into tiles
+// as wide as those of `gather`, in which the channels follow one another: a tile stays in the first-level cache and takes
+// few pages, and tiles may span images that are smaller than vectors.
 #pragma once
 
 #include <algorithm>
@@ -15,10 +16,16 @@
 namespace vargfacenet {
 
 constexpr int64_t kTile = kLanes * kWide;    // columns
-constexpr int64_t kTiles = 8;                // whose sums are taken at a time for the gradient of the weights
+constexpr int64_t kTiles = 8;                // worked on at a time for the gradient of the weights
 constexpr int64_t kChunk = 24;               // input channels that pass by meanwhile, a multiple of kTaps
 
 inline bool is_pointwise(const Convolution& conv) { return conv.kernel == 1 && conv.stride == 1; }
+
+// True where the planes need no copy.
+inline bool is_direct(const Convolution& conv) {
+  const int64_t plane = conv.in_height * conv.in_width;
+  return plane % kLanes == 0 && plane >= kTile;
+}
 
 // Columns of the channels of a group, in a tensor (batch, all channels, plane).
 template <typename Number>
@@ -26,12 +33,14 @@ struct Columns {
   Number* numbers;  // of the group's first channel
   int64_t plane, image_step, count;
 
+  Number* at(int64_t column) const { return numbers + column / plane * image_step + column % plane; }
+
   // Calls visit(numbers, column, length) for each part of the columns `begin` to `end` that is in one image.
   template <typename Visit>
   void each(int64_t begin, int64_t end, Visit visit) const {
     for (int64_t column = begin; column < end;) {
-      const int64_t image = column / plane, place = column % plane, length = std::min(plane - place, end - column);
-      visit(numbers + image * image_step + place, column - begin, length);
+      const int64_t length = std::min(plane - column % plane, end - column);
+      visit(at(column), column - begin, length);
       column += length;
     }
   }
@@ -67,8 +76,7 @@ void multiply(const float* tile, const std::vector<int64_t>& offsets, const floa
               const Columns<float>& to, int64_t begin, int64_t rows, float* spare) {
   const int64_t taps = offsets.size(), place = begin % to.plane, width = std::min(kTile, to.count - begin);
   if (width == kTile && place + kTile <= to.plane) {
-    float* out = to.numbers + begin / to.plane * to.image_step + place;
-    gather<high>(tile, kTile, offsets.data(), taps, weights, finish, out, to.plane, rows);
+    gather<high>(tile, kTile, offsets.data(), taps, weights, finish, to.at(begin), to.plane, rows);
     return;
   }
   gather<high>(tile, width, offsets.data(), taps, weights, finish, spare, kTile, rows);
@@ -77,9 +85,9 @@ void multiply(const float* tile, const std::vector<int64_t>& offsets, const floa
   });
 }
 
-inline std::vector<int64_t> tile_offsets(int64_t rows) {
+inline std::vector<int64_t> row_offsets(int64_t rows, int64_t step) {
   std::vector<int64_t> offsets;
-  for (int64_t k = 0; k < rows; ++k) offsets.push_back(k * kTile);
+  for (int64_t k = 0; k < rows; ++k) offsets.push_back(k * step);
   return offsets;
 }
 
@@ -89,28 +97,53 @@ Columns<Number> columns(const Convolution& conv, int64_t channels, int64_t group
   return {numbers + group * channels * plane, plane, conv.groups * channels * plane, conv.batch * plane};
 }
 
+// The columns in blocks that are worked on together. With `direct` they are pieces of one image, of whole vectors and about
+// kTiles * kTile columns; otherwise `tiles` tiles of columns that are copied, the last block with fewer.
+struct Blocks {
+  bool direct;
+  int64_t plane, pieces, size, count;
+
+  Blocks(const Convolution& conv, int64_t tiles)
+      : direct(is_direct(conv)), plane(conv.in_height * conv.in_width),
+        pieces(std::max<int64_t>(1, plane / (kTiles * kTile))), size(tiles * kTile),
+        count(direct ? conv.batch * pieces : (conv.batch * plane + size - 1) / size) {}
+  int64_t begin(int64_t block) const {
+    if (!direct) return block * size;
+    return block / pieces * plane + block % pieces * (plane / kLanes) / pieces * kLanes;
+  }
+  // With `direct`.
+  int64_t length(int64_t block) const { return begin(block + 1) - begin(block); }
+};
+
 // As `conv_forward`.
 template <int high>
 void pointwise_forward(const Convolution& conv, const float* x, const float* weight, const float* factors,
                        Finish finish, float* y) {
-  const int64_t tiles = (conv.batch * conv.in_height * conv.in_width + kTile - 1) / kTile;
-  const std::vector<int64_t> offsets = tile_offsets(conv.in);
+  const Blocks blocks(conv, 1);
+  const std::vector<int64_t> offsets = row_offsets(conv.in, blocks.direct ? blocks.plane : kTile);
   const Weights<high> weights(conv.groups, conv.out, conv.in, forward_weights(conv, weight, factors));
-  const Parts parts(conv.out, high, tiles * conv.groups);
+  const Parts parts(conv.out, high, blocks.count * conv.groups);
 #pragma omp parallel
   {
     Workspace workspace((conv.in + conv.out) * kTile + 32);
     float *packed = workspace.take(conv.in * kTile), *spare = workspace.take(conv.out * kTile);
 #pragma omp for collapse(3)
     for (int64_t g = 0; g < conv.groups; ++g) {
-      for (int64_t tile = 0; tile < tiles; ++tile) {
+      for (int64_t block = 0; block < blocks.count; ++block) {
         for (int64_t part = 0; part < parts.count; ++part) {
-          const int64_t begin = parts.begin(part), row = g * conv.out + begin;
+          const int64_t first = parts.begin(part), rows = parts.begin(part + 1) - first, begin = blocks.begin(block);
+          const float* tiles = weights.rows(g, first);
+          const Finish own = finish.from(g * conv.out + first);
+          const Columns<const float> from = columns(conv, conv.in, g, x);
           Columns<float> to = columns(conv, conv.out, g, y);
-          to.numbers += begin * to.plane;
-          pack(columns(conv, conv.in, g, x), tile * kTile, 1, conv.in, packed);
-          multiply<high>(packed, offsets, weights.rows(g, begin), finish.from(row), to, tile * kTile,
-                         parts.begin(part + 1) - begin, spare);
+          to.numbers += first * blocks.plane;
+          if (blocks.direct) {
+            gather<high>(from.at(begin), blocks.length(block), offsets.data(), conv.in, tiles, own, to.at(begin),
+                         blocks.plane, rows);
+          } else {
+            pack(from, begin, 1, conv.in, packed);
+            multiply<high>(packed, offsets, tiles, own, to, begin, rows, spare);
+          }
         }
       }
     }
@@ -121,37 +154,46 @@ void pointwise_forward(const Convolution& conv, const float* x, const float* wei
 template <int high>
 void pointwise_backward(const Convolution& conv, const float* dy, const float* x, const float* weight, float* dx,
                         float* dweight) {
-  const int64_t block = kTiles * kTile, blocks = (conv.batch * conv.in_height * conv.in_width + block - 1) / block;
-  const int64_t slices = std::min(blocks, std::max<int64_t>(1, 16 / conv.groups));
-  const std::vector<int64_t> in_offsets = tile_offsets(kChunk), out_offsets = tile_offsets(conv.out);
+  const Blocks blocks(conv, kTiles);
+  const int64_t slices = std::min(blocks.count, std::max<int64_t>(1, 16 / conv.groups));
+  const int64_t chunk = blocks.direct ? conv.in : kChunk, step = blocks.direct ? blocks.plane : kTile;
+  const std::vector<int64_t> in_offsets = row_offsets(chunk, step), out_offsets = row_offsets(conv.out, step);
   const auto transposed = [&](int64_t g, int64_t c, int64_t o) { return weight[(g * conv.out + o) * conv.in + c]; };
   const Weights<high> weights(conv.groups, conv.in, conv.out, transposed);
-  const int64_t chunk_share = sums_size(conv.out, kChunk), chunks = (conv.in + kChunk - 1) / kChunk;
+  const int64_t chunk_share = sums_size(conv.out, chunk), chunks = (conv.in + chunk - 1) / chunk;
   const int64_t share = chunks * chunk_share;
   std::vector<float> shares(conv.groups * slices * share);
 #pragma omp parallel
   {
-    Workspace workspace((conv.out + kChunk) * block + conv.in * kTile + 48);
-    float *gradients = workspace.take(conv.out * block), *inputs = workspace.take(kChunk * block);
+    Workspace workspace((conv.out + kChunk) * blocks.size + conv.in * kTile + 48);
+    float *gradients = workspace.take(conv.out * blocks.size), *inputs = workspace.take(kChunk * blocks.size);
     float* spare = workspace.take(conv.in * kTile);
 #pragma omp for collapse(2)
     for (int64_t slice = 0; slice < slices; ++slice) {
       for (int64_t g = 0; g < conv.groups; ++g) {
+        const Columns<const float> above = columns(conv, conv.out, g, dy);
+        const Columns<float> to = columns(conv, conv.in, g, dx);
         float* sums = &shares[(g * slices + slice) * share];
-        for (int64_t number = slice * blocks / slices; number < (slice + 1) * blocks / slices; ++number) {
-          const int64_t begin = number * block;
-          const int64_t tiles = pack(columns(conv, conv.out, g, dy), begin, kTiles, conv.out, gradients);
-          for (int64_t c = 0; c < conv.in; c += kChunk) {
-            const int64_t rows = std::min(kChunk, conv.in - c);
-            Columns<const float> from = columns(conv, conv.in, g, x);
-            from.numbers += c * from.plane;
+        for (int64_t block = slice * blocks.count / slices; block < (slice + 1) * blocks.count / slices; ++block) {
+          const int64_t begin = blocks.begin(block);
+          Columns<const float> from = columns(conv, conv.in, g, x);
+          if (blocks.direct) {
+            const int64_t length = blocks.length(block);
+            reduce(above.at(begin), step, conv.out, from.at(begin), in_offsets.data(), conv.in, {1, length, 0, 0}, sums);
+            gather<high>(above.at(begin), length, out_offsets.data(), conv.out, weights.rows(g, 0), {}, to.at(begin),
+                         step, conv.in);
+            continue;
+          }
+          const int64_t tiles = pack(above, begin, kTiles, conv.out, gradients);
+          for (int64_t c = 0; c < conv.in; c += chunk, from.numbers += chunk * blocks.plane) {
+            const int64_t rows = std::min(chunk, conv.in - c);
             pack(from, begin, kTiles, rows, inputs);
             reduce(gradients, kTile, conv.out, inputs, in_offsets.data(), rows,
-                   {tiles, kTile, conv.out * kTile, rows * kTile}, sums + c / kChunk * chunk_share);
+                   {tiles, kTile, conv.out * kTile, rows * kTile}, sums + c / chunk * chunk_share);
           }
           for (int64_t tile = 0; tile < tiles; ++tile) {
-            multiply<high>(gradients + tile * conv.out * kTile, out_offsets, weights.rows(g, 0), {},
-                           columns(conv, conv.in, g, dx), begin + tile * kTile, conv.in, spare);
+            multiply<high>(gradients + tile * conv.out * kTile, out_offsets, weights.rows(g, 0), {}, to,
+                           begin + tile * kTile, conv.in, spare);
           }
         }
       }
@@ -159,11 +201,11 @@ void pointwise_backward(const Convolution& conv, const float* dy, const float* x
   }
 #pragma omp parallel for collapse(2)
   for (int64_t g = 0; g < conv.groups; ++g) {
-    for (int64_t chunk = 0; chunk < chunks; ++chunk) {
-      float* sums = &shares[g * slices * share + chunk * chunk_share];
+    for (int64_t number = 0; number < chunks; ++number) {
+      float* sums = &shares[g * slices * share + number * chunk_share];
       sum_slices(sums, chunk_share, slices, share);
-      take_sums(sums, conv.out, std::min(kChunk, conv.in - chunk * kChunk),
-                dweight + g * conv.out * conv.in + chunk * kChunk, conv.in);
+      take_sums(sums, conv.out, std::min(chunk, conv.in - number * chunk),
+                dweight + g * conv.out * conv.in + number * chunk, conv.in);
     }
   }
 }

@@ -20,7 +20,7 @@ class Weights {
 #pragma omp parallel for collapse(2) if (numbers_.size() > (16 << 10))
     for (int64_t g = 0; g < groups; ++g) {
       for (int64_t tile = 0; tile < tiles_; ++tile) {
-        float* to = &numbers_[(g * tiles_ + tile) * high * taps];
+        float* to = numbers_.data() + (g * tiles_ + tile) * high * taps;
         const int64_t first = tile * high, count = std::min<int64_t>(high, rows - first);
         for (int64_t k = 0; k < taps; ++k) {
           for (int64_t r = 0; r < count; ++r) to[k * high + r] = weight(g, first + r, k);
@@ -30,7 +30,7 @@ class Weights {
   }
 
   // The tiles from an output of a group on, which must be a multiple of `high`.
-  const float* rows(int64_t group, int64_t first) const { return &numbers_[(group * tiles_ * high + first) * taps_]; }
+  const float* rows(int64_t group, int64_t first) const { return numbers_.data() + (group * tiles_ * high + first) * taps_; }
 
  private:
   int64_t taps_, tiles_;

@@ -6,11 +6,20 @@ import sys
 
 import pytest
 
-from vargfacenet.commands import main
+from tests.helpers.contenders import take_turns_here
+from vargfacenet.bench import contests, measure
+from vargfacenet.commands import bench, main
 
 SMALL = ["--set", "multiplier=0.25", "units=1,1,1", "embedding_size=16", "--batch-size", "2", "--rounds", "2"]
 
 
+@pytest.fixture
+def here(monkeypatch):
+    """Contenders do their work in this process; that they have processes of their own is tested in test_rounds.py."""
+    monkeypatch.setattr(bench, "take_turns", take_turns_here)
+
+
+@pytest.mark.usefixtures("here")
 def test_bench_prints_tables_and_writes_json_and_an_image(capsys, tmp_path, face_folder):
     path, plot = tmp_path / "bench.json", tmp_path / "bench.png"
     options = ["--updates", "1", "--data", str(face_folder), "--json", str(path), "--plot", str(plot)]
@@ -32,7 +41,27 @@ def test_bench_prints_tables_and_writes_json_and_an_image(capsys, tmp_path, face
     assert plot.read_bytes().startswith(b"\x89PNG")
 
 
-def test_bench_measures_input_on_a_set(capsys, face_folder, tmp_path):
+@pytest.mark.usefixtures("here")
+def test_bench_compares_numbers_of_threads(monkeypatch, tmp_path):
+    monkeypatch.setattr(contests, "usable_cores", lambda: 2)
+    path, sizes = tmp_path / "bench.json", [*SMALL[:-1], "1", "--updates", "1"]
+    assert main(["bench", "threads", *sizes, "--json", str(path)]) == 0
+    found = json.loads(path.read_text())["contests"]
+    assert [contest["title"].split(",")[0] for contest in found] == ["training", "embedding", "embedding"]
+    for contest in found:
+        assert [row["name"] for row in contest["rows"]] == ["2 threads", "1 thread"]
+        assert all(row["median"] > 0 for row in contest["rows"])
+
+
+def test_all_cores_take_part_where_their_number_is_no_power_of_two(monkeypatch):
+    monkeypatch.setattr(contests, "usable_cores", lambda: 6)
+    for contest in contests.scaling("vargfacenet", {}, batch_size=2, updates=1):
+        assert [one.environment for one in contest.contenders] == [{"OMP_NUM_THREADS": count} for count in "6421"]
+
+
+@pytest.mark.usefixtures("here")
+def test_bench_measures_input_on_a_set(monkeypatch, face_folder, tmp_path):
+    monkeypatch.setattr(bench, "INPUT_IMAGES", 128)
     path = tmp_path / "bench.json"
     sizes = ["--batch-size", "8", "--rounds", "1"]
     assert main(["bench", "input", *sizes, "--data", str(face_folder), "--json", str(path)]) == 0
@@ -49,6 +78,7 @@ def test_bench_profiles_an_update(capsys, face_folder, tmp_path):
     assert "in convolutions and matrix products" in capsys.readouterr().out
 
 
+@pytest.mark.usefixtures("here")
 def test_bench_measures_the_start(tmp_path):
     path = tmp_path / "bench.json"
     assert main(["bench", "start", "--rounds", "1", "--json", str(path)]) == 0
@@ -65,7 +95,9 @@ def test_help_comes_without_mxnet():
     assert not imported & {"mxnet", "numpy", "cv2"}
 
 
-def test_bench_measures_classifiers_by_their_size(capsys, tmp_path):
+def test_bench_measures_classifiers_by_their_size(capsys, tmp_path, monkeypatch):
+    """Measured in this process; that each has a process of its own is tested in test_growth.py."""
+    monkeypatch.setattr(measure, "_in_process", measure._measure)
     path, plot = tmp_path / "growth.json", tmp_path / "growth.png"
     assert main(["bench", "classifier", "--identities", "200", "--json", str(path), "--plot", str(plot)]) == 0
     runs = json.loads(path.read_text())["runs"]

@@ -1,6 +1,7 @@
 """What is measured: that it is what was asked for, and that the plan foresees it."""
 
 import json
+import sys
 
 import pytest
 
@@ -21,8 +22,13 @@ def test_a_measured_classifier_takes_what_it_must():
     assert 2 * 20_000 * 128 * 4 < found["bytes"] < planned_bytes(task._replace(batch_size=64)) + (48 << 20)
 
 
-def test_a_measurement_that_fails_says_why():
-    with pytest.raises(TrainingError, match="ended with status 1: KeyError: 'no such'"):
+def test_a_measurement_that_fails_says_why(monkeypatch, tmp_path):
+    """A Python that fails as an unknown kind of task makes it fail, without the seconds of importing MXNet."""
+    python = tmp_path / "python"
+    python.write_text("#!/bin/sh\necho noise >&2\necho \"KeyError: 'no such'\" >&2\nexit 3\n")
+    python.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(python))
+    with pytest.raises(TrainingError, match="'kind': 'no such'.* ended with status 3: KeyError: 'no such'"):
         measure._in_process({"kind": "no such", "updates": 1})
 
 
@@ -49,7 +55,12 @@ MEASURED = [
     ({"multiplier": 0.25, "units": "1,1,1", "batch_size": 24, "embedding_size": 128}, 100_000, 2),
     ({"batch_size": 16}, 2000, 1),
     ({"batch_size": 16, "loss": "softmax"}, 50_000, 1),
+    ({"batch_size": 16, "accumulate": 2}, 2000, 1),
     ({"network": "resnet50", "batch_size": 8}, 2000, 1),
+    # Networks with many convolutions that MXNet computes itself.
+    ({"network": "mobilefacenet", "batch_size": 8}, 2000, 1),
+    ({"network": "ghostfacenet", "batch_size": 8}, 2000, 1),
+    ({"network": "pocketnet", "batch_size": 8}, 2000, 1),
     ({"multiplier": 0.5, "batch_size": 32, "embedding_size": 128, "head": "sharded"}, 300_000, 2),
     ({"multiplier": 0.25, "batch_size": 32, "head": "sharded", "sample_rate": 0.1}, 300_000, 1),
 ]

@@ -50,3 +50,8 @@ def test_limits_of_the_instruction_sets_are_named(monkeypatch):
     monkeypatch.delenv("VARGFACENET_MARCH")
     monkeypatch.delenv("DNNL_MAX_CPU_ISA", raising=False)
     assert "(" not in instruction_sets()
+
+
+def test_a_network_without_such_convolutions_is_refused(capsys):
+    assert main(["bench", "kernels", "--network", "edgeface"]) == 2
+    assert "edgeface has no convolution that native operators compute in training" in capsys.readouterr().err

@@ -5,8 +5,6 @@ import os
 import pathlib
 import pickle
 import re
-import subprocess
-import sys
 
 import mxnet as mx
 import pytest
@@ -246,16 +244,6 @@ def test_help_of_every_command_says_what_it_does(capsys):
             main([command, "--help"])
         assert stop.value.code == 0
         assert len(capsys.readouterr().out) > 200
-
-
-def test_threads_are_set_before_mxnet_is_imported_unless_the_user_set_them():
-    code = "import vargfacenet, os, sys; print('mxnet' in sys.modules, os.environ['OMP_NUM_THREADS'])"
-    cores = len(os.sched_getaffinity(0))
-    for given, expected in ((None, cores), ("3", 3)):
-        environment = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
-        environment.update({"OMP_NUM_THREADS": given} if given else {})
-        run = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
-        assert run.stdout.split() == ["False", str(expected)]
 
 
 @pytest.mark.parametrize(

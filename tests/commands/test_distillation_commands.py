@@ -12,8 +12,10 @@ from tests.helpers.training import TINY
 from vargfacenet.commands import main
 from vargfacenet.commands import train as train_command
 from vargfacenet.data.writer import write_records
+from vargfacenet.formats.checkpoint import load_checkpoint, save_checkpoint
 from vargfacenet.formats.images import encode_jpeg
 from vargfacenet.train.config import resolve
+from vargfacenet.train.run_folder import RunFolder
 from vargfacenet.train.run_log import read_log
 from vargfacenet.train.stopping import Stopping
 from vargfacenet.train.training_state import TrainingStates
@@ -66,8 +68,17 @@ def test_a_demo_without_a_teacher_trains_one_and_keeps_it(capsys, tmp_path, monk
     assert run(*arguments) == 0
     state = tmp_path / "runs" / "demo_teacher" / "states" / "update-000000002.params"
     made = state.stat().st_mtime_ns
+    # A stop between the last state and the checkpoint leaves that of an earlier update, or none.
+    latest = tmp_path / "runs" / "demo_teacher" / "latest-0000.params"
+    trained = latest.read_bytes()
+    symbol, args, auxs = load_checkpoint(latest.parent / "latest", 0)
+    save_checkpoint(latest.parent / "latest", 0, symbol, {name: value * 2 for name, value in args.items()}, auxs)
     assert run(*arguments) == 0
     assert state.stat().st_mtime_ns == made
+    assert latest.read_bytes() == trained
+    latest.unlink()
+    RunFolder(latest.parent).complete(resolve("demo_teacher"))
+    assert latest.read_bytes() == trained
     assert (tmp_path / "runs" / "demo_student-2" / "latest-0000.params").is_file()
     monkeypatch.setattr("vargfacenet.train.recipes.demo_teacher.recipe", {**SMALL_TEACHER, "lr": 0.2})
     capsys.readouterr()

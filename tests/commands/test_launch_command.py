@@ -67,7 +67,7 @@ def over_ssh(tmp_path):
     (tmp_path / "hosts").write_text("127.0.0.1\nother\n")
     ssh = tmp_path / "ssh.sh"
     ssh.write_text('test "$1" = 127.0.0.1 || test "$1" = other || exit 255\nexec sh -c "$2"\n')
-    ports = ["--port", str(free_ports()), "--timeout", "600"]
+    ports = ["--port", str(free_ports()), "--timeout", "600", "--servers", "1"]
     return ["--hosts", str(tmp_path / "hosts"), "--ssh", f"sh {shlex.quote(str(ssh))}", *ports]
 
 

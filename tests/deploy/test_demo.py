@@ -16,6 +16,7 @@ from tests.helpers.images import empty_png, image
 from tests.helpers.networks import SMALL, save_random_checkpoint
 from vargfacenet.deploy import demo, load_model
 from vargfacenet.deploy.faces import Comparison
+from vargfacenet.deploy.server import Address, Served
 from vargfacenet.formats.images import encode_jpeg, encode_png
 
 
@@ -27,7 +28,7 @@ def model(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def address(model):
-    server = demo.make_server(model, port=0, name="model")
+    server = demo.make_demo(Served(model, "model"), Address(port=0))
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     yield server.server_address
@@ -144,9 +145,9 @@ def test_an_unforeseen_fault_is_one_line(address, model, caplog, monkeypatch):
 
     monkeypatch.setattr(model, "compare_faces", fail)
     one = encode_png(image(0, 0))
-    with pytest.raises(http.client.RemoteDisconnected):
-        compare(address, one, one)
-    assert "a request failed: RuntimeError: boom" in caplog.text
+    status, answer = compare(address, one, one)
+    assert (status, "fault of the server" in answer["error"]) == (500, True)
+    assert "/compare failed: RuntimeError: boom" in caplog.text
     assert "Traceback" not in caplog.text
 
 

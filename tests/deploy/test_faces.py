@@ -16,6 +16,7 @@ from vargfacenet.errors import DataError
 from vargfacenet.eval import read_pairs
 from vargfacenet.formats.checkpoint import load_checkpoint
 from vargfacenet.formats.images import decode_image, encode_jpeg, encode_png
+from vargfacenet.models import default_model
 
 
 @pytest.fixture(scope="module")
@@ -154,6 +155,19 @@ def test_compare_prints_cosine_and_verdict(capsys, onnx_file, prefix, people):
     assert main(["compare", str(prefix), *pair, "--threshold", "0.9"]) == 0
     out = capsys.readouterr().out
     assert "cosine   1.0000\nverdict  one person (threshold 0.9000)" in out
+
+
+def test_compare_takes_the_bundled_network_for_two_images(capsys, people):
+    image = str(people / "Ann" / "0.png")
+    for arguments in ([image, image], [image, "--crop", image], [default_model().name, image, "--crop", image]):
+        assert main(["compare", *arguments]) == 0
+        assert f"(threshold {default_model().threshold:.4f}, at a false accept rate of" in capsys.readouterr().out
+    assert f"{default_model().name} is a model: expected the two images" in refused(
+        capsys, "compare", default_model().name, image
+    )
+    with pytest.raises(SystemExit):
+        main(["compare", "--help"])
+    assert f"(default: {default_model().name})" in " ".join(capsys.readouterr().out.split())
 
 
 def test_gallery_commands_add_and_search(capsys, onnx_file, people, tmp_path):

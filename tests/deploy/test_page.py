@@ -11,6 +11,7 @@ from tests.helpers.browser import open_browser
 from tests.helpers.images import image
 from tests.helpers.networks import SMALL, save_random_checkpoint
 from vargfacenet.deploy import demo, export_onnx, load_model
+from vargfacenet.deploy.server import Address, Served
 from vargfacenet.eval import read_pairs
 from vargfacenet.formats.images import encode_jpeg, encode_png
 
@@ -18,9 +19,9 @@ ANSWERED = "return ['#result', '#error'].map(s => document.querySelector(s)).fin
 
 
 @contextlib.contextmanager
-def serving(model, **options):
+def serving(model, detector=None):
     """The address of a demo of this model."""
-    server = demo.make_server(model, port=0, name="model.onnx", **options)
+    server = demo.make_demo(Served(model, "model.onnx", detector), Address(port=0))
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     try:

@@ -9,6 +9,7 @@ import re
 import shlex
 import socket
 import threading
+import time
 import uuid
 
 import numpy as np
@@ -22,9 +23,9 @@ from vargfacenet.deploy import Gallery, load_model
 from vargfacenet.deploy.gallery import image_digest
 from vargfacenet.deploy.multipart import read_parts
 from vargfacenet.deploy.openapi import MOST_IMAGES, describe
-from vargfacenet.deploy.server import MOST_BYTES
-from vargfacenet.deploy.service import Served, make_service
-from vargfacenet.errors import DataError
+from vargfacenet.deploy.server import MOST_BYTES, Address, Served
+from vargfacenet.deploy.service import make_service
+from vargfacenet.errors import DataError, SettingError, SetupError
 from vargfacenet.formats.images import encode_png
 
 FACES = [encode_png(image(identity, 0)) for identity in range(3)]
@@ -45,7 +46,7 @@ def gallery(model, tmp_path_factory):
 
 @contextlib.contextmanager
 def running(served, **options):
-    server = make_service(served, port=0, **options)
+    server = make_service(served, Address(**{"port": 0, **options}))
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     try:
@@ -58,7 +59,7 @@ def running(served, **options):
 
 @pytest.fixture(scope="module")
 def address(model, gallery):
-    with running(Served(model, "small", None, gallery), names=["faces.example"]) as address:
+    with running(Served(model, "small", None, gallery), names=["Faces.Example"]) as address:
         yield address
 
 
@@ -220,7 +221,7 @@ def test_without_a_gallery_nothing_is_searched(model, tmp_path):
         assert (status, "start it with --gallery" in answer["error"]) == (404, True)
         assert ask(address, "GET", "/health")[2]["gallery"] is None
     with pytest.raises(DataError, match="has no faces"):
-        make_service(Served(model, "small", None, Gallery(tmp_path / "none")), port=0)
+        make_service(Served(model, "small", None, Gallery(tmp_path / "none")), Address(port=0))
 
 
 def test_too_many_connections_are_told_so(model):
@@ -239,6 +240,41 @@ def test_too_many_connections_are_told_so(model):
             with contextlib.suppress(AssertionError, KeyError):
                 if ask(address, "GET", "/health")[0] == 200:
                     break
+
+
+def test_a_client_that_sends_a_byte_at_a_time_is_cut_off(model, monkeypatch):
+    """It is never silent for as long as a silent one may be."""
+    monkeypatch.setattr("vargfacenet.deploy.server.REQUEST_SECONDS", 0.3)
+    with running(Served(model, "small")) as address, socket.create_connection(address, timeout=600) as slow:
+        slow.sendall(b"POST /embed HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000\r\n")
+        slow.sendall(b"Content-Type: multipart/form-data; boundary=a\r\n\r\n")
+        with pytest.raises(OSError):  # noqa: PT011 - whichever way the system reports a closed connection
+            while True:
+                slow.sendall(b"x")
+                time.sleep(0.02)
+        assert ask(address, "GET", "/health")[0] == 200
+
+
+@pytest.mark.skipif(not socket.has_ipv6, reason="without IPv6")
+def test_it_listens_on_an_address_of_version_6(model):
+    with contextlib.suppress(OSError), socket.create_server(("::1", 0), family=socket.AF_INET6):
+        with running(Served(model, "small"), host="::1") as address:
+            assert ask(address[:2], "GET", "/health")[0] == 200
+        return
+    pytest.skip("this machine has no address ::1")
+
+
+@pytest.mark.parametrize("name", ["http://faces.example", "faces.example:80", "faces.example/x", ""])
+def test_names_are_those_of_hosts(model, name):
+    with pytest.raises(SettingError, match="expected a name alone, such as faces.example"):
+        make_service(Served(model, "small"), Address(port=0, names=[name]))
+
+
+@pytest.mark.parametrize("host", ["", "no such host"])
+def test_an_address_that_is_not_this_machines_is_refused(model, host):
+    """An empty one, as of a variable that is not set, would be any address of this machine."""
+    with pytest.raises(SetupError, match=f"cannot listen on {host or 'an empty host'} port 0: "):
+        make_service(Served(model, "small"), Address(host=host, port=0))
 
 
 def test_a_fault_is_an_answer_and_one_line_of_the_log(address, model, caplog, monkeypatch):
@@ -270,7 +306,7 @@ def test_the_command_refuses_mistakes_and_ends_quietly(capsys, monkeypatch, tmp_
     def interrupted(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("vargfacenet.commands.serve.load_face_model", interrupted)
+    monkeypatch.setattr("vargfacenet.commands.server_arguments.load_face_model", interrupted)
     assert main(["serve"]) == 0
     assert capsys.readouterr().err == ""
 

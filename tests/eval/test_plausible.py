@@ -8,7 +8,7 @@ from tests.helpers.images import image
 from tests.helpers.networks import SMALL, save_random_checkpoint
 from vargfacenet.commands import main
 from vargfacenet.deploy.models import Model
-from vargfacenet.eval import ImageEmbedder, plausible, read_pairs
+from vargfacenet.eval import ImageEmbedder, plausible, read_pairs, read_sets, write_pairs
 from vargfacenet.eval.features import write_features
 from vargfacenet.eval.plausible import (
     CAUSES,
@@ -21,6 +21,7 @@ from vargfacenet.eval.plausible import (
 )
 from vargfacenet.eval.protocols.detail import verify_in_detail
 from vargfacenet.eval.report import Result, write_report
+from vargfacenet.eval.report.page import page
 from vargfacenet.formats.images import encode_png
 
 
@@ -38,10 +39,19 @@ def test_a_good_verification_has_no_doubts():
     assert detail_doubts(verified(0.3)) == []
 
 
-def test_pairs_of_one_label_say_nothing():
-    rows = np.random.RandomState(0).normal(size=(120, 16))
-    doubts = detail_doubts(verify_in_detail(rows, rows, np.ones(60, bool)))
-    assert doubts[0] == "all 60 pairs have the same label, so that the accuracy says nothing"
+@pytest.mark.parametrize(("label", "kind"), [(True, "one identity"), (False, "different identities")])
+def test_pairs_of_one_label_say_nothing_and_have_one_cause(label, kind, tmp_path, caplog):
+    rows, is_same = np.random.RandomState(0).normal(size=(120, 16)), np.full(60, label)
+    detail = verify_in_detail(rows, rows, is_same)
+    assert detail_doubts(detail) == []
+    set_file = tmp_path / "one.bin"
+    write_pairs(set_file, [encode_png(image(0, 0))] * 120, is_same)
+    read_sets([set_file])
+    expected = f"all 60 pairs are labelled as of {kind}, so that the accuracy says nothing: check the list"
+    assert expected in caplog.text
+    text = page([Result("network", "about", "one", detail)], [], version="1", date="today")
+    assert expected in text
+    assert "caling of images" not in text + caplog.text
 
 
 def test_a_verification_of_noise_is_near_chance():
@@ -114,9 +124,9 @@ def test_verify_and_its_report_doubt(alike, caplog, pairs_file, tmp_path):
     assert main(["verify", str(prefix), "--bins", str(pairs_file), "--no-cache", "--report", str(report)]) == 0
     assert "nearly the same" in caplog.text
     assert "stripes: accuracy 0.500 is near chance (0.5); a threshold at a cosine of 1.0000 is" in caplog.text
-    page = (report / "index.html").read_text()
-    assert "Doubtful results" in page
-    assert "is at an end of its range" in page
+    text = (report / "index.html").read_text()
+    assert "Doubtful results" in text
+    assert "is at an end of its range" in text
 
 
 def test_a_page_of_good_results_has_no_doubts(pairs_file, tmp_path):

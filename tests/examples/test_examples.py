@@ -6,8 +6,12 @@ import re
 import runpy
 
 import mxnet as mx
+import numpy as np
 import pytest
 
+from vargfacenet.eval import Embedder, read_pairs, verify_pairs
+from vargfacenet.formats.checkpoint import load_checkpoint
+from vargfacenet.formats.images import decode_image
 from vargfacenet.train import read_config
 
 EXAMPLES = pathlib.Path(__file__).parents[2] / "examples"
@@ -63,6 +67,31 @@ def test_gluon_loop(run_example, drawn, tmp_path):
 def test_verify_checkpoint(run_example, drawn):
     printed = run_example("verify_checkpoint", "--set", drawn / "drawn.bin")
     assert re.search(r"vargfacenet-x050 on 20 pairs: accuracy [01]\.\d{5}", printed)
+
+
+def test_accuracy_by_quality(run_example, teacher_prefix, pairs_file):
+    arguments = [teacher_prefix, "--set", pairs_file, "--rows", "as they", "sharp"]
+    lines = run_example("accuracy_by_quality", *arguments).splitlines()
+    rows = {name.strip(): rates for _, name, *rates, _ in (line.split("|") for line in lines[2:])}
+    expected = verify_pairs(Embedder(*load_checkpoint(teacher_prefix, 0)), read_pairs(pairs_file))
+    assert rows["as they are"][1].split()[0] == f"{expected.accuracy:.5f}"
+    whole, *parts = (int(number) for number, _, _ in rows.values())
+    assert (whole, sum(parts), len(parts)) == (40, 40, 3)
+    assert min(parts) >= 13
+
+
+def test_images_are_changed_as_the_rows_of_quality_say(monkeypatch, pairs_set):
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    forms = runpy.run_path(str(EXAMPLES / "accuracy_by_quality.py"))["changes"]()
+    image = decode_image(pairs_set[0][0], "image").astype(int)
+    first = {name: function(image.astype(np.uint8)).astype(int) for name, function in forms}
+    np.testing.assert_array_equal(first["as they are"], image)
+    np.testing.assert_array_equal(first["brightness 1/4"], image // 4)
+    np.testing.assert_array_equal(first["mouth and chin covered"][:75], image[:75])
+    assert (first["mouth and chin covered"][75:] == 128).all()
+    off = [np.abs(first[name] - image).mean() for name in ("56x56, enlarged", "28x28, enlarged", "14x14, enlarged")]
+    assert 0 < off[0] < off[1] < off[2]
+    assert 0 < np.abs(first["JPEG, quality 30"] - image).mean() < np.abs(first["JPEG, quality 5"] - image).mean()
 
 
 def test_distil_student(run_example, drawn, tmp_path):

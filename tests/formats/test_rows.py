@@ -1,5 +1,6 @@
 """Arrays that grow by rows: two writers wait for one another, and a dead one is not waited for."""
 
+import fcntl
 import logging
 import subprocess
 import sys
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 
 from vargfacenet.errors import DataError
-from vargfacenet.formats.rows import digest_file, open_rows, write_rows
+from vargfacenet.formats.rows import digest_file, open_rows, remove_part, write_rows
 
 SHAPE, DTYPE = (6, 3), "<f4"
 ROWS = np.arange(18, dtype=np.float32).reshape(SHAPE)
@@ -108,3 +109,33 @@ def test_a_changed_bit_is_found(tmp_path, place):
         open_rows(path, SHAPE, DTYPE, "again")
     digest_file(path).unlink()  # as of an earlier version
     open_rows(path, SHAPE, DTYPE, "again")
+
+
+@pytest.mark.parametrize("finished", [True, False])
+def test_a_part_that_goes_between_opening_and_locking_is_not_written_to(finished, tmp_path, monkeypatch):
+    """As where another process ends its work, or clears the cache, at that moment."""
+    path, computed, lock = tmp_path / "a.npy", [], fcntl.flock
+
+    def meanwhile(file, how):
+        monkeypatch.setattr(fcntl, "flock", lock)
+        path.with_suffix(".part").unlink()
+        if finished:
+            write_rows(path, SHAPE, DTYPE, rows_from)
+        lock(file, how)
+
+    monkeypatch.setattr(fcntl, "flock", meanwhile)
+    write_rows(path, SHAPE, DTYPE, lambda done: computed.append(done) or rows_from(done))
+    assert computed == ([] if finished else [0])
+    np.testing.assert_array_equal(written(path), ROWS)
+
+
+def test_a_part_is_removed_unless_it_is_being_written(tmp_path):
+    part = tmp_path / "a.part"
+    part.write_bytes(b"rows")
+    with open(part, "ab") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        assert not remove_part(part)
+        assert part.exists()
+    assert remove_part(part)
+    assert not part.exists()
+    assert remove_part(part)  # another process was quicker

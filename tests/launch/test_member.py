@@ -22,11 +22,24 @@ from vargfacenet.launch.transport import connect, listen
 
 SLEEPS = [sys.executable, "-c", "import time; time.sleep(600)"]
 ENDS = [sys.executable, "-c", "pass"]
+IDLE = "from vargfacenet.launch.heartbeat import Heartbeat\nHeartbeat()\nimport time\ntime.sleep(600)"
 
 
 @pytest.fixture
 def port():
     return free_ports()
+
+
+@pytest.fixture
+def store():
+    """Ask for the real parameter store, whose processes take seconds to load MXNet."""
+
+
+@pytest.fixture(autouse=True)
+def idle_store(request, monkeypatch):
+    """The processes of the parameter store wait, as real ones do for workers that never join; they end when told to."""
+    if "store" not in request.fixturenames:
+        monkeypatch.setattr("vargfacenet.launch.member._SERVE", [sys.executable, "-c", IDLE])
 
 
 def test_a_port_in_use_is_named(port):
@@ -145,6 +158,7 @@ class _ShortOfJoining(Membership):
         self._timeout = whole
 
 
+@pytest.mark.usefixtures("store")
 def test_a_store_that_does_not_form_ends_a_worker_that_waits_inside_mxnet(port, monkeypatch):
     monkeypatch.setattr("vargfacenet.launch.coordinator.Membership", _ShortOfJoining)
     joins = [sys.executable, "-c", "from vargfacenet.train.cluster import join; join()"]

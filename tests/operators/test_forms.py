@@ -7,6 +7,7 @@ import mxnet as mx
 import numpy as np
 import pytest
 
+from vargfacenet import threads
 from vargfacenet.commands import main
 from vargfacenet.errors import SettingError
 from vargfacenet.operators import forms, runnable
@@ -63,10 +64,29 @@ def test_forms_agree(shape):
         assert np.linalg.norm(one - other) <= 1e-6 * np.linalg.norm(other)
 
 
+def test_timing_has_a_progress_bar(measured, monkeypatch):
+    shown = []
+    monkeypatch.setattr(forms, "progress", lambda items, **_: shown.extend(items) or items)
+    forms.choose_forms(SHAPES[:2])
+    assert shown == SHAPES[:2]
+
+
 def test_forms_are_really_timed():
     times = forms.time_forms(SHAPES[0], images=1, rounds=1)
     assert times.keys() == set(forms.FORMS)
     assert all(0 < value < float("inf") for value in times.values())
+
+
+def test_forms_are_timed_on_one_thread(monkeypatch):
+    """Threads that wait for others would count as work: on a busy machine, many times the work itself."""
+    before, during = threads.threads_in_use(), []
+    monkeypatch.setattr(forms, "_time_forms", lambda *_: during.append(threads.threads_in_use()))
+    threads._run_in_worker(mx, lambda openmp: openmp.omp_set_num_threads(3))
+    try:
+        forms.time_forms(SHAPES[0])
+        assert (during, threads.threads_in_use()) == ([1], 3)
+    finally:
+        threads._run_in_worker(mx, lambda openmp: openmp.omp_set_num_threads(before))
 
 
 def test_each_shape_is_timed_once_and_the_choice_is_kept(measured, caplog):
@@ -106,6 +126,22 @@ def test_a_training_state_keeps_its_forms(measured):
     assert forms.forms_in_use()[str(SHAPES[0])] == "mxnet"
 
 
+def test_a_process_keeps_its_choice_where_the_cache_cannot_be_written_and_when_it_changes(
+    measured, monkeypatch, tmp_path, caplog
+):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    first = forms.choose_forms(SHAPES[:2])
+    assert "the times of convolutions are not kept: cannot write" in caplog.text
+    monkeypatch.setattr(forms, "time_forms", lambda shape: {"native": 2.0, "mxnet": 1.0})
+    assert forms.choose_forms(SHAPES[:2]) == first
+    assert measured == SHAPES[:2]
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    forms._times_path().parent.mkdir(parents=True)
+    forms._times_path().write_text(json.dumps({str(shape): {"native": 2.0, "mxnet": 1.0} for shape in SHAPES[:2]}))
+    assert forms.choose_forms(SHAPES[:2]) == first
+
+
 @pytest.mark.parametrize(
     "content", ["", "[]", "{", '{"shape": {"native": 1}}', '{"shape": {"native": 1, "mxnet": -1}}']
 )
@@ -129,7 +165,7 @@ def test_what_another_process_has_timed_meanwhile_counts(measured, monkeypatch):
     assert forms.choose_forms(SHAPES[:1]) == {SHAPES[0]: "mxnet"}
 
 
-def test_the_environment_chooses_one_form_for_all(measured, monkeypatch):
+def test_the_environment_chooses_one_form_for_all(measured, monkeypatch, capsys):
     for form in forms.FORMS:
         monkeypatch.setenv(forms.VARIABLE, form)
         assert set(forms.choose_forms(SHAPES).values()) == {form}
@@ -137,6 +173,8 @@ def test_the_environment_chooses_one_form_for_all(measured, monkeypatch):
     monkeypatch.setenv(forms.VARIABLE, "fast")
     with pytest.raises(SettingError, match="VARGFACENET_CONVOLUTIONS=fast: expected measured, native or mxnet"):
         forms.choose_forms(SHAPES)
+    assert main(["doctor"]) == 1
+    assert "PROBLEM      VARGFACENET_CONVOLUTIONS=fast: expected measured" in capsys.readouterr().out
     assert not measured
     assert forms.forms_in_use() == {str(shape): "mxnet" for shape in SHAPES}  # for a run that resumes without it
 

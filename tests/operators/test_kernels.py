@@ -159,6 +159,7 @@ def convolution_of(x, weight, dy, stride, groups):
         ((2, 6, 8, 7), 10, 1, 1, 2),
         ((33, 5, 7, 7), 7, 1, 1, 1),  # images worked on together
         ((2, 40, 8, 8), 24, 1, 1, 1),  # whole vectors
+        ((2, 6, 28, 28), 18, 2, 1, 1),  # whole vectors in several pieces
         ((9, 53, 7, 7), 11, 1, 1, 1),  # more channels than pass by at a time, several blocks of tiles
         ((3, 12, 5, 5), 21, 3, 1, 1),
         ((1, 7, 3, 17), 9, 1, 1, 1),  # tiles of which parts are left

@@ -8,9 +8,10 @@ import torch
 from tests.helpers.training import newest_state, tiny
 from vargfacenet.errors import CheckpointError, SettingError
 from vargfacenet.torch.classifier import TorchClassifier
+from vargfacenet.torch.shard import RowStep, TorchShard
 from vargfacenet.train.classifier import Margin, Sampling, ShardedClassifier
 from vargfacenet.train.cluster import ALONE, Cluster
-from vargfacenet.train.optimizer import SGD
+from vargfacenet.train.optimizer import SGD, AdamW
 from vargfacenet.train.run import train
 from vargfacenet.train.run_folder import Resume
 from vargfacenet.train.run_log import read_log
@@ -78,9 +79,26 @@ def test_the_state_of_either_engine_is_taken_by_the_other():
         other.load_state({})
 
 
-def test_fewer_identities_than_workers_are_refused():
-    with pytest.raises(SettingError, match="1 identities on 2 workers: expected at least one for each"):
-        TorchClassifier((1, SIZE), device=torch.device("cpu"), cluster=Cluster(0, 2), sgd=SGD(lambda update: 0.3))
+@pytest.mark.parametrize("count", [1, (1 << 24) + 1])
+def test_fewer_identities_than_workers_and_more_than_labels_hold_are_refused(count):
+    with pytest.raises(
+        SettingError, match=f"{count} identities on 2 workers: expected at least one for each, and at most"
+    ):
+        TorchClassifier((count, 1), device=torch.device("meta"), cluster=Cluster(0, 2), sgd=SGD(lambda update: 0.3))
+
+
+@pytest.mark.parametrize("rule", [SGD(lambda update: 4.0), AdamW(lambda update: 4.0)], ids=["sgd", "adamw"])
+@pytest.mark.parametrize("rows", [None, torch.tensor([0, 2])], ids=["all", "sampled"])
+def test_rows_stay_as_they_are_where_their_gradient_overflows_and_show_it_otherwise(rule, rows):
+    shard = TorchShard(3, {"weight": 2}, device=torch.device("cpu"), cluster=ALONE, sgd=rule, rescale=1.0)
+    shard.initialise(0)
+    before = {name: value.clone() for name, value in shard.arrays.items()}
+    gradient = torch.tensor([[torch.inf, -torch.inf], [torch.nan, 1.0], [3e38, 0.0]])[: 3 if rows is None else 2]
+    shard.update(rows, {"weight": gradient}, RowStep(4.0, 1), torch.ones(()))
+    assert torch.equal(shard.arrays["weight"], before["weight"])
+    assert not any(value.any() for arrays in shard.slots.values() for value in arrays.values())
+    shard.update(rows, {"weight": gradient}, RowStep(4.0, 1), torch.zeros(()))
+    assert not torch.isfinite(shard.arrays["weight"]).all()  # so that the next loss is not finite and ends the run
 
 
 def test_a_run_with_it_has_the_losses_of_mxnet_and_goes_on_there(face_folder, teacher, tmp_path):

@@ -13,7 +13,7 @@ from vargfacenet.symbols.margins.adadistill import moved_centres as expected_cen
 from vargfacenet.symbols.registry import DISTILLATIONS, LOSSES
 from vargfacenet.torch.custom import moved_centres
 from vargfacenet.torch.graph import SymbolModule
-from vargfacenet.torch.margins import TorchTargets
+from vargfacenet.torch.margins import OPERATORS_BY_NAME, TorchTargets
 from vargfacenet.torch.precision import Compute
 from vargfacenet.torch.trainer import TorchTrainer
 from vargfacenet.train.build import make_trainer
@@ -222,6 +222,16 @@ def test_an_operator_that_a_margin_takes_and_nobody_knows_is_named():
     targets = TorchTargets(Odd(), 16.0, 0, torch.device("cpu"))
     with pytest.raises(SettingError, match="a margin loss takes the operator erfinv, which engine=torch does not know"):
         targets.of(torch.zeros(2), torch.ones(2), None, None)
+
+
+def test_an_attribute_that_a_margin_gives_by_place_is_not_lost():
+    data = torch.arange(6.0).reshape(2, 3)
+    np.testing.assert_array_equal(OPERATORS_BY_NAME.clip(data, 1, 4), data.clamp(1, 4))
+    np.testing.assert_array_equal(OPERATORS_BY_NAME.sum(data, axis=1), [3, 12])
+    with pytest.raises(SettingError, match=r"gives the operator sum 1 attribute\(s\) by place, of which .* knows 0"):
+        OPERATORS_BY_NAME.sum(data, 1)  # MXNet's own sums over axis 1
+    with pytest.raises(SettingError, match=r"give them by name, as in clip\(data, axis=1\)"):
+        OPERATORS_BY_NAME.clip(data, 1, data)
 
 
 def test_another_learning_rate_of_a_parameter_is_refused():

@@ -95,6 +95,20 @@ CASES = {
         for n in ("add", "sub", "mul")
     },
 }
+# Graphs at numbers where their gradients jump: graph and inputs.
+EDGES = {
+    "broadcast_maximum": (s.broadcast_maximum(x, y), [[1.0, 2.0, 3.0, -1.0], [1.0, 2.0, 0.0, 5.0]]),
+    "broadcast_minimum": (s.broadcast_minimum(x, y), [[1.0, 2.0, 3.0, -1.0], [1.0, 2.0, 0.0, 5.0]]),
+    "global max pooling": (
+        s.Pooling(s.reshape(x, shape=(1, 2, 2, 2)), global_pool=True, kernel=(1, 1), pool_type="max"),
+        [[0.0, 1.0, 1.0, 1.0, 0.0, 0.0, 0.0, 0.0]],
+    ),
+    "hard_sigmoid": (s.hard_sigmoid(x), [[2.5, -2.5, 0.0, 7.0, -7.0]]),
+    "clip": (s.clip(x, -1, 2), [[2.0, -1.0, 0.0, 3.0]]),
+    "relu": (s.relu(x), [[0.0, -0.0, 1.0]]),
+    "PReLU": (s.LeakyReLU(x, y, act_type="prelu"), [[0.0, -0.0, 1.0], [0.25, 0.7, -1.0]]),
+    "max of infinite numbers": (s.max(x, axis=1), [[1.0, np.inf, 2.0]]),
+}
 FLOAT32 = {"InstanceNorm", "LRN"}  # which MXNet has in nothing else
 
 
@@ -117,6 +131,19 @@ def test_an_operator_is_that_of_mxnet(name):
         assert unequal(ours[1], theirs[1], allowed=1e-5) == {}
         for statistic, value in theirs[2].items():
             assert relative(ours[2][statistic], value) < 1e-6
+
+
+@pytest.mark.parametrize("name", EDGES)
+def test_where_a_gradient_jumps_it_is_that_of_mxnet(name):
+    symbol, numbers = EDGES[name]
+    inputs = {one: np.array([row]) for one, row in zip(("data", "other"), numbers)}
+    if name == "PReLU":
+        inputs["other"] = inputs["other"][0]
+    ours, theirs = (one(symbol, inputs, {}, training=True) for one in (in_pytorch, in_mxnet))
+    np.testing.assert_array_equal(ours[0][0], theirs[0][0])
+    if name != "max of infinite numbers":
+        for one in inputs:
+            np.testing.assert_allclose(ours[1][one], theirs[1][one], err_msg=one)
 
 
 def test_every_operator_that_a_checkpoint_may_hold_is_known():

@@ -12,13 +12,17 @@ import numpy as np
 import pytest
 
 import vargfacenet.data.augment as augment
+from tests.helpers.command_line import refused
 from tests.helpers.training import tiny
+from vargfacenet import registry
+from vargfacenet.commands import main
 from vargfacenet.data import Augmentation, register_augmentation
 from vargfacenet.errors import SettingError
 from vargfacenet.symbols import register_distillation, register_loss, register_network
 from vargfacenet.symbols.registry import DISTILLATIONS, LOSSES, NETWORKS
 from vargfacenet.train import read_config, register_callback, train
 from vargfacenet.train.callback import CALLBACKS
+from vargfacenet.train.recipes import RECIPES
 
 PACKAGE = pathlib.Path(__file__).parents[1] / "extension_package"
 
@@ -35,27 +39,31 @@ def installed(tmp_path_factory):
 
 
 @pytest.fixture
-def command(installed, tmp_path):
-    """Run the command line with the package at hand; return the finished process."""
-
-    def run(*arguments):
-        paths = [str(installed), *filter(None, [os.environ.get("PYTHONPATH")])]
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
-        return subprocess.run(
-            [sys.executable, "-m", "vargfacenet", *map(str, arguments)],
-            cwd=tmp_path,
-            env=environment,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-
-    return run
+def added():
+    """Forget in the end what a test registers."""
+    registries = (NETWORKS, LOSSES, DISTILLATIONS, CALLBACKS, RECIPES, augment.AUGMENTATIONS)
+    before = [(dict(one._entries), dict(one._sources)) for one in registries]
+    yield
+    for one, (entries, sources) in zip(registries, before):
+        one._entries, one._sources = entries, sources
 
 
-def test_everything_that_the_package_adds_trains_by_name(command, face_folder, teacher_prefix, tmp_path):
-    run = command("train", "plain_student", "--data", face_folder, "--teacher", teacher_prefix, "--out", "out")
-    assert run.returncode == 0, run.stderr
+@pytest.fixture
+def at_hand(installed, added, monkeypatch, tmp_path):
+    """The package is installed for this process until the test is over; the working folder is an empty one."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(installed))
+    registry._entry_points.cache_clear()
+    yield
+    registry._entry_points.cache_clear()
+    for name in [name for name in sys.modules if name.partition(".")[0] == "face_extras"]:
+        del sys.modules[name]
+
+
+@pytest.mark.usefixtures("at_hand")
+def test_everything_that_the_package_adds_trains_by_name(face_folder, teacher_prefix, tmp_path):
+    options = ["--data", str(face_folder), "--teacher", str(teacher_prefix), "--out", "out"]
+    assert main(["train", "plain_student", *options]) == 0
     out = tmp_path / "out"
     values = json.loads((out / "config.json").read_text())
     assert (values["network"], values["network_options"]) == ("plainnet", {"widths": [4, 8], "scale": 1 / 64})
@@ -73,9 +81,19 @@ def test_everything_that_the_package_adds_trains_by_name(command, face_folder, t
     assert float(norms[-1][1]) == pytest.approx(saved["arg:fc1_weight"].norm().asscalar(), rel=1e-5)
 
 
-def test_several_workers_train_what_the_package_adds(command, face_folder, teacher_prefix, tmp_path):
-    options = ["--data", face_folder, "--teacher", teacher_prefix, "--out", "out"]
-    run = command("launch", "--local", "2", "--", "train", "plain_student", *options)
+def test_several_workers_train_what_the_package_adds(installed, face_folder, teacher_prefix, tmp_path):
+    """In processes of their own, which find the package where Python does."""
+    paths = [str(installed), *filter(None, [os.environ.get("PYTHONPATH")])]
+    options = ["--data", str(face_folder), "--teacher", str(teacher_prefix), "--out", "out"]
+    launch = ["launch", "--local", "2", "--servers", "1", "--", "train", "plain_student", *options]
+    run = subprocess.run(
+        [sys.executable, "-m", "vargfacenet", *launch],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert run.returncode == 0, run.stderr
     saved = mx.nd.load(str(tmp_path / "out" / "latest-0000.params"))
     norms = [line.split() for line in (tmp_path / "out" / "norms.txt").read_text().splitlines()]
@@ -83,23 +101,26 @@ def test_several_workers_train_what_the_package_adds(command, face_folder, teach
     assert float(norms[-1][1]) == pytest.approx(saved["arg:fc1_weight"].norm().asscalar(), rel=1e-5)
 
 
-def test_what_the_package_adds_is_listed_with_its_options(command):
-    listed = command("train", "--list")
-    assert "plain_student" in listed.stdout
-    assert "A plain network on everything that this package adds." in listed.stdout
-    shown = command("train", "plain_student", "--help-settings")
-    assert shown.returncode == 0, shown.stderr
+@pytest.mark.usefixtures("at_hand")
+def test_what_the_package_adds_is_listed_with_its_options(capsys):
+    assert main(["train", "--list"]) == 0
+    listed = capsys.readouterr().out
+    assert "plain_student" in listed
+    assert "A plain network on everything that this package adds." in listed
+    assert main(["train", "plain_student", "--help-settings"]) == 0
+    shown = capsys.readouterr().out
     for text in (
         "Options of plainnet",
         "Options of loss=smoothed_softmax",
         "Options of augmentation darken",
         "0 .. 0.9",
     ):
-        assert text in shown.stdout
-    summary = command("summary", "plainnet", "--set", "widths=4,8")
-    assert "plain2" in summary.stdout
+        assert text in shown
+    assert main(["summary", "plainnet", "--set", "widths=4,8"]) == 0
+    assert "plain2" in capsys.readouterr().out
 
 
+@pytest.mark.usefixtures("at_hand")
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
@@ -109,16 +130,11 @@ def test_what_the_package_adds_is_listed_with_its_options(command):
         (["network=plainet"], "unknown network 'plainet': did you mean 'plainnet'"),
     ],
 )
-def test_errors_name_what_the_package_adds(command, face_folder, settings, message):
-    run = command("train", "plain_student", "--data", face_folder, "--set", *settings)
-    assert (run.returncode, run.stdout) == (2, "")
-    assert message in run.stderr
-    assert len(run.stderr.strip().splitlines()) == 1
+def test_errors_name_what_the_package_adds(capsys, face_folder, settings, message):
+    assert message in refused(capsys, "train", "plain_student", "--data", face_folder, "--set", *settings)
 
 
 def test_a_recipe_is_read_from_a_file(tmp_path, face_folder, monkeypatch):
-    from vargfacenet.commands import main
-
     monkeypatch.chdir(tmp_path)
     (tmp_path / "my_recipe.py").write_text(
         '"""Mine."""\n'
@@ -158,16 +174,6 @@ def test_a_file_that_is_not_a_recipe_is_named(tmp_path, text, message):
         (tmp_path / "mine.py").write_text(text)
     with pytest.raises(SettingError, match=message):
         resolve(str(tmp_path / "mine.py"))
-
-
-@pytest.fixture
-def added():
-    """Forget in the end what a test registers."""
-    registries = (NETWORKS, LOSSES, DISTILLATIONS, CALLBACKS, augment.AUGMENTATIONS)
-    before = [(dict(one._entries), dict(one._sources)) for one in registries]
-    yield
-    for one, (entries, sources) in zip(registries, before):
-        one._entries, one._sources = entries, sources
 
 
 def test_a_network_of_another_form_is_refused(added):
@@ -276,8 +282,6 @@ def test_an_augmentation_that_returns_something_else_is_named(added):
 
 def test_an_entry_point_that_cannot_be_loaded_is_named(monkeypatch):
     import importlib.metadata
-
-    import vargfacenet.registry as registry
 
     broken = importlib.metadata.EntryPoint("broken", "nothing_of_that_name:build", "vargfacenet.networks")
     monkeypatch.setattr(registry, "_entry_points", lambda group: [broken])

@@ -1,8 +1,9 @@
 """Recursive distillation: what passes from one generation to the next, and how a stopped run goes on."""
 
-import dataclasses
 import json
+import pathlib
 import shutil
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -23,10 +24,44 @@ def two(**settings):
     return tiny("demo_student", generations=2, **settings)
 
 
+class Seen(NamedTuple):
+    """What a run trained on, and with: numbers of its images in order, and the state that each generation began with."""
+
+    images: list
+    first_states: list
+
+
+def watched(patch):
+    """Return what the next run is seen to do, filled as it trains."""
+    seen = Seen([], [])
+
+    def watch(trainer, batch):
+        seen.images.extend(batch.index.tolist())
+        if not hasattr(trainer, "seen"):
+            trainer.seen = True
+            seen.first_states.append({name: value.asnumpy().copy() for name, value in trainer.state().items()})
+
+    before_each_step(patch, watch)
+    return seen
+
+
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory, face_folder, pairs_file, teacher):
+def finished_and_seen(tmp_path_factory, face_folder, pairs_file, teacher):
     out = tmp_path_factory.mktemp("run") / "out"
-    return train(two(), data=face_folder, out=out, bins=[pairs_file], teacher=teacher)
+    with pytest.MonkeyPatch.context() as patch:
+        seen = watched(patch)
+        return train(two(), data=face_folder, out=out, bins=[pairs_file], teacher=teacher), seen
+
+
+@pytest.fixture(scope="module")
+def finished(finished_and_seen):
+    return finished_and_seen[0]
+
+
+@pytest.fixture
+def copied(finished, tmp_path):
+    """The folder of a copy of the finished run."""
+    return pathlib.Path(shutil.copytree(finished.out, tmp_path / "out"))
 
 
 def test_each_generation_leaves_checkpoint_config_log_and_verification(finished):
@@ -53,12 +88,10 @@ def test_the_score_a_generation_begins_with_is_that_of_the_student_before_it(fin
     assert second.verifications[0]["stripes"] == verify_pairs(embedder, read_pairs(pairs_file)).as_dict()
 
 
-def test_the_data_goes_on_where_the_generation_before_stopped(monkeypatch, teacher, face_folder, tmp_path):
-    seen = []
-    before_each_step(monkeypatch, lambda trainer, batch: seen.extend(batch.index.tolist()))
-    train(two(), data=face_folder, out=tmp_path / "out", teacher=teacher)
-    assert seen == [int(row) for epoch in range(4) for row in sample_order(24, 0, epoch)]
-    assert [line["epoch"] for line in read_log(tmp_path / "out" / "generation-2")] == [2, 3, 4]
+def test_the_data_goes_on_where_the_generation_before_stopped(finished_and_seen):
+    finished, seen = finished_and_seen
+    assert seen.images == [int(row) for epoch in range(4) for row in sample_order(24, 0, epoch)]
+    assert [line["epoch"] for line in read_log(finished.out / "generation-2")] == [2, 3, 4]
 
 
 def test_the_schedule_begins_anew(finished):
@@ -82,26 +115,17 @@ def test_the_teacher_is_scored_once(finished, teacher):
     assert 0 <= finished.teacher["stripes"]["accuracy"] <= 1
 
 
-def first_states(monkeypatch, start, face_folder, out, **settings):
-    """States of the trainer as it makes the first update of each generation."""
-    seen = []
-
-    def watch(trainer, batch):
-        if not hasattr(trainer, "seen"):
-            trainer.seen = True
-            seen.append({name: value.asnumpy().copy() for name, value in trainer.state().items()})
-
-    before_each_step(monkeypatch, watch)
-    train(two(**settings), data=face_folder, out=out, teacher=start)
-    return seen
-
-
 @pytest.mark.parametrize("classifier", ["keep", "new"])
 def test_weights_pass_on_momentum_does_not_and_the_classifier_is_a_choice(
-    monkeypatch, teacher, face_folder, tmp_path, classifier
+    monkeypatch, finished_and_seen, teacher, face_folder, tmp_path, classifier
 ):
-    first, second = first_states(monkeypatch, teacher, face_folder, tmp_path / "out", classifier=classifier)
-    left = newest_state(tmp_path / "out" / "generation-1")
+    finished, seen = finished_and_seen
+    out = finished.out
+    if classifier != two().classifier:
+        out, seen = tmp_path / "out", watched(monkeypatch)
+        train(two(classifier=classifier), data=face_folder, out=out, teacher=teacher)
+    first, second = seen.first_states
+    left = newest_state(out / "generation-1")
     assert any(name.startswith("momentum:") for name in left)
     assert all(not value.any() for name, value in second.items() if name.startswith("momentum:"))
     for name, value in second.items():
@@ -114,7 +138,8 @@ def test_weights_pass_on_momentum_does_not_and_the_classifier_is_a_choice(
 
 
 def test_later_generations_may_have_another_learning_rate(teacher, face_folder, tmp_path):
-    train(two(generation_lr_factor=0.1), data=face_folder, out=tmp_path / "out", teacher=teacher)
+    config = two(generation_lr_factor=0.1, max_updates=2, log_every=1)
+    train(config, data=face_folder, out=tmp_path / "out", teacher=teacher)
     first, second = (read_log(tmp_path / "out" / f"generation-{number}") for number in (1, 2))
     assert [line["lr"] for line in second] == pytest.approx([0.1 * line["lr"] for line in first])
 
@@ -138,31 +163,23 @@ def test_a_run_stopped_in_any_generation_ends_as_the_unbroken_one(finished, face
         assert result.generations[number - 1].verifications == finished.generations[number - 1].verifications
 
 
-def test_a_finished_run_may_be_given_more_generations(finished, face_folder, pairs_file, teacher, tmp_path):
-    arguments = {"data": face_folder, "out": tmp_path / "out", "bins": [pairs_file], "teacher": teacher}
-    shutil.copytree(finished.out, tmp_path / "out")
+def test_a_finished_run_may_be_given_more_generations(finished, copied, face_folder, pairs_file, teacher):
+    arguments = {"data": face_folder, "out": copied, "bins": [pairs_file], "teacher": teacher}
     with pytest.raises(SettingError, match=r"is finished \(2 generations of 6 updates\)"):
         train(two(), **arguments, resume=Resume())
     more = train(tiny("demo_student", generations=3), **arguments, resume=Resume())
     assert more.updates == 6
     assert len(more.generations) == 3
     for name, value in parameters(finished.generations[1].out).items():
-        np.testing.assert_array_equal(parameters(tmp_path / "out" / "generation-2")[name], value)
+        np.testing.assert_array_equal(parameters(copied / "generation-2")[name], value)
 
 
-def test_resuming_with_another_teacher_is_refused(teacher, face_folder, tmp_path):
+def test_resuming_with_another_teacher_is_refused(copied, teacher, face_folder, pairs_file):
     other = Teacher(teacher.prefix)
     other.fingerprint = "0" * 32
-    config = tiny("demo_student", generations=2, max_updates=1, warmup_updates=0)
-    train(config, data=face_folder, out=tmp_path / "more", teacher=teacher)
+    config, arguments = tiny("demo_student", generations=3), {"data": face_folder, "bins": [pairs_file]}
     with pytest.raises(SettingError, match="started on other data .teacher: .* then, 0000"):
-        train(
-            dataclasses.replace(config, generations=3),
-            data=face_folder,
-            out=tmp_path / "more",
-            teacher=other,
-            resume=Resume(),
-        )
+        train(config, **arguments, out=copied, teacher=other, resume=Resume())
 
 
 def test_distillation_alone_trains_without_a_classifier(teacher, face_folder, tmp_path):
@@ -198,14 +215,13 @@ def test_a_run_of_one_generation_cannot_become_one_of_more(teacher, face_folder,
         train(two(max_updates=2), data=face_folder, out=tmp_path / "out", teacher=teacher, resume=Resume())
 
 
-def test_checkpoints_that_a_stop_left_out_are_made_good(teacher, face_folder, tmp_path):
-    result = train(two(max_updates=2), data=face_folder, out=tmp_path / "out", teacher=teacher)
-    kept = parameters(result.out)
-    for path in result.out.glob("latest-*"):
+def test_checkpoints_that_a_stop_left_out_are_made_good(copied, teacher, face_folder, pairs_file):
+    kept = parameters(copied)
+    for path in copied.glob("latest-*"):
         path.unlink()
     with pytest.raises(SettingError, match="is finished"):
-        train(two(max_updates=2), data=face_folder, out=tmp_path / "out", teacher=teacher, resume=Resume())
-    for name, value in parameters(result.out).items():
+        train(two(), data=face_folder, out=copied, bins=[pairs_file], teacher=teacher, resume=Resume())
+    for name, value in parameters(copied).items():
         np.testing.assert_array_equal(value, kept[name])
 
 

@@ -9,6 +9,7 @@ from tests.helpers.training import newest_state, parameters, stopped_after, tiny
 from vargfacenet.errors import SettingError
 from vargfacenet.eval import Embedder, read_pairs, verify_pairs
 from vargfacenet.formats.checkpoint import load_checkpoint
+from vargfacenet.train.build import check_settings
 from vargfacenet.train.classifier.row_update import RowUpdate
 from vargfacenet.train.optimizer import SGD, AdamW, Averaging
 from vargfacenet.train.run import train
@@ -134,10 +135,17 @@ ALL = {
 }
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory, face_folder):
+    """The folder of a run that was not stopped."""
+    out = tmp_path_factory.mktemp("whole") / "out"
+    train(tiny(**ALL), data=face_folder, out=out)
+    return out
+
+
 @pytest.mark.parametrize("stop", [3, 4])
-def test_a_resumed_run_ends_byte_for_byte_as_the_unbroken_one(stop, face_folder, tmp_path):
-    whole, broken = tmp_path / "whole", tmp_path / "broken"
-    train(tiny(**ALL), data=face_folder, out=whole)
+def test_a_resumed_run_ends_byte_for_byte_as_the_unbroken_one(stop, whole, face_folder, tmp_path):
+    broken = tmp_path / "broken"
     with stopped_after(stop):
         train(tiny(**ALL), data=face_folder, out=broken)
     train(tiny(**ALL), data=face_folder, out=broken, resume=Resume(must=True))
@@ -147,6 +155,22 @@ def test_a_resumed_run_ends_byte_for_byte_as_the_unbroken_one(stop, face_folder,
     assert found == expected
     assert {key.partition(":")[0] for key in expected} == {"arg", "aux", "ema", "mean", "variance"}
     assert (whole / "latest-0000.params").read_bytes() == (broken / "latest-0000.params").read_bytes()
+
+
+def test_means_that_began_late_would_make_too_large_updates_and_are_refused(face_folder, tmp_path):
+    """In one coordinate with a constant gradient, a new AdamW moves by lr; without its means after 10,000 updates by more."""
+    values, slots = mx.nd.zeros((1, 1)), [mx.nd.zeros((1, 1)), mx.nd.zeros((1, 1))]
+    RowUpdate(AdamW(lambda update: 1.0, weight_decay=0.0), 1.0, 1.0, 10_000).apply(values, mx.nd.ones((1, 1)), slots)
+    assert values.asscalar() == pytest.approx(-0.1 / 0.001**0.5, rel=1e-3)
+    settings, forced = {"save_every": 2, "max_updates": 4, "verify_every": 4}, Resume(force=True)
+    with stopped_after(3):
+        train(tiny(**settings), data=face_folder, out=tmp_path)
+    with pytest.raises(
+        SettingError, match="has made 2 updates with optimizer=sgd, which keeps no means for adamw: .* init="
+    ):
+        train(tiny(**settings, optimizer="adamw"), data=face_folder, out=tmp_path, resume=forced)
+    assert newest_state(tmp_path)
+    train(tiny(**settings, momentum=0.5), data=face_folder, out=tmp_path, resume=forced)
 
 
 @pytest.mark.parametrize("written", ["averaged", "trained"])
@@ -211,6 +235,11 @@ def test_parts_that_do_not_divide_and_shards_in_parts_are_refused(face_folder, t
         train(tiny(accumulate=3), data=face_folder, out=tmp_path / "out")
     with pytest.raises(SettingError, match="accumulate=2 with head=sharded: .* give --set head=dense"):
         train(tiny(accumulate=2, head="sharded"), data=face_folder, out=tmp_path / "out")
+    with pytest.raises(
+        SettingError, match="accumulate=2: with head=dense each part would move centres of its own; .* accumulate=1"
+    ):
+        check_settings(tiny(loss="adadistill", accumulate=2), "mxnet", 1)
+    check_settings(tiny(loss="adadistill"), "mxnet", 1)
     with pytest.raises(SettingError, match=r"multiple of the number of devices \(2\) times accumulate \(4\)"):
         made(ADAMW, BOTH, parts=4)
     assert not (tmp_path / "out").exists()

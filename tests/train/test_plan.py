@@ -12,6 +12,7 @@ from tests.helpers.training import tiny
 from vargfacenet import IMAGE_SHAPE
 from vargfacenet.commands import main
 from vargfacenet.errors import SettingError
+from vargfacenet.operators import runnable
 from vargfacenet.symbols import get_symbol
 from vargfacenet.symbols.heads import margin_softmax, softmax
 from vargfacenet.symbols.margins import CosineHead, get_margin, margin_head
@@ -19,7 +20,7 @@ from vargfacenet.symbols.objective import objective
 from vargfacenet.train import memory
 from vargfacenet.train.classifier.shard import BLOCK
 from vargfacenet.train.config import resolve
-from vargfacenet.train.graph_memory import graph_bytes
+from vargfacenet.train.graph_memory import graph_bytes, layout_bytes
 from vargfacenet.train.plan import Place, Workload, make_plan
 from vargfacenet.train.remedies import refusal, remedies
 
@@ -89,6 +90,34 @@ def test_activations_grow_with_the_batch_and_parameters_are_those_of_the_network
     assert eight >= 8 * 16 * IMAGE_SHAPE[1] * IMAGE_SHAPE[2] * 4  # at least the convolution's output
 
 
+def test_what_mxnets_own_convolutions_lay_out_again_by_hand():
+    data = mx.sym.var("data")
+    first = mx.sym.Convolution(data, kernel=(3, 3), stride=(2, 2), pad=(1, 1), num_filter=16, no_bias=True, name="a")
+    second = mx.sym.Convolution(mx.sym.Activation(first, act_type="relu"), kernel=(1, 1), num_filter=8, name="b")
+    images, weights = layout_bytes(mx.sym.MakeLoss(second), 6)
+    assert weights == 4 * (16 * 3 * 9 + 8 * 16)
+    assert images == 6 * 4 * (3 * 112 * 112 + 2 * 16 * 56 * 56 + 8 * 56 * 56)
+
+
+def test_what_native_neighbours_give_is_counted_too(native):
+    """Their outputs have other names in the graph."""
+    data = mx.sym.Convolution(mx.sym.var("data"), kernel=(3, 3), pad=(1, 1), num_filter=16, no_bias=True, name="a")
+    data = mx.sym.LeakyReLU(mx.sym.BatchNorm(data, name="b"), act_type="prelu", name="c")
+    data = mx.sym.Convolution(data, kernel=(3, 3), pad=(1, 1), num_filter=16, num_group=16, no_bias=True, name="d")
+    graph = runnable(mx.sym.MakeLoss(data), for_training=True, backend="native")
+    assert layout_bytes(graph, 4) == (4 * 4 * 2 * 16 * 112 * 112, 4 * 16 * 9)
+
+
+def test_layouts_are_planned_on_cpus_alone_and_grow_with_the_part_of_a_batch(monkeypatch):
+    monkeypatch.setenv("VARGFACENET_OPERATORS", "basic")
+    name, config = "layouts of convolutions", tiny(batch_size=32)
+    assert name not in make_plan(config, Place("gpu"), PAPER).device
+    whole = make_plan(config, Place("cpu"), PAPER).device[name]
+    half = make_plan(dataclasses.replace(config, accumulate=2), Place("cpu"), PAPER).device[name]
+    quarter = make_plan(dataclasses.replace(config, accumulate=4), Place("cpu"), PAPER).device[name]
+    assert whole - half == 2 * (half - quarter) > 0  # and weights, which do not
+
+
 def test_more_devices_and_machines_take_less_each():
     config = resolve("student", {"head": "sharded"})
     one, eight = (make_plan(config, Place("gpu", count), MILLION) for count in (1, 8))
@@ -121,6 +150,16 @@ def test_every_remedy_fits():
         assert found
         assert all(plan.fits for _, plan in found)
         assert all(any(kind in words for words, _ in found) for kind in kinds)
+
+
+def test_remedies_are_settings_that_train_takes():
+    config = tiny("demo_student", generations=1, distillation="triplet", loss="margin", embedding_size=64)
+    work = Workload(identities=400_000, images=10**6)
+    half = make_plan(config, Place("cpu"), work).total // 2
+    assert not any("sharded" in words for words, _ in remedies(config, Place("cpu", memory=half), work))
+    # The largest number of parts has no double.
+    parts = tiny(batch_size=65_536, accumulate=65_536)
+    assert "the machine needs" in refusal(parts, Place("cpu", memory=1), work, make_plan(parts, Place("cpu"), work))
 
 
 def test_an_array_larger_than_mxnet_holds_is_refused():
@@ -162,6 +201,7 @@ def test_the_command_takes_the_sizes_of_a_data_set(capsys, face_folder):
         (["--identities", "0"], "--identities=0: expected between 1 and"),
         (["--data", "x", "--images", "3"], "--data has identities and images of its own"),
         (["--teacher-network", "resnet18"], "student_scratch does not distil"),
+        (["--set", "sample_rate=0.1"], "sample_rate=0.1 is of a classifier in shards: give --set head=sharded too"),
     ],
 )
 def test_what_does_not_fit_or_cannot_be_is_refused(capsys, arguments, message):

@@ -13,6 +13,7 @@ from tests.helpers.training import before_each_step, newest_state, tiny
 from vargfacenet.commands import main
 from vargfacenet.errors import Stopped
 from vargfacenet.operators import forms
+from vargfacenet.train import stopping
 from vargfacenet.train.run import train
 from vargfacenet.train.run_folder import Resume
 from vargfacenet.train.runtime import Runtime
@@ -100,10 +101,10 @@ def test_the_command_ends_with_the_signals_status(face_folder, tmp_path, monkeyp
 
 
 def test_a_second_signal_ends_a_process_that_is_deep_in_a_call():
-    """``time.sleep`` in a loop that catches nothing stands for a call of MXNet's that gives no control back."""
+    """A C function in a loop that catches nothing stands for a call of MXNet's that gives no control back."""
     script = (
-        "import ctypes, logging, sys\n"
-        "from vargfacenet.train.stopping import Stopping\n"
+        "import ctypes, logging, runpy, sys\n"
+        f"Stopping = runpy.run_path({stopping.__file__!r})['Stopping']\n"  # without importing MXNet
         "logging.basicConfig(level=logging.INFO, stream=sys.stdout)\n"
         "with Stopping():\n"
         "    print('ready', flush=True)\n"
@@ -141,12 +142,14 @@ def test_a_run_resumed_with_another_number_of_threads_says_so(face_folder, tmp_p
 
 
 @pytest.mark.usefixtures("native")
-def test_a_resumed_run_keeps_the_forms_of_its_convolutions(face_folder, tmp_path, monkeypatch):
-    config = tiny(save_every=4)
+def test_a_resumed_run_keeps_the_forms_of_its_convolutions_also_in_later_generations(
+    face_folder, tmp_path, monkeypatch
+):
+    config, generations = tiny(max_updates=3, generations=2), [tmp_path / f"generation-{n}" for n in (1, 2)]
     with monkeypatch.context() as patch:
         patch.setenv(forms.VARIABLE, "mxnet")
         stopped(monkeypatch, 2, config, data=face_folder, out=tmp_path)
-    saved = TrainingStates(tmp_path).newest().facts["convolutions"]
+    saved = TrainingStates(generations[0]).newest().facts["convolutions"]
     assert saved
     assert set(saved.values()) == {"mxnet"}
     with monkeypatch.context() as patch:
@@ -154,4 +157,5 @@ def test_a_resumed_run_keeps_the_forms_of_its_convolutions(face_folder, tmp_path
         patch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
         patch.setattr(forms, "time_forms", lambda shape: {"native": 1.0, "mxnet": 2.0})
         train(config, data=face_folder, out=tmp_path, resume=Resume())
-    assert TrainingStates(tmp_path).newest().facts["convolutions"] == saved
+    for generation in generations:
+        assert TrainingStates(generation).newest().facts["convolutions"] == saved

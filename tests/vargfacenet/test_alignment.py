@@ -4,7 +4,8 @@ import cv2
 import numpy as np
 import pytest
 
-from vargfacenet.alignment import TEMPLATE, align_face, scaled_template, similarity
+from vargfacenet import alignment
+from vargfacenet.alignment import TEMPLATE, align_face, scaled_template, similarity, warp
 from vargfacenet.errors import DataError
 
 
@@ -159,3 +160,30 @@ def test_what_is_no_image_is_refused(image):
 def test_an_image_larger_than_opencv_warps_is_refused():
     with pytest.raises(DataError, match="32767x1 pixels, expected sides of at most 32766"):
         align_face(np.zeros((1, 32767, 3), np.uint8), TEMPLATE)
+
+
+@pytest.mark.parametrize("shape", [(600, 1600), (1601, 37), (37, 1601)])
+def test_an_image_that_is_averaged_first_is_moved_as_any_other(shape, monkeypatch):
+    """Of a soft image, with sides that no factor divides."""
+    height, width = shape
+    rows, columns = np.mgrid[:height, :width]
+    image = np.stack([128 + 100 * np.sin(rows / 90), 128 + 100 * np.cos(columns / 70), rows % 7 * 0 + 90], axis=2)
+    scale = 64 / (1.1 * max(shape))
+    matrix = np.array([[scale, 0, 31.5 - scale * (width - 1) / 2], [0, scale, 31.5 - scale * (height - 1) / 2]])
+    whole = warp(image.astype(np.uint8), matrix, 64)
+    monkeypatch.setattr(alignment, "_CANVAS", 700)
+    found = warp(image.astype(np.uint8), matrix, 64).astype(int)
+    inside = whole.min(axis=2) > 20  # the edge of the image may be half a pixel elsewhere
+    assert inside.any()
+    assert np.abs(found - whole)[inside].mean() < 2
+    assert np.percentile(np.abs(found - whole)[inside], 95) < 8
+
+
+def test_a_long_and_narrow_image_takes_little_memory(monkeypatch):
+    sides = []
+    original = cv2.warpAffine
+    monkeypatch.setattr(cv2, "warpAffine", lambda *a, **k: sides.append(a[2]) or original(*a, **k))
+    monkeypatch.setattr(alignment, "_CANVAS", 1000)
+    scale = 64 / 22_000
+    warp(np.zeros((20_000, 30, 3), np.uint8), [[scale, 0, 0], [0, scale, 0]], 64)
+    assert max(max(side) for side in sides) <= 1000

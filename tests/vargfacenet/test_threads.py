@@ -50,8 +50,9 @@ def computed(code, **variables):
 
 
 def test_mxnet_has_all_cores_and_gives_the_same_numbers_whoever_is_imported_first():
+    """Also where the variable holds what MXNet would end the process for."""
     first = computed(MXNET_FIRST)
-    assert first == computed(PACKAGE_FIRST)
+    assert first == computed(PACKAGE_FIRST, OMP_NUM_THREADS="many")
     assert first[:2] == (usable_cores(), usable_cores())
 
 
@@ -75,7 +76,12 @@ def test_the_wanted_number_is_the_variables_or_one_for_each_core(monkeypatch, gi
     assert wanted_threads() == (wanted or usable_cores())
 
 
-@pytest.mark.parametrize("given", ["4,2", "", "many"])
-def test_a_number_that_mxnet_would_end_the_process_for_is_replaced(given):
-    wanted = 4 if given == "4,2" else usable_cores()
-    assert computed(PACKAGE_FIRST, OMP_NUM_THREADS=given)[:2] == (wanted, wanted)
+@pytest.mark.parametrize(
+    ("given", "expected"), [(None, None), ("3", 3), ("4,2", 4), ("", None), ("many", None)], ids=repr
+)
+def test_mxnet_finds_one_whole_number_in_the_variable_when_it_is_imported(given, expected):
+    code = "import os, sys, vargfacenet; print('mxnet' in sys.modules, os.environ['OMP_NUM_THREADS'])"
+    environment = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
+    environment.update({} if given is None else {"OMP_NUM_THREADS": given})
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", str(expected or usable_cores())]

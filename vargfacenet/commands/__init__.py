@@ -79,16 +79,35 @@ class CommandParser(Parser):
     """The parser of a command or of an action of a command.
 
     ``examples`` are command lines that follow the options in ``--help``. The description is wrapped, except for
-    indented lines.
+    indented lines. With ``intermixed``, options may stand between positional arguments of which one is optional.
     """
 
-    def __init__(self, *, examples: Sequence[str] = (), description: Optional[str] = None, **options: Any) -> None:
+    def __init__(
+        self,
+        *,
+        examples: Sequence[str] = (),
+        description: Optional[str] = None,
+        intermixed: bool = False,
+        **options: Any,
+    ) -> None:
+        self._intermixed = intermixed
         options.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
         super().__init__(description=wrap(description or ""), epilog=example_text(examples), **options)
         # Without a default of its own, so that an action does not undo the flag of its command.
         self.add_argument(
             "--debug", action="store_true", default=argparse.SUPPRESS, help="show where an error comes from"
         )
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Parse as the base class does; argparse itself calls it, also for the two passes of intermixed arguments."""
+        # The first pass has no positional arguments, which help must list.
+        if not self._intermixed or {"-h", "--help"} & set(args or ()):
+            return super().parse_known_args(args, namespace)
+        self._intermixed = False
+        try:
+            return self.parse_known_intermixed_args(args, namespace)
+        finally:
+            self._intermixed = True
 
 
 def main(arguments: Optional[Sequence[str]] = None) -> int:
@@ -104,6 +123,9 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     )
     logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it tells where it caches fonts
     arguments = sys.argv[1:] if arguments is None else list(arguments)
+    if not arguments:
+        command_line(None).print_help(sys.stderr)
+        return REFUSED
     args = argparse.Namespace(command=_command_in(arguments), debug="--debug" in arguments)
     try:
         args = parse(arguments, args)
@@ -182,7 +204,8 @@ def _about_unknown(args: argparse.Namespace, unknown: Sequence[str]) -> str:
             # Without a recipe before it, the value was taken for the recipe.
             value = value or next(iter(unknown[1:]), args.recipe or "VALUE")
             return f"{name} is a setting: give --set {setting}={value} (see vargfacenet train --help)"
-    return f"unrecognized arguments: {' '.join(unknown)} (see vargfacenet {args.command} --help)"
+    action = f" {args.action}" if getattr(args, "action", None) else ""
+    return f"unrecognized arguments: {' '.join(unknown)} (see vargfacenet {args.command}{action} --help)"
 
 
 def _refuse(args: argparse.Namespace, error: Optional[BaseException], message: str, status: int = REFUSED) -> int:

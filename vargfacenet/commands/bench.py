@@ -26,6 +26,7 @@ from vargfacenet.operators import BACKENDS, missing_for_native
 from vargfacenet.options import check_range, split_assignments, unknown
 from vargfacenet.symbols import get_symbol
 
+INPUT_IMAGES = 6400  # of a turn of "input"
 KINDS = {
     "train": "training: images a second and memory, by backend; time spent waiting for data",
     "profile": "time of an update, operator by operator",
@@ -38,6 +39,7 @@ KINDS = {
 }
 ALONE = {
     "classifier": "seconds and memory of an update by number of identities: dense, sharded, sampled",
+    "threads": "training and embedding by number of threads",
     "kernels": "GFLOP/s of each native convolution, and the time of MXNet's own",
     "challenge": "all pairs of 1,862,120 x 5,000 features: 4 GB on the disk",
     "templates": "the protocols of IJB-C at its size: 6 GB of memory",
@@ -183,6 +185,8 @@ def _contests(
         pytorch = bench.rival_python("pytorch") if args.rivals else None
         yield bench.training(*network, **training, backends=backends, pytorch=pytorch)
         yield bench.waiting(*network, **training, data=data)
+    if "threads" in kinds:
+        yield from bench.scaling(*network, **training)
     if "profile" in kinds:
         yield bench.profile(*network, **training, backends=[backends[0], "stock"])
     if "infer" in kinds:
@@ -193,7 +197,7 @@ def _contests(
         yield bench.deployed(*network, folder=folder, batches=20, openvino=openvino)
     if "input" in kinds:
         records = _plain_records(data, folder / "plain.rec")
-        yield bench.feeding(data, records, batch_size=args.batch_size, batches=max(1, 6400 // args.batch_size))
+        yield bench.feeding(data, records, batch_size=args.batch_size, batches=max(1, INPUT_IMAGES // args.batch_size))
     if "verify" in kinds:
         for thresholds in (400, 4000):
             yield bench.verifying(pairs=6000, thresholds=thresholds)

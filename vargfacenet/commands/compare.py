@@ -6,13 +6,15 @@ from collections.abc import Callable
 from vargfacenet.commands.arguments import Arguments
 from vargfacenet.commands.model_arguments import (
     add_alignment_arguments,
-    add_model_argument,
+    add_optional_model_argument,
     add_runtime_arguments,
     face_options,
+    is_model,
     load_face_model,
     parse_model,
 )
 from vargfacenet.deploy.faces import Comparison
+from vargfacenet.errors import SettingError
 from vargfacenet.formats.images import read_image
 from vargfacenet.options import check_range
 
@@ -22,11 +24,12 @@ def add_parser(add: Callable[..., argparse.ArgumentParser]) -> None:
         description="Compare two aligned faces of 112x112. The verdict takes the threshold that 'vargfacenet export "
         "--verify' stored in an ONNX file, with the false accept rate it was measured at, or the one given.",
         examples=(
-            "vargfacenet compare vargfacenet-x050 a.jpg b.jpg --align",
+            "vargfacenet compare a.jpg b.jpg --align",
             "vargfacenet compare runs/mine/best,0 a.png b.png --threshold 0.38",
         ),
+        intermixed=True,
     )
-    add_model_argument(parser)
+    add_optional_model_argument(parser)
     parser.add_argument("first", metavar="A", help="an image")
     parser.add_argument("second", metavar="B", help="another image")
     add_threshold_argument(parser)
@@ -54,6 +57,9 @@ def check_threshold(args: argparse.Namespace) -> None:
 def run(args: argparse.Namespace) -> int:
     check_threshold(args)
     parse_model(args.model, args.epoch)  # refuses an image in its place before the images are read
+    for path in (args.first, args.second):
+        if is_model(path):
+            raise SettingError(f"{path} is a model: expected the two images A and B after it, or without it")
     options = face_options(args)
     images = [read_image(path) for path in (args.first, args.second)]
     result = load_face_model(args, threshold=args.threshold, batch_size=2).compare(*images, **options)

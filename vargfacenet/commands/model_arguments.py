@@ -65,8 +65,8 @@ def take_images(args: argparse.Namespace) -> list[pathlib.Path]:
     SettingError where no image is given, or a model among the images.
     """
     first = pathlib.Path(args.model)
-    if not _is_model(args.model) and (first.is_dir() or first.suffix.lower() in SUFFIXES):
-        swapped = next((one for one in args.images if not pathlib.Path(one).exists() and _is_model(one)), None)
+    if not is_model(args.model) and (first.is_dir() or first.suffix.lower() in SUFFIXES):
+        swapped = next((one for one in args.images if not pathlib.Path(one).exists() and is_model(one)), None)
         if swapped is not None:
             raise SettingError(
                 f"{args.model} is not a model and {swapped} is one: the arguments look swapped; the model comes first"
@@ -78,7 +78,8 @@ def take_images(args: argparse.Namespace) -> list[pathlib.Path]:
     return image_files(args.images)
 
 
-def _is_model(text: str) -> bool:
+def is_model(text: str) -> bool:
+    """Return True for the name of an ONNX file or a bundled network, or the prefix of a checkpoint that exists."""
     prefix, _ = split_epoch(text)
     return is_onnx(text) or find_model(prefix) is not None or pathlib.Path(f"{prefix}-symbol.json").exists()
 

@@ -85,6 +85,7 @@ def add_parser(add: Callable[..., argparse.ArgumentParser]) -> None:
 def run(args: argparse.Namespace) -> int:
     engine = {"engine": args.engine} if args.engine else {}
     config = resolve(args.recipe, {**split_assignments(args.set), **engine})
+    config.check()
     place = _place(args, config.engine)
     sizes = _sizes(args)
     teacher = args.teacher_network

@@ -1,24 +1,18 @@
 """``vargfacenet serve``: embeddings, comparisons and a search over HTTP."""
 
 import argparse
-import pathlib
 from collections.abc import Callable
 
-from vargfacenet.commands.compare import add_threshold_argument, check_threshold
-from vargfacenet.commands.model_arguments import (
-    add_optional_model_argument,
-    add_runtime_arguments,
-    load_face_model,
-)
 from vargfacenet.commands.server_arguments import (
     add_server_arguments,
-    check_port,
-    found_detector,
+    check_server_arguments,
+    load_served,
     run_server,
     until_interrupted,
 )
 from vargfacenet.deploy import Gallery
-from vargfacenet.deploy.service import Served, make_service
+from vargfacenet.deploy.server import Address
+from vargfacenet.deploy.service import make_service
 
 
 def add_parser(add: Callable[..., argparse.ArgumentParser]) -> None:
@@ -32,12 +26,10 @@ def add_parser(add: Callable[..., argparse.ArgumentParser]) -> None:
             "vargfacenet serve vargfacenet-x050 --gallery people",
         ),
     )
-    add_optional_model_argument(parser)
-    add_threshold_argument(parser)
-    parser.add_argument(
+    server = add_server_arguments(parser)
+    server.add_argument(
         "--gallery", metavar="FOLDER", help="search in this gallery of 'vargfacenet gallery', read once at the start"
     )
-    server = add_server_arguments(parser)
     server.add_argument(
         "--allow-host",
         nargs="+",
@@ -45,7 +37,6 @@ def add_parser(add: Callable[..., argparse.ArgumentParser]) -> None:
         metavar="HOST",
         help="names by which requests may call this machine, in addition to addresses and localhost",
     )
-    add_runtime_arguments(parser)
     parser.set_defaults(run=run)
 
 
@@ -54,10 +45,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _serve(args: argparse.Namespace) -> None:
-    check_port(args)
-    check_threshold(args)
+    check_server_arguments(args)
     gallery = Gallery(args.gallery) if args.gallery else None
-    model = load_face_model(args, threshold=args.threshold, batch_size=8)
-    detector = found_detector("images that are not 112x112 are refused")
-    served = Served(model, pathlib.Path(args.model).name, detector, gallery)
-    run_server(make_service(served, host=args.host, port=args.port, names=args.allow_host), args.host)
+    served = load_served(args, batch_size=8, otherwise="images that are not 112x112 are refused")
+    address = Address(args.host, args.port, args.allow_host)
+    run_server(make_service(served._replace(gallery=gallery), address), args.host)

@@ -50,38 +50,51 @@ def write_rows(
     Where another process writes the same array, this one waits for it, and says so; one that has ended, however it ended,
     is not waited for.
     """
-    row_bytes = int(np.dtype(dtype).itemsize * np.prod(shape[1:], dtype=np.int64))
     part = pathlib.Path(path).with_suffix(".part")
     try:
         part.parent.mkdir(parents=True, exist_ok=True)
-        # A memory map would end the process on a full disk.
-        with open(part, "ab") as file:
-            if _waited_for(file, part) and not is_same_file(file, part):
-                # What the other process wrote is complete, or was given up.
-                if not pathlib.Path(path).exists():
-                    raise DataError(f"{part} was removed by the process that wrote it: run the same again")
+        while not _written_alone(pathlib.Path(path), part, shape, dtype, make, progress):
+            if pathlib.Path(path).exists():
                 return
-            file.seek(0, os.SEEK_END)  # another process may have written since it was opened
-            done = _sound_rows(part, min(file.tell() // row_bytes, shape[0]), row_bytes)
-            file.truncate(done * row_bytes)
-            if progress and done:
-                progress(done)
-            for rows in make(done):
-                file.write(np.ascontiguousarray(rows, dtype).tobytes())
-                if progress:
-                    progress(len(rows))
-            file.flush()
-            if file.tell() != row_bytes * shape[0]:
-                raise DataError(f"{part} has {file.tell() // row_bytes} rows, expected {shape[0]}: run the same again")
-            with atomic_path(path) as temporary, open(temporary, "wb") as whole, open(part, "rb") as source:
-                header = {"descr": dtype, "fortran_order": False, "shape": tuple(shape)}
-                np.lib.format.write_array_header_1_0(whole, header)
-                shutil.copyfileobj(source, whole)
-                whole.flush()
-                write_text(digest_file(path), digest(temporary) + "\n")  # before the array, which counts with it
-            part.unlink()
     except OSError as error:
         raise DataError(f"cannot write {part}: {error.strerror or error}; run the same again to resume") from error
+
+
+def _written_alone(
+    path: pathlib.Path,
+    part: pathlib.Path,
+    shape: Sequence[int],
+    dtype: str,
+    make: Callable[[int], Iterable[np.ndarray]],
+    progress: Callable[[int], object] | None,
+) -> bool:
+    """Write the array; return False where another process took the part file away before this one had its lock."""
+    row_bytes = int(np.dtype(dtype).itemsize * np.prod(shape[1:], dtype=np.int64))
+    # A memory map would end the process on a full disk.
+    with open(part, "ab") as file:
+        _lock(file, part)
+        if not is_same_file(file, part):
+            return False
+        file.seek(0, os.SEEK_END)  # another process may have written since it was opened
+        done = _sound_rows(part, min(file.tell() // row_bytes, shape[0]), row_bytes)
+        file.truncate(done * row_bytes)
+        if progress and done:
+            progress(done)
+        for rows in make(done):
+            file.write(np.ascontiguousarray(rows, dtype).tobytes())
+            if progress:
+                progress(len(rows))
+        file.flush()
+        if file.tell() != row_bytes * shape[0]:
+            raise DataError(f"{part} has {file.tell() // row_bytes} rows, expected {shape[0]}: run the same again")
+        with atomic_path(path) as temporary, open(temporary, "wb") as whole, open(part, "rb") as source:
+            header = {"descr": dtype, "fortran_order": False, "shape": tuple(shape)}
+            np.lib.format.write_array_header_1_0(whole, header)
+            shutil.copyfileobj(source, whole)
+            whole.flush()
+            write_text(digest_file(path), digest(temporary) + "\n")  # before the array, which counts with it
+        part.unlink()
+    return True
 
 
 def open_rows(path: PathLike, shape: Sequence[int], dtype: str, remedy: str) -> StoredRows:
@@ -108,14 +121,17 @@ def digest_file(path: PathLike) -> pathlib.Path:
     return pathlib.Path(path).with_suffix(".blake2b")
 
 
-def is_being_written(part: PathLike) -> bool:
-    """Return whether a process is writing a ``.part`` file."""
-    with open(part, "rb") as file:
-        try:
+def remove_part(part: PathLike) -> bool:
+    """Remove a ``.part`` file unless a process is writing it; return whether it is gone."""
+    try:
+        with open(part, "rb") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-    return False
+            os.unlink(part)  # by a process that waits for the lock it is not taken for its own then
+    except BlockingIOError:
+        return False
+    except FileNotFoundError:
+        return True
+    return True
 
 
 def _sound_rows(part: PathLike, rows: int, row_bytes: int) -> int:
@@ -137,12 +153,10 @@ def is_same_file(file: IO[bytes], path: PathLike) -> bool:
         return False
 
 
-def _waited_for(file: IO[bytes], part: PathLike) -> bool:
-    """Lock a file, which its process loses with its end, and return whether another process had it."""
+def _lock(file: IO[bytes], part: PathLike) -> None:
+    """Lock a file, which its process loses with its end; wait for another process that has it, and say so."""
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         log.warning("another process is writing %s: waiting for it", part)
         fcntl.flock(file, fcntl.LOCK_EX)
-        return True
-    return False

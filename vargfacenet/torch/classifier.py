@@ -23,6 +23,7 @@ from vargfacenet.torch.margins import TorchTargets
 from vargfacenet.torch.shard import RowStep, TorchShard
 from vargfacenet.torch.transfers import to_device
 from vargfacenet.train.classifier.sampling import Sampling, sample_rows
+from vargfacenet.train.classifier.sharded import MOST_IDENTITIES
 from vargfacenet.train.engine import Arrays
 from vargfacenet.train.optimizer import Optimizer
 
@@ -46,7 +47,7 @@ class TorchClassifier:
     Raises
     ------
     SettingError
-        Where there are fewer identities than workers.
+        Where there are fewer identities than workers, or more than a label can name.
     """
 
     def __init__(
@@ -61,9 +62,10 @@ class TorchClassifier:
         rescale: float = 1.0,
     ) -> None:
         num_identities, embedding_size = shape
-        if num_identities < cluster.world_size:
+        if not cluster.world_size <= num_identities <= MOST_IDENTITIES:
             raise SettingError(
-                f"{num_identities} identities on {cluster.world_size} workers: expected at least one for each"
+                f"{num_identities} identities on {cluster.world_size} workers: expected at least one for each, and at most "
+                f"{MOST_IDENTITIES}, whose numbers float32 labels hold"
             )
         if isinstance(margin, Margin):
             margin = CosineHead(Combined(margin.m1, margin.m2, margin.m3), margin.scale)

@@ -154,9 +154,14 @@ def leaky_relu(attributes: Attributes) -> Operator:
 
 @operator("hard_sigmoid")
 def hard_sigmoid(attributes: Attributes) -> Operator:
-    """Return ``min(max(alpha * x + beta, 0), 1)``."""
+    """Return ``min(max(alpha * x + beta, 0), 1)``, whose gradient at both ends is 0, as in MXNet."""
     alpha, beta = float(attributes.value("alpha", 0.2)), float(attributes.value("beta", 0.5))
-    return lambda training, data: (alpha * data + beta).clamp(0, 1)
+
+    def run(training: bool, data: Tensor) -> Tensor:
+        line = alpha * data + beta
+        return torch.where((line > 0) & (line < 1), line, line.detach().clamp(0, 1))
+
+    return run
 
 
 @operator("Dropout")
@@ -182,7 +187,9 @@ def pooling(attributes: Attributes) -> Operator:
     count_padding = attributes.flag("count_include_pad", True)
     attributes.value("p_value", None)
     if is_global:  # with which the window and its convention mean nothing
-        reduce = {"max": torch.amax, "avg": torch.mean, "sum": torch.sum}[kind]
+        if kind == "max":  # the gradient goes to the first of equal numbers, as in MXNet
+            return lambda training, data: data.flatten(2).max(2).values.reshape(*data.shape[:2], *[1] * (data.ndim - 2))
+        reduce = {"avg": torch.mean, "sum": torch.sum}[kind]
         return lambda training, data: reduce(data, tuple(range(2, data.ndim)), keepdim=True)
     if len(kernel) != 2 or convention != "valid":
         attributes.refuse(f"has kernel={kernel} and pooling_convention={convention}; known are two numbers and valid")

@@ -57,8 +57,8 @@ def largest(attributes: Attributes) -> Operator:
     def run(training: bool, data: Tensor) -> Tensor:
         over = axes or tuple(range(data.ndim))
         found = data.detach().amax(over, keepdim=True)
-        # The second term is 0, and has the gradient.
-        zeros = torch.where(data.detach() == found, data - data.detach(), 0.0)
+        # The second term is 0, and has the gradient. Of an infinite number it would be NaN.
+        zeros = torch.where((data.detach() == found) & found.isfinite(), data - data.detach(), 0.0)
         found = found + zeros.sum(over, keepdim=True)
         if keeps:
             return found

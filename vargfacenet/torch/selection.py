@@ -31,8 +31,9 @@ def _enter_comparison(name: str, compare: Callable[..., Tensor]) -> None:
 
 for _name, _compare in _COMPARISONS.items():
     _enter_comparison(_name, _compare)
-enter_plain(torch.maximum, "broadcast_maximum")
-enter_plain(torch.minimum, "broadcast_minimum")
+# The gradient of equal numbers goes to the first input, as in MXNet; torch.maximum would give each half of it.
+enter_plain(lambda left, right: torch.where(left >= right, left, right), "broadcast_maximum")
+enter_plain(lambda left, right: torch.where(left <= right, left, right), "broadcast_minimum")
 
 
 @operator("where")

@@ -84,23 +84,25 @@ class TorchShard:
         self, rows: torch.Tensor | None, gradients: Mapping[str, torch.Tensor], step: RowStep, skip: torch.Tensor
     ) -> None:
         """Update rows, all of them where `rows` is None; where `skip` is not 0 they stay as they are."""
-        rule, keep = self._sgd, 1 - skip
+        rule, keep = self._sgd, skip > 0
         for name, gradient in gradients.items():
             whole = [self.arrays[name], *(each[name] for each in self.slots.values())]
             values, *kept = whole if rows is None else (one[rows] for one in whole)
-            scaled = torch.nan_to_num(gradient) * self._rescale
+            scaled = gradient * self._rescale
             scaled = scaled.clamp(-rule.clip_gradient, rule.clip_gradient) if rule.clip_gradient else scaled
             decay = 0.0 if name == "bias" else rule.weight_decay  # as MXNet's optimizer does
             if isinstance(rule, AdamW):
                 change, moved = _adamw(rule, step, values, scaled, kept, decay)
             else:
                 change, moved = _sgd(rule, step, values, scaled, kept, decay)
-            found = [values + keep * change, *(torch.where(keep > 0, new, old) for new, old in zip(moved, kept))]
-            for array, new in zip(whole, found):
+            for array, new, old in zip(whole, [values + change, *moved], [values, *kept]):
+                found = torch.where(
+                    keep, old, new
+                )  # not a product with 0, as numbers that are not finite stay so in it
                 if rows is None:
-                    array.copy_(new)
+                    array.copy_(found)
                 else:
-                    array[rows] = new
+                    array[rows] = found
 
     def state(self) -> Arrays:
         """Return weights and momenta, in parts that are the same however they are spread. All workers must call it."""
