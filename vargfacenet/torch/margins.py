@@ -18,7 +18,7 @@ from vargfacenet.symbols.margins import Samples
 from vargfacenet.torch.attributes import Attributes
 from vargfacenet.torch.custom import moved_mean
 from vargfacenet.torch.registry import OPERATORS, Operator
-from vargfacenet.torch.uploads import to_device
+from vargfacenet.torch.transfers import to_device
 from vargfacenet.train.classifier.margin_targets import MarginTargets
 
 # Attributes that `mx.sym` and `mx.nd` also take by their place, after the inputs.
