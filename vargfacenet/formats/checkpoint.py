@@ -20,6 +20,7 @@ import numpy as np
 
 from vargfacenet import IMAGE_SHAPE
 from vargfacenet.errors import CheckpointError
+from vargfacenet.formats.content import what_file_it_is
 from vargfacenet.formats.files import PathLike, atomic_path, read_bytes
 from vargfacenet.formats.graphs import first_line, read_graph
 from vargfacenet.formats.params import load_params, write_params
@@ -182,6 +183,7 @@ def existing_files(prefix: PathLike, epoch: int) -> tuple[pathlib.Path, pathlib.
         if not path.is_file():
             there = epochs_of(str(files[0])[: -len("-symbol.json")])
             named = f"; there are epochs {', '.join(map(str, there[-8:]))}" if there else _nearest_bundled(prefix)
+            named = named or what_file_it_is(prefix)
             raise CheckpointError(f"no checkpoint file {path}: give PREFIX,EPOCH as in PREFIX-0000.params{named}")
     return files
 
