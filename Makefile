@@ -22,7 +22,7 @@ comma := ,
 run = $(BIN)/vargfacenet train $(1) $(if $(DATA),--data $(DATA)) $(if $(BINS),--bins $(BINS)) $(if $(OUT),--out $(OUT)) $(if $(DEVICES),--device $(DEVICES)) $(if $(SET),--set $(SET))
 
 .DEFAULT_GOAL := help
-.PHONY: help install train-student train-teacher verify bench doctor test test-pythons lock fuzz lint format docs clean
+.PHONY: help install train-student train-teacher verify bench doctor operators test test-pythons lock fuzz lint format docs clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -49,6 +49,9 @@ bench: install  ## measure the speed of everything, with figures in OUT=runs/ben
 
 doctor: install  ## print versions and devices of this machine, and problems with them
 	$(BIN)/vargfacenet doctor
+
+operators: install  ## compile the native operators for other machines, which wheels then bring along
+	$(BIN)/python -m vargfacenet.operators.build
 
 test: install  ## run the tests in two processes, with PyTorch for CPUs if it can be installed (TESTS="tests/eval -x" for some; TORCH=no)
 	@test -f .venv/torch || test "$(TORCH)" = no || ./install-torch.sh .venv cpu || echo "make test: tests of the PyTorch engine are skipped"

@@ -9,6 +9,10 @@ fail() {
   exit 2
 }
 
+say() {
+  echo "install: $1"
+}
+
 supported() { # a Python that starts, and that the lock file is for
   "$1" -c 'import sys; sys.exit(not (3, 9) <= sys.version_info[:2] <= (3, 14))' >/dev/null 2>&1
 }
@@ -37,16 +41,19 @@ if [ -z "$chosen" ]; then
 fi
 has_venv "$chosen" || fail "$chosen lacks venv (Debian, Ubuntu: apt-get install python3-venv)"
 
-echo "install: $("$chosen" --version) into $folder"
+say "$("$chosen" --version) into $folder"
 rm -f "$folder/installed"
 "$chosen" -m venv --clear "$folder"
 pip() {
   "$folder/bin/python" -m pip --disable-pip-version-check --quiet "$@"
 }
+say "packages, 1.2 GB on disk: one to five minutes"
 pip install --no-deps -r requirements/lock.txt || fail "packages could not be installed; see the lines above"
 pip install --no-deps --no-build-isolation -e . || fail "the project could not be installed; see the lines above"
+say "native operators, compiled once for this processor: about half a minute"
 "$folder/bin/vargfacenet" doctor >"$folder/doctor.txt" || {
   cat "$folder/doctor.txt" >&2
   fail "this machine lacks something, see PROBLEM above; then run make install again"
 }
 touch "$folder/installed"
+say "done: $folder/bin/vargfacenet --help"

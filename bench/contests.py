@@ -75,6 +75,23 @@ def waiting(
     )
 
 
+def scaling(network: str, options: _Options, *, batch_size: int, updates: int) -> Iterator[Contest]:
+    """Training, and embeddings of batches and of single images, by one thread, two, four and so on up to all cores."""
+    cores = usable_cores()
+    counts = sorted({cores, *(2**power for power in range(cores.bit_length()))})
+    train = _work(network, options, batch_size, updates=updates)
+    works = [(f"training, {network}, batch {batch_size}", "images/s", "train.py", train)]
+    for size, batches in ((batch_size, 4), (1, 20)):
+        work = _work(network, options, size, batches=batches)
+        works.append((f"embedding, {network}, batch {size}", "ms", "embed.py", work))
+    for title, unit, file, work in works:
+        contenders = [
+            Contender(f"{count} thread{'s' if count > 1 else ''}", file, work, {"OMP_NUM_THREADS": str(count)})
+            for count in reversed(counts)
+        ]
+        yield Contest(f"{title}, by number of threads", unit, contenders)
+
+
 def profile(network: str, options: _Options, *, batch_size: int, updates: int, backends: Sequence[str]) -> Contest:
     """The time of an update, operator by operator."""
     work = _work(network, options, batch_size, updates=updates)

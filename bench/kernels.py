@@ -14,7 +14,7 @@ import mxnet as mx
 from vargfacenet import IMAGE_SHAPE
 from vargfacenet.errors import SettingError
 from vargfacenet.operators.forms import Shape, convolution_symbol, time_forms
-from vargfacenet.operators.library import library_path, load_library
+from vargfacenet.operators.library import load_library
 from vargfacenet.operators.native import convolution_shapes
 from vargfacenet.operators.nodes import Copy
 from vargfacenet.symbols import get_symbol
@@ -37,9 +37,9 @@ def measure_kernels(
         pass of all of them, ``forward`` and ``backward`` in GFLOP/s, and ``native`` and ``mxnet``, milliseconds of the two
         forms between native operators, forward and backward.
     """
-    load_library()
+    library = load_library()
     shapes = network_shapes(network, options)
-    peak = ctypes.CDLL(str(library_path())).vargfacenet_peak_gflops
+    peak = ctypes.CDLL(str(library.path)).vargfacenet_peak_gflops
     peak.restype = ctypes.c_double
     found: dict[str, Any] = {"network": network, "images": images, "peak": peak(), "kernels": []}
     for shape, count in shapes.items():

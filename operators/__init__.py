@@ -2,7 +2,7 @@
 
 from vargfacenet.operators.backends import BACKENDS, choose_backend
 from vargfacenet.operators.forms import describe_forms, forms_in_use, keep_forms
-from vargfacenet.operators.library import missing_for_native
+from vargfacenet.operators.library import load_library, missing_for_native
 from vargfacenet.operators.nodes import output_shapes
 from vargfacenet.operators.rewrite import runnable
 
@@ -12,6 +12,7 @@ __all__ = [
     "describe_forms",
     "forms_in_use",
     "keep_forms",
+    "load_library",
     "missing_for_native",
     "output_shapes",
     "runnable",

@@ -1,8 +1,8 @@
 """The backends: operators that a graph runs on.
 
-``native``: kernels in C++, compiled on this machine, for CPUs. ``basic``: the same values and gradients from MXNet's own
-operators, on any device. ``stock``: the published graph unchanged, whose PReLU has wrong gradients on the CPU; only for
-comparisons.
+``native``: kernels in C++, compiled on this machine or prebuilt, for CPUs. ``basic``: the same values and gradients from
+MXNet's own operators, on any device. ``stock``: the published graph unchanged, whose PReLU has wrong gradients on the CPU;
+only for comparisons.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ def choose_backend(device: mx.Context | None = None) -> str:
     """Return the backend for a device, by default the CPU.
 
     The environment variable VARGFACENET_OPERATORS chooses it. Without the variable it is ``native`` on a CPU where the
-    operators are compiled or a compiler exists, and ``basic`` otherwise. SettingError where the variable names no backend
-    or one that the device cannot have; SetupError where ``native`` is chosen but cannot be compiled.
+    operators are compiled, a compiler exists or prebuilt ones fit, and ``basic`` otherwise. SettingError where the variable
+    names no backend or one that the device cannot have; SetupError where ``native`` is chosen but cannot be had.
     """
     wanted = os.environ.get(VARIABLE, "")
     if wanted not in ("", *BACKENDS):
@@ -50,6 +50,12 @@ def choose_backend(device: mx.Context | None = None) -> str:
 
 @functools.cache
 def log_backend(backend: str) -> None:
-    """Log once which backend graphs run on, and why it is not the fastest."""
+    """Log once which backend graphs run on where it is not the fastest, and why."""
     reason = missing_for_native() if backend == "basic" and not os.environ.get(VARIABLE) else None
-    log.info("operators: %s%s", backend, f", slower than native ones: {reason}" if reason else "")
+    about = f", {load_library().origin}" if backend == "native" else ""
+    log.log(
+        logging.DEBUG if backend == "native" else logging.INFO,
+        "operators: %s%s",
+        backend,
+        f", slower than native ones: {reason}" if reason else about,
+    )

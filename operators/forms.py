@@ -21,7 +21,8 @@ import mxnet as mx
 
 from vargfacenet.errors import DataError, SettingError
 from vargfacenet.formats.files import cache_folder, read_json, write_text
-from vargfacenet.operators.library import library_path, load_library
+from vargfacenet.operators.library import load_library, processor
+from vargfacenet.progress import progress
 from vargfacenet.threads import one_thread
 
 FORMS = ("native", "mxnet")
@@ -163,7 +164,7 @@ def _times_of(shapes: Iterable[Shape]) -> dict[str, dict[str, float]]:
     missing = [shape for shape in shapes if str(shape) not in times]
     if missing:
         log.info("timing %d convolutions, native and MXNet's own, once on this processor", len(missing))
-        found = {str(shape): time_forms(shape) for shape in missing}
+        found = {str(shape): time_forms(shape) for shape in progress(missing, desc="timing", unit="convolution")}
         times = {**found, **_read(path)}  # what another process has written meanwhile is what others will read
         try:
             write_text(path, json.dumps(times, indent=1) + "\n")
@@ -173,7 +174,7 @@ def _times_of(shapes: Iterable[Shape]) -> dict[str, dict[str, float]]:
 
 
 def _times_path() -> pathlib.Path:
-    facts = (library_path().stem, os.environ.get("DNNL_MAX_CPU_ISA", ""))
+    facts = (load_library().path.stem, processor(), os.environ.get("DNNL_MAX_CPU_ISA", ""))
     return cache_folder() / f"convolutions-{hashlib.sha256(repr(facts).encode()).hexdigest()[:20]}.json"
 
 

@@ -122,8 +122,19 @@ def _positional(builder: Callable[..., Any]) -> tuple[str, ...]:
     return tuple(one.name for one in parameters if one.kind in (one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD))
 
 
+_COSFACE = "CosFace is loss=margin with m2=0 m3=0.35"
+_COMBINED_MARGINS = {
+    "arcface": "ArcFace is loss=margin with m2=0.5, its default",
+    "cosface": _COSFACE,
+    "amsoftmax": f"AM-softmax is CosFace; {_COSFACE}",
+    "sphereface": "SphereFace is loss=margin with m1 above 1 and m2=0",
+    "combined": "the combined margin is loss=margin with m1, m2 and m3",
+    "combinedmargin": "the combined margin is loss=margin with m1, m2 and m3",
+}
 NETWORKS: Registry[Network] = Registry("network", "vargfacenet.networks", _make_network)
-LOSSES: Registry[Loss] = Registry("loss", "vargfacenet.losses", _make_loss, reserved=("none",))
+LOSSES: Registry[Loss] = Registry(
+    "loss", "vargfacenet.losses", _make_loss, reserved=("none",), instead=_COMBINED_MARGINS
+)
 DISTILLATIONS: Registry[Loss] = Registry(
     "distillation", "vargfacenet.distillations", _make_distillation, reserved=("none",)
 )

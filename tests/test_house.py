@@ -144,7 +144,7 @@ for name, module in list(sys.modules.items()):
     if name.split(".")[0] in ("launch", "vargfacenet"):
         for value in vars(module).values():
             if isinstance(value, types.FunctionType) and value.__module__ == name:
-                code = inspect.unwrap(value).__code__
+                code = inspect.unwrap(value).__code__  # not the wrapper's, which all context managers share
                 owners.setdefault((code.co_filename, code.co_firstlineno), set()).add(name)
 assert owners
 print(sorted(map(sorted, (names for names in owners.values() if len(names) > 1))))

@@ -16,6 +16,7 @@ from vargfacenet.train.curves import measures_of
 from vargfacenet.train.generation_folder import CONFIG, DATA, Generation, best_generation, present_facts
 from vargfacenet.train.run_log import FILE, read_log
 from vargfacenet.train.scores import best_update, read_scores
+from vargfacenet.train.training_state import TrainingStates
 
 ABSENT = "-"  # the value of a setting that a run does not have
 _FIRST = "generation-1"
@@ -35,7 +36,7 @@ class RunSummary(NamedTuple):
     generations
         The generations that were started.
     updates, all_updates
-        Updates that the log has, and those of the whole run.
+        Updates that the log or the newest training state has, and those of the whole run.
     best
         ``generation``, ``update`` and ``accuracy`` by verification set, of the checkpoint ``best``; None where nothing was
         verified.
@@ -108,12 +109,18 @@ def read_run(path: str | os.PathLike) -> RunSummary:
         path=path,
         settings=settings,
         generations=generations,
-        updates=sum(log_lines[-1]["update"] for log_lines in logs if log_lines),
+        updates=sum(_updates_of(folder, log_lines) for folder, log_lines in zip(folders, logs)),
         all_updates=int(settings["max_updates"]) * int(settings.get("generations", 1)),
         best=_best(generations),
         last={name: lines[-1][name] for name in measures_of(lines[-1])} if lines else {},
         images_per_second=sum(speeds) / len(speeds) if speeds else None,
     )
+
+
+def _updates_of(folder: pathlib.Path, log_lines: list[dict[str, Any]]) -> int:
+    """Return the updates of a generation; a run that was stopped has more than its log, which has every tenth or so."""
+    logged = log_lines[-1]["update"] if log_lines else 0
+    return max([logged, *TrainingStates(folder).updates()])
 
 
 def read_runs(paths: Iterable[pathlib.Path]) -> list[RunSummary]:

@@ -7,11 +7,12 @@ import math
 import os
 import pathlib
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from vargfacenet.errors import SettingError
 from vargfacenet.formats.files import atomic_path
@@ -76,15 +77,16 @@ def draw_runs(runs: Mapping[str, Curves], path: str | os.PathLike) -> None:
     check_format(path)
     measures = dict.fromkeys(name for curves in runs.values() for name in curves.measures)
     sets = dict.fromkeys(name for curves in runs.values() for name in curves.scores)
+    losses_first = sorted(measures, key=lambda name: "loss" not in name)
     panels = [
         Panel(_spaced(name), {run: curves.measures.get(name, ([], [])) for run, curves in runs.items()}, {})
-        for name in measures
+        for name in losses_first
     ]
     panels += [
         Panel(f"accuracy on {name}", {run: curves.scores.get(name, ([], [])) for run, curves in runs.items()}, {})
         for name in sets
     ]
-    _draw(panels, pathlib.Path(path))
+    _draw(panels, pathlib.Path(path), one_legend=True)
 
 
 def check_format(path: str | os.PathLike) -> None:
@@ -128,7 +130,7 @@ def _spaced(name: str) -> str:
     return name.replace("_", " ")
 
 
-def _draw(panels: Sequence[Panel], path: pathlib.Path, *, ends: Sequence[int] = ()) -> None:
+def _draw(panels: Sequence[Panel], path: pathlib.Path, *, ends: Sequence[int] = (), one_legend: bool = False) -> None:
     # Not by pyplot, which looks for a display.
     across = min(_ACROSS, max(1, len(panels)))
     down = max(1, math.ceil(len(panels) / across))
@@ -140,6 +142,11 @@ def _draw(panels: Sequence[Panel], path: pathlib.Path, *, ends: Sequence[int] = 
         _draw_panel(panel, axes)
         for end in ends:
             axes.axvline(end, color="grey", linewidth=0.5)
+        if not one_legend and axes.get_legend_handles_labels()[1]:
+            axes.legend(fontsize="small")
+    if one_legend and panels:
+        handles = [Line2D([], [], color=_color(at), linestyle=_style(at)) for at in range(len(panels[0].lines))]
+        figure.legend(handles, list(panels[0].lines), loc="outside upper center", ncols=across, fontsize="small")
     FigureCanvasAgg(figure)
     with atomic_path(path) as temporary:
         figure.savefig(str(temporary), format=path.suffix.lower()[1:])
@@ -149,14 +156,21 @@ def _draw_panel(panel: Panel, axes: Axes) -> None:
     for number, (name, (updates, values)) in enumerate(panel.lines.items()):
         # A few points, such as those of verifications, are marked: one alone would not be seen.
         marker = "o" if len(updates) <= 20 else None
-        style, color = _STYLES[number // 10 % len(_STYLES)], f"C{number % 10}"
-        axes.plot(updates, values, style, color=color, marker=marker, markersize=3, label=name or None)
+        axes.plot(
+            updates, values, _style(number), color=_color(number), marker=marker, markersize=3, label=name or None
+        )
     for number, (name, level) in enumerate(panel.levels.items()):
-        axes.axhline(level, linestyle=":", color=f"C{number % 10}", label=name)
+        axes.axhline(level, linestyle=":", color=_color(number), label=name)
     axes.set_ylabel(panel.label)
     axes.set_xlabel("update")
     values = [value for _, points in panel.lines.values() for value in points if math.isfinite(value)]
     if "loss" in panel.label and values and min(values) > 0 and max(values) / min(values) > _WIDE:
         axes.set_yscale("log")
-    if any(panel.lines) or panel.levels:
-        axes.legend(fontsize="small")
+
+
+def _color(number: int) -> str:
+    return f"C{number % 10}"
+
+
+def _style(number: int) -> Any:
+    return _STYLES[number // 10 % len(_STYLES)]

@@ -45,6 +45,7 @@ class LossSettings:
         About(
             "Identity loss: margin is ArcFace and its relatives, none is distillation alone (docs/losses.md).",
             choices=lambda: [*LOSSES.names(), "none"],
+            instead=LOSSES.instead,
         ),
     ] = "margin"
     head: Annotated[

@@ -4,7 +4,8 @@
 then are added to ``numpy``; afterwards they are removed again, as other packages test for them to find NumPy's version.
 Names that MXNet's functions look up later, when they run, are added to MXNet's own modules.
 
-While ``gluoncv`` is imported, PyTorch is hidden from it: it refuses every PyTorch from 2.0 on.
+While ``gluoncv`` is imported, PyTorch is hidden from it: it refuses every PyTorch from 2.0 on. While ``mxnet`` is
+imported, scikit-learn is hidden from it unless it has been imported already.
 """
 
 import contextlib
@@ -100,27 +101,30 @@ def lent_names() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def without_torch() -> Iterator[None]:
-    """Make ``import torch`` fail for the time of the block, also where it has been imported already."""
-    before = sys.modules.pop("torch", None)  # a None in its place would make SciPy fail, which looks there
-    hiding = _Hiding()
+def without(package: str) -> Iterator[None]:
+    """Make the import of a package fail for the time of the block, also where it has been imported already."""
+    before = sys.modules.pop(package, None)  # a None in its place would make SciPy fail, which looks there
+    hiding = _Hiding(package)
     sys.meta_path.insert(0, hiding)
     try:
         yield
     finally:
         sys.meta_path.remove(hiding)
         if before is not None:
-            sys.modules["torch"] = before
+            sys.modules[package] = before
 
 
 class _Hiding:
-    """Find no PyTorch, and let no other finder look for it."""
+    """Find no such package, and let no other finder look for it."""
+
+    def __init__(self, package: str) -> None:
+        self._package = package
 
     def find_spec(
         self, fullname: str, path: Optional[Sequence[str]], target: Optional[types.ModuleType] = None
     ) -> Optional["ModuleSpec"]:
-        if fullname == "torch":
-            raise ModuleNotFoundError("PyTorch is hidden while gluoncv is imported", name=fullname)
+        if fullname == self._package:
+            raise ModuleNotFoundError(f"{fullname} is hidden while a package is imported", name=fullname)
         return None
 
 
@@ -161,10 +165,11 @@ class _Loader:
             module.__spec__.loader = self._loader
         provide_distutils()
         if module.__name__ == SCHEDULERS:
-            with without_torch():
+            with without("torch"):
                 self._loader.exec_module(module)
             return
-        with lent_names():
+        # scikit-learn takes a third of a second to load, for a base class of the deprecated FeedForward.
+        with lent_names(), contextlib.nullcontext() if "sklearn" in sys.modules else without("sklearn"):
             self._loader.exec_module(module)
         mend(module)
 

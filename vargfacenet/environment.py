@@ -13,6 +13,7 @@ from vargfacenet import compatibility
 from vargfacenet.threads import prepare_threads, usable_cores
 
 OLDEST_PYTHON, NEWEST_PYTHON = (3, 9), (3, 14)
+CPU_INFO = "/proc/cpuinfo"
 INSTALL_MXNET = "pip install --no-deps mxnet==1.9.1"  # its metadata forbids NumPy 2, which it runs on with this package
 
 
@@ -42,21 +43,27 @@ def python_problem() -> str | None:
 
 def processor_name() -> str:
     """Return the model of the processor as the system reports it."""
-    with contextlib.suppress(OSError), open("/proc/cpuinfo", encoding="utf-8", errors="replace") as lines:
+    with contextlib.suppress(OSError), open(CPU_INFO, encoding="utf-8", errors="replace") as lines:
         for line in lines:
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()
 
 
-def instruction_sets() -> str:
-    """Return the vector instructions that speed depends on and the processor has, and what limits their use here."""
-    known = ("avx2", "fma", "avx512f", "avx512_bf16", "amx_bf16", "asimd")
+def processor_flags() -> set[str]:
+    """Return the features of the processor by the system's names, such as avx2; none where the system names none."""
     flags: set[str] = set()
-    with contextlib.suppress(OSError), open("/proc/cpuinfo", encoding="utf-8", errors="replace") as lines:
+    with contextlib.suppress(OSError), open(CPU_INFO, encoding="utf-8", errors="replace") as lines:
         for line in lines:
             if line.startswith(("flags", "Features")):
                 flags.update(line.partition(":")[2].split())
+    return flags
+
+
+def instruction_sets() -> str:
+    """Return the vector instructions that speed depends on and the processor has, and what limits their use here."""
+    known = ("avx2", "fma", "avx512f", "avx512_bf16", "amx_bf16", "asimd")
+    flags = processor_flags()
     limits = [
         f"{name}={os.environ[name]}" for name in ("VARGFACENET_MARCH", "DNNL_MAX_CPU_ISA") if os.environ.get(name)
     ]

@@ -12,6 +12,7 @@ import collections.abc
 import dataclasses
 import difflib
 import inspect
+import re
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -44,6 +45,8 @@ class About:
         True where a run may be resumed with another value.
     aliases
         Former names of the setting, which are still understood.
+    instead
+        Remedies for values that people look for and that are not choices, by their letters in lower case.
     """
 
     help: str = ""
@@ -53,6 +56,7 @@ class About:
     choices: Union[tuple[Any, ...], Callable[[], Iterable[str]]] = ()
     may_change: bool = False
     aliases: tuple[str, ...] = ()
+    instead: Mapping[str, str] = dataclasses.field(default_factory=dict, hash=False)
 
     def choice_names(self) -> list[Any]:
         """Return the values that are allowed; an empty list where all are."""
@@ -89,7 +93,9 @@ class Setting:
         choices = self.about.choice_names()
         for item in value if isinstance(value, tuple) else (value,):
             if choices and item is not None and item not in choices:
-                raise unknown(name, item, choices) if isinstance(item, str) else _not_among(name, item, choices)
+                if isinstance(item, str):
+                    raise unknown(name, item, choices, self.about.instead)
+                raise _not_among(name, item, choices)
         return value
 
     @property
@@ -191,8 +197,10 @@ def _is_sequence(kind: Any) -> bool:
     return typing.get_origin(kind) in _SEQUENCES
 
 
-def unknown(kind: str, name: object, known: Iterable[str]) -> SettingError:
-    """Return the error for a name that does not exist, with the nearest one that does.
+def unknown(
+    kind: str, name: object, known: Iterable[str], instead: Mapping[str, str] = types.MappingProxyType({})
+) -> SettingError:
+    """Return the error for a name that does not exist, with what to give for it, or the nearest one that does.
 
     Parameters
     ----------
@@ -202,7 +210,12 @@ def unknown(kind: str, name: object, known: Iterable[str]) -> SettingError:
         The name that was given.
     known
         The names that exist.
+    instead
+        Remedies for some names that do not, by their letters in lower case.
     """
+    remedy = instead.get(re.sub("[^a-z]", "", str(name).lower()))
+    if remedy:
+        return SettingError(f"unknown {kind} {name!r}: {remedy}")
     known = sorted(known)
     near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]!r}? " if near else ""
@@ -227,6 +240,8 @@ def split_assignments(assignments: Iterable[str]) -> dict[str, str]:
     for assignment in assignments:
         name, equals, value = assignment.partition("=")
         name = name.strip()
+        if re.search(r",\s*[a-z]\w*=", value):
+            raise SettingError(f"--set {assignment!r}: several settings are separated by blanks, not commas")
         if not equals or not name:
             raise SettingError(f"--set {assignment!r}: expected NAME=VALUE, such as --set use_se=false")
         if name in pairs:

@@ -8,7 +8,8 @@ from __future__ import annotations
 import functools
 import importlib.metadata
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 from typing import Any, Callable, Generic, TypeVar
 
 from vargfacenet.errors import SettingError
@@ -30,12 +31,20 @@ class Registry(Generic[Entry]):
         Makes the entry of a name and an object, where an entry point names an object that is not registered yet.
     reserved
         Names that no entry may have.
+    instead
+        Remedies for names that people look for and that no entry has, by their letters in lower case.
     """
 
     def __init__(
-        self, kind: str, group: str, make: Callable[[str, Any], Entry], *, reserved: tuple[str, ...] = ()
+        self,
+        kind: str,
+        group: str,
+        make: Callable[[str, Any], Entry],
+        *,
+        reserved: tuple[str, ...] = (),
+        instead: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
-        self.kind, self.group = kind, group
+        self.kind, self.group, self.instead = kind, group, instead
         self._make, self._reserved = make, reserved
         self._entries: dict[str, Entry] = {}
         self._sources: dict[str, str] = {}
@@ -74,7 +83,7 @@ class Registry(Generic[Entry]):
                     self._load(point)
                     break
             else:
-                raise unknown(self.kind, name, self)
+                raise unknown(self.kind, name, self, self.instead)
         return self._entries[name]
 
     def _load(self, point: importlib.metadata.EntryPoint) -> None:

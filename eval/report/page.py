@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from vargfacenet.eval.plausible import CAUSES, detail_doubts, label_doubt
 from vargfacenet.eval.protocols.detail import Detail
 from vargfacenet.eval.report.results import Gallery, Result, Section, ShownImage, ShownPair
-from vargfacenet.eval.report.table import NOT_MEASURED, interval_cell, rate_rows, rates_by_network, summary_rows
+from vargfacenet.eval.report.table import interval_cell, rate_rows, rates_by_network, summary_rows, unmeasured
 
 _STYLE = pathlib.Path(__file__).parent / "page.css"
 _TITLES = {
@@ -57,13 +57,13 @@ def _section(section: Section) -> Iterator[str]:
     yield f"<h2>{html.escape(section.name)}</h2>"
     some = next(iter(section.details.values()))
     yield f"<p>{len(some.is_same):,} pairs, {int(some.is_same.sum()):,} of one identity.</p>"
-    if len(section.details) > 1:
-        yield _table(*rates_by_network(section.details))
     headers, rows = rate_rows(section.details)
-    yield _table(headers, [row for row in rows if row[2] != NOT_MEASURED])
-    if any(row[2] == NOT_MEASURED for row in rows):
-        different = int((~some.is_same).sum())
-        yield f'<p class="quiet">Smaller false accept rates need more than {different:,} pairs of different identities.</p>'
+    if rows and len(section.details) > 1:
+        yield _table(*rates_by_network(section.details))
+    if rows:
+        yield _table(headers, rows)
+    if needed := unmeasured(some):
+        yield f'<p class="quiet">{html.escape(needed)}</p>'
     yield '<div class="figures">'
     for name, content in section.figures.items():
         caption = f"<figcaption class=quiet>{html.escape(_TITLES[name])}</figcaption>"

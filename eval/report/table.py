@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from vargfacenet.eval.protocols.detail import Detail, Rate
 from vargfacenet.eval.report.results import Result
 
 HEADERS = ("network", "set", "accuracy", "95%", "TAR@FAR=1e-3", "EER", "no flip", "threshold", "norm", "pairs")
 NOT_MEASURABLE = "-"
-NOT_MEASURED = "not measurable"  # the TAR at a FAR for which there are too few pairs
 
 
 class Table(NamedTuple):
@@ -25,25 +26,32 @@ def summary_rows(results: Iterable[Result]) -> Table:
     return Table(HEADERS, [[result.network, result.set, *_cells(result.detail)] for result in results])
 
 
+def unmeasured(detail: Detail) -> str | None:
+    """Return in a sentence what the FARs that are not measurable would need; None where all are measured."""
+    measured = [rate.tar is not None for rate in detail.rates]
+    different = int(np.count_nonzero(~detail.is_same))
+    if all(measured):
+        return None
+    if not 0 < different < len(detail.is_same):
+        return "No false accept rate is measurable: that needs pairs of both kinds."
+    which = "Smaller false" if any(measured) else "False"
+    return f"{which} accept rates need more than {different:,} pairs of different identities."
+
+
 def rate_rows(details: Mapping[str, Detail]) -> Table:
-    """Return the TAR of each network at every FAR, its 95% interval and the threshold, a cosine."""
+    """Return the TAR of each network at each FAR that is measured, its 95% interval and the threshold, a cosine."""
     rows: list[list[Any]] = []
     for name, detail in details.items():
-        for rate in detail.rates:
-            if rate.tar is None or rate.low is None or rate.high is None:
-                rows.append([name, f"{rate.far:g}", NOT_MEASURED, NOT_MEASURABLE, NOT_MEASURABLE])
-            else:
-                between = interval_cell((rate.low, rate.high))
-                rows.append([name, f"{rate.far:g}", f"{rate.tar:.4f}", between, f"{rate.threshold:.4f}"])
+        for rate in _measured(detail):
+            rows.append([name, f"{rate.far:g}", *_with_interval(rate), f"{rate.threshold:.4f}"])
     return Table(("network", "FAR", "TAR", "95%", "cosine above"), rows)
 
 
 def rates_by_network(details: Mapping[str, Detail]) -> Table:
-    """Return the TAR at every FAR with its 95% interval, networks side by side."""
+    """Return the TAR at each FAR that is measured with its 95% interval, networks on one set side by side."""
     rows: list[list[Any]] = []
-    for number, rate in enumerate(next(iter(details.values())).rates):
-        found = [detail.rates[number] for detail in details.values()]
-        rows.append([f"{rate.far:g}", *(_tar_with_interval(one) for one in found)])
+    for rates in zip(*map(_measured, details.values())):
+        rows.append([f"{rates[0].far:g}", *("{} ({})".format(*_with_interval(rate)) for rate in rates)])
     return Table(("FAR", *details), rows)
 
 
@@ -74,10 +82,12 @@ def interval_cell(interval: tuple[float, float]) -> str:
     return f"{interval[0]:.4f} .. {interval[1]:.4f}"
 
 
-def _tar_with_interval(rate: Rate) -> str:
-    if rate.tar is None or rate.low is None or rate.high is None:
-        return NOT_MEASURABLE
-    return f"{rate.tar:.4f} ({interval_cell((rate.low, rate.high))})"
+def _measured(detail: Detail) -> list[Rate]:
+    return [rate for rate in detail.rates if rate.tar is not None]
+
+
+def _with_interval(rate: Rate) -> tuple[str, str]:
+    return f"{rate.tar:.4f}", f"{rate.low:.4f} .. {rate.high:.4f}"
 
 
 def _cells(detail: Detail) -> list[Any]:

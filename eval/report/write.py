@@ -58,8 +58,9 @@ def write_report(
     for name, pairs in sets.items():
         details = {result.network: result.detail for result in results if result.set == name}
         sharp = np.array([sharpness(decode_image(one, f"{name}: image {at}")) for at, one in enumerate(pairs.images)])
+        measured = all(detail.curve is not None for detail in details.values())  # there are pairs of both kinds
         figures = {
-            "roc": draw_roc(details),
+            **({"roc": draw_roc(details)} if measured else {}),
             "scores": draw_scores(details),
             "folds": draw_folds(details),
             "norms": draw_norms(details, sharp),

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from tests.helpers.contenders import take_turns_here
-from vargfacenet.bench import measure
+from vargfacenet.bench import contests, measure
 from vargfacenet.commands import bench, main
 
 SMALL = ["--set", "multiplier=0.25", "units=1,1,1", "embedding_size=16", "--batch-size", "2", "--rounds", "2"]
@@ -39,6 +39,24 @@ def test_bench_prints_tables_and_writes_json_and_an_image(capsys, tmp_path, face
     assert report["machine"]["processor"] in printed
     assert f"instruction sets {report['machine']['instruction sets']}" in printed
     assert plot.read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.usefixtures("here")
+def test_bench_compares_numbers_of_threads(monkeypatch, tmp_path):
+    monkeypatch.setattr(contests, "usable_cores", lambda: 2)
+    path, sizes = tmp_path / "bench.json", [*SMALL[:-1], "1", "--updates", "1"]
+    assert main(["bench", "threads", *sizes, "--json", str(path)]) == 0
+    found = json.loads(path.read_text())["contests"]
+    assert [contest["title"].split(",")[0] for contest in found] == ["training", "embedding", "embedding"]
+    for contest in found:
+        assert [row["name"] for row in contest["rows"]] == ["2 threads", "1 thread"]
+        assert all(row["median"] > 0 for row in contest["rows"])
+
+
+def test_all_cores_take_part_where_their_number_is_no_power_of_two(monkeypatch):
+    monkeypatch.setattr(contests, "usable_cores", lambda: 6)
+    for contest in contests.scaling("vargfacenet", {}, batch_size=2, updates=1):
+        assert [one.environment for one in contest.contenders] == [{"OMP_NUM_THREADS": count} for count in "6421"]
 
 
 @pytest.mark.usefixtures("here")

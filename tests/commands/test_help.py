@@ -149,3 +149,9 @@ def test_a_checkpoint_is_expected_where_an_onnx_file_cannot_be_used(capsys):
         with contextlib.suppress(SystemExit):
             assert main(command) == 2
         assert "x.onnx is an ONNX file: expected a checkpoint, PREFIX or PREFIX,EPOCH" in capsys.readouterr().err
+
+
+def test_no_arguments_give_the_list_of_commands(capsys):
+    assert main([]) == 2
+    printed = capsys.readouterr().err
+    assert all(f"\n  {name} " in printed for name in COMMANDS)

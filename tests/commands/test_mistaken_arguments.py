@@ -1,5 +1,6 @@
 """Commands name what was likely meant: a command, a setting, a file of a checkpoint, the order of arguments."""
 
+import pathlib
 import shutil
 
 import pytest
@@ -41,6 +42,9 @@ def test_a_setting_given_as_an_option_of_train_is_named(capsys):
     assert "--batch-size is a setting: give --set batch_size=64 (see vargfacenet train --help)" in line
     assert "give --set batch_size=64 (see" in said(capsys, "train", "--batch-size", "64")
     assert "give --set lr=0.1 " in said(capsys, "train", "demo_student", "--lr=0.1")
+    assert "unrecognized arguments: --points list (see vargfacenet data align --help)" in said(
+        capsys, "data", "align", "photographs", "out", "--points", "list"
+    )
     assert "unrecognized arguments: --foo (see vargfacenet train --help)" in said(
         capsys, "train", "demo_student", "--foo"
     )
@@ -130,3 +134,23 @@ def test_verify_without_sets_tells_swapped_arguments(capsys, model):
 def test_a_file_that_cannot_be_written_is_refused_before_the_work(capsys, monkeypatch, arguments, work):
     monkeypatch.setattr(f"vargfacenet.commands.{work}", lambda *_, **__: pytest.fail("work was begun"))
     assert "cannot write /proc/none/x" in said(capsys, *arguments)
+
+
+@pytest.mark.parametrize("name", ["weights.pth", "weights.pt"])
+def test_weights_of_pytorch_are_to_be_converted(capsys, name):
+    assert f"'vargfacenet convert {name} OUT --as NETWORK' makes a checkpoint" in said(capsys, "export", name, "a.onnx")
+
+
+def test_a_folder_in_place_of_a_model_names_its_checkpoints(capsys, model, tmp_path):
+    folder = pathlib.Path(model).parent
+    assert f"{folder} is a folder, with {model}" in said(capsys, "convert", folder, tmp_path / "out")
+    (tmp_path / "empty").mkdir()
+    assert "is a folder, with no checkpoint in it" in said(capsys, "convert", tmp_path / "empty", tmp_path / "out")
+
+
+def test_addresses_and_lists_with_commas_get_a_remedy(capsys):
+    assert "addresses are not fetched: download it" in said(capsys, "compare", "https://example.org/a.jpg", "b.jpg")
+    assert "separated by blanks, not commas" in said(capsys, "verify", "vargfacenet-x050", "--bins", "a.bin,b.bin")
+    assert "several settings are separated by blanks, not commas" in said(
+        capsys, "train", "demo_student", "--set", "batch_size=8,lr=0.1"
+    )

@@ -64,6 +64,13 @@ def test_runs_are_listed_with_what_differs(capsys, folder):
     }
 
 
+def test_a_stopped_run_has_the_updates_of_its_state(folder):
+    states = folder / "b" / "states"
+    states.mkdir()
+    (states / "update-000000023.json").write_text("{}")
+    assert read_run(folder / "b").updates == 23
+
+
 def test_json_holds_all_settings_and_the_curves_are_drawn(folder, tmp_path):
     out, plot = tmp_path / "runs.json", tmp_path / "curves.png"
     given = [str(folder / name) for name in ("b", "a")]

@@ -120,6 +120,6 @@ def test_an_output_that_cannot_be_written_is_refused_before_the_work(capsys, pai
 
 
 def test_weights_of_pytorch_in_the_place_of_a_checkpoint_are_named(tmp_path):
-    (tmp_path / "model.pt").write_bytes(zipped("model/data.pkl"))
-    with pytest.raises(CheckpointError, match="no checkpoint file .*model.pt-symbol.json.* it is weights of PyTorch"):
-        load_checkpoint(tmp_path / "model.pt", 0)
+    (tmp_path / "weights").write_bytes(zipped("weights/data.pkl"))
+    with pytest.raises(CheckpointError, match="no checkpoint file .*weights-symbol.json.* it is weights of PyTorch"):
+        load_checkpoint(tmp_path / "weights", 0)

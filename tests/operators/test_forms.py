@@ -64,6 +64,13 @@ def test_forms_agree(shape):
         assert np.linalg.norm(one - other) <= 1e-6 * np.linalg.norm(other)
 
 
+def test_timing_has_a_progress_bar(measured, monkeypatch):
+    shown = []
+    monkeypatch.setattr(forms, "progress", lambda items, **_: shown.extend(items) or items)
+    forms.choose_forms(SHAPES[:2])
+    assert shown == SHAPES[:2]
+
+
 def test_forms_are_really_timed():
     times = forms.time_forms(SHAPES[0], images=1, rounds=1)
     assert times.keys() == set(forms.FORMS)

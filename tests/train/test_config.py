@@ -62,6 +62,8 @@ def test_settings_survive_their_json():
         ({"max_updates": 10**400}, "expected a whole number"),
         ({"m2": 3}, "m2=3.0: expected between 0 and 1.6 radians"),
         ({"mirror": "perhaps"}, "mirror='perhaps': expected true or false"),
+        ({"loss": "ArcFace"}, "unknown loss 'ArcFace': ArcFace is loss=margin with m2=0.5, its default"),
+        ({"loss": "cos_face"}, "unknown loss 'cos_face': CosFace is loss=margin with m2=0 m3=0.35"),
         ({"loss": "margins"}, "unknown loss 'margins': did you mean 'margin'"),
         ({"head": "shard"}, "unknown head 'shard': did you mean 'sharded'"),
         ({"head": "sharded", "sample_rate": 0}, "sample_rate=0.0: expected between 1e-06 and 1"),

@@ -7,7 +7,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from vargfacenet.formats.images import decode_image
-from vargfacenet.train.curves import Panel, _draw_panel, curves_of, draw_curves
+from vargfacenet.train.curves import Curves, Panel, _draw_panel, curves_of, draw_curves, draw_runs
 from vargfacenet.train.generation_folder import Generation
 from vargfacenet.train.run import Result
 
@@ -55,3 +55,20 @@ def test_losses_of_a_wide_range_have_a_logarithmic_axis(label, values, scale):
     _draw_panel(Panel(label, {"": ([1, 2], values)}, {}), axes)
     assert axes.get_yscale() == scale
     assert axes.get_ylabel() == label
+
+
+def test_runs_share_one_legend_and_losses_come_first(tmp_path, monkeypatch):
+    drawn = []
+
+    class Recorded(Figure):
+        def __init__(self, *args, **options):
+            super().__init__(*args, **options)
+            drawn.append(self)
+
+    monkeypatch.setattr("vargfacenet.train.curves.Figure", Recorded)
+    measures = {"accuracy": ([1, 2], [0.1, 0.2]), "loss": ([1, 2], [3.0, 2.0])}
+    draw_runs({"one": Curves(measures, {}, []), "two": Curves({}, {"lfw": ([1], [0.5])}, [])}, tmp_path / "runs.png")
+    (figure,) = drawn
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["one", "two"]
+    assert [axes.get_legend() for axes in figure.axes] == [None] * 3
+    assert [axes.get_ylabel() for axes in figure.axes] == ["loss", "accuracy", "accuracy on lfw"]

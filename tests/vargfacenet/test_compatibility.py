@@ -1,5 +1,6 @@
 """MXNet can be imported with the installed NumPy, and NumPy looks to everybody else as it did before."""
 
+import importlib
 import struct
 import subprocess
 import sys
@@ -17,6 +18,8 @@ import numpy as np
 before = dict(vars(np))
 missing = [name for name in {names!r} if not hasattr(np, name)]
 import {first}
+assert "sklearn" not in sys.modules
+assert sys.modules["mxnet"].model.BASE_ESTIMATOR is object
 import {second}
 after = dict(vars(np))
 grown = {{name for name in set(after) - set(before) if type(after[name]) is not type(sys)}}
@@ -46,6 +49,16 @@ def run_afresh(first, second, then=""):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+def test_a_package_is_hidden_for_a_time_and_found_again():
+    import sklearn
+
+    with compatibility.without("sklearn"):
+        with pytest.raises(ModuleNotFoundError, match="hidden"):
+            importlib.import_module("sklearn")
+        assert importlib.import_module("scipy")
+    assert importlib.import_module("sklearn") is sklearn
 
 
 def test_numpy_looks_as_before_once_mxnet_and_gluoncv_are_imported():

@@ -123,6 +123,9 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     )
     logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it tells where it caches fonts
     arguments = sys.argv[1:] if arguments is None else list(arguments)
+    if not arguments:
+        command_line(None).print_help(sys.stderr)
+        return REFUSED
     args = argparse.Namespace(command=_command_in(arguments), debug="--debug" in arguments)
     try:
         args = parse(arguments, args)
@@ -201,7 +204,8 @@ def _about_unknown(args: argparse.Namespace, unknown: Sequence[str]) -> str:
             # Without a recipe before it, the value was taken for the recipe.
             value = value or next(iter(unknown[1:]), args.recipe or "VALUE")
             return f"{name} is a setting: give --set {setting}={value} (see vargfacenet train --help)"
-    return f"unrecognized arguments: {' '.join(unknown)} (see vargfacenet {args.command} --help)"
+    action = f" {args.action}" if getattr(args, "action", None) else ""
+    return f"unrecognized arguments: {' '.join(unknown)} (see vargfacenet {args.command}{action} --help)"
 
 
 def _refuse(args: argparse.Namespace, error: Optional[BaseException], message: str, status: int = REFUSED) -> int:

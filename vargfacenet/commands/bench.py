@@ -39,6 +39,7 @@ KINDS = {
 }
 ALONE = {
     "classifier": "seconds and memory of an update by number of identities: dense, sharded, sampled",
+    "threads": "training and embedding by number of threads",
     "kernels": "GFLOP/s of each native convolution, and the time of MXNet's own",
     "challenge": "all pairs of 1,862,120 x 5,000 features: 4 GB on the disk",
     "templates": "the protocols of IJB-C at its size: 6 GB of memory",
@@ -185,6 +186,8 @@ def _contests(
         pytorch = bench.rival_python("pytorch") if args.rivals else None
         yield bench.training(*network, **training, backends=backends, pytorch=pytorch)
         yield bench.waiting(*network, **training, data=data)
+    if "threads" in kinds:
+        yield from bench.scaling(*network, **training)
     if "profile" in kinds:
         yield bench.profile(*network, **training, backends=[backends[0], "stock"])
     if "infer" in kinds:

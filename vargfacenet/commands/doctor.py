@@ -74,12 +74,13 @@ def _pytorch() -> str:
 def _look_at_operators() -> list[str]:
     # Here, because the operators import MXNet, which may be what is wrong.
     from vargfacenet.errors import VarGFaceNetError
-    from vargfacenet.operators import choose_backend, describe_forms, missing_for_native
+    from vargfacenet.operators import choose_backend, describe_forms, load_library, missing_for_native
 
     try:
         backend = choose_backend()
         reason = missing_for_native() if backend == "basic" else None
-        print(f"operators    {backend}{f'; native ones would be faster: {reason}' if reason else ''}")
+        about = f", {load_library().origin}" if backend == "native" else ""
+        print(f"operators    {backend}{f'; native ones would be faster: {reason}' if reason else about}")
         if backend == "native":
             print(f"convolutions {describe_forms()}")
     except VarGFaceNetError as error:

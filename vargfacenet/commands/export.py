@@ -12,7 +12,13 @@ from vargfacenet.commands.model_arguments import (
     add_model_argument,
     parse_checkpoint,
 )
-from vargfacenet.commands.output import check_writable, print_table, progress, verification_cells
+from vargfacenet.commands.output import (
+    VERIFICATION_HEADERS,
+    check_writable,
+    print_table,
+    progress,
+    verification_cells,
+)
 from vargfacenet.deploy.export import Scoring, check_request, export_onnx
 from vargfacenet.deploy.graph import ImageInput
 from vargfacenet.deploy.measure import milliseconds
@@ -127,7 +133,7 @@ def _write_one(model: ModelName, out: str, form: _Form, sets: Mapping[str, Pairs
         for runtime, score in both.items()
     ]
     if rows:
-        print_table(["set", "run by", "accuracy", "TAR@FAR=1e-3"], rows)
+        print_table(["set", "run by", *VERIFICATION_HEADERS], rows)
     if done.threshold is not None:
         print(f"one person above a cosine of {done.threshold:.4f}, at a false accept rate of {done.far:g}")
     elif sets:
@@ -157,7 +163,7 @@ def _write_several(model: ModelName, out: pathlib.Path, forms: Sequence[_Form], 
                 scores.append([path.name, name, runtime, *verification_cells(both[runtime])])
     print_table(["file", "MB", "relative error", "cosine", "ms for one, each of 32"], rows)
     if scores:
-        print_table(["file", "set", "run by", "accuracy", "TAR@FAR=1e-3"], scores)
+        print_table(["file", "set", "run by", *VERIFICATION_HEADERS], scores)
 
 
 def _progress(sets: Mapping[str, Pairs], times: int) -> Any:

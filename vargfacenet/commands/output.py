@@ -15,6 +15,7 @@ from vargfacenet.progress import progress
 
 log = logging.getLogger(__name__)
 __all__ = [
+    "VERIFICATION_HEADERS",
     "check_writable",
     "json_writer",
     "markdown_table",
@@ -23,6 +24,8 @@ __all__ = [
     "rate_cell",
     "verification_cells",
 ]
+# The TAR as InsightFace computes it, interpolated where a fold has too few pairs; `verify` gives the exact one.
+VERIFICATION_HEADERS = ("accuracy", "TAR@FAR=1e-3, folds")
 BARE = ""  # the value of --json without a file
 
 
@@ -84,6 +87,6 @@ def json_writer(path: Optional[str]) -> Iterator[Callable[[object], None]]:
 
 
 def verification_cells(score: Mapping[str, Any]) -> list[str]:
-    """Return accuracy and TAR at FAR 1e-3 of a `Verification` as a dict, as cells of a table."""
+    """Return accuracy and TAR at FAR 1e-3 of a `Verification` as a dict, as cells under `VERIFICATION_HEADERS`."""
     tar = score["tar"]["0.001"]
     return [f"{score['accuracy']:.5f} +- {score['std']:.5f}", "-" if tar is None else f"{tar:.4f}"]

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from vargfacenet.commands.arguments import add_device_argument, add_set_argument, keep_old_spelling
 from vargfacenet.commands.data.synth import BUILTIN, write_builtin_set
 from vargfacenet.commands.model_arguments import MODEL_HELP
-from vargfacenet.commands.output import print_table, verification_cells
+from vargfacenet.commands.output import VERIFICATION_HEADERS, print_table, verification_cells
 from vargfacenet.commands.teacher_arguments import add_teacher_scaling_arguments, open_teacher
 from vargfacenet.commands.train_settings import print_settings
 from vargfacenet.engines import parse_any_devices
@@ -250,7 +250,7 @@ def _report(result: Result) -> None:
     print()
     names = sorted({name for one in result.generations for scores in one.verifications.values() for name in scores})
     if names:
-        headers = ["network"] + [title for name in names for title in (name, "TAR@FAR=1e-3")]
+        headers = ["network"] + [title for name in names for title in (name, VERIFICATION_HEADERS[1])]
         rows = []
         for label, scores in _scored_networks(result):
             rows.append([label, *(cell for name in names for cell in verification_cells(scores[name]))])

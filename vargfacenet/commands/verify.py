@@ -31,7 +31,7 @@ from vargfacenet.eval.plausible import detail_doubts, warn_of
 from vargfacenet.eval.protocols.detail import Detail, verify_in_detail
 from vargfacenet.eval.protocols.roc import FARS
 from vargfacenet.eval.report import Result, write_report
-from vargfacenet.eval.report.table import markdown, rate_rows, rates_by_network, summary_rows
+from vargfacenet.eval.report.table import markdown, rate_rows, rates_by_network, summary_rows, unmeasured
 from vargfacenet.eval.report.write import as_json
 from vargfacenet.eval.sets import find_sets
 from vargfacenet.formats.files import write_text
@@ -136,7 +136,10 @@ def _print(results: Sequence[Result], *, alone: bool) -> None:
         else:
             headers, rows = rates_by_network(details)
             print(f"\n{set_name}, all pairs at once: TAR and its 95% interval")
-        print_table(headers, rows)
+        if rows:
+            print_table(headers, rows)
+        if needed := unmeasured(next(iter(details.values()))):
+            print(needed)
 
 
 def _check_names(models: Sequence[str]) -> None:

@@ -182,16 +182,24 @@ def existing_files(prefix: PathLike, epoch: int) -> tuple[pathlib.Path, pathlib.
     for path in files:
         if not path.is_file():
             there = epochs_of(str(files[0])[: -len("-symbol.json")])
-            named = f"; there are epochs {', '.join(map(str, there[-8:]))}" if there else _nearest_bundled(prefix)
-            named = named or what_file_it_is(prefix)
+            named = f"; there are epochs {', '.join(map(str, there[-8:]))}" if there else _remedy(prefix)
             raise CheckpointError(f"no checkpoint file {path}: give PREFIX,EPOCH as in PREFIX-0000.params{named}")
     return files
 
 
-def _nearest_bundled(prefix: PathLike) -> str:
-    """Return the end of a message that names the bundled network of a similar name; empty where there is none."""
+def _remedy(prefix: PathLike) -> str:
+    """Return the end of a message that says what was likely meant; empty where that is not known."""
+    path = pathlib.Path(prefix)
+    if path.suffix.lower() in _PYTORCH:
+        return f"; 'vargfacenet convert {prefix} OUT --as NETWORK' makes a checkpoint from weights of PyTorch"
+    if path.is_dir():
+        inside = sorted({str(one)[: -len("-symbol.json")] for one in path.glob("*-symbol.json")})
+        return f"; {prefix} is a folder, with {', '.join(inside) or 'no checkpoint in it'}"
     near = difflib.get_close_matches(str(prefix), [model.name for model in list_models()], n=1)
-    return f"; did you mean {near[0]}, which comes with the package?" if near else ""
+    return f"; did you mean {near[0]}, which comes with the package?" if near else what_file_it_is(prefix)
+
+
+_PYTORCH = (".pt", ".pth", ".ckpt")  # suffixes of weights
 
 
 def _paths(prefix: PathLike, epoch: int) -> tuple[pathlib.Path, pathlib.Path]:

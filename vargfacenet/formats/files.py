@@ -117,6 +117,12 @@ def files_below(folder: PathLike) -> list[pathlib.Path]:
     return sorted(found)
 
 
+def _missing_hint(path: str) -> str:
+    if re.match(r"[a-z][a-z0-9+.-]*://", path):
+        return "; addresses are not fetched: download it, and give the file"
+    return "; several files are separated by blanks, not commas" if "," in path else ""
+
+
 def read_bytes(path: PathLike, *, limit: int | None = None) -> bytes:
     """Return the content of a file; DataError where it is missing, unreadable, or longer than `limit` bytes."""
     try:
@@ -131,7 +137,8 @@ def read_bytes(path: PathLike, *, limit: int | None = None) -> bytes:
                     break
                 content += part
     except (OSError, ValueError) as error:  # a path with a zero in it is the latter
-        raise DataError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from error
+        hint = _missing_hint(str(path)) if isinstance(error, FileNotFoundError) else ""
+        raise DataError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}{hint}") from error
     if len(content) > limit:
         raise DataError(f"{path} is larger than {limit} bytes, the limit for such a file")
     return content
