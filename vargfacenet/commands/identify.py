@@ -90,10 +90,11 @@ def add_parser(add: Callable[..., argparse.ArgumentParser]) -> None:
 def run(args: argparse.Namespace) -> int:
     _check(args)
     check_writable(args.json, args.markdown)
+    device = checked_device(args)
     folders = {name: dict(images_by_identity(getattr(args, name))) for name in ("gallery", "probes")}
     _check_disjoint(folders["gallery"], folders["probes"])
     options = face_options(args)
-    model = open_named(args, args.model, device=checked_device(args), batch_size=args.batch_size)
+    model = open_named(args, args.model, device=device, batch_size=args.batch_size)
     with json_writer(args.json) as write_json:
         with open_cache(args) as cache:
             embedded = {name: _embed(cache, model, people, name, options) for name, people in folders.items()}
