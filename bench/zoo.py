@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import mxnet as mx
 
@@ -146,15 +147,38 @@ def draw_zoo(rows: list[ZooRow], path: str | os.PathLike, *, accuracy: str = "lf
         panels.append(("ms an image, batch 1", measured, lambda row: row.milliseconds))
     figure = Figure(figsize=(8 * len(panels), 5), constrained_layout=True)
     families = {name: number for number, name in enumerate(dict.fromkeys(row.published.network for row in rows))}
+    named = []
     for axes, (label, part, cost) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels):
+        names = []
         for row in part:
             place = cost(row), getattr(row.published, accuracy)
             colour = f"C{families[row.published.network] % 10}"
             axes.scatter(*place, s=row.parameters / 2e4, color=colour, alpha=0.5, linewidths=0)
-            axes.annotate(row.published.title, place, (3, 3), textcoords="offset points", fontsize=6, rotation=25)
+            names.append(axes.annotate(row.published.title, place, (5, 0), textcoords="offset points", fontsize=6))
         axes.set_xscale("log")
         axes.set_xlabel(label)
         axes.set_ylabel(f"{SETS[accuracy]}, published, %")
         axes.margins(0.12)
+        named.append(names)
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()  # gives the panels their sizes, on which the places of the names depend
+    for names in named:
+        _spread(names, canvas.get_renderer())
     with atomic_path(path) as temporary:
-        FigureCanvasAgg(figure).print_png(str(temporary))
+        canvas.print_png(str(temporary))
+
+
+def _spread(names: list[Any], renderer: Any) -> None:
+    """Move annotations to where they cover none of those before: right or left of their points, ever further up or down."""
+    taken: list[Any] = []
+    for name in names:
+        for distance, (x, side) in itertools.product(range(0, 90, 3), ((5, "left"), (-5, "right"))):
+            for y in (distance, -distance):
+                name.set(position=(x, y), ha=side, va="center")
+                box = name.get_window_extent(renderer)
+                if not any(box.overlaps(other) for other in taken):
+                    break
+            else:
+                continue
+            break
+        taken.append(box)

@@ -1,6 +1,7 @@
 """Opening a checkpoint, an ONNX file or a bundled network as an embedder of images."""
 
 import dataclasses
+import logging
 import pathlib
 from collections.abc import Iterable, Mapping
 from typing import Optional, Union
@@ -17,6 +18,8 @@ from vargfacenet.formats.checkpoint import checkpoint_files, existing_files, loa
 from vargfacenet.formats.files import fingerprint
 from vargfacenet.models import find_model
 from vargfacenet.operators import choose_backend
+
+log = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,7 +83,7 @@ def open_model(
     model
         An ONNX file, the prefix of a checkpoint, as in ``PREFIX-symbol.json``, or the name of a bundled network.
     epoch, device
-        Of a checkpoint; the device is the CPU by default.
+        Of a checkpoint; the device is the CPU by default. An ONNX file runs on the CPU, and a warning says so.
     runtime
         ``onnxruntime`` or ``openvino``, for an ONNX file.
     scaling
@@ -93,6 +96,8 @@ def open_model(
         As `load_checkpoint` and `OnnxEmbedder` do.
     """
     if is_onnx(model):
+        if device is not None and not str(device).startswith("cpu"):
+            log.warning("%s: ONNX files run on the CPU here, not on %s", model, device)
         onnx = OnnxEmbedder(model, runtime=runtime, batch_size=batch_size, scaling=scaling)
         return Model(onnx, _fingerprint_of([model], onnx.scaling), runtime, onnx.metadata)
     embedder: ImageEmbedder = make_embedder(*load_checkpoint(model, epoch), device=device, batch_size=batch_size)

@@ -53,6 +53,7 @@ def compile_library(compiler: str, flags: Sequence[str], path: pathlib.Path) -> 
     temporary = path.with_name(f"{path.stem}.{os.getpid()}.tmp")
     command = [compiler, *flags, f"-I{package / 'include'}", *map(str, sources), "-o", str(temporary)]
     begin = time.time()
+    log.info("compiling the native operators, once for this version and processor: about half a minute")
     try:
         subprocess.run(command, check=True, capture_output=True, text=True, timeout=TIME_LIMIT)
         # The checksum is written first: a library with another checksum is compiled again.

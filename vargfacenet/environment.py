@@ -25,11 +25,13 @@ def prepare_environment() -> None:
 
     By default MXNet uses one OpenMP thread on a two-core machine; one per usable core is about twice as fast. With several
     devices the trainer keeps the momentum itself, so the parameter store must not. The message that oneDNN is active,
-    printed at every bind, is switched off.
+    printed at every bind, is switched off. So is the telemetry of onnxruntime, whose wheels keep a device's number in the
+    user's cache and may send events: whoever compares faces expects nothing to leave the machine.
     """
     compatibility.install()
     os.environ.setdefault("MXNET_UPDATE_ON_KVSTORE", "0")
     os.environ.setdefault("MXNET_SUBGRAPH_VERBOSE", "0")
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     prepare_threads()
 
 

@@ -1,10 +1,13 @@
 """The zoo: its figures are those counted and measured, its picture and tables show them, and it exports every network."""
 
+import itertools
 import json
 
 import mxnet as mx
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 
 from vargfacenet.bench import exports as exports_module
 from vargfacenet.bench import zoo as zoo_module
@@ -12,7 +15,7 @@ from vargfacenet.bench.exports import export_forms
 from vargfacenet.bench.parameters import varied_parameters
 from vargfacenet.bench.published import SETS, ZOO, Published
 from vargfacenet.bench.rounds import Outcome
-from vargfacenet.bench.zoo import Turns, draw_zoo, zoo
+from vargfacenet.bench.zoo import Turns, _spread, draw_zoo, zoo
 from vargfacenet.commands import main
 from vargfacenet.deploy.probe import probe_images
 from vargfacenet.errors import ExportError, SettingError, SetupError
@@ -182,3 +185,13 @@ def test_every_network_is_exported_at_every_published_size(entry):
     for one in export_forms(entry, forms=["float32", "onnxruntime", "fp16"]):
         assert not one.failures
         assert one.error < (0.05 if one.form == "fp16" else 1e-4)
+
+
+def test_names_in_the_plot_cover_none_of_the_others():
+    figure = Figure(figsize=(8, 5))
+    canvas, axes = FigureCanvasAgg(figure), figure.subplots()
+    names = [axes.annotate("a network", (0.5, 0.5), (5, 0), textcoords="offset points") for _ in range(5)]
+    canvas.draw()
+    _spread(names, canvas.get_renderer())
+    boxes = [name.get_window_extent(canvas.get_renderer()) for name in names]
+    assert not any(one.overlaps(other) for one, other in itertools.combinations(boxes, 2))

@@ -42,8 +42,8 @@ def foreign(tmp_path, monkeypatch):
 def test_a_student_learns_of_an_onnx_file_online_and_cached(capsys, tmp_path, foreign, face_folder, pairs_file):
     assert run("teach", "foreign.onnx", face_folder, "--bgr") == 0
     assert "8 numbers of 24 images and mirrors" in capsys.readouterr().out
-    train = ["train", "demo_student", "--data", face_folder, "--bins", pairs_file, "--teacher", "foreign.onnx"]
-    assert run(*train, "--bgr", "--cached", "--out", "cached", *settings()) == 0
+    train = ["train", "demo_student", "--data", face_folder, "--teacher", "foreign.onnx"]
+    assert run(*train, "--bins", pairs_file, "--bgr", "--cached", "--out", "cached", *settings()) == 0
     table = capsys.readouterr().out.splitlines()
     assert any(line.startswith("teacher ") and "+-" in line for line in table)
     assert run(*train, "--bgr", "--out", "online", *settings()) == 0

@@ -63,12 +63,13 @@ def test_another_name_is_not_a_bundled_network():
 
 
 def test_accuracy_on_lfw_is_the_one_on_the_card(real_faces):
-    """On the first 600 pairs: within the interval that so few pairs allow around the accuracy of all."""
+    """On every other of the first 600 pairs: within the interval that so few pairs allow around the accuracy of all."""
     pairs = read_pairs(real_faces / "lfw.bin")
     model = find_model("vargfacenet-x050")
     embedder = Embedder(*load_checkpoint(model.name, 0))
-    few = Pairs(pairs.images[:1200], pairs.is_same[:600])
-    assert abs(verify_pairs(embedder, few).accuracy - model.accuracy) < 0.025
+    images = [encoded for pair in range(0, 600, 2) for encoded in pairs.images[2 * pair : 2 * pair + 2]]
+    found = verify_pairs(embedder, Pairs(images, pairs.is_same[:600:2])).accuracy
+    assert abs(found - model.accuracy) < 0.03
 
 
 def test_the_command_lists_every_network_with_its_card(capsys):

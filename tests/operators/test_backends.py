@@ -134,7 +134,7 @@ def test_the_library_is_kept_by_source_compiler_and_processor(monkeypatch):
 
 
 @pytest.mark.usefixtures("native")
-def test_two_processes_may_compile_at_once_and_a_broken_library_is_replaced(tmp_path):
+def test_two_processes_may_compile_at_once_and_a_broken_library_is_replaced(tmp_path, monkeypatch):
     """With a stand-in for the compiler: a real one has made the library that every other test of it loads."""
     compiler, started = tmp_path / "compiler", tmp_path / "started"
     compiler.write_text(
@@ -147,12 +147,19 @@ def test_two_processes_may_compile_at_once_and_a_broken_library_is_replaced(tmp_
     assert len(started.read_text()) == 2  # both compiled at once, as each waited for the other
     kept = list((tmp_path / "vargfacenet").glob("*.so"))
     assert len(kept) == 1
-    os.truncate(kept[0], kept[0].stat().st_size // 2)  # which to load would kill the process
-    assert start(tmp_path, CXX=str(compiler)).communicate()[0].splitlines()[-1] == "native"
+    size = kept[0].stat().st_size
+    os.truncate(kept[0], size // 2)  # which to load would kill the process
+
+    loaded = []
+    monkeypatch.setenv("CXX", str(compiler))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(library, "_load_error", lambda path: loaded.append((path, path.stat().st_size)))
+    assert library._load_once.__wrapped__() is None
+    assert loaded == [(kept[0], size)]
     assert len(started.read_text()) == 3
-    # What is kept needs no compiler.
-    compiler.unlink()
-    assert start(tmp_path, CXX=str(compiler)).communicate()[0].splitlines()[-1] == "native"
+    compiler.write_text("#!/bin/sh\nexit 1\n")  # what is kept needs none
+    assert library._load_once.__wrapped__() is None
+    assert loaded == [(kept[0], size)] * 2
 
 
 def test_a_library_that_is_cut_or_anothers_is_compiled_again_and_never_loaded(tmp_path, monkeypatch):

@@ -11,13 +11,13 @@ import pytest
 from vargfacenet.operators import forms, runnable
 from vargfacenet.symbols import get_symbol
 
-DATA = (8, 3, 112, 112)
+IMAGE = (3, 112, 112)
 
 
 def independent_graph(monkeypatch, network, **options):
     """The network with every PReLU as two rectifiers and a broadcast product, built anew, not rewritten."""
     plain = get_symbol(network, **options)
-    shapes = dict(zip(plain.list_arguments(), plain.infer_shape(data=DATA)[0]))
+    shapes = dict(zip(plain.list_arguments(), plain.infer_shape(data=(1, *IMAGE))[0]))
 
     def activation(x, kind, name):
         slope = mx.sym.var(f"{name}_gamma", shape=shapes[f"{name}_gamma"])
@@ -31,7 +31,7 @@ def independent_graph(monkeypatch, network, **options):
 
 def gradients(symbol, values, auxs, device=None):
     """Outputs, and gradients of every argument for a random direction of the embedding, in training mode."""
-    executor = symbol.simple_bind(device or mx.cpu(), data=DATA, grad_req="write")
+    executor = symbol.simple_bind(device or mx.cpu(), data=values["data"].shape, grad_req="write")
     executor.copy_params_from(
         {n: mx.nd.array(v) for n, v in values.items()}, {n: mx.nd.array(v) for n, v in auxs.items()}
     )
@@ -41,9 +41,9 @@ def gradients(symbol, values, auxs, device=None):
     return executor.outputs[0].asnumpy(), {name: g.asnumpy() for name, g in executor.grad_dict.items()}
 
 
-def draw(symbol):
+def draw(symbol, images=8):
     random = np.random.RandomState(0)
-    args, _, auxs = symbol.infer_shape(data=DATA)
+    args, _, auxs = symbol.infer_shape(data=(images, *IMAGE))
     values = {}
     for name, shape in zip(symbol.list_arguments(), args):
         if name == "data":
@@ -86,7 +86,7 @@ def independent(request):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("vargfacenet.symbols.resnet.DROPOUT", 0.0)
         plain, other = independent_graph(patch, network, **options)
-    values, auxs = draw(plain)
+    values, auxs = draw(plain, images=8 if options else 4)
     return plain, values, auxs, gradients(other, values, auxs)
 
 

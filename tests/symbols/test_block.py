@@ -13,7 +13,7 @@ from vargfacenet.symbols.registry import LOSSES
 
 @pytest.fixture(scope="module")
 def prefix(tmp_path_factory):
-    symbol = get_symbol("vargfacenet", multiplier=0.25, embedding_size=32)
+    symbol = get_symbol("vargfacenet", multiplier=0.25, units=(1, 1, 1), embedding_size=32)
     module = mx.mod.Module(symbol, label_names=None)
     module.bind([("data", (2, 3, 112, 112))], for_training=False)
     module.init_params(mx.init.Xavier())

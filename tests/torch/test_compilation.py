@@ -45,6 +45,24 @@ def test_a_gpu_needs_triton(monkeypatch):
     assert "need Triton" in missing_for(torch.device("cuda", 0))
 
 
+@pytest.mark.parametrize(
+    ("capability", "compilers", "missing"),
+    [
+        ((9, 0), ["gcc"], None),
+        ((7, 0), ["clang"], None),
+        ((6, 1), ["gcc"], "need compute capability 7.0, and cuda:0 has 6.1"),
+        ((9, 0), [], "needs a compiler (apt install gcc), and none is in PATH"),
+    ],
+)
+def test_a_gpu_needs_what_triton_needs(capability, compilers, missing, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    monkeypatch.setattr("shutil.which", lambda name: name if name in compilers else None)
+    monkeypatch.delenv("CC", raising=False)
+    said = missing_for(torch.device("cuda", 0))
+    assert said is None if missing is None else missing in said
+
+
 @pytest.mark.skipif(missing_for(CPU) is not None, reason="torch.compile lacks something here")
 def test_with_a_compiler_the_module_is_compiled(monkeypatch):
     # A trial that compiles takes seconds; `test_a_compiled_graph_trains_alike` makes it.

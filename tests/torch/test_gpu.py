@@ -23,22 +23,15 @@ pytestmark = [
 GENTLE = {"lr": 4e-7, "scale": 8, "m2": 0.1, "batch_size": 12, "engine": "torch", "verify_every": 1000}
 
 
-@pytest.fixture(autouse=True)
-def exact(monkeypatch):
-    """Products in float32, not in TF32."""
-    monkeypatch.setattr(torch.backends.cuda.matmul, "allow_tf32", False)
-    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
-
-
 def drawn_trainer(device, **settings):
     config = tiny(**{**GENTLE, **settings})
     seed_random(0, 1, 0)
     return make_trainer(config, config.build_symbol(), 4, runtime=Runtime([torch.device(device, 0)]))
 
 
-def batch(seed, scale=1.0):
+def batch(seed):
     random = np.random.RandomState(seed)
-    images = mx.nd.array(random.randint(0, 256, (12, 3, 112, 112)) * scale)
+    images = mx.nd.array(random.randint(0, 256, (12, 3, 112, 112)))
     return mx.io.DataBatch([images], [mx.nd.array(random.randint(0, 4, 12))])
 
 
@@ -56,10 +49,62 @@ def test_embeddings_are_those_of_the_cpu(teacher):
     assert relative(found, Embedder(*teacher.checkpoint).embed_batch(images)) < 1e-4
 
 
-@pytest.mark.parametrize("settings", [{}, {"channels_last": True}, {"accumulate": 3}], ids=str)
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"channels_last": True},
+        {"accumulate": 3},
+        {"optimizer": "adamw", "ema_decay": 0.9, "clip_gradient": 0.1},
+        {"head": "sharded", "sample_rate": 0.6},
+    ],
+    ids=str,
+)
 def test_losses_are_those_of_the_cpu(settings):
     np.testing.assert_allclose(
         losses(drawn_trainer("cuda", **settings)), losses(drawn_trainer("cpu", **settings)), rtol=1e-3
+    )
+
+
+@pytest.fixture
+def strict():
+    """PyTorch itself fails where an update waits for the device."""
+    torch.cuda.set_sync_debug_mode("error")
+    yield
+    torch.cuda.set_sync_debug_mode("default")
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"precision": "bfloat16", "channels_last": True, "accumulate": 3},
+        {"optimizer": "adamw", "ema_decay": 0.9, "clip_gradient": 0.1},
+        {"head": "sharded", "sample_rate": 0.6},
+    ],
+    ids=str,
+)
+def test_an_update_does_not_wait_for_the_device(settings, request):
+    trainer = drawn_trainer("cuda", **settings)
+    losses(trainer, 4)  # kernels are loaded and memory is taken
+    request.getfixturevalue("strict")
+    pending = [trainer.launch(batch(update)) for update in range(4, 6)]
+    torch.cuda.set_sync_debug_mode("default")
+    assert all(np.isfinite(one.result().outputs["loss"]).all() for one in pending)
+
+
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs a second GPU")
+def test_a_gpu_that_is_not_the_current_one_gives_the_same():
+    config = tiny(**GENTLE)
+    seed_random(0, 1, 0)
+    other = make_trainer(config, config.build_symbol(), 4, runtime=Runtime([torch.device("cuda", 1)]))
+    assert torch.cuda.current_device() == 0
+    np.testing.assert_allclose(losses(other), losses(drawn_trainer("cuda")), rtol=1e-3)
+
+
+def test_a_compiled_graph_has_the_same_losses():
+    np.testing.assert_allclose(
+        losses(drawn_trainer("cuda", compile=True), 3), losses(drawn_trainer("cuda"), 3), rtol=1e-3
     )
 
 
@@ -71,8 +116,10 @@ def test_bfloat16_is_near_float32():
 def test_what_is_not_finite_changes_nothing_until_it_is_reported():
     trainer = drawn_trainer("cuda")
     losses(trainer, 1)
+    with torch.no_grad():
+        trainer.module.fc7_weight.fill_(float("inf"))  # images travel as bytes, which are always finite
     before = trainer.state()
-    pending = trainer.launch(batch(1, scale=np.nan))
+    pending = trainer.launch(batch(1))
     trainer.launch(batch(2))
     with pytest.raises(NotFinite, match="the loss is nan"):
         pending.result()

@@ -33,6 +33,11 @@ CASES = [
         pytest.param(name, SMALL.get(name, {}), id=name, marks=[pytest.mark.slow] * (name in SLOW))
         for name in list_networks()
     ),
+    *(
+        pytest.param(name, {}, id=f"published-{name}", marks=pytest.mark.slow)
+        for name in SMALL
+        if name not in {facts["network"] for facts in FAMILY.values()}
+    ),
     pytest.param("ghostfacenet", {"version": 2, "width": 0.25, "stride": 2}, id="ghostfacenet_v2"),
     pytest.param("mixfacenet", {"size": "xs", "width": 0.25, "shuffle": True}, id="shufflemixfacenet"),
     pytest.param("vargfacenet", {**SMALL["vargfacenet"], "activation": "softrelu"}, id="softrelu"),

@@ -146,3 +146,27 @@ def test_prelu_has_the_gradients_of_pytorchs_own(shape, slopes):
     away = [(data.detach() + 0.5).requires_grad_(), given[1]]  # a slope has no gradient at the kink
     assert torch.autograd.gradcheck(prelu, away)
     assert torch.autograd.gradgradcheck(prelu, away)
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("slopes", [6, 1])
+def test_the_gradients_of_prelu_do_not_depend_on_the_parts_of_the_batch(slopes, layout, monkeypatch):
+    monkeypatch.setattr("vargfacenet.torch.prelu._PART", 2 * 6 * 4 * 3)
+    random = torch.manual_seed(0)
+    data = torch.randn(5, 6, 4, 3, generator=random, dtype=torch.float64).to(memory_format=layout)
+    given = [data.requires_grad_(), torch.rand(slopes, generator=random, dtype=torch.float64).requires_grad_()]
+    weights = torch.randn(data.shape, generator=random, dtype=torch.float64)
+    found = torch.autograd.grad((prelu(*given) * weights).sum(), given)
+    expected = torch.autograd.grad((torch.nn.functional.prelu(*given) * weights).sum(), given)
+    assert found[0].is_contiguous(memory_format=layout)
+    for one, wanted in zip(found, expected):
+        torch.testing.assert_close(one, wanted)
+    [alone] = torch.autograd.grad((prelu(data, given[1].detach()) * weights).sum(), data)
+    torch.testing.assert_close(alone, expected[0])
+
+
+def test_prelu_has_gradients_of_single_images():
+    data, slopes = torch.randn(5, 1, 6, 4, generator=torch.manual_seed(0)), torch.rand(6)
+    single = torch.func.vmap(torch.func.grad(lambda slopes, one: prelu(one, slopes).square().sum()), (None, 0))
+    expected = torch.stack([(2 * slopes[:, None] * one[0].clamp(max=0).square()).sum(1) for one in data])
+    torch.testing.assert_close(single(slopes, data), expected)

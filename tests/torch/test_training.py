@@ -43,14 +43,14 @@ def losses(out):
     ],
     ids=["margin", "distillation", "both"],
 )
-def test_twenty_updates_have_the_losses_of_mxnet(settings, face_folder, teacher, tmp_path):
+def test_ten_updates_have_the_losses_of_mxnet(settings, face_folder, teacher, tmp_path):
     distils = {"teacher": teacher} if "distillation" in settings else {}
     found = {}
     gentle = {
         name: value for name, value in GENTLE.items() if settings["loss"] == "margin" or name not in ("scale", "m2")
     }
     for engine in ("mxnet", "torch"):
-        config = tiny(**gentle, **settings, engine=engine, max_updates=20, log_every=1, save_every=20)
+        config = tiny(**gentle, **settings, engine=engine, max_updates=10, log_every=1, save_every=10)
         train(config, data=face_folder, out=tmp_path / engine, **distils)
         found[engine] = losses(tmp_path / engine)
     assert found["torch"].keys() == found["mxnet"].keys()
@@ -62,12 +62,12 @@ def test_twenty_updates_have_the_losses_of_mxnet(settings, face_folder, teacher,
 
 
 def test_a_run_goes_on_in_the_other_engine_and_back(face_folder, pairs_file, tmp_path):
-    settings = {**GENTLE, "max_updates": 40, "save_every": 10, "log_every": 1}
+    settings = {**GENTLE, "max_updates": 16, "save_every": 4, "log_every": 1}
     whole, changed = tmp_path / "whole", tmp_path / "changed"
     train(tiny(**settings), data=face_folder, out=whole)
-    with stopped_after(20):
+    with stopped_after(8):
         train(tiny(**settings), data=face_folder, out=changed)
-    with torch_stopped_after(10):
+    with torch_stopped_after(4):
         train(tiny(**settings, engine="torch"), data=face_folder, out=changed, resume=Resume(must=True))
     train(tiny(**settings, engine="mxnet"), data=face_folder, out=changed, resume=Resume(must=True))
     expected, found = newest_state(whole), newest_state(changed)

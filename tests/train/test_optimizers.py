@@ -135,10 +135,17 @@ ALL = {
 }
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory, face_folder):
+    """The folder of a run that was not stopped."""
+    out = tmp_path_factory.mktemp("whole") / "out"
+    train(tiny(**ALL), data=face_folder, out=out)
+    return out
+
+
 @pytest.mark.parametrize("stop", [3, 4])
-def test_a_resumed_run_ends_byte_for_byte_as_the_unbroken_one(stop, face_folder, tmp_path):
-    whole, broken = tmp_path / "whole", tmp_path / "broken"
-    train(tiny(**ALL), data=face_folder, out=whole)
+def test_a_resumed_run_ends_byte_for_byte_as_the_unbroken_one(stop, whole, face_folder, tmp_path):
+    broken = tmp_path / "broken"
     with stopped_after(stop):
         train(tiny(**ALL), data=face_folder, out=broken)
     train(tiny(**ALL), data=face_folder, out=broken, resume=Resume(must=True))

@@ -85,17 +85,26 @@ def test_running_statistics_and_slopes_have_moved(finished):
     assert slopes.shape == (8,)
 
 
-@pytest.mark.parametrize(("stop", "devices"), [(3, 1), (4, 1), (4, 2)])
-def test_a_resumed_run_ends_as_the_unbroken_one(tmp_path, face_folder, stop, devices):
-    devices = [mx.cpu(number) for number in range(devices)]
-    train(tiny(), data=face_folder, out=tmp_path / "whole", runtime=Runtime(devices))
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory, face_folder):
+    """Parameters that a run ends with, by its number of devices."""
+    found = {}
+    for count in (1, 2):
+        out = tmp_path_factory.mktemp("unbroken") / "out"
+        train(tiny(), data=face_folder, out=out, runtime=Runtime([mx.cpu(number) for number in range(count)]))
+        found[count] = parameters(out)
+    return found
 
+
+@pytest.mark.parametrize(("stop", "count"), [(3, 1), (4, 1), (4, 2)])
+def test_a_resumed_run_ends_as_the_unbroken_one(unbroken, tmp_path, face_folder, stop, count):
+    devices = [mx.cpu(number) for number in range(count)]
     with stopped_after(stop):
         train(tiny(), data=face_folder, out=tmp_path / "broken", runtime=Runtime(devices))
     resumed = train(tiny(), data=face_folder, out=tmp_path / "broken", runtime=Runtime(devices), resume=Resume())
     assert resumed.updates == 3
     assert [line["update"] for line in read_log(tmp_path / "broken")] == [2, 4, 6]
-    whole, broken = parameters(tmp_path / "whole"), parameters(tmp_path / "broken")
+    whole, broken = unbroken[count], parameters(tmp_path / "broken")
     for name in whole:
         np.testing.assert_array_equal(whole[name], broken[name], err_msg=name)
 

@@ -83,13 +83,13 @@ def test_a_student_has_the_same_losses_online_and_cached(tmp_path, teacher, face
     arrays = {**teacher.checkpoint.args, **teacher.checkpoint.auxs}
     before = {name: value.asnumpy().copy() for name, value in arrays.items()}
     write_embeddings(teacher, RecordSet(face_folder), tmp_path / "cache", batch_size=8)
-    config = tiny("demo_student", generations=1, log_every=1, max_updates=20, color_jitter=0)
+    config = tiny("demo_student", generations=1, log_every=1, max_updates=10, color_jitter=0)
     train(config, data=face_folder, out=tmp_path / "online", teacher=teacher)
     train(config, data=face_folder, out=tmp_path / "cached", teacher=teacher.stored_in(tmp_path / "cache"))
     online, cached = read_log(tmp_path / "online"), read_log(tmp_path / "cached")
-    assert len({line["distillation_loss"] for line in online}) == 20
+    assert len({line["distillation_loss"] for line in online}) == 10
     for one, other in zip(online, cached):
-        # oneDNN may choose kernels that round in another order; by update 18 the updates made 6.4e-5 of it, with AVX2.
+        # oneDNN may choose kernels that round in another order; the updates multiply it, with AVX2 to 6.4e-5 in 18.
         bound = 1e-5 if one["update"] <= 5 else 5e-4
         for name in ("loss", "distillation_loss", "cosine"):
             assert one[name] == pytest.approx(other[name], abs=1e-5, rel=bound)
@@ -104,7 +104,7 @@ def test_a_student_has_the_same_losses_online_and_cached(tmp_path, teacher, face
 def test_another_batch_size_of_the_teacher_leaves_the_losses_of_the_same_parameters(tmp_path, face_folder):
     teacher = Teacher(save_random_checkpoint(tmp_path / "model", "resnet18", multiplier=0.25, embedding_size=128))
     write_embeddings(teacher, RecordSet(face_folder), tmp_path / "cache", batch_size=5)
-    config = tiny("small_student", log_every=1, color_jitter=0, shift=0, lr=0, embedding_size=None)
+    config = tiny("small_student", log_every=1, max_updates=2, color_jitter=0, shift=0, lr=0, embedding_size=None)
     train(config, data=face_folder, out=tmp_path / "online", teacher=teacher)
     train(config, data=face_folder, out=tmp_path / "cached", teacher=teacher.stored_in(tmp_path / "cache"))
     for one, other in zip(read_log(tmp_path / "online"), read_log(tmp_path / "cached")):

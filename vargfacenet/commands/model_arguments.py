@@ -165,13 +165,20 @@ def open_named(
     )
 
 
-def load_face_model(args: argparse.Namespace, *, threshold: Optional[float] = None, batch_size: int = 32) -> FaceModel:
+def load_face_model(
+    args: argparse.Namespace,
+    *,
+    threshold: Optional[float] = None,
+    batch_size: int = 32,
+    device: Optional[mx.Context] = None,
+) -> FaceModel:
     """Load the model of the argument MODEL, with the options of `add_runtime_arguments`."""
     model, epoch = parse_model(args.model, args.epoch)
     return load_model(
         model,
         epoch=epoch,
         runtime=args.runtime,
+        device=device,
         threshold=threshold,
         batch_size=batch_size,
         scaling=given_scaling(args),

@@ -11,7 +11,7 @@ import torch
 from vargfacenet import IMAGE_SHAPE
 from vargfacenet.errors import SettingError
 from vargfacenet.torch.classifier import TorchClassifier
-from vargfacenet.torch.precision import Compute
+from vargfacenet.torch.precision import Compute, without_tf32
 from vargfacenet.torch.sharded import TorchShardedTrainer
 from vargfacenet.torch.trainer import TorchTrainer
 from vargfacenet.train.classifier import Sampling
@@ -53,6 +53,7 @@ def make_trainer(
     """
     cluster, devices = runtime.cluster, list(runtime.devices)
     check_settings(config, len(devices), cluster.world_size)
+    without_tf32()
     rows = config.batch_size // cluster.world_size
     # Stock operators: those that replace MXNet's own are of no use here.
     in_float32 = dataclasses.replace(config, precision="float32")

@@ -21,7 +21,7 @@ from vargfacenet.torch.checkpoint import as_ndarray
 from vargfacenet.torch.custom import moved_centres
 from vargfacenet.torch.margins import TorchTargets
 from vargfacenet.torch.shard import RowStep, TorchShard
-from vargfacenet.torch.uploads import to_device
+from vargfacenet.torch.transfers import to_device
 from vargfacenet.train.classifier.sampling import Sampling, sample_rows
 from vargfacenet.train.classifier.sharded import MOST_IDENTITIES
 from vargfacenet.train.engine import Arrays

@@ -95,6 +95,11 @@ def local_rank() -> int:
     return int(os.environ.get("LOCAL_RANK", "0"))
 
 
+def local_world_size() -> int:
+    """Return how many workers this machine has."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+
+
 def join_torch(device: torch.device) -> Cluster:
     """Return the cluster that ``torchrun`` started this process in; `ALONE` where it was not.
 

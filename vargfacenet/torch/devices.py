@@ -7,7 +7,7 @@ import re
 import torch
 
 from vargfacenet.errors import SettingError, SetupError
-from vargfacenet.torch.cluster import local_rank
+from vargfacenet.torch.cluster import local_rank, local_world_size
 
 _NAME = re.compile(r"(cpu|cuda)(?::(\d{1,3}))?", re.ASCII)
 
@@ -21,7 +21,7 @@ def parse_torch_devices(text: str) -> list[torch.device]:
     Raises
     ------
     SettingError
-        For another name, or several GPUs.
+        For another name, several GPUs, or one GPU for all workers of a machine.
     SetupError
         For a GPU that is not there.
     """
@@ -41,6 +41,11 @@ def parse_torch_devices(text: str) -> list[torch.device]:
         raise SettingError(
             f"devices {text!r}: a worker of engine=torch has one GPU; start one worker for each with torchrun "
             f"--nproc-per-node {len(devices)} -m vargfacenet train ... --device cuda"
+        )
+    if local_world_size() > 1 and re.search(r"cuda:\d", text):
+        raise SettingError(
+            f"device {text!r}: each of the {local_world_size()} workers of this machine would take the same GPU; expected "
+            "'cuda', which is the GPU with the worker's number"
         )
     there = torch.cuda.device_count() if gpus else 0
     for device in gpus:

@@ -10,7 +10,7 @@ import torch
 
 from vargfacenet.eval.embed import ImageEmbedder
 from vargfacenet.torch.checkpoint import module_of
-from vargfacenet.torch.precision import Compute
+from vargfacenet.torch.precision import Compute, without_tf32
 from vargfacenet.torch.uploads import Uploader
 
 _NORM_EPS = 1e-10  # that of mx.nd.L2Normalization
@@ -40,6 +40,7 @@ class TorchEmbedder(ImageEmbedder):
         device: torch.device,
         batch_size: int = 32,
     ) -> None:
+        without_tf32()
         self.batch_size, self._device = batch_size, device
         needed = {name: value for name, value in {**args, **auxs}.items() if name in _parameters(symbol)}
         self._module = module_of(symbol, needed).to(device).eval()

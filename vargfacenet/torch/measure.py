@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import mxnet as mx
 import numpy as np
 import torch
+from torch.profiler import ProfilerActivity
 
 from vargfacenet import IMAGE_SHAPE
 from vargfacenet.formats.files import write_text
@@ -50,17 +51,19 @@ class Figure(NamedTuple):
     peak_bytes: int
 
 
+class Work(NamedTuple):
+    """Rounds after the one that warms up, updates of a round, identities, and a file for the operators of the last form."""
+
+    rounds: int
+    updates: int
+    identities: int
+    profile: str | None = None
+
+
 def measure(
-    device: torch.device,
-    settings: Mapping[str, Any],
-    batch: int,
-    *,
-    forms: list[str],
-    rounds: int,
-    updates: int,
-    identities: int,
+    device: torch.device, settings: Mapping[str, Any], batch: int, *, forms: list[str], work: Work
 ) -> list[Figure]:
-    """Return a figure of each form; they take turns, one round each, after one that warms up."""
+    """Return a figure of each form; they take turns, one round each. A form whose memory does not suffice is left out."""
     trainers, given = {}, None
     for form in forms:
         config = resolve(
@@ -70,24 +73,42 @@ def measure(
         trainers[form] = make_trainer(
             config,
             symbol,
-            identities,
+            work.identities,
             sgd=make_optimizer(config),
             generation=1,
             first_update=0,
             runtime=Runtime([device]),
         )
-        given = given or _batch(config, embedding_size_of(symbol), identities)
+        given = given or _batch(config, embedding_size_of(symbol), work.identities)
     seconds: dict[str, list[float]] = {form: [] for form in forms}
     peaks = {}
-    for number in range(rounds + 1):
-        for form, trainer in trainers.items():
-            taken, peaks[form] = _round(trainer, given, device, updates)
+    for number in range(work.rounds + 1):
+        for form, trainer in list(trainers.items()):
+            try:
+                taken, peaks[form] = _round(trainer, given, device, work.updates)
+            except torch.OutOfMemoryError:
+                sys.stderr.write(f"{form}, batch {batch}: the memory of {device} does not suffice\n")
+                del trainers[form], seconds[form]
+                continue
             if number:
-                seconds[form].append(taken / updates)
+                seconds[form].append(taken / work.updates)
+    if work.profile and trainers:
+        form, trainer = list(trainers.items())[-1]
+        write_text(work.profile, f"{form}, batch {batch}\n{_profiled(trainer, given, device)}\n")
     return [
         Figure(form, batch, batch / statistics.median(times), batch / min(times), peaks[form])
         for form, times in seconds.items()
     ]
+
+
+def _profiled(trainer: LaunchingTrainer, given: Any, device: torch.device) -> str:
+    """Return PyTorch's table of the operators of three updates, the slowest first."""
+    on_gpu = device.type == "cuda"
+    kinds = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if on_gpu else [])]
+    with torch.profiler.profile(activities=kinds) as profiler:
+        _round(trainer, given, device, 3)
+    order = "self_device_time_total" if on_gpu else "self_cpu_time_total"
+    return profiler.key_averages().table(sort_by=order, row_limit=40)
 
 
 def _batch(config: Config, size: int, identities: int) -> tuple[list[mx.nd.NDArray], list[mx.nd.NDArray]]:
@@ -124,13 +145,16 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--no-compile", action="store_true")
     parser.add_argument("--peak-tflops", type=float, help="of the device, in the precision of the forms")
     parser.add_argument("--set", nargs="+", default=[], metavar="OPTION=VALUE", help="of the network")
+    parser.add_argument("--profile", metavar="FILE", help="write the operators of the last form at the last batch")
     parser.add_argument("--json", metavar="FILE")
     args = parser.parse_args(arguments)
     [device] = parse_torch_devices(args.device)
     forms = [form for form in args.forms if not (args.no_compile and FORMS[form].get("compile"))]
     settings = {"embedding_size": "512", **split_assignments(args.set)}
-    options = {"rounds": args.rounds, "updates": args.updates, "identities": args.identities}
-    figures = [figure for batch in args.batch for figure in measure(device, settings, batch, forms=forms, **options)]
+    work = Work(args.rounds, args.updates, args.identities, args.profile)
+    figures = []
+    for batch in args.batch:
+        figures += measure(device, settings, batch, forms=forms, work=work)
     flops = 3 * complexity(resolve("student", settings).build_symbol()).flops  # forward once, backward twice
     for one in figures:
         line = f"{one.form:24} batch {one.batch:4}  {one.images_per_second:9.1f} images/s (best {one.best:.1f})"
@@ -139,7 +163,7 @@ def main(arguments: list[str] | None = None) -> int:
             line += f"  {one.images_per_second * flops / args.peak_tflops / 1e12:.1%} of peak"
         sys.stdout.write(line + "\n")
     if args.json:
-        about = {"device": _name(device), "torch": torch.__version__, "flops_per_image": flops, **options}
+        about = {"device": _name(device), "torch": torch.__version__, "flops_per_image": flops, **work._asdict()}
         content = {**about, "figures": [one._asdict() for one in figures]}
         write_text(args.json, json.dumps(content, indent=1) + "\n")
     return 0

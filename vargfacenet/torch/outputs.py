@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from vargfacenet.torch.transfers import CopyEnd, is_gpu, pinned
 from vargfacenet.train.engine import NotFinite, StepResult
 
 
@@ -15,18 +16,18 @@ class HostCopy:
     """A tensor on its way to the host."""
 
     def __init__(self, tensor: torch.Tensor) -> None:
-        self._event = None
+        self._end: CopyEnd | None = None
         self._values = tensor
-        if tensor.device.type == "cuda":
-            self._values = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
+        if is_gpu(tensor.device):
+            self._values = pinned(tensor.shape, tensor.dtype)
             self._values.copy_(tensor, non_blocking=True)
-            self._event = torch.cuda.Event()
-            self._event.record()
+            self._end = CopyEnd()
+            self._end.mark(tensor.device)
 
     def numpy(self) -> np.ndarray:
         """Wait for the numbers, and return them."""
-        if self._event is not None:
-            self._event.synchronize()
+        if self._end is not None:
+            self._end.wait()
         return self._values.numpy()
 
 

@@ -47,3 +47,9 @@ class Compute:
     def autocast(self) -> Any:
         """Return the context in which the network runs."""
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16")
+
+
+def without_tf32() -> None:
+    """Let GPUs compute float32 in float32, in this whole process: PyTorch takes TF32 for convolutions, of 10 bits."""
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cuda.matmul.allow_tf32 = False

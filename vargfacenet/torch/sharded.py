@@ -9,7 +9,8 @@ from vargfacenet.torch.classifier import TorchClassifier
 from vargfacenet.torch.cluster import explained
 from vargfacenet.torch.outputs import PendingStep
 from vargfacenet.torch.trainer import TorchTrainer
-from vargfacenet.torch.uploads import as_tensor, to_device
+from vargfacenet.torch.transfers import to_device
+from vargfacenet.torch.uploads import as_tensor
 from vargfacenet.train.cluster import ALONE, Cluster
 from vargfacenet.train.engine import Arrays, NotFinite, StepResult
 

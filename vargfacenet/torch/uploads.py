@@ -8,6 +8,7 @@ import mxnet as mx
 import torch
 
 from vargfacenet.data.memory import numpy_view
+from vargfacenet.torch.transfers import CopyEnd, is_gpu, pinned, to_device
 
 _RING = 3  # buffers of pinned memory: one that is filled, one that is copied, one to spare
 
@@ -28,7 +29,7 @@ class Uploader:
     def __init__(self, device: torch.device, *, whole: bool = True, channels_last: bool = False) -> None:
         self._device, self._whole = device, whole
         self._layout = torch.channels_last if channels_last else torch.contiguous_format
-        self._buffers: list[tuple[torch.Tensor, Any]] = []
+        self._buffers: list[tuple[torch.Tensor, CopyEnd]] = []
         self._turn = 0
 
     def images(self, batch: mx.io.DataBatch) -> torch.Tensor:
@@ -36,7 +37,7 @@ class Uploader:
         kept = getattr(batch, "uploaded", None)
         if kept is None:
             values = as_tensor(batch.data[0])
-            on_device = self._pinned(values) if self._device.type == "cuda" else values
+            on_device = self._from_pinned(values) if is_gpu(self._device) else values
             kept = batch.uploaded = on_device.to(torch.float32).contiguous(memory_format=self._layout)
         return kept
 
@@ -44,24 +45,17 @@ class Uploader:
         """Return labels or embeddings, an NDArray or a tensor, on the device."""
         return to_device(as_tensor(array), self._device)
 
-    def _pinned(self, values: torch.Tensor) -> torch.Tensor:
+    def _from_pinned(self, values: torch.Tensor) -> torch.Tensor:
         dtype = torch.uint8 if self._whole else torch.float32
         while len(self._buffers) < _RING:
-            self._buffers.append((torch.empty(values.shape, dtype=dtype, pin_memory=True), torch.cuda.Event()))
+            self._buffers.append((pinned(values.shape, dtype), CopyEnd()))
         buffer, copied = self._buffers[self._turn]
         self._turn = (self._turn + 1) % _RING
-        copied.synchronize()  # of three batches ago
+        copied.wait()  # of three batches ago
         buffer.copy_(values)
         uploaded = buffer.to(self._device, non_blocking=True)
-        copied.record()
+        copied.mark(self._device)
         return uploaded
-
-
-def to_device(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
-    """Return a tensor on a device, copied from pinned memory to a GPU, so that nothing waits; on a CPU the same one."""
-    if device.type == "cuda" and tensor.device.type == "cpu":
-        tensor = tensor.pin_memory()
-    return tensor.to(device, non_blocking=True)
 
 
 def as_tensor(array: Any) -> torch.Tensor:
