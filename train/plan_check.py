@@ -38,7 +38,7 @@ def workload(config: Config, data: TrainingData, teacher: Teacher | None) -> Wor
 
 
 def check_run(config: Config, work: Workload, runtime: Runtime) -> Plan | None:
-    """Check that a run fits into what is free, and that its numbers make sense; the workers call it together.
+    """Check that a run fits into what is free, and a batch into the training set; the workers call it together.
 
     Returns
     -------
@@ -57,18 +57,6 @@ def check_run(config: Config, work: Workload, runtime: Runtime) -> Plan | None:
         raise SettingError(
             f"batch_size={config.batch_size} is more than the {work.images} images of the training set: {remedy}"
         )
-    updates = config.max_updates * config.generations
-    epochs = updates * config.batch_size / work.images
-    if epochs > MANY_EPOCHS and runtime.cluster.is_first:
-        log.warning(
-            "%d updates of %d images are %d epochs of these %d images, more than any published recipe: for 25 epochs give "
-            "--set max_updates=%d",
-            updates,
-            config.batch_size,
-            epochs,
-            work.images,
-            max(1, round(25 * work.images / config.batch_size / config.generations)),
-        )
     if not config.check_memory:
         return None
     place = _place(runtime)
@@ -78,6 +66,22 @@ def check_run(config: Config, work: Workload, runtime: Runtime) -> Plan | None:
             f"{refusal(config, place, work, plan)}; where this estimate is wrong, --set check_memory=false starts all the same"
         )
     return plan
+
+
+def warn_of_epochs(config: Config, images: int) -> None:
+    """Warn of a run that makes many more epochs of a training set than any published recipe."""
+    updates = config.max_updates * config.generations
+    epochs = updates * config.batch_size / images
+    if epochs > MANY_EPOCHS:
+        log.warning(
+            "%d updates of %d images are %d epochs of these %d images, more than any published recipe: for 25 epochs give "
+            "--set max_updates=%d",
+            updates,
+            config.batch_size,
+            epochs,
+            images,
+            max(1, round(25 * images / config.batch_size / config.generations)),
+        )
 
 
 def described(plan: Plan | None) -> str:

@@ -36,7 +36,7 @@ from vargfacenet.train.generation_folder import CONFIG, Generation
 from vargfacenet.train.initial_weights import read_initial_weights
 from vargfacenet.train.multi_step import epoch_fingerprints
 from vargfacenet.train.plan import Plan
-from vargfacenet.train.plan_check import check_run, described, workload
+from vargfacenet.train.plan_check import check_run, described, warn_of_epochs, workload
 from vargfacenet.train.run_folder import Resume, RunFolder
 from vargfacenet.train.run_teacher import epochs_of_run, fit_to_teacher, teacher_embeddings
 from vargfacenet.train.runtime import Runtime
@@ -130,6 +130,8 @@ def train(
         shared = opened.facts(teacher, verification=False)
         cluster.check_same({**config.to_dict(), **shared, "resume": resume is not None})
         plan = check_run(config, workload(config, opened, teacher), runtime)
+        if cluster.is_first:
+            warn_of_epochs(config, len(opened.records))
         facts, folder = opened.facts(teacher), RunFolder(out, config.generations)
         if teacher and config.teacher_epochs:
             if teacher.stored is not None:

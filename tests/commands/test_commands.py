@@ -185,7 +185,7 @@ def test_a_mistake_is_one_line_and_status_two(capsys, tmp_path, monkeypatch, arg
 
 
 @pytest.mark.parametrize(
-    "arguments", [[], ["fly"], ["verify"], ["data"], ["train", "--epochs", "3"], ["verify", "x", "--epoch", "y"]]
+    "arguments", [["fly"], ["verify"], ["data"], ["train", "--epochs", "3"], ["verify", "x", "--epoch", "y"]]
 )
 def test_a_command_that_does_not_exist_is_one_line_and_status_two(capsys, arguments):
     with pytest.raises(SystemExit) as stop:

@@ -120,6 +120,22 @@ def test_verify_without_sets_tells_swapped_arguments(capsys, model):
     assert "no verification sets: give --bins SET" in said(capsys, "verify", model)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "work"),
+    [
+        (["zoo", "edgeface", "--measure", "--plot", "/proc/none/x.png"], "zoo.zoo"),
+        (["zoo", "edgeface", "--measure", "--markdown", "/proc/none/x.md"], "zoo.zoo"),
+        (["zoo", "edgeface", "--measure", "--json", "/proc/none/x.json"], "zoo.zoo"),
+        (["prune", "vargfacenet-x050", "/proc/none/x", "--data", "f"], "prune.load_checkpoint"),
+        (["bench", "infer", "--plot", "/proc/none/x.png"], "bench.take_turns"),
+        (["challenge", "features", "vargfacenet-x050", "list", "/proc/none/x"], "challenge.open_named"),
+    ],
+)
+def test_a_file_that_cannot_be_written_is_refused_before_the_work(capsys, monkeypatch, arguments, work):
+    monkeypatch.setattr(f"vargfacenet.commands.{work}", lambda *_, **__: pytest.fail("work was begun"))
+    assert "cannot write /proc/none/x" in said(capsys, *arguments)
+
+
 @pytest.mark.parametrize("name", ["weights.pth", "weights.pt"])
 def test_weights_of_pytorch_are_to_be_converted(capsys, name):
     assert f"'vargfacenet convert {name} OUT --as NETWORK' makes a checkpoint" in said(capsys, "export", name, "a.onnx")

@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import pickle
 import zipfile
 
 import pytest
@@ -23,10 +24,10 @@ from vargfacenet.formats.names import one_line
 LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n"
 
 
-def zipped():
+def zipped(name="a.txt"):
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w") as archive:
-        archive.writestr(zipfile.ZipInfo("a.txt"), "a")  # without the time of day, as tests are named by it
+        archive.writestr(zipfile.ZipInfo(name), "a")  # without the time of day, as tests are named by it
     return content.getvalue()
 
 
@@ -35,6 +36,8 @@ def zipped():
     [
         (LFS, "git lfs pull"),
         (zipped(), "ZIP archive"),
+        (zipped("archive/data.pkl"), "weights of PyTorch: 'vargfacenet convert FILE OUT --as NETWORK'"),
+        (pickle.dumps(0x1950A86A20F9469CFC6C, 2), "weights of PyTorch"),
         (gzip.compress(b"a", mtime=0), "gzip"),
         (b"\xef\xbb\xbf\n<!DOCTYPE HTML><html>", "web page"),
         (b"\0\0\0\x18ftypheic" + bytes(20), "HEIC"),
@@ -114,3 +117,9 @@ def test_an_output_that_cannot_be_written_is_refused_before_the_work(capsys, pai
     for command in (*commands, ["export", prefix, blocked + ".onnx"]):
         assert main(command) == 2
         assert f"cannot write {blocked}" in capsys.readouterr().err
+
+
+def test_weights_of_pytorch_in_the_place_of_a_checkpoint_are_named(tmp_path):
+    (tmp_path / "weights").write_bytes(zipped("weights/data.pkl"))
+    with pytest.raises(CheckpointError, match="no checkpoint file .*weights-symbol.json.* it is weights of PyTorch"):
+        load_checkpoint(tmp_path / "weights", 0)

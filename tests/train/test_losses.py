@@ -72,13 +72,13 @@ def test_each_distillation_trains(form, settings, face_folder, teacher, tmp_path
 def test_the_teachers_classifier_stays_as_it_is_while_the_student_learns(
     form, head, face_folder, teacher, classifier, tmp_path
 ):
-    config = of_teacher(loss=form, scale=16, max_updates=20, warmup_updates=2, **head)
+    config = of_teacher(loss=form, scale=16, lr=0.02, max_updates=20, warmup_updates=2, log_every=1, **head)
     train(config, data=face_folder, out=tmp_path, teacher=teacher.with_classifier_in(classifier))
     state = newest_state(tmp_path)
     kept = state["arg:fc7_weight/0" if head else "arg:fc7_weight"].asnumpy()
     np.testing.assert_array_equal(kept, np.load(classifier))
-    lines = read_log(tmp_path)
-    assert lines[-1]["loss"] < lines[0]["loss"]
+    losses = [line["loss"] for line in read_log(tmp_path)]
+    assert np.mean(losses[-5:]) < 0.8 * np.mean(losses[:5])
 
 
 def test_later_generations_keep_the_teachers_classifier(face_folder, teacher, classifier, tmp_path):

@@ -11,7 +11,7 @@ from vargfacenet.commands import main
 from vargfacenet.errors import SettingError
 from vargfacenet.train import plan_check
 from vargfacenet.train.plan import Workload
-from vargfacenet.train.plan_check import check_run, workload
+from vargfacenet.train.plan_check import check_run, warn_of_epochs, workload
 from vargfacenet.train.run import train
 from vargfacenet.train.runtime import Runtime
 from vargfacenet.train.teacher import Teacher
@@ -112,8 +112,9 @@ def test_the_start_says_images_updates_epochs_and_memory_and_then_the_expected_e
 
 
 def test_an_absurd_number_of_epochs_gets_a_warning_with_a_sensible_number(caplog):
-    check_run(tiny(max_updates=1500), FACES, Runtime())  # 500 epochs
+    warn_of_epochs(tiny(max_updates=1500), FACES.images)  # 500 epochs
+    check_run(tiny(max_updates=41_541), FACES, Runtime())  # which demos do once more, before their teacher trains
     assert not caplog.records
-    check_run(tiny(max_updates=41_541), FACES, Runtime())
+    warn_of_epochs(tiny(max_updates=41_541), FACES.images)
     assert "41541 updates of 8 images are 13847 epochs of these 24 images" in caplog.text
     assert "for 25 epochs give --set max_updates=75" in caplog.text

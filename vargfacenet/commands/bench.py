@@ -15,7 +15,7 @@ from vargfacenet.bench.contests import Contest
 from vargfacenet.bench.growth import draw_growth, measure_growth
 from vargfacenet.bench.kernels import kernel_table, measure_kernels, network_shapes
 from vargfacenet.commands.arguments import add_json_argument, add_set_argument
-from vargfacenet.commands.output import json_writer, print_table, progress
+from vargfacenet.commands.output import check_writable, json_writer, print_table, progress
 from vargfacenet.data import RecordSet
 from vargfacenet.data.layout import pack
 from vargfacenet.data.synth import draw_faces
@@ -96,6 +96,7 @@ def add_parser(add: Callable[..., argparse.ArgumentParser]) -> None:
 
 def run(args: argparse.Namespace) -> int:
     kinds = _kinds(args)
+    check_writable(args.plot)
     with json_writer(args.json) as write_json:
         if "classifier" in kinds:
             _measure_classifier(args, write_json)

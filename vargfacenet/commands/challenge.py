@@ -17,7 +17,7 @@ from vargfacenet.commands.model_arguments import (
     open_cache,
     open_named,
 )
-from vargfacenet.commands.output import json_writer, print_table, progress
+from vargfacenet.commands.output import check_writable, json_writer, print_table, progress
 from vargfacenet.errors import SettingError
 from vargfacenet.eval.challenge import count_pairs, score_features, write_list_features
 from vargfacenet.eval.image_list import read_image_list
@@ -86,6 +86,7 @@ def _add_score(actions: "argparse._SubParsersAction[argparse.ArgumentParser]") -
 
 
 def run_features(args: argparse.Namespace) -> int:
+    check_writable(args.out)
     model = open_named(args, args.model, device=checked_device(args), batch_size=args.batch_size)
     folder = pathlib.Path(args.folder) if args.folder else pathlib.Path(args.list).parent
     with open_cache(args) as cache, progress(unit="image") as bar:

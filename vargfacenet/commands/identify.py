@@ -23,7 +23,7 @@ from vargfacenet.commands.model_arguments import (
     open_cache,
     open_named,
 )
-from vargfacenet.commands.output import json_writer, markdown_table, print_table, progress, rate_cell
+from vargfacenet.commands.output import check_writable, json_writer, markdown_table, print_table, progress, rate_cell
 from vargfacenet.deploy import face_of
 from vargfacenet.deploy.models import Model
 from vargfacenet.errors import SettingError
@@ -89,6 +89,7 @@ def add_parser(add: Callable[..., argparse.ArgumentParser]) -> None:
 
 def run(args: argparse.Namespace) -> int:
     _check(args)
+    check_writable(args.json, args.markdown)
     device = checked_device(args)
     folders = {name: dict(images_by_identity(getattr(args, name))) for name in ("gallery", "probes")}
     _check_disjoint(folders["gallery"], folders["probes"])

@@ -20,7 +20,7 @@ from vargfacenet.commands.model_arguments import (
     open_cache,
     open_named,
 )
-from vargfacenet.commands.output import json_writer, markdown_table, print_table, progress, rate_cell
+from vargfacenet.commands.output import check_writable, json_writer, markdown_table, print_table, progress, rate_cell
 from vargfacenet.deploy.models import Model
 from vargfacenet.errors import DataError
 from vargfacenet.eval.cache import EmbeddingCache
@@ -82,6 +82,7 @@ def add_parser(add: Callable[..., argparse.ArgumentParser]) -> None:
 
 def run(args: argparse.Namespace) -> int:
     device = checked_device(args)
+    check_writable(args.json, args.markdown)
     template_set = read_template_set(args.folder, args.dataset, allow_missing=args.skip_unreadable)
     trials = read_trials(template_set, args.protocol)
     model = open_named(args, args.model, device=device, batch_size=args.batch_size)

@@ -51,10 +51,10 @@ def rate_cell(rate: Optional[float]) -> str:
     return "-" if rate is None else f"{rate:.4f}"
 
 
-def check_writable(*paths: str) -> None:
-    """Raise DataError where a file cannot be written, before minutes of work; ``-`` is standard output."""
+def check_writable(*paths: Optional[str]) -> None:
+    """Raise DataError where a file cannot be written, before minutes of work; ``-`` is standard output, None no file."""
     for path in paths:
-        if path not in ("-", BARE):
+        if path not in (None, "-", BARE):
             fault = "it is a folder" if pathlib.Path(path).is_dir() else write_fault(pathlib.Path(path).parent)
             if fault is not None:
                 raise DataError(f"cannot write {path}: {fault}")
@@ -64,8 +64,10 @@ def check_writable(*paths: str) -> None:
 def json_writer(path: Optional[str]) -> Iterator[Callable[[object], None]]:
     """Give a function that writes its argument as JSON to `path`; with None it does nothing.
 
-    With ``-`` the last JSON given is all that standard output receives: tables go to standard error meanwhile.
+    With ``-`` the last JSON given is all that standard output receives: tables go to standard error meanwhile. DataError
+    at once where the file cannot be written.
     """
+    check_writable(path)
     if path == BARE:
         log.warning("--json without a file is deprecated and will be removed in the next version: give --json -")
         path = "-"

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from vargfacenet.commands.arguments import add_device_argument
 from vargfacenet.commands.model_arguments import CHECKPOINT_HELP, add_model_argument, parse_checkpoint
-from vargfacenet.commands.output import print_table, verification_cells
+from vargfacenet.commands.output import check_writable, print_table, verification_cells
 from vargfacenet.devices import parse_device
 from vargfacenet.eval import Embedder, read_sets, verify_pairs
 from vargfacenet.formats.checkpoint import load_checkpoint, save_checkpoint
@@ -53,6 +53,7 @@ def run(args: argparse.Namespace) -> int:
     check_plan(plan)
     device = parse_device(args.device)
     out, epoch = parse_checkpoint(args.out)
+    check_writable(f"{out}-symbol.json")
     before = load_checkpoint(*parse_checkpoint(args.model, args.epoch))
     pairs = read_sets(args.bins)
     with contextlib.closing(open_records(args.data)) as records:

@@ -84,7 +84,7 @@ def run(args: argparse.Namespace) -> int:
     sets = read_sets(find_sets(args.bins, args.folder))
     for name in names:
         check_model_exists(*name)  # before minutes of work on the others
-    check_writable(*filter(None, (args.report and f"{args.report}/index.html", args.json, args.markdown)))
+    check_writable(args.report and f"{args.report}/index.html", args.json, args.markdown)
     labels, results = short_names(args.models), []
     with json_writer(args.json) as write_json:
         with open_cache(args) as cache:

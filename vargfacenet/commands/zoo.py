@@ -9,7 +9,7 @@ from vargfacenet.bench.exports import FORMS, Exported, check_forms, export_forms
 from vargfacenet.bench.published import SETS, Published
 from vargfacenet.bench.zoo import Turns, ZooRow, draw_zoo, entries_of, zoo
 from vargfacenet.commands.arguments import add_json_argument, add_markdown_argument
-from vargfacenet.commands.output import json_writer, markdown_table, print_table, progress
+from vargfacenet.commands.output import check_writable, json_writer, markdown_table, print_table, progress
 from vargfacenet.formats.files import write_text
 from vargfacenet.options import check_range, unknown
 
@@ -77,6 +77,7 @@ def run(args: argparse.Namespace) -> int:
     if args.accuracy not in SETS:
         raise unknown("set", args.accuracy, SETS)
     entries = entries_of(args.networks)
+    check_writable(args.plot, args.markdown)
     turns = Turns(args.measure, args.throughput, args.batch_size)
     with json_writer(args.json) as write_json:
         measured = bool(args.measure or args.throughput)

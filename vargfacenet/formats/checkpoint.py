@@ -20,6 +20,7 @@ import numpy as np
 
 from vargfacenet import IMAGE_SHAPE
 from vargfacenet.errors import CheckpointError
+from vargfacenet.formats.content import what_file_it_is
 from vargfacenet.formats.files import PathLike, atomic_path, read_bytes
 from vargfacenet.formats.graphs import first_line, read_graph
 from vargfacenet.formats.params import load_params, write_params
@@ -195,7 +196,7 @@ def _remedy(prefix: PathLike) -> str:
         inside = sorted({str(one)[: -len("-symbol.json")] for one in path.glob("*-symbol.json")})
         return f"; {prefix} is a folder, with {', '.join(inside) or 'no checkpoint in it'}"
     near = difflib.get_close_matches(str(prefix), [model.name for model in list_models()], n=1)
-    return f"; did you mean {near[0]}, which comes with the package?" if near else ""
+    return f"; did you mean {near[0]}, which comes with the package?" if near else what_file_it_is(prefix)
 
 
 _PYTORCH = (".pt", ".pth", ".ckpt")  # suffixes of weights

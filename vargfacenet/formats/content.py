@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import pathlib
 
+_TORCH = "weights of PyTorch: 'vargfacenet convert FILE OUT --as NETWORK' reads those of published networks"
 # First bytes, what they are, and what to do.
 _STARTS = (
     (b"version https://git-lfs", "a pointer of Git LFS, not the file itself: run 'git lfs pull'"),
+    (b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.", _TORCH),  # as PyTorch wrote them before 1.6
     (b"PK\x03\x04", "a ZIP archive: unpack it first"),
     (b"\x1f\x8b", "compressed by gzip: unpack it first"),
     (b"BZh", "compressed by bzip2: unpack it first"),
@@ -37,6 +39,8 @@ _BOM = b"\xef\xbb\xbf"
 def what_it_is(content: bytes) -> str:
     """Return ``; it is ...``, with what to do, for bytes of a known other kind; an empty string for all others."""
     start = content[:_LOOKED_AT]
+    if start.startswith(b"PK\x03\x04") and b"/data.pkl" in start:  # the first file of the archive
+        return f"; it is {_TORCH}"
     for first, kind in _STARTS:
         if start.startswith(first):
             return f"; it is {kind}"
