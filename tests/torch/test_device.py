@@ -27,12 +27,16 @@ from vargfacenet.torch.precision import without_tf32
 NAME = "fakegpu"
 
 
+# When tests are collected: autograd knows the devices of its first backward pass, which another test may have made.
+_REGISTER = getattr(backend_registration, "_setup_privateuseone_for_python_backend", None)
+if _REGISTER is not None:
+    _REGISTER(NAME)
+
+
 @pytest.fixture(scope="module")
 def device():
-    register = getattr(backend_registration, "_setup_privateuseone_for_python_backend", None)
-    if register is None:
+    if _REGISTER is None:
         pytest.skip("this PyTorch lets Python define no device")
-    register(NAME)
     return torch.device(NAME, 0)
 
 
