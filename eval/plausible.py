@@ -94,14 +94,14 @@ def label_doubt(is_same: np.ndarray) -> str | None:
     if not 0 < is_same.sum() < len(is_same):
         kind = "one identity" if is_same.all() else "different identities"
         return (
-            f"all {len(is_same)} pairs are labelled as of {kind}, so that the accuracy says nothing: check the list or script "
-            "that the set was made from"
+            f"all {len(is_same)} pairs have the label of {kind}, so the accuracy means nothing: check the list or script that "
+            "made the set"
         )
     return None
 
 
 def detail_doubts(detail: Detail) -> list[str]:
-    """Return the doubts about a verification; none for pairs of one label, of which `label_doubt` says all."""
+    """Return the doubts about a verification; none for pairs of one label, which `label_doubt` reports."""
     if label_doubt(detail.is_same):
         return []
     pairs, different = len(detail.is_same), detail.scores[~detail.is_same]

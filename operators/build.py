@@ -13,7 +13,7 @@ from vargfacenet.operators.prebuilt import TARGETS, Target, path_of
 
 
 def build(target: Target) -> pathlib.Path:
-    """Compile the library for a target; SetupError where there is no compiler for it."""
+    """Compile the library for a target; SetupError if no compiler for it is found."""
     path = path_of(target)
     if not is_whole(path):
         compile_library(_compiler(target.machine), (*FLAGS, f"-march={target.march}"), path)

@@ -7,8 +7,6 @@ A declaration is the annotation of a keyword option or of a dataclass field:
 2.0
 """
 
-import ast
-import collections.abc
 import dataclasses
 import difflib
 import inspect
@@ -19,11 +17,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Optional, Union
 
 from vargfacenet.errors import SettingError
+from vargfacenet.values import convert, is_sequence, without_optional
 
-_TRUE, _FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
-_UNIONS = (Union, getattr(types, "UnionType", Union))  # Optional[int], and int | None from Python 3.10
-_SEQUENCES = (tuple, list, collections.abc.Sequence)
-_NUMBERS = {int: "a whole number", float: "a number"}
 _NAMES = {int: "int", float: "float", bool: "bool", str: "str"}
 
 
@@ -101,13 +96,13 @@ class Setting:
     @property
     def is_optional(self) -> bool:
         """True where the value may be None."""
-        return _plain(self.kind)[1]
+        return without_optional(self.kind)[1]
 
     @property
     def type_name(self) -> str:
         """The type as a table shows it, such as ``int`` or ``int, ...``."""
-        kind, optional = _plain(self.kind)
-        text = f"{_NAMES[_plain(typing.get_args(kind)[0])[0]]}, ..." if _is_sequence(kind) else _NAMES[kind]
+        kind, optional = without_optional(self.kind)
+        text = f"{_NAMES[without_optional(typing.get_args(kind)[0])[0]]}, ..." if is_sequence(kind) else _NAMES[kind]
         return f"{text} or none" if optional else text
 
     @property
@@ -164,12 +159,14 @@ def _declaration(source: Callable[..., object], name: str, annotation: Any, defa
         raise SettingError(f"{_place(source)}: option {name} has no type; expected such as {name}: float = 1.0")
     if default is inspect.Parameter.empty or default is dataclasses.MISSING:
         raise SettingError(f"{_place(source)}: option {name} has no default; expected such as {name}: float = 1.0")
-    inner, is_optional = _plain(annotation)  # before Python 3.11, a default of None makes any annotation optional
+    inner, is_optional = without_optional(
+        annotation
+    )  # before Python 3.11, a default of None makes any annotation optional
     about = next((extra for extra in getattr(inner, "__metadata__", ()) if isinstance(extra, About)), About())
     bare = getattr(inner, "__origin__", inner) if hasattr(inner, "__metadata__") else inner
     kind = Optional[bare] if is_optional else bare
-    plain, _ = _plain(kind)
-    item = _plain((typing.get_args(plain) or (None,))[0])[0] if _is_sequence(plain) else plain
+    plain, _ = without_optional(kind)
+    item = without_optional((typing.get_args(plain) or (None,))[0])[0] if is_sequence(plain) else plain
     if item not in _NAMES:
         raise SettingError(
             f"{_place(source)}: option {name} has the type {kind}: expected bool, int, float, str, or a sequence or "
@@ -184,17 +181,6 @@ def _digits(number: Optional[float]) -> str:
 
 def _place(source: Callable[..., object]) -> str:
     return f"{getattr(source, '__module__', '?')}.{getattr(source, '__qualname__', source)}"
-
-
-def _plain(kind: Any) -> tuple[Any, bool]:
-    """Return a type without Optional, and whether it was optional."""
-    if typing.get_origin(kind) in _UNIONS:
-        return next(one for one in typing.get_args(kind) if one is not type(None)), True
-    return kind, False
-
-
-def _is_sequence(kind: Any) -> bool:
-    return typing.get_origin(kind) in _SEQUENCES
 
 
 def unknown(
@@ -256,53 +242,6 @@ def check_options(known: Mapping[str, Setting], options: Mapping[str, object], *
         if name not in known:
             raise unknown(f"option of {owner}", name, known)
     return {name: known[name].check(value) for name, value in options.items()}
-
-
-def convert(name: str, value: object, kind: Any) -> Any:
-    """Return `value`, text or not, as the type `kind`: bool, int, float, str, or a sequence or optional of these.
-
-    SettingError names the setting, its value and what was expected.
-    """
-    plain, optional = _plain(kind)
-    if optional:
-        if value is None or (isinstance(value, str) and value.lower() == "none"):
-            return None
-        return convert(name, value, plain)
-    if _is_sequence(kind):
-        return tuple(convert(name, item, typing.get_args(kind)[0]) for item in _items(name, value))
-    text = value.strip().lower() if isinstance(value, str) else value
-    if kind is bool:
-        if isinstance(value, bool):
-            return value
-        if text in _TRUE + _FALSE:
-            return text in _TRUE
-        raise SettingError(f"{name}={value!r}: expected true or false")
-    if kind is str:
-        if isinstance(value, str):
-            return value
-        raise SettingError(f"{name}={value!r}: expected text")
-    if isinstance(value, bool):
-        raise SettingError(f"{name}={value!r}: expected {_NUMBERS[kind]}")
-    try:
-        number = kind(text)
-    except (TypeError, ValueError, OverflowError):
-        raise SettingError(f"{name}={value!r}: expected {_NUMBERS[kind]}") from None
-    if (kind is int and isinstance(value, float) and value != number) or not abs(number) < 1e300:
-        raise SettingError(f"{name}={value!r}: expected {_NUMBERS[kind]}")
-    return number
-
-
-def _items(name: str, value: object) -> Iterable[object]:
-    if isinstance(value, str):
-        text = value.strip()
-        if text[:1] in "([" and text:
-            try:
-                value = ast.literal_eval(text)
-            except (SyntaxError, ValueError):
-                raise SettingError(f"{name}={text!r}: expected values separated by commas, such as 3,7,4") from None
-        else:
-            value = [item.strip() for item in text.split(",") if item.strip()]
-    return value if isinstance(value, (list, tuple)) else [value]
 
 
 def check_range(

@@ -2,15 +2,10 @@
 
 import contextlib
 import http.client
-import json
 import logging
 import pathlib
 import re
 import shlex
-import socket
-import threading
-import time
-import uuid
 
 import numpy as np
 import pytest
@@ -18,14 +13,14 @@ import pytest
 from tests.helpers.command_line import refused
 from tests.helpers.images import image
 from tests.helpers.networks import SMALL, save_random_checkpoint
+from tests.helpers.service import ask, form, running
 from vargfacenet.commands import main
 from vargfacenet.deploy import Gallery, load_model
 from vargfacenet.deploy.gallery import image_digest
-from vargfacenet.deploy.multipart import read_parts
 from vargfacenet.deploy.openapi import MOST_IMAGES, describe
 from vargfacenet.deploy.server import MOST_BYTES, Address, Served
 from vargfacenet.deploy.service import make_service
-from vargfacenet.errors import DataError, SettingError, SetupError
+from vargfacenet.errors import DataError
 from vargfacenet.formats.images import encode_png
 
 FACES = [encode_png(image(identity, 0)) for identity in range(3)]
@@ -44,83 +39,10 @@ def gallery(model, tmp_path_factory):
     return gallery
 
 
-@contextlib.contextmanager
-def running(served, **options):
-    server = make_service(served, Address(**{"port": 0, **options}))
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield server.server_address
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
-
-
 @pytest.fixture(scope="module")
 def address(model, gallery):
     with running(Served(model, "small", None, gallery), names=["Faces.Example"]) as address:
         yield address
-
-
-def ask(address, method, path, body=None, **headers):
-    """Status, headers and JSON of an answer, which must conform to the document where the path is in it."""
-    with contextlib.closing(http.client.HTTPConnection(*address, timeout=600)) as connection:
-        connection.request(method, path, body, headers)
-        response = connection.getresponse()
-        answer = json.loads(response.read())
-    document = describe()
-    operation = document["paths"].get(path.partition("?")[0], {}).get(method.lower())
-    if operation:
-        schema = operation["responses"][str(response.status)]["content"]["application/json"]["schema"]
-        assert_conforms(answer, schema, document)
-    return response.status, response.headers, answer
-
-
-def assert_conforms(value, schema, document):
-    """The part of JSON Schema that the document uses."""
-    if "$ref" in schema:
-        return assert_conforms(value, document["components"]["schemas"][schema["$ref"].rpartition("/")[2]], document)
-    if "anyOf" in schema:
-        return assert_conforms(value, schema["anyOf"][value is None], document)
-    assert set(schema) <= {
-        *(
-            "type",
-            "const",
-            "properties",
-            "required",
-            "additionalProperties",
-            "items",
-            "description",
-            "minimum",
-            "maximum",
-        )
-    }
-    kinds = {"object": dict, "array": list, "string": str, "number": (int, float), "integer": int, "boolean": bool}
-    kinds["null"] = type(None)
-    wanted = schema.get("type", [])
-    wanted = wanted if isinstance(wanted, list) else [wanted]
-    assert not wanted or any(isinstance(value, kinds[kind]) for kind in wanted), (value, schema)
-    assert value == schema.get("const", value)
-    if "minimum" in schema:
-        assert schema["minimum"] <= value <= schema["maximum"]
-    if "properties" in schema:
-        assert set(schema["required"]) == set(value) == set(schema["properties"])
-        for name, part in schema["properties"].items():
-            assert_conforms(value[name], part, document)
-    for one in value if "items" in schema else ():
-        assert_conforms(one, schema["items"], document)
-    return None
-
-
-def form(*parts, boundary=None):
-    """Content type and body of a form: pairs of name and content."""
-    boundary = boundary or uuid.uuid4().hex
-    lines = []
-    for name, content in parts:
-        head = f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"; filename="a.png"\r\n'
-        lines.append(head.encode() + b"Content-Type: application/octet-stream\r\n\r\n" + content + b"\r\n")
-    return f"multipart/form-data; boundary={boundary}", b"".join(lines) + f"--{boundary}--\r\n".encode()
 
 
 def send(address, path, *images, **headers):
@@ -224,59 +146,6 @@ def test_without_a_gallery_nothing_is_searched(model, tmp_path):
         make_service(Served(model, "small", None, Gallery(tmp_path / "none")), Address(port=0))
 
 
-def test_too_many_connections_are_told_so(model):
-    with running(Served(model, "small"), most_connections=1) as address:
-        with socket.create_connection(address) as silent:
-            silent.sendall(b"POST /embed HTTP/1.1\r\n")
-            while True:  # until the server has accepted the first
-                with contextlib.closing(http.client.HTTPConnection(*address, timeout=600)) as connection:
-                    connection.request("GET", "/health")
-                    response = connection.getresponse()
-                    if response.status == 503:
-                        break
-            assert response.headers["Retry-After"] == "1"
-            assert "too many connections" in json.loads(response.read())["error"]
-        while True:  # until the server has noticed that the first has gone
-            with contextlib.suppress(AssertionError, KeyError):
-                if ask(address, "GET", "/health")[0] == 200:
-                    break
-
-
-def test_a_client_that_sends_a_byte_at_a_time_is_cut_off(model, monkeypatch):
-    """It is never silent for as long as a silent one may be."""
-    monkeypatch.setattr("vargfacenet.deploy.server.REQUEST_SECONDS", 0.3)
-    with running(Served(model, "small")) as address, socket.create_connection(address, timeout=600) as slow:
-        slow.sendall(b"POST /embed HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000\r\n")
-        slow.sendall(b"Content-Type: multipart/form-data; boundary=a\r\n\r\n")
-        with pytest.raises(OSError):  # noqa: PT011 - whichever way the system reports a closed connection
-            while True:
-                slow.sendall(b"x")
-                time.sleep(0.02)
-        assert ask(address, "GET", "/health")[0] == 200
-
-
-@pytest.mark.skipif(not socket.has_ipv6, reason="without IPv6")
-def test_it_listens_on_an_address_of_version_6(model):
-    with contextlib.suppress(OSError), socket.create_server(("::1", 0), family=socket.AF_INET6):
-        with running(Served(model, "small"), host="::1") as address:
-            assert ask(address[:2], "GET", "/health")[0] == 200
-        return
-    pytest.skip("this machine has no address ::1")
-
-
-@pytest.mark.parametrize("name", ["http://faces.example", "faces.example:80", "faces.example/x", ""])
-def test_names_are_those_of_hosts(model, name):
-    with pytest.raises(SettingError, match="expected a name alone, such as faces.example"):
-        make_service(Served(model, "small"), Address(port=0, names=[name]))
-
-
-@pytest.mark.parametrize("host", ["", "no such host"])
-def test_an_address_that_is_not_this_machines_is_refused(model, host):
-    """An empty one, as of a variable that is not set, would be any address of this machine."""
-    with pytest.raises(SetupError, match=f"cannot listen on {host or 'an empty host'} port 0: "):
-        make_service(Served(model, "small"), Address(host=host, port=0))
-
-
 def test_a_fault_is_an_answer_and_one_line_of_the_log(address, model, caplog, monkeypatch):
     def fail(*_):
         raise RuntimeError("boom")
@@ -287,16 +156,6 @@ def test_a_fault_is_an_answer_and_one_line_of_the_log(address, model, caplog, mo
     assert (status, "fault of the server" in answer["error"]) == (500, True)
     assert "/compare failed: RuntimeError: boom" in caplog.text
     assert "Traceback" not in caplog.text
-
-
-@pytest.mark.parametrize("contents", [[b""], [b"\r\n"], [b"a\r\n--b", b"\r\n\r\n--"], [bytes(range(256)) * 9]])
-def test_parts_come_back_byte_for_byte(contents):
-    assert read_parts(*form(*(("image", one) for one in contents))) == [("image", one) for one in contents]
-
-
-def test_a_form_with_a_quoted_boundary_and_text_before_it_is_read():
-    _, body = form(("image", b"abc"), boundary="x y")
-    assert read_parts('multipart/form-data; boundary="x y"', b"preamble\r\n" + body) == [("image", b"abc")]
 
 
 def test_the_command_refuses_mistakes_and_ends_quietly(capsys, monkeypatch, tmp_path, model):

@@ -47,7 +47,7 @@ def test_pairs_of_one_label_say_nothing_and_have_one_cause(label, kind, tmp_path
     set_file = tmp_path / "one.bin"
     write_pairs(set_file, [encode_png(image(0, 0))] * 120, is_same)
     read_sets([set_file])
-    expected = f"all 60 pairs are labelled as of {kind}, so that the accuracy says nothing: check the list"
+    expected = f"all 60 pairs have the label of {kind}, so the accuracy means nothing: check the list"
     assert expected in caplog.text
     text = page([Result("network", "about", "one", detail)], [], version="1", date="today")
     assert expected in text

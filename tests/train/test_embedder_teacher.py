@@ -73,7 +73,7 @@ class Constant(ImageEmbedder):
 def test_an_exported_teacher_gives_a_student_the_losses_of_its_checkpoint(
     tmp_path, teacher, exported, face_folder, lr, updates
 ):
-    """Four batches without learning, and one update: later ones multiply any last digit, of whatever runtime, a hundredfold."""
+    """Four batches without learning, and one update: later updates magnify rounding a hundredfold in any runtime."""
     from_onnx = onnx_teacher(exported)
     assert from_onnx.embedding_size == teacher.embedding_size == 16
     write_embeddings(from_onnx, RecordSet(face_folder), tmp_path / "cache", batch_size=8)

@@ -47,8 +47,8 @@ def _call(name: str, *given: Any, **attributes: Any) -> Tensor:
     others, names = given[len(tensors) :], _BY_PLACE.get(name, ())
     if len(others) > len(names) or any(isinstance(value, Tensor) for value in others):
         raise SettingError(
-            f"a margin loss gives the operator {name} {len(others)} attribute(s) by place, of which engine=torch knows "
-            f"{len(names)}: give them by name, as in {name}(data, axis=1)"
+            f"a margin loss gives the operator {name} {len(others)} attribute(s) by place, expected at most {len(names)} "
+            f"for engine=torch: give them by name, as in {name}(data, axis=1)"
         )
     placed = dict(zip(names, others))
     facts = tuple(sorted((key, str(value)) for key, value in {**placed, **attributes}.items()))
