@@ -13,9 +13,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import IO, Any, NamedTuple, Optional
 
 from vargfacenet.errors import SetupError
+from vargfacenet.free_memory import free_memory
 
 CONTENDERS = pathlib.Path(__file__).parent / "contenders"
 WORKER = pathlib.Path(__file__).parent / "worker.py"
+_SPARE = 1.5  # times the largest contender so far, that must be free for another to begin beside those that wait
 
 
 class Contender(NamedTuple):
@@ -46,12 +48,16 @@ def take_turns(
     """Let contenders take turns, `rounds` times, and return their outcomes in order.
 
     The first turn of each is not counted: it allocates memory and chooses layouts. A contender that fails takes no more
-    turns. `progress` is called after each turn.
+    turns. `progress` is called after each turn. Where memory is short, contenders that wait are ended and begin again.
     """
     with contextlib.ExitStack() as stack:
         processes = [stack.enter_context(_Process(contender)) for contender in contenders]
         for number in range(rounds + 1):
             for process in processes:
+                if free_memory() < _SPARE * max(each.peak for each in processes):
+                    for other in processes:
+                        if other is not process:
+                            other.end()
                 process.turn(counted=number > 0)
                 if progress:
                     progress()
@@ -75,6 +81,7 @@ class _Process:
         self.contender = contender
         self.turns: list[dict[str, Any]] = []
         self.failure: Optional[str] = None
+        self.peak = 0  # bytes, of the turns so far
         self._process: Optional[subprocess.Popen[str]] = None
         self._errors: Optional[IO[str]] = None
 
@@ -82,25 +89,35 @@ class _Process:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.end()
+
+    def end(self) -> None:
+        """End the process and give its memory back; the next turn starts another."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()
         for stream in (self._process and self._process.stdin, self._process and self._process.stdout, self._errors):
             if stream:
                 stream.close()
+        self._process = self._errors = None
 
     def turn(self, *, counted: bool) -> None:
+        """Take a turn; in a process that begins again, one before it that is not counted."""
         if self.failure:
             return
         try:
             if self._process is None:
                 self._process = self._start()
                 self._answer(self._process)
+                if counted:
+                    print(file=self._process.stdin, flush=True)
+                    self._answer(self._process)
             print(file=self._process.stdin, flush=True)
             found = self._answer(self._process)
         except (SetupError, OSError) as error:
             self.failure = str(error)
             return
+        self.peak = max(self.peak, found["peak_bytes"])
         if counted:
             self.turns.append(found)
 

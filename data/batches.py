@@ -6,7 +6,7 @@ import collections
 import logging
 import threading
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import mxnet as mx
@@ -57,6 +57,14 @@ class SampleRandom:
         return self._generator
 
 
+class Facts(NamedTuple):
+    """All of a batch besides its images, see `BatchReader.read`: each an array (N,)."""
+
+    labels: np.ndarray
+    places: np.ndarray
+    mirrored: np.ndarray
+
+
 class BatchReader:
     """Shuffled batches of a training set: every image once per epoch, none left over.
 
@@ -84,6 +92,10 @@ class BatchReader:
     ----------
     bad
         Bad images so far: place in ``records.keys``, and the reason.
+    shape
+        Of the images of a batch: (N, 3, height, width).
+    mixes
+        Faces are mixed, so that images do not hold whole numbers.
 
     Raises
     ------
@@ -112,11 +124,11 @@ class BatchReader:
         self.records, self.batch_size = records, batch_size
         self.shape = (count, 3, records.height, records.width)
         self.bad: dict[int, str] = {}
+        self.mixes = bool(mix)
         self._rows = range(shard.rank * count, (shard.rank + 1) * count)
-        self._max_bad_share, self._bad_lock = max_bad_share, threading.Lock()
+        self._max_bad_share = max_bad_share
         self._seed, self._augment, self._mix = seed, augment, mix
-        self._arrays = ArrayPool(self.shape)
-        self._order = _Recent(lambda epoch: sample_order(len(records), seed, epoch))
+        self._hold()
 
     def read(self, update: int) -> mx.io.DataBatch:
         """Return the batch of an update; several threads may call this.
@@ -130,9 +142,18 @@ class BatchReader:
         DataError
             If more images are bad than `max_bad_share` allows.
         """
-        rows, plan = self._plan_mix(update) if self._mix else (self._rows, [])
         data = self._arrays.take()
-        own = numpy_view(data)
+        facts = self.fill(update, numpy_view(data))
+        batch = mx.io.DataBatch([data], [mx.nd.array(facts.labels)], pad=0, index=facts.places)
+        batch.mirrored = facts.mirrored
+        return batch
+
+    def fill(self, update: int, own: np.ndarray) -> Facts:
+        """Write the images of an update into an array and return the rest of its batch; see `read`.
+
+        The array is of `shape`, float32 or, where images are not mixed, uint8.
+        """
+        rows, plan = self._plan_mix(update) if self._mix else (self._rows, [])
         # Mixing may need images of the batch that belong to another worker.
         images = own if len(rows) == len(own) else np.empty((len(rows), *own.shape[1:]), np.float32)
         labels = np.empty(len(rows), np.float32)
@@ -152,9 +173,7 @@ class BatchReader:
         count = len(own)
         if images is not own:
             own[:] = images[:count]
-        batch = mx.io.DataBatch([data], [mx.nd.array(labels[:count])], pad=0, index=index[:count])
-        batch.mirrored = mirrored[:count]
-        return batch
+        return Facts(labels[:count], index[:count], mirrored[:count])
 
     def _face(self, index: int, sample: int) -> tuple[int, np.ndarray, int]:
         """Return index, image and label of an image, or of its replacement if it is bad."""
@@ -164,13 +183,14 @@ class BatchReader:
                 try:
                     return (index, *self.records.read_face(int(self.records.keys[index])))
                 except DataError as error:
-                    self._count_bad(index, str(error))
+                    self.count_bad(index, str(error))
             random = random or np.random.Generator(np.random.Philox(key=[self._seed, _REPLACEMENTS + sample]))
             index = int(random.integers(len(self.records)))
             reason = self.bad.get(index)
         raise DataError(f"{self.records}: {_TRIES} images in a row are bad; run 'vargfacenet data check' for a list")
 
-    def _count_bad(self, index: int, reason: str) -> None:
+    def count_bad(self, index: int, reason: str) -> None:
+        """Add an image to `bad` and log it; DataError where these are more than are allowed."""
         allowed, total = int(self._max_bad_share * len(self.records)), len(self.records)
         with self._bad_lock:
             if index in self.bad:
@@ -183,6 +203,20 @@ class BatchReader:
                 )
             self.bad[index] = reason
         log.warning("%s; another image replaces it (bad so far: %d, at most %d)", reason, len(self.bad), allowed)
+
+    def __getstate__(self) -> dict[str, Any]:
+        held = ("_bad_lock", "_arrays", "_order")
+        return {name: value for name, value in vars(self).items() if name not in held}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._hold()
+
+    def _hold(self) -> None:
+        """Make what belongs to one process."""
+        count, seed = len(self.records), self._seed
+        self._bad_lock, self._arrays = threading.Lock(), ArrayPool(self.shape)
+        self._order = _Recent(lambda epoch: sample_order(count, seed, epoch))
 
     def _plan_mix(self, update: int) -> tuple[list[int], list[Recipe]]:
         """Return the rows of the whole batch that are needed, this worker's first, and recipes that refer to them."""

@@ -9,7 +9,7 @@ import logging
 import os
 import pathlib
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -84,7 +84,8 @@ class RecordSet:
         self._file = RecordFile(self.path)
         try:
             keys, offsets = read_index(index_file, self._file.size)
-            self._offsets = dict(zip(keys.tolist(), offsets.tolist()))
+            order = np.argsort(keys, kind="stable")
+            self._sorted_keys, self._offsets = keys[order], offsets[order]
             self._open(keys, offsets, index_file, allow_cut)
         except BaseException:
             self.close()
@@ -116,6 +117,14 @@ class RecordSet:
 
     def __str__(self) -> str:
         return str(self.path)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "_file"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        # Another process opens the file again, and need not read the index.
+        vars(self).update(state)
+        self._file = RecordFile(self.path)
 
     def close(self) -> None:
         """Close the file; reading afterwards fails."""
@@ -190,10 +199,10 @@ class RecordSet:
         return int(labels[0]), int(labels[1])
 
     def _offset(self, key: int) -> int:
-        try:
-            return self._offsets[key]
-        except KeyError:
-            raise DataError(f"{self.path}: record {key} is missing from the index") from None
+        place = int(np.searchsorted(self._sorted_keys, key))
+        if place == len(self._sorted_keys) or self._sorted_keys[place] != key:
+            raise DataError(f"{self.path}: record {key} is missing from the index")
+        return int(self._offsets[place])
 
     def _payload(self, key: int) -> bytes:
         return self._file.payload(self._offset(key), f"{self.path}: record {key}")

@@ -110,7 +110,7 @@ def check_settings(config: Config, engine: str, devices: int, workers: int = 1) 
     if engine == "torch":
         torch_module("build").check_settings(config, devices, workers)
         return
-    for name in ("channels_last", "compile"):
+    for name in ("channels_last", "compile", "cuda_graphs", "readers"):
         if getattr(config, name) != SETTINGS[name].default:
             raise SettingError(
                 f"{name}={getattr(config, name)} is of engine=torch: give --engine torch, or leave it out"

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import mxnet as mx
 
 from vargfacenet.data import BatchReader, FaceIterator, Shard
+from vargfacenet.engines import torch_module, uses_torch
 from vargfacenet.errors import Stopped
 from vargfacenet.operators import forms_in_use
 from vargfacenet.threads import threads_in_use
@@ -21,6 +22,7 @@ from vargfacenet.train.callback import Callback, OnlyParameters, TrainingContext
 from vargfacenet.train.callbacks import Every, Follower, Progress, Verifier
 from vargfacenet.train.checkpoint_writer import CheckpointWriter
 from vargfacenet.train.convolution_forms import FACT, share_forms
+from vargfacenet.train.embedder_teacher import OnlineEmbedder
 from vargfacenet.train.engine import Arrays, TrainerProtocol
 from vargfacenet.train.expected_end import ExpectedEnd
 from vargfacenet.train.generation_folder import Generation, GenerationFolder
@@ -170,9 +172,16 @@ def _iterator(run: Run, number: int, first_update: int) -> FaceIterator:
         shard=Shard(cluster.rank, cluster.world_size),
         max_bad_share=config.max_bad_share,
     )
-    return FaceIterator(
-        batches, first_update=updates_before + first_update, last_update=updates_before + config.max_updates
-    )
+    updates = {"first_update": updates_before + first_update, "last_update": updates_before + config.max_updates}
+    if uses_torch(run.runtime.devices):
+        make: Callable[..., FaceIterator] = torch_module("readers").make_iterator
+        return make(batches, run.runtime.devices[0], _readers(run), **updates)
+    return FaceIterator(batches, **updates)
+
+
+def _readers(run: Run) -> int | None:
+    """Return the processes that read, as the settings ask; a teacher of another engine takes batches of this process."""
+    return 0 if isinstance(run.teacher, OnlineEmbedder) else run.config.readers
 
 
 def _feed(run: Run, iterator: FaceIterator, first_update: int) -> Callable[[], mx.io.DataBatch]:

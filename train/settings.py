@@ -211,6 +211,25 @@ class EngineSettings:
     compile: Annotated[
         bool, About("With engine=torch, let torch.compile make kernels of the graph first.", may_change=True)
     ] = False
+    cuda_graphs: Annotated[
+        bool,
+        About(
+            "With engine=torch on a GPU, record the passes of the network once and start them with one call; for networks "
+            "whose kernels are shorter than the time to start them.",
+            may_change=True,
+        ),
+    ] = False
+    readers: Annotated[
+        Optional[int],
+        About(
+            "With engine=torch, processes that read and decode images; 0 for threads, none for one process for two cores on "
+            "a GPU and threads on a CPU.",
+            low=0,
+            high=64,
+            unit="processes",
+            may_change=True,
+        ),
+    ] = None
     check_memory: Annotated[
         bool,
         About(

@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from vargfacenet.bench import contest_report, draw, matrix_share, operator_table, table, take_turns
+from vargfacenet.bench import contest_report, draw, matrix_share, operator_table, rounds, table, take_turns
 from vargfacenet.bench.contests import Contest
 from vargfacenet.bench.rounds import Contender, Outcome, peak_memory, rate
 
@@ -40,6 +40,14 @@ def test_all_take_turns_and_the_first_is_not_counted(contender, tmp_path):
         assert outcome.failure is None
         assert [turn["count"] for turn in outcome.turns] == [2, 3]
         assert all(turn["seconds"] > 0 for turn in outcome.turns)
+
+
+def test_where_memory_is_short_one_contender_lives_at_a_time(contender, monkeypatch):
+    monkeypatch.setattr(rounds, "free_memory", lambda: 0)
+    outcomes = take_turns([contender("a"), contender("b")], rounds=2)
+    for outcome in outcomes:
+        assert outcome.failure is None
+        assert [turn["count"] for turn in outcome.turns] == [2, 2]  # each after one that is not counted
 
 
 def test_what_a_contender_prints_does_not_disturb(contender):

@@ -4,10 +4,12 @@ import mxnet as mx
 import numpy as np
 import pytest
 import torch
+from torch.nn import functional
 
 from tests.helpers.training import tiny
 from tests.torch.compare import relative
 from vargfacenet.eval import Embedder
+from vargfacenet.torch import grouped
 from vargfacenet.torch.embed import TorchEmbedder
 from vargfacenet.train.build import make_trainer
 from vargfacenet.train.engine import NotFinite
@@ -106,6 +108,28 @@ def test_a_compiled_graph_has_the_same_losses():
     np.testing.assert_allclose(
         losses(drawn_trainer("cuda", compile=True), 3), losses(drawn_trainer("cuda"), 3), rtol=1e-3
     )
+
+
+@pytest.mark.parametrize("settings", [{}, {"precision": "bfloat16", "channels_last": True}], ids=str)
+def test_recorded_passes_have_the_same_losses_and_statistics(settings):
+    plain, recorded = (drawn_trainer("cuda", **settings, cuda_graphs=graphs) for graphs in (False, True))
+    np.testing.assert_allclose(losses(recorded), losses(plain), rtol=1e-3)
+    for name, value in plain.parameters()[1].items():
+        np.testing.assert_allclose(
+            recorded.parameters()[1][name].asnumpy(), value.asnumpy(), rtol=0.02, atol=0.02, err_msg=name
+        )
+
+
+def test_groups_with_zeros_between_give_the_same():
+    data = torch.randn(4, 40, 28, 28, device="cuda", dtype=torch.bfloat16).to(memory_format=torch.channels_last)
+    weight = torch.randn(80, 8, 3, 3, device="cuda", dtype=torch.bfloat16, requires_grad=True)
+    assert grouped.pays(data, weight, 5)
+    found = functional.conv2d(data, grouped.with_zeros(weight, 5), None, 2, 1)
+    expected = functional.conv2d(data, weight, None, 2, 1, 1, 5)
+    assert relative(found.detach().float().cpu().numpy(), expected.detach().float().cpu().numpy()) < 0.01
+    given = torch.randn_like(found)
+    one, other = (torch.autograd.grad(value, weight, given)[0].float().cpu().numpy() for value in (found, expected))
+    assert relative(one, other) < 0.02
 
 
 def test_bfloat16_is_near_float32():

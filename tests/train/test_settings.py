@@ -181,7 +181,7 @@ def test_what_a_resumed_run_may_change_is_declared():
     may_change = {name for name, setting in SETTINGS.items() if setting.about.may_change}
     assert may_change == {
         *("verify_every", "save_every", "log_every", "generations", "save_epochs", "keep_states", "max_bad_share"),
-        *("callbacks", "engine", "channels_last", "compile", "check_memory"),
+        *("callbacks", "engine", "channels_last", "compile", "cuda_graphs", "readers", "check_memory"),
     }
     assert not may_change & set(fixed)
     assert fixed["network.multiplier"] == 0.25

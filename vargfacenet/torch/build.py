@@ -29,6 +29,7 @@ def compute_of(config: Config, devices: Sequence[torch.device]) -> Compute:
         config.precision,
         config.channels_last,
         config.compile,
+        captured=config.cuda_graphs,
         slices=len(devices) * config.accumulate,
         whole_images=not config.mix,
     )
@@ -95,6 +96,13 @@ def check_settings(config: Config, devices: int, workers: int = 1) -> None:
             f"head=sharded with {devices} device(s) and accumulate={config.accumulate}: a worker of engine=torch has one "
             "slice of the classifier and one of the batch; give one device, or start workers with torchrun"
         )
+    if config.cuda_graphs and devices * config.accumulate * workers > 1:
+        raise SettingError(
+            f"cuda_graphs=true with {devices} device(s), {workers} worker(s) and accumulate={config.accumulate}: expected "
+            "one of each"
+        )
+    if config.cuda_graphs and config.compile:
+        raise SettingError("cuda_graphs=true with compile=true: choose one of them")
     count = devices * config.accumulate * workers
     if config.batch_size % count:
         raise SettingError(

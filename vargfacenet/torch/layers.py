@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from vargfacenet.torch import grouped
 from vargfacenet.torch.attributes import Attributes
 from vargfacenet.torch.prelu import prelu
 from vargfacenet.torch.registry import Operator, operator
@@ -28,6 +29,9 @@ def convolution(attributes: Attributes) -> Operator:
     groups = int(attributes.value("num_group", 1))
 
     def run(training: bool, data: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+        if grouped.pays(data, weight, groups):
+            whole = grouped.with_zeros(weight.to(grouped.computed_in(data)), groups)
+            return convolve(data, whole, bias, stride, padding, dilation)
         return convolve(data, weight, bias, stride, padding, dilation, groups)
 
     return run

@@ -36,6 +36,7 @@ FORMS: dict[str, dict[str, Any]] = {
     "float32": {},
     "float32, channels last": {"channels_last": True},
     "bf16": {"precision": "bfloat16", "channels_last": True},
+    "bf16, recorded": {"precision": "bfloat16", "channels_last": True, "cuda_graphs": True},
     "bf16, compiled": {"precision": "bfloat16", "channels_last": True, "compile": True},
 }
 _IDENTITIES = 93_431  # of MS1M-RetinaFace
@@ -152,21 +153,29 @@ def main(arguments: list[str] | None = None) -> int:
     forms = [form for form in args.forms if not (args.no_compile and FORMS[form].get("compile"))]
     settings = {"embedding_size": "512", **split_assignments(args.set)}
     work = Work(args.rounds, args.updates, args.identities, args.profile)
+    if device.type != "cuda":
+        forms = [form for form in forms if not FORMS[form].get("cuda_graphs")]
+    flops = 3 * complexity(resolve("student", settings).build_symbol()).flops  # forward once, backward twice
     figures = []
     for batch in args.batch:
-        figures += measure(device, settings, batch, forms=forms, work=work)
-    flops = 3 * complexity(resolve("student", settings).build_symbol()).flops  # forward once, backward twice
-    for one in figures:
-        line = f"{one.form:24} batch {one.batch:4}  {one.images_per_second:9.1f} images/s (best {one.best:.1f})"
-        line += f"  {one.peak_bytes / 2**30:.2f} GiB" if one.peak_bytes else ""
-        if args.peak_tflops:
-            line += f"  {one.images_per_second * flops / args.peak_tflops / 1e12:.1%} of peak"
-        sys.stdout.write(line + "\n")
+        found = measure(device, settings, batch, forms=forms, work=work)
+        figures += found
+        _show(found, flops, args.peak_tflops)
     if args.json:
         about = {"device": _name(device), "torch": torch.__version__, "flops_per_image": flops, **work._asdict()}
         content = {**about, "figures": [one._asdict() for one in figures]}
         write_text(args.json, json.dumps(content, indent=1) + "\n")
     return 0
+
+
+def _show(figures: list[Figure], flops: int, peak_tflops: float | None) -> None:
+    for one in figures:
+        line = f"{one.form:24} batch {one.batch:4}  {one.images_per_second:9.1f} images/s (best {one.best:.1f})"
+        line += f"  {one.peak_bytes / 2**30:.2f} GiB" if one.peak_bytes else ""
+        if peak_tflops:
+            line += f"  {one.images_per_second * flops / peak_tflops / 1e12:.1%} of peak"
+        sys.stdout.write(line + "\n")
+    sys.stdout.flush()
 
 
 def _name(device: torch.device) -> str:

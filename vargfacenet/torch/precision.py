@@ -27,6 +27,8 @@ class Compute:
         Images and weights lie with their channels together, which bfloat16 on GPUs wants.
     compiled
         ``torch.compile`` makes kernels of the graph first, in a minute or more.
+    captured
+        The passes of the network are recorded as CUDA graphs.
     slices
         Parts of this worker's batch that are computed one after another.
     whole_images
@@ -37,12 +39,15 @@ class Compute:
     precision: str = "float32"
     channels_last: bool = False
     compiled: bool = False
+    captured: bool = False
     slices: int = 1
     whole_images: bool = True
 
     def __post_init__(self) -> None:
         if self.precision not in PRECISIONS:
             raise SettingError(f"precision={self.precision}: engine=torch computes in {' or '.join(PRECISIONS)}")
+        if self.captured and self.device.type != "cuda":
+            raise SettingError(f"cuda_graphs=true on {self.device}: only a GPU has them; leave it out")
 
     def autocast(self) -> Any:
         """Return the context in which the network runs."""
