@@ -50,7 +50,8 @@ def test_updates_are_those_of_mxnets_classifier(margin, sample_rate, clip_gradie
         found = ours.descend(torch.from_numpy(embedding), label, update=update)
         ours.update(0.3, torch.zeros(()))
         for value, wanted in zip(found, expected):
-            np.testing.assert_allclose(value.numpy(), wanted.asnumpy(), rtol=1e-4, atol=1e-5)
+            largest = np.abs(wanted.asnumpy()).max()  # whose rounding the small ones have
+            np.testing.assert_allclose(value.numpy(), wanted.asnumpy(), rtol=1e-4, atol=2e-6 * max(largest, 5))
     states = ours.state(), theirs.state()
     assert states[0].keys() == states[1].keys()
     for name, value in states[1].items():
