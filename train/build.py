@@ -92,6 +92,8 @@ def check_engine(config: Config, runtime: Runtime) -> None:
     """Raise SettingError where the engine of the devices lacks what the settings ask for, or a batch does not divide."""
     engine = "torch" if uses_torch(runtime.devices) else "mxnet"
     check_settings(config, engine, len(runtime.devices), runtime.cluster.world_size)
+    if engine == "torch":
+        torch_module("build").compute_of(config, runtime.devices)
 
 
 def check_settings(config: Config, engine: str, devices: int, workers: int = 1) -> None:

@@ -23,6 +23,7 @@ WORKSPACE = 48 << 20  # bytes of graphs, threads and workspaces of operators on 
 # layout, also those of its gradient. Fitted to measured runs of nine networks, docs/scaling.md.
 _LAYOUTS = {"native": 2, "basic": 1}
 _BATCHES = 6  # batches of images in memory: decoded ahead, handed over, and in use
+_READER = 300 << 20  # bytes of a process that reads images, of its own, as measured
 _GIB = 1 << 30
 
 
@@ -136,6 +137,8 @@ def make_plan(config: Config, place: Place, work: Workload) -> Plan:
     device["input"] = memory.input_bytes(config.batch_size // place.shards, *IMAGE_SHAPE)
     rows = config.batch_size // place.machines
     host = {"network": stored, "input": _BATCHES * memory.input_bytes(rows, *IMAGE_SHAPE)}
+    if place.engine == "torch" and config.readers:
+        host["reading processes"] = _READER * config.readers * (place.devices if place.kind == "gpu" else 1)
     total = sum(device.values())
     if place.kind == "cpu":
         host["workspace"] = WORKSPACE
@@ -161,6 +164,8 @@ def _check(config: Config, place: Place) -> None:
     by_process = (place.engine, place.kind) == ("torch", "gpu")  # where each device has a worker
     devices, workers = (1, place.shards) if by_process else (place.devices, place.machines)
     check_settings(config, place.engine, devices, workers)
+    if config.cuda_graphs and place.kind == "cpu":
+        raise SettingError("cuda_graphs=true on a CPU: only a GPU has them; leave it out")
 
 
 def _mxnet_device(config: Config, place: Place, work: Workload, embedding: mx.sym.Symbol, share: int) -> dict[str, int]:

@@ -38,9 +38,13 @@ def captured(module: nn.Module, shapes: Mapping[str, Sequence[int]], like: torch
     before = {name: value.clone() for name, value in module.named_buffers()}
     module.train()
     try:
-        run = torch.cuda.make_graphed_callables(_Call(module), tuple(inputs), allow_unused_input=True)
+        # What is recorded is what the current device is given, which is the first GPU also in a run on another one.
+        with torch.cuda.device(like.device):
+            run = torch.cuda.make_graphed_callables(_Call(module), tuple(inputs), allow_unused_input=True)
+    except torch.cuda.OutOfMemoryError:
+        raise
     except RuntimeError as error:
-        reason = str(error).splitlines()[0]
+        reason = str(error).strip().partition("\n")[0]
         raise SettingError(f"cuda_graphs=true: this network cannot be recorded ({reason}); leave it out") from error
     with torch.no_grad():
         for name, value in module.named_buffers():
