@@ -1,5 +1,7 @@
 """A grouped convolution, and one of all channels that does the same."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from torch.nn import functional
@@ -28,3 +30,26 @@ def test_zeros_between_groups_change_neither_output_nor_gradients(filters, chann
 def test_on_a_cpu_groups_stay_as_they_are():
     data = torch.zeros(1, 16, 4, 4, dtype=torch.bfloat16).to(memory_format=torch.channels_last)
     assert not grouped.pays(data, torch.zeros(16, 8, 3, 3, dtype=torch.bfloat16), 2)
+
+
+@pytest.mark.parametrize(
+    ("channels", "in_group", "kernel", "kind", "expected"),
+    [
+        (40, 8, 3, torch.bfloat16, True),
+        (320, 8, 3, torch.bfloat16, True),
+        (640, 8, 3, torch.bfloat16, False),
+        (320, 160, 3, torch.bfloat16, False),  # was not measured: half of the products would be with zeros
+        (40, 1, 3, torch.bfloat16, False),
+        (320, 8, 7, torch.bfloat16, False),
+        (40, 8, 3, torch.float32, False),
+    ],
+)
+def test_a_gpu_computes_groups_as_one_where_that_was_measured(channels, in_group, kernel, kind, expected):
+    data = SimpleNamespace(
+        device=torch.device("cuda", 0),
+        ndim=4,
+        shape=(2, channels, 14, 14),
+        dtype=kind,
+        is_contiguous=lambda memory_format: memory_format == torch.channels_last,
+    )
+    assert grouped.pays(data, torch.zeros(channels, in_group, kernel, kernel), channels // in_group) is expected

@@ -11,13 +11,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-_MOST_CHANNELS = 320  # of the input, up to which this was measured
+_MOST_OF_GROUP = 8  # channels of a group of the input, and
+_MOST_CHANNELS = 320  # of all, up to which this was measured
 _MOST_KERNEL = 3  # the 7x7 of the embedding is 15 times slower so
 
 
 def pays(data: Tensor, weight: Tensor, groups: int) -> bool:
     """Return True where a grouped convolution is better computed as one of all channels: in bfloat16, channels last."""
-    if groups == 1 or data.device.type != "cuda" or data.ndim != 4 or weight.shape[1] == 1:
+    if groups == 1 or data.device.type != "cuda" or data.ndim != 4 or not 1 < weight.shape[1] <= _MOST_OF_GROUP:
         return False
     if weight.shape[-1] > _MOST_KERNEL or data.shape[1] > _MOST_CHANNELS:
         return False
