@@ -71,24 +71,27 @@ def measure(
             "student", {**settings, **FORMS[form], "engine": "torch", "batch_size": batch, "distillation": "angular"}
         )
         symbol = config.build_symbol()
-        trainers[form] = make_trainer(
-            config,
-            symbol,
-            work.identities,
-            sgd=make_optimizer(config),
-            generation=1,
-            first_update=0,
-            runtime=Runtime([device]),
-        )
+        try:
+            trainers[form] = make_trainer(
+                config,
+                symbol,
+                work.identities,
+                sgd=make_optimizer(config),
+                generation=1,
+                first_update=0,
+                runtime=Runtime([device]),
+            )
+        except torch.cuda.OutOfMemoryError:
+            _leave_out(form, batch, device)
         given = given or _batch(config, embedding_size_of(symbol), work.identities)
-    seconds: dict[str, list[float]] = {form: [] for form in forms}
+    seconds: dict[str, list[float]] = {form: [] for form in trainers}
     peaks = {}
     for number in range(work.rounds + 1):
         for form, trainer in list(trainers.items()):
             try:
                 taken, peaks[form] = _round(trainer, given, device, work.updates)
-            except torch.OutOfMemoryError:
-                sys.stderr.write(f"{form}, batch {batch}: the memory of {device} does not suffice\n")
+            except torch.cuda.OutOfMemoryError:
+                _leave_out(form, batch, device)
                 del trainers[form], seconds[form]
                 continue
             if number:
@@ -100,6 +103,10 @@ def measure(
         Figure(form, batch, batch / statistics.median(times), batch / min(times), peaks[form])
         for form, times in seconds.items()
     ]
+
+
+def _leave_out(form: str, batch: int, device: torch.device) -> None:
+    sys.stderr.write(f"{form}, batch {batch}: the memory of {device} does not suffice\n")
 
 
 def _profiled(trainer: LaunchingTrainer, given: Any, device: torch.device) -> str:
@@ -155,6 +162,8 @@ def main(arguments: list[str] | None = None) -> int:
     work = Work(args.rounds, args.updates, args.identities, args.profile)
     if device.type != "cuda":
         forms = [form for form in forms if not FORMS[form].get("cuda_graphs")]
+    if not forms:
+        parser.error(f"none of the forms {', '.join(args.forms)} can be measured on {device}")
     flops = 3 * complexity(resolve("student", settings).build_symbol()).flops  # forward once, backward twice
     figures = []
     for batch in args.batch:
