@@ -84,8 +84,7 @@ class RecordSet:
         self._file = RecordFile(self.path)
         try:
             keys, offsets = read_index(index_file, self._file.size)
-            order = np.argsort(keys, kind="stable")
-            self._sorted_keys, self._offsets = keys[order], offsets[order]
+            self._sorted_keys, self._offsets = np.ascontiguousarray(keys), np.ascontiguousarray(offsets)
             self._open(keys, offsets, index_file, allow_cut)
         except BaseException:
             self.close()
