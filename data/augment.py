@@ -7,6 +7,9 @@ neither on threads nor on the update at which a run was resumed. Other packages 
 
 import dataclasses
 import inspect
+import os
+import sys
+import types
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Callable, Union
 
@@ -16,7 +19,7 @@ import numpy as np
 from vargfacenet.errors import SettingError
 from vargfacenet.formats.images import decode_image, encode_jpeg
 from vargfacenet.options import About, Setting, check_options, declared_settings
-from vargfacenet.registry import Registry
+from vargfacenet.registry import Registry, import_or_run
 
 _RED, _GREEN, _BLUE = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
 
@@ -64,6 +67,24 @@ class RegisteredAugmentation:
             given = f"{getattr(changed, 'dtype', type(changed).__name__)} {getattr(changed, 'shape', '')}".strip()
             raise SettingError(f"augmentation {self.name} returned {given}: expected uint8 {image.shape}")
         return changed
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # As a name: what the options declare need not be of a kind that can be pickled.
+        if not isinstance(self.apply, types.FunctionType):
+            return _make, (self.name, self.apply)
+        if "<locals>" in self.apply.__qualname__:
+            raise SettingError(
+                f"augmentation {self.name} is defined within a function, where other processes do not find it: define it at "
+                "the top of a module, or give readers=0"
+            )
+        module = self.apply.__module__
+        return _registered, (self.name, module, getattr(sys.modules.get(module), "__file__", None))
+
+
+def _registered(name: str, module: str, file: Union[str, os.PathLike[str], None]) -> RegisteredAugmentation:
+    """Return an augmentation in a process that has not run the module, or the recipe file, that registers it."""
+    import_or_run(module, file)
+    return AUGMENTATIONS[name]
 
 
 def _make(name: str, function: Callable[..., np.ndarray]) -> RegisteredAugmentation:

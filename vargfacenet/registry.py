@@ -6,10 +6,14 @@ An entry is added by a decorator, or by an entry point of an installed package, 
 from __future__ import annotations
 
 import functools
+import importlib
 import importlib.metadata
+import importlib.util
+import os
 import re
+import sys
 from collections.abc import Iterator, Mapping
-from types import MappingProxyType
+from types import MappingProxyType, ModuleType
 from typing import Any, Callable, Generic, TypeVar
 
 from vargfacenet.errors import SettingError
@@ -105,3 +109,26 @@ def _entry_points(group: str) -> list[importlib.metadata.EntryPoint]:
     points = found.select(group=group) if hasattr(found, "select") else found.get(group, ())
     # An environment may list a package twice, as under a name and under its links.
     return list({point.name: point for point in points}.values())
+
+
+def run_file(name: str, path: str | os.PathLike[str]) -> ModuleType:
+    """Run a Python file as a module of a name, and return it; errors are the file's own, ImportError for another file."""
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{path} is not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # so that what it defines knows its module
+    spec.loader.exec_module(module)
+    return module
+
+
+def import_or_run(name: str, path: str | os.PathLike[str] | None) -> None:
+    """Import a module, or run the file that it was made of where Python does not find the module."""
+    if name in sys.modules:
+        return
+    try:
+        importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name != name or path is None:
+            raise
+        run_file(name, path)

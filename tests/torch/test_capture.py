@@ -60,7 +60,11 @@ def test_recording_is_on_the_device_of_the_images_and_changes_no_statistics(reco
 @pytest.mark.parametrize(
     ("fault", "kind", "message"),
     [
-        (RuntimeError("operation not permitted\nmore"), SettingError, r"be recorded \(operation not permitted\); leave"),
+        (
+            RuntimeError("operation not permitted\nmore"),
+            SettingError,
+            r"be recorded \(operation not permitted\); leave",
+        ),
         (torch.cuda.OutOfMemoryError("CUDA out of memory"), torch.cuda.OutOfMemoryError, "out of memory"),
     ],
 )

@@ -3,9 +3,11 @@
 import json
 import os
 import pathlib
+import pickle
 import shutil
 import subprocess
 import sys
+from typing import Annotated
 
 import mxnet as mx
 import numpy as np
@@ -18,6 +20,7 @@ from vargfacenet import registry
 from vargfacenet.commands import main
 from vargfacenet.data import Augmentation, register_augmentation
 from vargfacenet.errors import SettingError
+from vargfacenet.options import About
 from vargfacenet.symbols import register_distillation, register_loss, register_network
 from vargfacenet.symbols.registry import DISTILLATIONS, LOSSES, NETWORKS
 from vargfacenet.train import read_config, register_callback, train
@@ -269,6 +272,19 @@ def test_a_registered_augmentation_draws_from_the_samples_generator(added):
     np.testing.assert_array_equal(first, again)
     assert (first.min(), first.max(), mirrored) == (100, 103, False)
     assert image.max() == 100
+
+
+def of_this_module(image, random, *, how: Annotated[str, About("How.", choices=lambda: ["dark", "bright"])] = "dark"):
+    return image // 2 if how == "dark" else 255 - image // 2
+
+
+def test_a_registered_augmentation_can_be_given_to_another_process(added):
+    register_augmentation(of_this_module)
+    augmentation = Augmentation(mirror=False, registered=(("of_this_module", {"how": "bright"}),))
+    copied = pickle.loads(pickle.dumps(augmentation))
+    assert copied == augmentation
+    image, _ = copied(np.full((112, 112, 3), 100, np.uint8), np.random.default_rng(0))
+    assert set(image.ravel()) == {205}
 
 
 def test_an_augmentation_that_returns_something_else_is_named(added):

@@ -7,18 +7,16 @@ files here, a file named by its path, or one that an installed package names by 
 
 import functools
 import importlib
-import importlib.util
 import os
 import pathlib
 import pkgutil
-import sys
 import types
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from vargfacenet.errors import SettingError
 from vargfacenet.options import unknown
-from vargfacenet.registry import Registry
+from vargfacenet.registry import Registry, run_file
 
 GROUP = "vargfacenet.recipes"
 
@@ -103,14 +101,8 @@ def _is_path(name: str) -> bool:
 def _of_file(path: pathlib.Path) -> Recipe:
     if not path.is_file():
         raise SettingError(f"there is no recipe file {path}; 'vargfacenet train --list' lists the recipes with a name")
-    name = f"recipe_{path.stem}"
-    spec = importlib.util.spec_from_file_location(name, path)
-    module = importlib.util.module_from_spec(spec) if spec else types.ModuleType(name)
-    sys.modules[name] = module  # so that what it defines knows its module
     try:
-        if spec is None or spec.loader is None:
-            raise SettingError(f"{path}: expected a Python file")
-        spec.loader.exec_module(module)
+        module = run_file(f"recipe_{path.stem}", path)
     except SettingError:
         raise
     except Exception as error:
