@@ -60,9 +60,11 @@ class OnlineEmbedder:
     def embed(self, batch: mx.io.DataBatch) -> mx.nd.NDArray:
         """Return the teacher's embeddings of a batch, see `vargfacenet.train.teacher.TeacherEmbeddings`.
 
-        DataError where one is missing or not finite.
+        Its images are an NDArray, or a tensor of PyTorch on the CPU, as processes read it. DataError where one is missing
+        or not finite.
         """
-        images = batch.data[0].asnumpy()
+        images = batch.data[0]
+        images = np.asarray(images.asnumpy() if isinstance(images, mx.nd.NDArray) else images, np.float32)
         found = self._embed(images)
         return found + self._embed(np.ascontiguousarray(images[:, :, :, ::-1])) if self._mirror else found
 

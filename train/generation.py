@@ -22,7 +22,6 @@ from vargfacenet.train.callback import Callback, OnlyParameters, TrainingContext
 from vargfacenet.train.callbacks import Every, Follower, Progress, Verifier
 from vargfacenet.train.checkpoint_writer import CheckpointWriter
 from vargfacenet.train.convolution_forms import FACT, share_forms
-from vargfacenet.train.embedder_teacher import OnlineEmbedder
 from vargfacenet.train.engine import Arrays, TrainerProtocol
 from vargfacenet.train.expected_end import ExpectedEnd
 from vargfacenet.train.generation_folder import Generation, GenerationFolder
@@ -175,13 +174,8 @@ def _iterator(run: Run, number: int, first_update: int) -> FaceIterator:
     updates = {"first_update": updates_before + first_update, "last_update": updates_before + config.max_updates}
     if uses_torch(run.runtime.devices):
         make: Callable[..., FaceIterator] = torch_module("readers").make_iterator
-        return make(batches, run.runtime.devices[0], _readers(run), **updates)
+        return make(batches, run.runtime.devices[0], config.readers, **updates)
     return FaceIterator(batches, **updates)
-
-
-def _readers(run: Run) -> int | None:
-    """Return the processes that read, as the settings ask; a teacher of another engine takes batches of this process."""
-    return 0 if isinstance(run.teacher, OnlineEmbedder) else run.config.readers
 
 
 def _feed(run: Run, iterator: FaceIterator, first_update: int) -> Callable[[], mx.io.DataBatch]:

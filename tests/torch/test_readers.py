@@ -2,10 +2,11 @@
 
 import contextlib
 import logging
-import os
+import pickle
 import shutil
-import signal
+import subprocess
 
+import mxnet as mx
 import numpy as np
 import pytest
 import torch
@@ -13,9 +14,12 @@ import torch
 from tests.helpers.record_sets import offsets, overwrite
 from tests.helpers.training import parameters, tiny
 from vargfacenet.data import Augmentation, BatchReader, FaceIterator, JoinedSets, RecordSet
+from vargfacenet.data.augment import AUGMENTATIONS, register_augmentation
 from vargfacenet.errors import DataError, SettingError, SetupError
 from vargfacenet.torch import readers
 from vargfacenet.torch.readers import ReadByProcesses, number_of_readers
+from vargfacenet.train.embedder_teacher import EmbedderTeacher, OnlineEmbedder
+from vargfacenet.train.recipes import find_recipe
 from vargfacenet.train.run import train
 from vargfacenet.train.runtime import Runtime
 
@@ -39,12 +43,44 @@ def reader(records, **options):
     return BatchReader(records, batch_size=8, seed=3, **{"augment": Augmentation(shift=4, color_jitter=0.2), **options})
 
 
+RECIPE = """
+from typing import Annotated
+
+from vargfacenet.data import register_augmentation
+from vargfacenet.options import About
+
+@register_augmentation
+def of_a_recipe_file(image, random, *, how: Annotated[str, About("How.", choices=lambda: ["dark", "bright"])] = "dark"):
+    return image // 2 if how == "dark" else 255 - image // 2
+
+recipe = {}
+"""
+
+
+@pytest.fixture
+def registered(monkeypatch):
+    """Forget in the end what a test registers."""
+    for name in ("_entries", "_sources"):
+        monkeypatch.setattr(AUGMENTATIONS, name, dict(getattr(AUGMENTATIONS, name)))
+
+
+@pytest.fixture
+def augmentation(registered, tmp_path):
+    """An augmentation that a recipe file registers, which other processes cannot import."""
+    file = tmp_path / "mine.py"
+    file.write_text(RECIPE)
+    find_recipe(str(file))
+    return Augmentation(shift=4, registered=(("of_a_recipe_file", {"how": "bright"}),))
+
+
 @pytest.mark.parametrize(
     ("options", "count", "dtype"),
-    [({}, 2, np.uint8), ({"mix": 0.6, "augment": None}, 1, np.float32)],
+    [({}, 2, np.uint8), ({"mix": 0.6}, 1, np.float32)],
     ids=["bytes", "mixed"],
 )
-def test_batches_are_those_of_threads(face_folder, options, count, dtype):
+def test_batches_are_those_of_threads(face_folder, augmentation, options, count, dtype):
+    if dtype == np.float32:
+        options = {**options, "augment": augmentation}
     records = JoinedSets([face_folder])
     found = all_batches(ReadByProcesses(reader(records, **options), readers=count, **UPDATES))
     expected = all_batches(FaceIterator(reader(records, **options), **UPDATES))
@@ -81,7 +117,12 @@ def test_a_lost_process_is_an_error_with_a_remedy_and_the_next_begins_again(face
     with contextlib.closing(iterator):
         first = facts(iterator.next())
         [worker] = iterator._loaded._workers
-        os.kill(worker.pid, signal.SIGKILL)
+        # A terminal and a batch system send these to all processes of a run.
+        for name in ("-INT", "-TERM"):
+            subprocess.run(["kill", name, str(worker.pid)], check=True)
+        for update in range(1, 21):
+            assert iterator.next().index.shape == (8,), update
+        worker.terminate()
         with pytest.raises(SetupError, match="readers=0 reads in this process"):
             for _ in range(20):
                 iterator.next()
@@ -96,6 +137,76 @@ def test_a_run_is_the_same_with_processes(face_folder, tmp_path):
     one, other = (parameters(tmp_path / name) for name in "01")
     for name, value in one.items():
         np.testing.assert_array_equal(value, other[name], err_msg=name)
+
+
+def loaded(records, *found):
+    """An iterator whose processes have read this; an exception is raised."""
+
+    def read():
+        for one in found:
+            if isinstance(one, RuntimeError):
+                raise one
+            yield one
+
+    iterator = ReadByProcesses(reader(records), readers=1)
+    iterator._loaded = read()
+    return iterator
+
+
+def test_an_error_of_a_setting_arrives_as_it_is(face_folder, registered):
+    @register_augmentation
+    def halve(image, random):
+        return image / 2
+
+    records = RecordSet(face_folder)
+    found = readers._Batches(reader(records, augment=Augmentation(registered=(("halve", {}),))))[0]
+    with pytest.raises(SettingError, match="^augmentation halve returned float64"):
+        loaded(records, pickle.loads(pickle.dumps(found))).next()
+
+
+def test_an_error_of_a_process_is_not_taken_for_its_loss(face_folder):
+    records = RecordSet(face_folder)
+    raised = "Caught RuntimeError in DataLoader worker process 0.\nOriginal Traceback"
+    with pytest.raises(RuntimeError, match="^Caught RuntimeError"):
+        loaded(records, RuntimeError(raised)).next()
+    with pytest.raises(SetupError, match="did not start .* if __name__ == '__main__'"):
+        loaded(records, RuntimeError("DataLoader worker (pid(s) 7) exited unexpectedly")).next()
+
+
+def test_the_end_stays_the_end_until_it_is_reset(face_folder):
+    iterator = loaded(RecordSet(face_folder))
+    for _ in range(2):
+        with pytest.raises(StopIteration):
+            iterator.next()
+    iterator.reset()
+    assert iterator._loaded is None
+
+
+def test_what_cannot_be_given_to_a_process_is_refused(face_folder, registered):
+    @register_augmentation
+    def local(image, random):
+        return image
+
+    batches = reader(RecordSet(face_folder), augment=Augmentation(registered=(("local", {}),)))
+    with pytest.raises(SettingError, match="augmentation local is defined within a function"):
+        ReadByProcesses(batches, readers=1).next()
+    batches = reader(RecordSet(face_folder), augment=lambda image, random: (image, False))
+    with pytest.raises(SettingError, match="readers=0 reads them in this process"):
+        ReadByProcesses(batches, readers=1).next()
+
+
+def test_a_teacher_outside_of_the_engine_takes_what_processes_read():
+    class Means:
+        batch_size = 4
+
+        def embed_batch(self, images):
+            assert images.dtype == np.float32
+            return np.stack([images.mean(axis=(1, 2, 3)), images[:, 0, 0, 0] - 300], axis=1)
+
+    teacher = OnlineEmbedder(EmbedderTeacher(Means(), "0", argument="means"), mirror=True)
+    images = np.random.default_rng(0).integers(0, 256, (6, 3, 112, 112)).astype(np.uint8)
+    found, expected = (teacher.embed(mx.io.DataBatch([one])) for one in (torch.from_numpy(images), mx.nd.array(images)))
+    np.testing.assert_array_equal(found.asnumpy(), expected.asnumpy())
 
 
 @pytest.mark.parametrize(

@@ -139,6 +139,17 @@ def test_a_teacher_that_looks_at_each_image_is_counted():
     assert beside.total == without.total + beside.device["teacher"]
 
 
+@pytest.mark.parametrize(("kind", "devices", "count"), [("cpu", 1, 4), ("gpu", 2, 8)])
+def test_reading_processes_are_counted_on_the_host(kind, devices, count):
+    pytest.importorskip("torch")
+    place = Place(kind, devices, engine="torch")
+    without, beside = (make_plan(tiny(readers=readers), place, PAPER) for readers in (None, 4))
+    processes = beside.host.pop("reading processes")
+    assert processes == count * 300 << 20
+    assert beside.host == without.host
+    assert beside.total == without.total + (processes if kind == "cpu" else 0)
+
+
 def test_every_remedy_fits():
     config = resolve("student_scratch", {"batch_size": 64})
     on_cpu = make_plan(config, Place("cpu", 1), MILLION).total  # the basic operators need more
