@@ -144,7 +144,7 @@ def loaded(records, *found):
 
     def read():
         for one in found:
-            if isinstance(one, RuntimeError):
+            if isinstance(one, (RuntimeError, OSError, EOFError)):
                 raise one
             yield one
 
@@ -169,8 +169,22 @@ def test_an_error_of_a_process_is_not_taken_for_its_loss(face_folder):
     raised = "Caught RuntimeError in DataLoader worker process 0.\nOriginal Traceback"
     with pytest.raises(RuntimeError, match="^Caught RuntimeError"):
         loaded(records, RuntimeError(raised)).next()
-    with pytest.raises(SetupError, match="did not start .* if __name__ == '__main__'"):
-        loaded(records, RuntimeError("DataLoader worker (pid(s) 7) exited unexpectedly")).next()
+    with pytest.raises(OSError, match="^Caught OSError"):
+        loaded(records, OSError(raised.replace("Runtime", "OS"))).next()
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("DataLoader worker (pid(s) 7) exited unexpectedly"),
+        ConnectionResetError("reset by peer"),
+        EOFError(),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_a_process_may_be_lost_while_its_batches_are_fetched(error, face_folder):
+    with pytest.raises(SetupError, match=r"did not start \(\w.* if __name__ == '__main__'"):
+        loaded(RecordSet(face_folder), error).next()
 
 
 def test_the_end_stays_the_end_until_it_is_reset(face_folder):

@@ -81,8 +81,7 @@ class ReadByProcesses(FaceIterator):
             raise
         except BaseException as error:
             self.close()
-            # What another process raises begins with "Caught".
-            if isinstance(error, RuntimeError) and str(error).startswith("DataLoader worker (pid"):
+            if _is_loss(error):
                 raise self._lost(error) from error
             raise
         finally:
@@ -112,11 +111,22 @@ class ReadByProcesses(FaceIterator):
         with concurrent.futures.ThreadPoolExecutor(1) as starter:
             return starter.submit(_start, loader).result()
 
-    def _lost(self, error: RuntimeError) -> SetupError:
+    def _lost(self, error: BaseException) -> SetupError:
         what, more = "was lost", "where shared memory (/dev/shm) is short, fewer readers may do"
         if not self._has_read:
             what, more = "did not start", "a script needs if __name__ == '__main__', because each process runs it"
-        return SetupError(f"a process that reads images {what} ({error}): readers=0 reads in this process; {more}")
+        return SetupError(
+            f"a process that reads images {what} ({str(error) or 'end of its file'}): readers=0 reads in this process; {more}"
+        )
+
+
+def _is_loss(error: BaseException) -> bool:
+    """Return True for what PyTorch raises where a process is gone: before its batches, or while these are fetched from it."""
+    if str(error).startswith("Caught"):  # what a process has raised
+        return False
+    if isinstance(error, RuntimeError):
+        return str(error).startswith("DataLoader worker (pid")
+    return isinstance(error, (EOFError, ConnectionError, FileNotFoundError))
 
 
 class _Read(NamedTuple):
