@@ -1,9 +1,11 @@
 """Processes that read batches give what threads give."""
 
+import concurrent.futures
 import contextlib
 import logging
 import pickle
 import shutil
+import signal
 import subprocess
 
 import mxnet as mx
@@ -151,6 +153,16 @@ def loaded(records, *found):
     iterator = ReadByProcesses(reader(records), readers=1)
     iterator._loaded = read()
     return iterator
+
+
+def test_processes_are_started_where_the_signals_that_stop_a_run_are_blocked():
+    class Loader:
+        def __iter__(self):
+            return iter(signal.pthread_sigmask(signal.SIG_BLOCK, ()))
+
+    with concurrent.futures.ThreadPoolExecutor(1) as starter:
+        assert {signal.SIGINT, signal.SIGTERM} <= set(starter.submit(readers._start, Loader()).result())
+    assert not {signal.SIGINT, signal.SIGTERM} & signal.pthread_sigmask(signal.SIG_BLOCK, ())
 
 
 def test_an_error_of_a_setting_arrives_as_it_is(face_folder, registered):
