@@ -7,6 +7,7 @@ import pickle
 import shutil
 import signal
 import subprocess
+import sys
 
 import mxnet as mx
 import numpy as np
@@ -119,9 +120,10 @@ def test_a_lost_process_is_an_error_with_a_remedy_and_the_next_begins_again(face
     with contextlib.closing(iterator):
         first = facts(iterator.next())
         [worker] = iterator._loaded._workers
-        # A terminal and a batch system send these to all processes of a run.
-        for name in ("-INT", "-TERM"):
-            subprocess.run(["kill", name, str(worker.pid)], check=True)
+        # A terminal and a batch system send these to all processes of a run; here another process does.
+        for number in (signal.SIGINT, signal.SIGTERM):
+            code = f"import os; os.kill({worker.pid}, {int(number)})"
+            subprocess.run([sys.executable, "-S", "-c", code], check=True)
         for update in range(1, 21):
             assert iterator.next().index.shape == (8,), update
         worker.terminate()
