@@ -14,6 +14,7 @@ from vargfacenet.data.augment import AUGMENTATIONS, AugmentationSettings
 from vargfacenet.options import About, Setting, declared_settings
 from vargfacenet.symbols.registry import DISTILLATIONS, LOSSES, NETWORKS
 from vargfacenet.train.callback import CALLBACKS
+from vargfacenet.train.engine_settings import EngineSettings
 
 MOST_UPDATES = 10**9
 
@@ -191,53 +192,6 @@ class ScheduleSettings:
     warmup_updates: Annotated[
         int, About("Updates in which the learning rate climbs linearly from 0.", 0, MOST_UPDATES, "updates")
     ] = 0
-
-
-@dataclasses.dataclass(frozen=True)
-class EngineSettings:
-    """Engine."""
-
-    engine: Annotated[
-        str,
-        About(
-            "What computes: mxnet, torch (PyTorch), or auto, which is torch on cuda devices and mxnet elsewhere.",
-            choices=("auto", "mxnet", "torch"),
-            may_change=True,
-        ),
-    ] = "auto"
-    channels_last: Annotated[
-        bool, About("With engine=torch, keep the channels of a pixel together in memory.", may_change=True)
-    ] = False
-    compile: Annotated[
-        bool, About("With engine=torch, let torch.compile make kernels of the graph first.", may_change=True)
-    ] = False
-    cuda_graphs: Annotated[
-        bool,
-        About(
-            "With engine=torch on a GPU, record the passes of the network once and start them with one call; for networks "
-            "whose kernels are shorter than the time to start them.",
-            may_change=True,
-        ),
-    ] = False
-    readers: Annotated[
-        Optional[int],
-        About(
-            "With engine=torch, processes that read and decode images; 0 for threads, none for one process for two cores on "
-            "a GPU and threads on a CPU.",
-            low=0,
-            high=64,
-            unit="processes",
-            may_change=True,
-        ),
-    ] = None
-    check_memory: Annotated[
-        bool,
-        About(
-            "Refuse to start a run whose plan (docs/scaling.md) does not fit into the memory that is free; false starts it "
-            "all the same, where the estimate is wrong.",
-            may_change=True,
-        ),
-    ] = True
 
 
 @dataclasses.dataclass(frozen=True)

@@ -294,15 +294,3 @@ def test_an_augmentation_that_returns_something_else_is_named(added):
 
     with pytest.raises(SettingError, match=r"augmentation halve returned float64 \(112, 112, 3\): expected uint8"):
         Augmentation(registered=(("halve", {}),))(np.zeros((112, 112, 3), np.uint8), np.random.default_rng(0))
-
-
-def test_an_entry_point_that_cannot_be_loaded_is_named(monkeypatch):
-    import importlib.metadata
-
-    broken = importlib.metadata.EntryPoint("broken", "nothing_of_that_name:build", "vargfacenet.networks")
-    monkeypatch.setattr(registry, "_entry_points", lambda group: [broken])
-    assert "broken" in NETWORKS
-    with pytest.raises(
-        SettingError, match="the network 'broken' cannot be loaded from nothing_of_that_name:build .*No module"
-    ):
-        NETWORKS["broken"]

@@ -18,10 +18,9 @@ import torch
 from vargfacenet.errors import SettingError
 from vargfacenet.formats.graph_names import OUTPUT
 from vargfacenet.torch.averages import Averages
-from vargfacenet.torch.capture import captured
 from vargfacenet.torch.checkpoint import arrays_of, as_ndarray, set_arrays
 from vargfacenet.torch.cluster import distributed_over, explained
-from vargfacenet.torch.compilation import compiled
+from vargfacenet.torch.form import form_of
 from vargfacenet.torch.nan_trace import first_not_finite
 from vargfacenet.torch.optimizer import decay_multipliers, freeze, make_optimizer
 from vargfacenet.torch.outputs import Fault, PendingStep
@@ -109,7 +108,7 @@ class TorchTrainer:
             self.module.set_autocast(compute.autocast, OUTPUT)
         freeze(self.module, symbol.attr_dict())
         self._has_dropout = any(node["op"] == "Dropout" for node in json.loads(self.module.text)["nodes"])
-        run = self._form({**data, **labels})
+        run = form_of(self.module, compute, {**data, **labels}, has_dropout=self._has_dropout)
         self._run: Any = distributed_over(workers, run, compute.device)
         trained = {name: value for name, value in self.module.named_parameters() if value.requires_grad}
         self._optimizer = make_optimizer(
@@ -124,19 +123,6 @@ class TorchTrainer:
         self._statistics = SliceStatistics(self.module, slices) if slices > 1 else None
         self._averages = Averages(sgd.averaging, self.module) if sgd.averaging else None
         self.broken = torch.zeros((), device=compute.device)
-
-    def _form(self, shapes: Mapping[str, Sequence[int]]) -> Any:
-        """Return what computes the graph: itself, a compiled or a recorded one."""
-        compute = self._compute
-        if compute.compiled:
-            return compiled(self.module, compute.device)
-        if not compute.captured:
-            return self.module
-        if self._has_dropout:
-            raise SettingError("cuda_graphs=true: this network has dropout, which would fall alike in all updates")
-        layout = torch.channels_last if compute.channels_last else torch.contiguous_format
-        images = torch.zeros(tuple(next(iter(shapes.values()))), device=compute.device)
-        return captured(self.module, shapes, images.contiguous(memory_format=layout))
 
     def step(self, batch: mx.io.DataBatch) -> StepResult:
         """Make one update, as in `TrainerProtocol`; ClusterError where another worker is gone."""
