@@ -13,7 +13,7 @@ import numpy as np
 from vargfacenet import IMAGE_SHAPE
 from vargfacenet.errors import DataError
 from vargfacenet.formats.images import decode_image
-from vargfacenet.operators import runnable
+from vargfacenet.operators import inference_form
 
 
 class ImageEmbedder(abc.ABC):
@@ -66,8 +66,7 @@ class ImageEmbedder(abc.ABC):
 class Embedder(ImageEmbedder):
     """A network that MXNet runs.
 
-    Its parameters cannot be changed: a bound inference module of MXNet 1.9.1 keeps the old values of some parameters
-    after `set_params`. Create another Embedder for other parameters.
+    Its parameters cannot be changed; create another Embedder for other parameters.
 
     Parameters
     ----------
@@ -91,17 +90,16 @@ class Embedder(ImageEmbedder):
         batch_size: int = 32,
     ) -> None:
         self.batch_size = batch_size
-        self._module = mx.mod.Module(runnable(symbol, device=device), label_names=None, context=device or mx.cpu())
-        self._module.bind([("data", (batch_size, *IMAGE_SHAPE))], for_training=False)
-        self._module.set_params(args, auxs)
+        graph, args, auxs = inference_form(symbol, args, auxs, device=device)
+        self._executor = graph.simple_bind(device or mx.cpu(), grad_req="null", data=(batch_size, *IMAGE_SHAPE))
+        self._executor.copy_params_from(args, auxs)
 
     def embed_batch(self, images: np.ndarray) -> np.ndarray:
         """Embed up to `batch_size` images: float32 (n, 3, 112, 112), RGB, 0..255 -> float32 (n, embedding_size)."""
         count = len(images)
         if count < self.batch_size:
             images = np.concatenate([images, np.zeros((self.batch_size - count, *IMAGE_SHAPE), np.float32)])
-        self._module.forward(mx.io.DataBatch([mx.nd.array(images)]), is_train=False)
-        return self._module.get_outputs()[0].asnumpy()[:count]
+        return self._executor.forward(is_train=False, data=images)[0].asnumpy()[:count]
 
 
 def embed_images(

@@ -2,6 +2,7 @@
 
 from vargfacenet.operators.backends import BACKENDS, choose_backend
 from vargfacenet.operators.forms import describe_forms, forms_in_use, keep_forms
+from vargfacenet.operators.inference import inference_form
 from vargfacenet.operators.library import load_library, missing_for_native
 from vargfacenet.operators.nodes import output_shapes
 from vargfacenet.operators.rewrite import runnable
@@ -11,6 +12,7 @@ __all__ = [
     "choose_backend",
     "describe_forms",
     "forms_in_use",
+    "inference_form",
     "keep_forms",
     "load_library",
     "missing_for_native",

@@ -25,7 +25,7 @@ from vargfacenet.eval.pairs import Pairs
 from vargfacenet.formats.arrays import StoredRows
 from vargfacenet.formats.checkpoint import Checkpoint, checkpoint_files, load_checkpoint
 from vargfacenet.formats.files import fingerprint, read_json, write_text
-from vargfacenet.operators import runnable
+from vargfacenet.operators import inference_form
 from vargfacenet.progress import progress
 from vargfacenet.train.scores import SetScores
 
@@ -121,7 +121,7 @@ class OnlineTeacher:
     ) -> None:
         symbol, args, auxs = teacher.checkpoint if isinstance(teacher, Teacher) else teacher
         self._mirror = mirror
-        graph = runnable(symbol, device=devices[0])
+        graph, args, auxs = inference_form(symbol, args, auxs, device=devices[0])
         self._module = mx.mod.Module(graph, label_names=None, context=list(devices))
         self._module.bind([("data", (batch_size, *IMAGE_SHAPE))], for_training=False)
         self._module.set_params(args, auxs)

@@ -10,15 +10,13 @@
 
 namespace vargfacenet {
 
-// y (batch, groups * out, ...) of x (batch, groups * in, ...) and weight (groups * out, in, kernel, kernel).
-// Each row of weights is multiplied by `factors`, unless that is null; `finish` is as in product.h.
+// y (batch, groups * out, ...) of x (batch, groups * in, ...) and the weights of `forward_weights`, in tiles of `high`;
+// `finish` is as in product.h.
 template <int high>
-void conv_forward(const Convolution& conv, const float* x, const float* weight, const float* factors, Finish finish,
-                  float* y) {
+void conv_forward(const Convolution& conv, const float* x, const Weights& weights, Finish finish, float* y) {
   const int64_t taps = conv.taps(), together = conv.together();
   const int64_t blocks = (conv.batch + together - 1) / together;
   const std::vector<int64_t> offsets = tap_offsets(conv);
-  const Weights<high> weights(conv.groups, conv.out, taps, forward_weights(conv, weight, factors));
   const Parts parts(conv.out, high, blocks * conv.groups);
 #pragma omp parallel
   {
@@ -27,9 +25,9 @@ void conv_forward(const Convolution& conv, const float* x, const float* weight, 
     Panel inputs(workspace.take(in_size), in_size);
     float* outputs = workspace.take(conv.out * conv.row());
 #pragma omp for collapse(3)
-    for (int64_t block = 0; block < blocks; ++block) {
-      for (int64_t g = 0; g < conv.groups; ++g) {
-        for (int64_t part = 0; part < parts.count; ++part) {
+    for (int64_t part = 0; part < parts.count; ++part) {
+      for (int64_t block = 0; block < blocks; ++block) {
+        for (int64_t g = 0; g < conv.groups; ++g) {
           const int64_t begin = parts.begin(part), end = parts.begin(part + 1);
           const int64_t first = block * together, count = std::min(together, conv.batch - first);
           float* panel = inputs.for_images(count);
@@ -73,12 +71,12 @@ void conv_backward(const Convolution& conv, const float* dy, const float* x, con
   const int64_t slices = std::min(blocks, std::max<int64_t>(1, 8 / conv.groups));
   const std::vector<int64_t> offsets = tap_offsets(conv);
   const std::vector<Phase> phases = gradient_phases(conv);
-  std::vector<Weights<high>> weights;
+  std::vector<Weights> weights;
   for (const Phase& phase : phases) {
     const auto transposed = [&](int64_t g, int64_t c, int64_t k) {
       return weight[g * conv.out * taps + phase.places[k] + c * area];
     };
-    weights.emplace_back(conv.groups, conv.in, phase.places.size(), transposed);
+    weights.emplace_back(high, conv.groups, conv.in, phase.places.size(), transposed);
   }
   const int64_t share = sums_size(conv.out, taps);
   std::vector<float> shares(conv.groups * slices * share);

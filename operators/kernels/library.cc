@@ -8,6 +8,7 @@
 
 #include "mxnet/lib_api.h"
 #include "conv.h"
+#include "excitation.h"
 #include "join.h"
 #include "norm.h"
 #include "peak.h"
@@ -150,6 +151,16 @@ MXReturnValue run_mean_gradient(const Attributes&, Tensors* in, Tensors* out, co
   return MX_SUCCESS;
 }
 
+// Inputs x, weight and bias of the first layer, slope, weight and bias of the second.
+MXReturnValue run_excitation(const Attributes&, Tensors* in, Tensors* out, const OpResource&) {
+  const auto layer = [&](size_t place) {
+    const MXTensor& weight = in->at(place);
+    return Linear{numbers(in, place), numbers(in, place + 1), weight.shape[1], weight.shape[0]};
+  };
+  excitation_forward(planes(in, 0), numbers(in, 0), layer(1), numbers(in, 3), layer(4), numbers(out, 0));
+  return MX_SUCCESS;
+}
+
 MXReturnValue shape_of_convolution(const Attributes& attributes, Shapes* inputs, Shapes* outputs) {
   auto shape = (*inputs)[0];
   if (shape.size() == 4) {
@@ -168,14 +179,14 @@ Convolution convolution(const Attributes& attributes, MXTensor* x, MXTensor* wei
           x->shape[2], x->shape[3], y->shape[2], y->shape[3]};
 }
 
-void forward(const Convolution& conv, const float* x, const float* weight, const float* factors, Finish finish, float* y) {
+void forward(const Convolution& conv, const float* x, const Weights& weights, Finish finish, float* y) {
   const auto run = is_pointwise(conv) ? pointwise_forward<kRows> : conv.out == 1 ? conv_forward<1> : conv_forward<kRows>;
-  run(conv, x, weight, factors, finish, y);
+  run(conv, x, weights, finish, y);
 }
 
 MXReturnValue run_convolution(const Attributes& attributes, Tensors* in, Tensors* out, const OpResource&) {
   const Convolution conv = convolution(attributes, &in->at(0), &in->at(1), &out->at(0));
-  forward(conv, numbers(in, 0), numbers(in, 1), nullptr, {}, numbers(out, 0));
+  forward(conv, numbers(in, 0), forward_weights(conv, numbers(in, 1), nullptr), {}, numbers(out, 0));
   return MX_SUCCESS;
 }
 
@@ -192,7 +203,25 @@ MXReturnValue run_inference(const Attributes& attributes, Tensors* in, Tensors* 
     shifts[c] = beta[c] - mean[c] * factors[c];
   }
   const Finish finish = {shifts.data(), with_prelu ? numbers(in, 6) : nullptr};
-  forward(conv, numbers(in, 0), numbers(in, 1), factors.data(), finish, numbers(out, 0));
+  forward(conv, numbers(in, 0), forward_weights(conv, numbers(in, 1), factors.data()), finish, numbers(out, 0));
+  return MX_SUCCESS;
+}
+
+// The same with weights that are in the order of `gather` already (`vargfacenet.operators.inference`), and factors in
+// them. Inputs x, weights, shifts[, slope].
+template <bool with_prelu>
+MXReturnValue run_packed(const Attributes& attributes, Tensors* in, Tensors* out, const OpResource&) {
+  const MXTensor &x = in->at(0), &y = out->at(0);
+  const int64_t groups = std::stoi(attributes.at("groups")), kernel = std::stoi(attributes.at("kernel"));
+  const Convolution conv = {x.shape[0], x.shape[1] / groups, y.shape[1] / groups, groups, kernel,
+                            std::stoi(attributes.at("stride")), (kernel - 1) / 2,
+                            x.shape[2], x.shape[3], y.shape[2], y.shape[3]};
+  const Weights weights(forward_rows(conv), conv.groups, conv.out, conv.taps(), numbers(in, 1));
+  if (in->at(1).size() != weights.size()) {
+    MX_ERROR_MSG << "packed weights of " << in->at(1).size() << " numbers instead of " << weights.size();
+    return MX_FAIL;
+  }
+  forward(conv, numbers(in, 0), weights, {numbers(in, 2), with_prelu ? numbers(in, 3) : nullptr}, numbers(out, 0));
   return MX_SUCCESS;
 }
 
@@ -250,17 +279,27 @@ REGISTER_OP(vargfacenet_convolution)
     .setParseAttrs(arity<2, 1>)
     .setInferShape(shape_of_convolution);
 
-#define INFERENCE(inputs, with_prelu)        \
-  setForward(run_inference<with_prelu>, "cpu") \
-      .setInferType(all_float32)               \
-      .setInferSType(all_dense)                \
-      .setParseAttrs(arity<inputs, 1>)         \
-      .setInferShape(shape_of_convolution)
+#define INFERENCE(run, inputs, shape)  \
+  setForward(run, "cpu")               \
+      .setInferType(all_float32)       \
+      .setInferSType(all_dense)        \
+      .setParseAttrs(arity<inputs, 1>) \
+      .setInferShape(shape)
 
-REGISTER_OP(vargfacenet_inference).INFERENCE(6, false).setMutateInputs(last_two_change<5>);
-REGISTER_OP(vargfacenet_inference_prelu).INFERENCE(7, true).setMutateInputs(last_two_change<5>);
+REGISTER_OP(vargfacenet_inference)
+    .INFERENCE(run_inference<false>, 6, shape_of_convolution)
+    .setMutateInputs(last_two_change<5>);
+
+REGISTER_OP(vargfacenet_inference_prelu)
+    .INFERENCE(run_inference<true>, 7, shape_of_convolution)
+    .setMutateInputs(last_two_change<5>);
+
+REGISTER_OP(vargfacenet_packed).INFERENCE(run_packed<false>, 3, shape_of_convolution);
+REGISTER_OP(vargfacenet_packed_prelu).INFERENCE(run_packed<true>, 4, shape_of_convolution);
+REGISTER_OP(vargfacenet_excitation).INFERENCE(run_excitation, 6, shape_of_mean);
 
 extern "C" double vargfacenet_peak_gflops() { return peak_gflops(); }
+extern "C" int vargfacenet_tile_rows() { return kRows; }
 
 mxnet::ext::MXReturnValue initialize(int version) {
   if (version >= 10900 && version < 11000) return MX_SUCCESS;

@@ -46,12 +46,11 @@ struct Columns {
   }
 };
 
-// The columns from `begin` on into tiles (rows, kTile), the last filled up with zeros; returns how many there are.
-inline int64_t pack(const Columns<const float>& from, int64_t begin, int64_t most, int64_t rows, float* tiles) {
-  const int64_t last = std::min(begin + most * kTile, from.count);
+// The columns `begin` to `last` into tiles (rows, kTile), the last filled up with zeros; returns how many there are.
+inline int64_t pack(const Columns<const float>& from, int64_t begin, int64_t last, int64_t rows, float* tiles) {
   int64_t number = 0;
   for (; begin < last; begin += kTile, ++number, tiles += rows * kTile) {
-    const int64_t end = std::min(begin + kTile, from.count);
+    const int64_t end = std::min(begin + kTile, last);
     if (end - begin < kTile) std::fill(tiles, tiles + rows * kTile, 0.0f);
     from.each(begin, end, [&](const float* numbers, int64_t column, int64_t length) {
       if (length == kTile) {
@@ -69,18 +68,18 @@ inline int64_t pack(const Columns<const float>& from, int64_t begin, int64_t mos
   return number;
 }
 
-// Rows of a product for the columns of one tile, which begin at `begin`, into their places. `spare` (rows, kTile) is for
-// results that vectors do not fit.
+// Rows of a product for the columns of one tile, `begin` to `end`, into their places. `spare` (rows, kTile) is for results
+// that vectors do not fit.
 template <int high>
 void multiply(const float* tile, const std::vector<int64_t>& offsets, const float* weights, Finish finish,
-              const Columns<float>& to, int64_t begin, int64_t rows, float* spare) {
-  const int64_t taps = offsets.size(), place = begin % to.plane, width = std::min(kTile, to.count - begin);
-  if (width == kTile && place + kTile <= to.plane) {
-    gather<high>(tile, kTile, offsets.data(), taps, weights, finish, to.at(begin), to.plane, rows);
+              const Columns<float>& to, int64_t begin, int64_t end, int64_t rows, float* spare) {
+  const int64_t taps = offsets.size(), place = begin % to.plane, width = end - begin;
+  if (width % kLanes == 0 && place + width <= to.plane) {
+    gather<high>(tile, width, offsets.data(), taps, weights, finish, to.at(begin), to.plane, rows);
     return;
   }
   gather<high>(tile, width, offsets.data(), taps, weights, finish, spare, kTile, rows);
-  to.each(begin, begin + width, [&](float* numbers, int64_t column, int64_t length) {
+  to.each(begin, end, [&](float* numbers, int64_t column, int64_t length) {
     for (int64_t r = 0; r < rows; ++r) copy_row(spare + r * kTile + column, numbers + r * to.plane, length);
   });
 }
@@ -98,39 +97,40 @@ Columns<Number> columns(const Convolution& conv, int64_t channels, int64_t group
 }
 
 // The columns in blocks that are worked on together. With `direct` they are pieces of one image, of whole vectors and about
-// kTiles * kTile columns; otherwise `tiles` tiles of columns that are copied, the last block with fewer.
+// kTiles * kTile columns. Otherwise they are copied into at most `tiles` tiles; blocks of a single one are about as wide as
+// each other, as the narrowest tiles have too few sums to keep a processor busy.
 struct Blocks {
   bool direct;
-  int64_t plane, pieces, size, count;
+  int64_t plane, pieces, size, columns, count;
 
   Blocks(const Convolution& conv, int64_t tiles)
       : direct(is_direct(conv)), plane(conv.in_height * conv.in_width),
-        pieces(std::max<int64_t>(1, plane / (kTiles * kTile))), size(tiles * kTile),
-        count(direct ? conv.batch * pieces : (conv.batch * plane + size - 1) / size) {}
+        pieces(std::max<int64_t>(1, plane / (kTiles * kTile))), size(tiles * kTile), columns(conv.batch * plane),
+        count(direct ? conv.batch * pieces : (columns + size - 1) / size) {}
   int64_t begin(int64_t block) const {
-    if (!direct) return block * size;
-    return block / pieces * plane + block % pieces * (plane / kLanes) / pieces * kLanes;
+    if (direct) return block / pieces * plane + block % pieces * (plane / kLanes) / pieces * kLanes;
+    if (size > kTile) return std::min(block * size, columns);
+    const int64_t vectors = (columns + kLanes - 1) / kLanes;
+    return std::min(block * vectors / count * kLanes, columns);
   }
-  // With `direct`.
-  int64_t length(int64_t block) const { return begin(block + 1) - begin(block); }
+  int64_t end(int64_t block) const { return begin(block + 1); }
+  int64_t length(int64_t block) const { return end(block) - begin(block); }
 };
 
 // As `conv_forward`.
 template <int high>
-void pointwise_forward(const Convolution& conv, const float* x, const float* weight, const float* factors,
-                       Finish finish, float* y) {
+void pointwise_forward(const Convolution& conv, const float* x, const Weights& weights, Finish finish, float* y) {
   const Blocks blocks(conv, 1);
   const std::vector<int64_t> offsets = row_offsets(conv.in, blocks.direct ? blocks.plane : kTile);
-  const Weights<high> weights(conv.groups, conv.out, conv.in, forward_weights(conv, weight, factors));
   const Parts parts(conv.out, high, blocks.count * conv.groups);
 #pragma omp parallel
   {
     Workspace workspace((conv.in + conv.out) * kTile + 32);
     float *packed = workspace.take(conv.in * kTile), *spare = workspace.take(conv.out * kTile);
 #pragma omp for collapse(3)
-    for (int64_t g = 0; g < conv.groups; ++g) {
-      for (int64_t block = 0; block < blocks.count; ++block) {
-        for (int64_t part = 0; part < parts.count; ++part) {
+    for (int64_t part = 0; part < parts.count; ++part) {
+      for (int64_t g = 0; g < conv.groups; ++g) {
+        for (int64_t block = 0; block < blocks.count; ++block) {
           const int64_t first = parts.begin(part), rows = parts.begin(part + 1) - first, begin = blocks.begin(block);
           const float* tiles = weights.rows(g, first);
           const Finish own = finish.from(g * conv.out + first);
@@ -141,8 +141,8 @@ void pointwise_forward(const Convolution& conv, const float* x, const float* wei
             gather<high>(from.at(begin), blocks.length(block), offsets.data(), conv.in, tiles, own, to.at(begin),
                          blocks.plane, rows);
           } else {
-            pack(from, begin, 1, conv.in, packed);
-            multiply<high>(packed, offsets, tiles, own, to, begin, rows, spare);
+            pack(from, begin, blocks.end(block), conv.in, packed);
+            multiply<high>(packed, offsets, tiles, own, to, begin, blocks.end(block), rows, spare);
           }
         }
       }
@@ -159,7 +159,7 @@ void pointwise_backward(const Convolution& conv, const float* dy, const float* x
   const int64_t chunk = blocks.direct ? conv.in : kChunk, step = blocks.direct ? blocks.plane : kTile;
   const std::vector<int64_t> in_offsets = row_offsets(chunk, step), out_offsets = row_offsets(conv.out, step);
   const auto transposed = [&](int64_t g, int64_t c, int64_t o) { return weight[(g * conv.out + o) * conv.in + c]; };
-  const Weights<high> weights(conv.groups, conv.in, conv.out, transposed);
+  const Weights weights(high, conv.groups, conv.in, conv.out, transposed);
   const int64_t chunk_share = sums_size(conv.out, chunk), chunks = (conv.in + chunk - 1) / chunk;
   const int64_t share = chunks * chunk_share;
   std::vector<float> shares(conv.groups * slices * share);
@@ -184,16 +184,17 @@ void pointwise_backward(const Convolution& conv, const float* dy, const float* x
                          step, conv.in);
             continue;
           }
-          const int64_t tiles = pack(above, begin, kTiles, conv.out, gradients);
+          const int64_t end = blocks.end(block), tiles = pack(above, begin, end, conv.out, gradients);
           for (int64_t c = 0; c < conv.in; c += chunk, from.numbers += chunk * blocks.plane) {
             const int64_t rows = std::min(chunk, conv.in - c);
-            pack(from, begin, kTiles, rows, inputs);
+            pack(from, begin, end, rows, inputs);
             reduce(gradients, kTile, conv.out, inputs, in_offsets.data(), rows,
                    {tiles, kTile, conv.out * kTile, rows * kTile}, sums + c / chunk * chunk_share);
           }
           for (int64_t tile = 0; tile < tiles; ++tile) {
-            multiply<high>(gradients + tile * conv.out * kTile, out_offsets, weights.rows(g, 0), {}, to,
-                           begin + tile * kTile, conv.in, spare);
+            const int64_t first = begin + tile * kTile, last = std::min(first + kTile, end);
+            multiply<high>(gradients + tile * conv.out * kTile, out_offsets, weights.rows(g, 0), {}, to, first, last,
+                           conv.in, spare);
           }
         }
       }

@@ -17,15 +17,23 @@ inline int64_t max_threads() {
 #endif
 }
 
-// Parts of the rows of an output. With less other work than threads, as for a single image, there are several, each of
-// whole tiles; otherwise there is one.
+// Parts of the rows of an output, each of whole tiles. There is one, or where that would leave threads without work, as
+// for a single image, one for each thread. All items of the other work are dealt out part after part.
 struct Parts {
   int64_t rows, high, tiles, count;
 
-  Parts(int64_t all_rows, int64_t tile_rows, int64_t other_work)
-      : rows(all_rows), high(tile_rows), tiles((rows + high - 1) / high),
-        count(std::min(tiles, std::max<int64_t>(1, max_threads() / other_work))) {}
+  Parts(int64_t all_rows, int64_t tile_rows, int64_t items)
+      : rows(all_rows), high(tile_rows), tiles((rows + high - 1) / high), count(1) {
+    const int64_t threads = max_threads();
+    if (busy(items, threads) < 0.9 && busy(tiles, threads) > busy(items, threads)) count = std::min(tiles, threads);
+  }
   int64_t begin(int64_t part) const { return std::min(rows, part * tiles / count * high); }
+
+ private:
+  // Share of the time in which threads have work.
+  static double busy(int64_t items, int64_t threads) {
+    return static_cast<double>(items) / (threads * ((items + threads - 1) / threads));
+  }
 };
 
 }  // namespace vargfacenet

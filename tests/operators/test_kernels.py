@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from vargfacenet import threads
+from vargfacenet.operators.inference import pack
 
 pytestmark = pytest.mark.usefixtures("native")
 
@@ -195,6 +196,37 @@ def test_convolution_with_norm_and_prelu_for_inference(outputs, fix_gamma):
     assert_close([found], [np.where(z > 0, z, per_channel(slope) * z)])
 
 
+@pytest.mark.parametrize(("outputs", "groups"), [(24, 8), (16, 16), (18, 2), (7, 1)])
+@pytest.mark.parametrize("kernel", [1, 3])
+def test_convolution_with_packed_weights(outputs, groups, kernel):
+    """Whole tiles of outputs and parts of them, and a group per channel."""
+    x, weight = draw(0, 1, 16, 7, 7), draw(1, outputs, 16 // groups, kernel, kernel)
+    shift, slope = draw(2, outputs), draw(3, outputs)
+    z = convolution_of(x, weight, np.zeros((1, outputs, 7, 7)), 1, groups)[0] + per_channel(shift)
+    attrs = {"stride": "1", "groups": str(groups), "channels": str(outputs), "kernel": str(kernel)}
+    inputs = [mx.nd.array(value) for value in (x, pack(weight, groups), shift, slope)]
+    assert_close([mx.nd.vargfacenet_packed(*inputs[:3], **attrs).asnumpy()], [z])
+    found = mx.nd.vargfacenet_packed_prelu(*inputs, **attrs).asnumpy()
+    assert_close([found], [np.where(z > 0, z, per_channel(slope) * z)])
+
+
+def test_packed_weights_of_another_size_are_refused():
+    attrs = {"stride": "1", "groups": "1", "channels": "8", "kernel": "3"}
+    with pytest.raises(mx.base.MXNetError, match="packed weights of 5 numbers instead of"):
+        mx.nd.vargfacenet_packed(mx.nd.ones((1, 8, 5, 5)), mx.nd.ones(5), mx.nd.ones(8), **attrs).wait_to_read()
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+def test_excitation(batch):
+    x, slope = draw(0, batch, 20, 7, 5), draw(1, 6)
+    layers = [draw(2, 6, 20, 1, 1), draw(3, 6), draw(4, 20, 6, 1, 1), draw(5, 20)]
+    z = x.astype(np.float64).mean((2, 3)) @ layers[0][:, :, 0, 0].T + layers[1]
+    z = np.where(z > 0, z, slope * z) @ layers[2][:, :, 0, 0].T + layers[3]
+    inputs = [mx.nd.array(value) for value in (x, *layers[:2], slope, *layers[2:])]
+    found = mx.nd.vargfacenet_excitation(*inputs).asnumpy()
+    assert_close([found], [1 / (1 + np.exp(-z))[:, :, None, None]])
+
+
 def test_results_are_the_same_bits_each_time_on_any_cpu_context():
     x, weight, dy = draw(0, 12, 16, 14, 14), draw(1, 32, 8, 3, 3), draw(2, 12, 32, 14, 14)
     attrs = {"stride": "1", "groups": "2", "channels": "32"}
@@ -222,7 +254,14 @@ def test_other_types_than_float32_are_refused():
 
 @pytest.mark.parametrize(
     ("shape", "outputs", "groups", "kernel", "stride"),
-    [((33, 60, 7, 7), 40, 1, 1, 1), ((9, 16, 14, 14), 32, 2, 3, 1), ((5, 16, 14, 14), 16, 2, 3, 2)],
+    [
+        ((33, 60, 7, 7), 40, 1, 1, 1),
+        ((9, 16, 14, 14), 32, 2, 3, 1),
+        ((5, 16, 14, 14), 16, 2, 3, 2),
+        ((1, 60, 7, 7), 42, 1, 1, 1),  # one image: threads take parts of the outputs
+        ((1, 6, 14, 14), 44, 2, 1, 1),
+        ((1, 48, 7, 7), 60, 3, 3, 1),
+    ],
 )
 def test_results_do_not_depend_on_the_number_of_threads(shape, outputs, groups, kernel, stride):
     x, weight = draw(0, *shape), draw(1, outputs, shape[1] // groups, kernel, kernel)

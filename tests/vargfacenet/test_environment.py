@@ -8,11 +8,14 @@ from vargfacenet.environment import prepare_environment
 
 
 @pytest.mark.parametrize(
-    ("variable", "value", "users"), [("ORT_DISABLE_TELEMETRY", "1", "0"), ("OPENBLAS_THREAD_TIMEOUT", "10", "20")]
+    ("variable", "value", "users"),
+    [
+        ("ORT_DISABLE_TELEMETRY", "1", "0"),
+        ("OPENBLAS_THREAD_TIMEOUT", "10", "20"),
+        ("MXNET_CPU_PARALLEL_SIZE", "2147483647", "9"),
+    ],
 )
-def test_telemetry_is_off_and_threads_of_openblas_sleep_unless_the_user_says_otherwise(
-    variable, value, users, monkeypatch
-):
+def test_variables_that_libraries_read_at_their_import_are_set_unless_the_user_has(variable, value, users, monkeypatch):
     monkeypatch.delenv(variable, raising=False)
     prepare_environment()
     assert os.environ[variable] == value
