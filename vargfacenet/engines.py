@@ -31,8 +31,6 @@ def parse_any_devices(text: str, engine: str = "auto") -> list[Device]:
     bad name, SetupError for a device that is not there and where PyTorch is missing.
     """
     if chosen_engine(text, engine) == "mxnet":
-        if "cuda" in text:
-            raise SettingError(f"devices {text!r}: engine=mxnet calls them gpu:N; cuda:N are those of engine=torch")
         return list(parse_devices(text))
     return torch_module("devices").parse_torch_devices(text)
 
@@ -46,10 +44,18 @@ def parse_any_device(text: str) -> Device:
 
 
 def chosen_engine(devices: str, engine: str = "auto") -> str:
-    """Return ``mxnet`` or ``torch``: what `engine` names, or for ``auto`` what the names of devices ask for."""
-    if engine != "auto":
-        return engine
-    return "torch" if "cuda" in devices or "TORCHELASTIC_RUN_ID" in os.environ else "mxnet"
+    """Return ``mxnet`` or ``torch``: what `engine` names, or for ``auto`` what the names of devices ask for.
+
+    SettingError where GPUs have the other engine's names.
+    """
+    chosen = engine
+    if engine == "auto":
+        chosen = "torch" if "cuda" in devices or "TORCHELASTIC_RUN_ID" in os.environ else "mxnet"
+    own, others = ("gpu", "cuda") if chosen == "mxnet" else ("cuda", "gpu")
+    if others in devices:
+        other = "torch" if chosen == "mxnet" else "mxnet"
+        raise SettingError(f"devices {devices!r}: engine={chosen} calls them {own}:N; {others}:N are those of engine={other}")
+    return chosen
 
 
 def devices_for(engine: str, devices: Sequence[Device]) -> list[Device]:

@@ -9,6 +9,7 @@ from torch import nn
 from tests.helpers.training import tiny
 from vargfacenet.errors import SettingError
 from vargfacenet.torch.capture import captured
+from vargfacenet.train.config import resolve
 from vargfacenet.train.plan import Place, Workload, make_plan
 from vargfacenet.train.run import train
 from vargfacenet.train.runtime import Runtime
@@ -81,6 +82,14 @@ def test_what_cannot_be_recorded_says_so_and_want_of_memory_stays_that(fault, ki
 def test_a_cpu_has_no_graphs_and_nothing_is_written(check_memory, face_folder, tmp_path):
     config = tiny(engine="torch", cuda_graphs=True, check_memory=check_memory)
     with pytest.raises(SettingError, match="cuda_graphs=true on .*: only a GPU has them"):
+        train(config, data=face_folder, out=tmp_path / "out", runtime=Runtime([torch.device("cpu", 0)]))
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_network_with_dropout_is_refused_before_anything_is_written(face_folder, tmp_path):
+    settings = {"engine": "torch", "cuda_graphs": True, "network": "iresnet18", "dropout": 0.4}
+    config = resolve("demo_student_scratch", settings)
+    with pytest.raises(SettingError, match="this network has dropout"):
         train(config, data=face_folder, out=tmp_path / "out", runtime=Runtime([torch.device("cpu", 0)]))
     assert not (tmp_path / "out").exists()
 

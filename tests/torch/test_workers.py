@@ -147,7 +147,7 @@ def test_a_process_that_torchrun_did_not_start_is_alone(monkeypatch):
     ("text", "engine", "message"),
     [
         ("cuda:0", "mxnet", "engine=mxnet calls them gpu:N"),
-        ("gpu:0", "torch", "engine=torch takes cuda:N, cuda or cpu:N"),
+        ("gpu:0", "torch", "engine=torch calls them cuda:N; gpu:N are those of engine=mxnet"),
         ("cpu:0,cpu:0", "torch", "the same one is given twice"),
         ("cuda:0,cuda:1", "auto", "start one worker for each with torchrun --nproc-per-node 2"),
     ],

@@ -111,6 +111,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _place(args: argparse.Namespace, engine: str) -> Place:
+    chosen = chosen_engine(args.device, engine)
     if args.device.strip().isdecimal():
         kind, count = "gpu", int(args.device)
     else:
@@ -121,7 +122,6 @@ def _place(args: argparse.Namespace, engine: str) -> Place:
             raise SettingError(f"--device {args.device}: expected CPUs or GPUs, not both")
     check_range("--device", count, 1, 1024)
     check_range("--machines", args.machines, 1, 1024)
-    chosen = chosen_engine(args.device, engine)
     if args.memory is not None:
         check_range("--memory", args.memory, 0.001, 1e6, "GiB")
         memory: int | None = int(args.memory * _GIB)

@@ -103,6 +103,8 @@ def check_settings(config: Config, devices: int, workers: int = 1) -> None:
         )
     if config.cuda_graphs and config.compile:
         raise SettingError("cuda_graphs=true with compile=true: choose one of them")
+    if config.cuda_graphs and '"op": "Dropout"' in config.build_symbol().tojson():
+        raise SettingError("cuda_graphs=true: this network has dropout, which would fall alike in all updates")
     count = devices * config.accumulate * workers
     if config.batch_size % count:
         raise SettingError(
