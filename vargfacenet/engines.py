@@ -54,7 +54,9 @@ def chosen_engine(devices: str, engine: str = "auto") -> str:
     own, others = ("gpu", "cuda") if chosen == "mxnet" else ("cuda", "gpu")
     if others in devices:
         other = "torch" if chosen == "mxnet" else "mxnet"
-        raise SettingError(f"devices {devices!r}: engine={chosen} calls them {own}:N; {others}:N are those of engine={other}")
+        raise SettingError(
+            f"devices {devices!r}: engine={chosen} calls them {own}:N; {others}:N are those of engine={other}"
+        )
     return chosen
 
 

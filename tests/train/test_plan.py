@@ -209,7 +209,10 @@ def test_the_command_takes_the_sizes_of_a_data_set(capsys, face_folder):
         (["--memory", "0.07"], "no batch, sample or number of devices tried would"),
         (["--device", "3"], r"batch_size=512: expected a multiple of the number of devices \(3\)"),
         (["--device", "cpu:0,gpu:0"], "expected CPUs or GPUs, not both"),
-        (["--device", "cuda:0", "--engine", "mxnet"], "engine=mxnet calls them gpu:N; cuda:N are those of engine=torch"),
+        (
+            ["--device", "cuda:0", "--engine", "mxnet"],
+            "engine=mxnet calls them gpu:N; cuda:N are those of engine=torch",
+        ),
         (["--device", "gpu:0", "--engine", "torch"], "engine=torch calls them cuda:N; gpu:N are those of engine=mxnet"),
         (["--device", "0"], "--device=0: expected between 1 and 1024"),
         (["--identities", "0"], "--identities=0: expected between 1 and"),
