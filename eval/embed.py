@@ -71,13 +71,18 @@ class Embedder(ImageEmbedder):
     Parameters
     ----------
     symbol
-        The plain embedding graph; its runnable form is what runs.
+        The plain embedding graph; what runs is `vargfacenet.operators.inference_form` of it.
     args, auxs
         Its parameters and running statistics.
     device
         The CPU by default.
     batch_size
         Images per batch.
+
+    Raises
+    ------
+    CheckpointError
+        Where the graph does not output one embedding for each face, or a parameter is missing or misshapen.
     """
 
     def __init__(
@@ -91,11 +96,23 @@ class Embedder(ImageEmbedder):
     ) -> None:
         self.batch_size = batch_size
         graph, args, auxs = inference_form(symbol, args, auxs, device=device)
-        self._executor = graph.simple_bind(device or mx.cpu(), grad_req="null", data=(batch_size, *IMAGE_SHAPE))
+        shape = {"data": (batch_size, *IMAGE_SHAPE)}
+        types = {"data": np.float32}  # a graph may compute with others inside
+        self._executor = graph.simple_bind(device or mx.cpu(), grad_req="null", type_dict=types, **shape)
         self._executor.copy_params_from(args, auxs)
 
     def embed_batch(self, images: np.ndarray) -> np.ndarray:
-        """Embed up to `batch_size` images: float32 (n, 3, 112, 112), RGB, 0..255 -> float32 (n, embedding_size)."""
+        """Embed images: float32 (n, 3, 112, 112), RGB, 0..255 -> float32 (n, embedding_size).
+
+        More than `batch_size` of them are embedded a batch at a time. DataError for images of another shape.
+        """
+        images = np.asarray(images, np.float32)
+        if not len(images) or images.shape[1:] != IMAGE_SHAPE:
+            raise DataError(f"images of shape {images.shape}: expected (n, {', '.join(map(str, IMAGE_SHAPE))})")
+        starts = range(0, len(images), self.batch_size)
+        return np.concatenate([self._embed(images[start : start + self.batch_size]) for start in starts])
+
+    def _embed(self, images: np.ndarray) -> np.ndarray:
         count = len(images)
         if count < self.batch_size:
             images = np.concatenate([images, np.zeros((self.batch_size - count, *IMAGE_SHAPE), np.float32)])

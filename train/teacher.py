@@ -114,6 +114,11 @@ class OnlineTeacher:
         Each takes an equal slice.
     mirror
         Add the embedding of the image's mirror, as verification does.
+
+    Raises
+    ------
+    CheckpointError
+        Where the graph does not output one embedding for each face, or a parameter is missing or misshapen.
     """
 
     def __init__(

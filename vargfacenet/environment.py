@@ -26,9 +26,9 @@ def prepare_environment() -> None:
     By default MXNet uses one OpenMP thread on a two-core machine; one per usable core is about twice as fast. With several
     devices the trainer keeps the momentum itself, so the parameter store must not.
 
-    MXNET_CPU_PARALLEL_SIZE is the size from which copies are made by several threads: by a team of the thread that makes
-    the copy. With two teams in a process, OpenMP lets idle threads sleep at once, where those of one team wait for the next
-    operator: 8% of training, and half of the time of one image.
+    MXNet copies arrays of more than MXNET_CPU_PARALLEL_SIZE numbers by a team of OpenMP threads of its own. With a second
+    team in the process OpenMP puts idle threads to sleep at once, and waking them for the next operator costs 8% of
+    training and half of the time of one image. Therefore copies take one thread.
 
     The message that oneDNN is active, printed at every bind, is switched off. So is the telemetry of onnxruntime, whose
     wheels keep a device's number in the user's cache and may send events: whoever compares faces expects nothing to leave

@@ -34,6 +34,22 @@ float* numbers(Tensors* tensors, size_t place) { return (*tensors)[place].data<f
 
 Planes planes(Tensors* tensors, size_t place) { return Planes((*tensors)[place].shape); }
 
+struct Size {
+  int place;
+  int64_t numbers;
+};
+
+// Whether inputs have as many numbers as the others ask for. MXNet does not check what is not in a graph's shapes.
+bool has_sizes(Tensors* in, const std::vector<Size>& sizes) {
+  for (const Size& size : sizes) {
+    const int64_t found = in->at(size.place).size();
+    if (found == size.numbers) continue;
+    MX_ERROR_MSG << "input " << size.place << " has " << found << " numbers, expected " << size.numbers;
+    return false;
+  }
+  return true;
+}
+
 Normalisation normalisation(const Attributes& attributes) {
   return {std::stof(attributes.at("eps")), std::stof(attributes.at("momentum")), attributes.at("fix_gamma") == "True"};
 }
@@ -153,6 +169,8 @@ MXReturnValue run_mean_gradient(const Attributes&, Tensors* in, Tensors* out, co
 
 // Inputs x, weight and bias of the first layer, slope, weight and bias of the second.
 MXReturnValue run_excitation(const Attributes&, Tensors* in, Tensors* out, const OpResource&) {
+  const int64_t channels = in->at(0).shape[1], middle = in->at(2).size();
+  if (!has_sizes(in, {{1, middle * channels}, {3, middle}, {4, channels * middle}, {5, channels}})) return MX_FAIL;
   const auto layer = [&](size_t place) {
     const MXTensor& weight = in->at(place);
     return Linear{numbers(in, place), numbers(in, place + 1), weight.shape[1], weight.shape[0]};
@@ -180,7 +198,9 @@ Convolution convolution(const Attributes& attributes, MXTensor* x, MXTensor* wei
 }
 
 void forward(const Convolution& conv, const float* x, const Weights& weights, Finish finish, float* y) {
-  const auto run = is_pointwise(conv) ? pointwise_forward<kRows> : conv.out == 1 ? conv_forward<1> : conv_forward<kRows>;
+  const bool single = forward_rows(conv) == 1;
+  const auto run = is_pointwise(conv) ? (single ? pointwise_forward<1> : pointwise_forward<kRows>)
+                                      : (single ? conv_forward<1> : conv_forward<kRows>);
   run(conv, x, weights, finish, y);
 }
 
@@ -217,10 +237,7 @@ MXReturnValue run_packed(const Attributes& attributes, Tensors* in, Tensors* out
                             std::stoi(attributes.at("stride")), (kernel - 1) / 2,
                             x.shape[2], x.shape[3], y.shape[2], y.shape[3]};
   const Weights weights(forward_rows(conv), conv.groups, conv.out, conv.taps(), numbers(in, 1));
-  if (in->at(1).size() != weights.size()) {
-    MX_ERROR_MSG << "packed weights of " << in->at(1).size() << " numbers instead of " << weights.size();
-    return MX_FAIL;
-  }
+  if (!has_sizes(in, {{1, weights.size()}, {2, y.shape[1]}, {with_prelu ? 3 : 2, y.shape[1]}})) return MX_FAIL;
   forward(conv, numbers(in, 0), weights, {numbers(in, 2), with_prelu ? numbers(in, 3) : nullptr}, numbers(out, 0));
   return MX_SUCCESS;
 }

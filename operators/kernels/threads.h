@@ -18,7 +18,8 @@ inline int64_t max_threads() {
 }
 
 // Parts of the rows of an output, each of whole tiles. There is one, or where that would leave threads without work, as
-// for a single image, one for each thread. All items of the other work are dealt out part after part.
+// for a single image, one for each thread. The outermost loop is over the parts, so that each thread gets one of them with
+// all of the other `items`, however unequal these are.
 struct Parts {
   int64_t rows, high, tiles, count;
 

@@ -49,7 +49,7 @@ class Weights {
 };
 
 // Rows of weights that the forward pass of a convolution computes at a time: a tile of `gather`, or one where each group
-// has a single output.
+// has a single output. Whoever lays weights out and whoever computes with them must agree on it.
 inline int64_t forward_rows(const Convolution& conv) { return conv.out == 1 ? 1 : kRows; }
 
 // The weights of a convolution's forward pass, each row multiplied by its number in `factors`, unless that is null.

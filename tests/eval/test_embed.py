@@ -41,6 +41,17 @@ def test_embeddings_do_not_depend_on_the_batch(network, pairs_set, batch_size):
     assert not np.allclose(plain, mirrored, atol=1e-3 * scale)
 
 
+def test_more_images_than_a_batch_are_embedded_and_other_shapes_are_refused(network, pairs_set):
+    images = np.stack([decode_image(image, "image").transpose(2, 0, 1) for image in pairs_set[0][:5]])
+    embedder = Embedder(*network, batch_size=2)
+    found = embedder.embed_batch(list(images))
+    np.testing.assert_array_equal(found[2:4], embedder.embed_batch(images[2:4].astype(np.float64)))
+    assert len(found) == 5
+    for wrong in (images[:, :, :96, :96], images[:0], images[0]):
+        with pytest.raises(DataError, match=r"images of shape .*: expected \(n, 3, 112, 112\)"):
+            embedder.embed_batch(wrong)
+
+
 def test_progress_counts_every_image(network, pairs_set):
     done = []
     Embedder(*network, batch_size=4).embed(pairs_set[0][:10], progress=done.append)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from vargfacenet.errors import CheckpointError
+from vargfacenet.eval import Embedder
 from vargfacenet.operators import inference_form, runnable
 from vargfacenet.symbols import get_symbol
 
@@ -27,7 +28,7 @@ def drawn(symbol):
 
 
 def embeddings(graph, args, auxs, images):
-    executor = graph.simple_bind(mx.cpu(), grad_req="null", data=images.shape)
+    executor = graph.simple_bind(mx.cpu(), grad_req="null", type_dict={"data": np.float32}, data=images.shape)
     executor.copy_params_from(args, auxs)
     return executor.forward(is_train=False, data=images)[0].asnumpy()
 
@@ -78,3 +79,75 @@ def test_parameters_that_do_not_fit_are_named():
     del args["fc1_gamma"]
     with pytest.raises(CheckpointError, match=r"the network lacks 1 parameter\(s\) of its graph: fc1_gamma"):
         inference_form(symbol, args, auxs)
+
+
+def convolution(x, name, channels, *, kernel=3, stride=1, groups=1, weight=None, **norm):
+    """A convolution with BN."""
+    weight = {} if weight is None else {"weight": weight}
+    size = {"kernel": 2 * (kernel,), "pad": 2 * (kernel // 2,), "stride": 2 * (stride,), "num_group": groups}
+    y = mx.sym.Convolution(x, num_filter=channels, no_bias=True, name=name, **size, **weight)
+    return mx.sym.BatchNorm(y, name=f"{name}_bn", fix_gamma=False, **norm)
+
+
+def gate(x, outputs):
+    """Squeeze and excitation of 8 channels with some outputs."""
+    y = mx.sym.Pooling(x, global_pool=True, pool_type="avg", kernel=(1, 1), name="mean")
+    y = mx.sym.Convolution(y, num_filter=4, kernel=(1, 1), name="squeeze")
+    y = mx.sym.LeakyReLU(y, act_type="prelu", name="act")
+    y = mx.sym.Convolution(y, num_filter=outputs, kernel=(1, 1), name="excite")
+    return mx.sym.Activation(y, act_type="sigmoid", name="gate")
+
+
+def computed_weight(x):
+    return convolution(x, "a", 8, weight=2 * mx.sym.var("a_weight", shape=(8, 8, 3, 3)))
+
+
+def shared_weight(x):
+    weight = mx.sym.var("w")
+    return mx.sym.concat(*(convolution(x, name, 8, weight=weight) for name in "ab"))
+
+
+def mean_that_is_read_elsewhere(x):
+    mean = mx.sym.var("m", shape=(8,))
+    return mx.sym.broadcast_add(convolution(x, "a", 8, moving_mean=mean), mean.reshape((1, 8, 1, 1)))
+
+
+def taken_names(x):
+    y = convolution(x, "a", 8)
+    for name in ("a_bn_shift", "a_bn_packed", "a_bn_packed_"):
+        y = mx.sym.broadcast_mul(y, mx.sym.var(name, shape=(1, 8, 1, 1)))
+    return y
+
+
+def half_precision_inside(x):
+    y = mx.sym.Cast(convolution(x, "a", 8), dtype="float16")
+    factor = mx.sym.var("h", shape=(1, 8, 1, 1), dtype="float16")
+    return mx.sym.Cast(mx.sym.broadcast_mul(y, factor), dtype="float32")
+
+
+@pytest.mark.usefixtures("native")
+@pytest.mark.parametrize(
+    "middle",
+    [
+        lambda x: mx.sym.broadcast_mul(x, gate(x, 8)),
+        lambda x: mx.sym.broadcast_mul(x, gate(x, 1)),
+        lambda x: mx.sym.concat(x, mx.sym.broadcast_mul(convolution(x, "a", 16), gate(x, 16))),
+        lambda x: mx.sym.broadcast_mul(x, convolution(x, "a", 1, kernel=1)),  # a group of several inputs, one output
+        lambda x: convolution(x, "a", 4, kernel=1, groups=4),
+        shared_weight,
+        computed_weight,
+        mean_that_is_read_elsewhere,
+        taken_names,
+        half_precision_inside,
+    ],
+)
+def test_unusual_graphs_are_computed_as_they_are(middle):
+    x = convolution(mx.sym.var("data"), "first", 8, stride=2)
+    y = mx.sym.Pooling(middle(x), global_pool=True, pool_type="avg", kernel=(1, 1))
+    symbol = mx.sym.Flatten(y, name="fc1")
+    args, auxs = drawn(symbol)
+    images = np.random.RandomState(1).uniform(-1, 1, DATA).astype(np.float32)
+    expected = embeddings(runnable(symbol, backend="basic"), args, auxs, images)
+    found = Embedder(symbol, args, auxs, batch_size=3).embed_batch(images)
+    tolerance = 1e-2 if middle is half_precision_inside else 1e-5
+    np.testing.assert_allclose(found, expected, atol=tolerance * np.abs(expected).max())

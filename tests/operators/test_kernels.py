@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from vargfacenet import threads
-from vargfacenet.operators.inference import pack
+from vargfacenet.operators.inference import pack_weights
 
 pytestmark = pytest.mark.usefixtures("native")
 
@@ -167,6 +167,9 @@ def convolution_of(x, weight, dy, stride, groups):
         ((1, 4, 1, 1), 4, 1, 3, 1),
         ((4, 1, 2, 3), 1, 1, 1, 1),
         ((2, 160, 28, 28), 20, 20, 3, 1),
+        ((2, 12, 7, 7), 4, 4, 1, 1),  # groups of several channels with one output
+        ((2, 8, 7, 7), 1, 1, 1, 2),
+        ((1, 8, 14, 14), 1, 1, 1, 1),
     ],
 )
 def test_convolution(shape, outputs, groups, kernel, stride):
@@ -196,15 +199,15 @@ def test_convolution_with_norm_and_prelu_for_inference(outputs, fix_gamma):
     assert_close([found], [np.where(z > 0, z, per_channel(slope) * z)])
 
 
-@pytest.mark.parametrize(("outputs", "groups"), [(24, 8), (16, 16), (18, 2), (7, 1)])
-@pytest.mark.parametrize("kernel", [1, 3])
-def test_convolution_with_packed_weights(outputs, groups, kernel):
-    """Whole tiles of outputs and parts of them, and a group per channel."""
+@pytest.mark.parametrize(("outputs", "groups"), [(24, 8), (16, 16), (8, 8), (1, 1), (18, 2), (7, 1)])
+@pytest.mark.parametrize(("kernel", "stride"), [(1, 1), (1, 2), (3, 1), (3, 2)])
+def test_convolution_with_packed_weights(outputs, groups, kernel, stride):
+    """Whole tiles of outputs and parts of them, a group per channel, and groups of several channels with one output."""
     x, weight = draw(0, 1, 16, 7, 7), draw(1, outputs, 16 // groups, kernel, kernel)
-    shift, slope = draw(2, outputs), draw(3, outputs)
-    z = convolution_of(x, weight, np.zeros((1, outputs, 7, 7)), 1, groups)[0] + per_channel(shift)
-    attrs = {"stride": "1", "groups": str(groups), "channels": str(outputs), "kernel": str(kernel)}
-    inputs = [mx.nd.array(value) for value in (x, pack(weight, groups), shift, slope)]
+    shift, slope, size = draw(2, outputs), draw(3, outputs), 6 // stride + 1
+    z = convolution_of(x, weight, np.zeros((1, outputs, size, size)), stride, groups)[0] + per_channel(shift)
+    attrs = {"stride": str(stride), "groups": str(groups), "channels": str(outputs), "kernel": str(kernel)}
+    inputs = [mx.nd.array(value) for value in (x, pack_weights(weight, groups), shift, slope)]
     assert_close([mx.nd.vargfacenet_packed(*inputs[:3], **attrs).asnumpy()], [z])
     found = mx.nd.vargfacenet_packed_prelu(*inputs, **attrs).asnumpy()
     assert_close([found], [np.where(z > 0, z, per_channel(slope) * z)])
@@ -212,8 +215,13 @@ def test_convolution_with_packed_weights(outputs, groups, kernel):
 
 def test_packed_weights_of_another_size_are_refused():
     attrs = {"stride": "1", "groups": "1", "channels": "8", "kernel": "3"}
-    with pytest.raises(mx.base.MXNetError, match="packed weights of 5 numbers instead of"):
-        mx.nd.vargfacenet_packed(mx.nd.ones((1, 8, 5, 5)), mx.nd.ones(5), mx.nd.ones(8), **attrs).wait_to_read()
+    x, weights, few = mx.nd.ones((1, 8, 5, 5)), mx.nd.array(pack_weights(np.ones((8, 8, 3, 3)), 1)), mx.nd.ones(5)
+    with pytest.raises(mx.base.MXNetError, match="input 1 has 5 numbers, expected 576"):
+        mx.nd.vargfacenet_packed(x, few, mx.nd.ones(8), **attrs).wait_to_read()
+    with pytest.raises(mx.base.MXNetError, match="input 2 has 5 numbers, expected 8"):
+        mx.nd.vargfacenet_packed(x, weights, few, **attrs).wait_to_read()
+    with pytest.raises(mx.base.MXNetError, match="input 3 has 5 numbers, expected 8"):
+        mx.nd.vargfacenet_packed_prelu(x, weights, mx.nd.ones(8), few, **attrs).wait_to_read()
 
 
 @pytest.mark.parametrize("batch", [1, 3])
@@ -225,6 +233,9 @@ def test_excitation(batch):
     inputs = [mx.nd.array(value) for value in (x, *layers[:2], slope, *layers[2:])]
     found = mx.nd.vargfacenet_excitation(*inputs).asnumpy()
     assert_close([found], [1 / (1 + np.exp(-z))[:, :, None, None]])
+    inputs[4] = inputs[4][:3]
+    with pytest.raises(mx.base.MXNetError, match="input 4 has 18 numbers, expected 120"):
+        mx.nd.vargfacenet_excitation(*inputs).wait_to_read()
 
 
 def test_results_are_the_same_bits_each_time_on_any_cpu_context():

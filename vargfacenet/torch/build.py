@@ -11,6 +11,7 @@ import torch
 from vargfacenet import IMAGE_SHAPE
 from vargfacenet.errors import SettingError
 from vargfacenet.torch.classifier import TorchClassifier
+from vargfacenet.torch.form import refuse_dropout
 from vargfacenet.torch.precision import Compute, without_tf32
 from vargfacenet.torch.sharded import TorchShardedTrainer
 from vargfacenet.torch.trainer import TorchTrainer
@@ -103,8 +104,8 @@ def check_settings(config: Config, devices: int, workers: int = 1) -> None:
         )
     if config.cuda_graphs and config.compile:
         raise SettingError("cuda_graphs=true with compile=true: choose one of them")
-    if config.cuda_graphs and '"op": "Dropout"' in config.build_symbol().tojson():
-        raise SettingError("cuda_graphs=true: this network has dropout, which would fall alike in all updates")
+    if config.cuda_graphs:
+        refuse_dropout(config.build_symbol().tojson())
     count = devices * config.accumulate * workers
     if config.batch_size % count:
         raise SettingError(

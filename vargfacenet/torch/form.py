@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,9 +15,16 @@ from vargfacenet.torch.compilation import compiled
 from vargfacenet.torch.precision import Compute
 
 
-def form_of(
-    module: nn.Module, compute: Compute, shapes: Mapping[str, Sequence[int]], *, has_dropout: bool = False
-) -> Any:
+def refuse_dropout(graph: str) -> None:
+    """Raise SettingError where a graph, as JSON, drops numbers by chance, so that its passes cannot be recorded."""
+    for node in json.loads(graph)["nodes"]:
+        if node["op"] == "Dropout" and float(node.get("attrs", {}).get("p", 0.5)) > 0:
+            raise SettingError(
+                "cuda_graphs=true: this network has dropout, which would fall alike in all updates; leave one of them out"
+            )
+
+
+def form_of(module: nn.Module, compute: Compute, shapes: Mapping[str, Sequence[int]], *, graph: str) -> Any:
     """Return what computes a graph: itself, or a compiled or recorded one.
 
     `shapes` are those of its inputs, images first. SettingError where it is to be recorded and has dropout, or cannot be.
@@ -25,8 +33,7 @@ def form_of(
         return compiled(module, compute.device)
     if not compute.captured:
         return module
-    if has_dropout:
-        raise SettingError("cuda_graphs=true: this network has dropout, which would fall alike in all updates")
+    refuse_dropout(graph)
     layout = torch.channels_last if compute.channels_last else torch.contiguous_format
     images = torch.zeros(tuple(next(iter(shapes.values()))), device=compute.device)
     return captured(module, shapes, images.contiguous(memory_format=layout))

@@ -108,7 +108,7 @@ class TorchTrainer:
             self.module.set_autocast(compute.autocast, OUTPUT)
         freeze(self.module, symbol.attr_dict())
         self._has_dropout = any(node["op"] == "Dropout" for node in json.loads(self.module.text)["nodes"])
-        run = form_of(self.module, compute, {**data, **labels}, has_dropout=self._has_dropout)
+        run = form_of(self.module, compute, {**data, **labels}, graph=self.module.text)
         self._run: Any = distributed_over(workers, run, compute.device)
         trained = {name: value for name, value in self.module.named_parameters() if value.requires_grad}
         self._optimizer = make_optimizer(
