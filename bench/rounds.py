@@ -110,9 +110,9 @@ class _Process:
                 self._process = self._start()
                 self._answer(self._process)
                 if counted:
-                    print(file=self._process.stdin, flush=True)
+                    self._ask(self._process)
                     self._answer(self._process)
-            print(file=self._process.stdin, flush=True)
+            self._ask(self._process)
             found = self._answer(self._process)
         except (SetupError, OSError) as error:
             self.failure = str(error)
@@ -133,8 +133,13 @@ class _Process:
             stderr=self._errors,
             text=True,
         )
-        print(json.dumps(contender.options), file=process.stdin, flush=True)
+        self._ask(process, json.dumps(contender.options))
         return process
+
+    def _ask(self, process: "subprocess.Popen[str]", line: str = "") -> None:
+        assert process.stdin is not None
+        process.stdin.write(f"{line}\n")
+        process.stdin.flush()
 
     def _answer(self, process: "subprocess.Popen[str]") -> dict[str, Any]:
         assert process.stdout is not None

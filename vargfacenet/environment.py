@@ -27,8 +27,8 @@ def prepare_environment() -> None:
     devices the trainer keeps the momentum itself, so the parameter store must not.
 
     MXNet copies arrays of more than MXNET_CPU_PARALLEL_SIZE numbers by a team of OpenMP threads of its own. With a second
-    team in the process OpenMP puts idle threads to sleep at once, and waking them for the next operator costs 8% of
-    training and half of the time of one image. Therefore copies take one thread.
+    team in the process OpenMP puts idle threads to sleep at once, and waking them for the next operator takes longer than
+    a small operator does. Therefore copies take one thread.
 
     The message that oneDNN is active, printed at every bind, is switched off. So is the telemetry of onnxruntime, whose
     wheels keep a device's number in the user's cache and may send events: whoever compares faces expects nothing to leave
