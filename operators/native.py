@@ -16,6 +16,7 @@ __all__ = [
     "load_library",
     "norm",
     "prelu",
+    "resize",
     "scale",
     "slower_convolutions",
 ]
@@ -138,6 +139,19 @@ def global_mean(copy: Copy, node: Node) -> bool:
     if not is_global_average(node):
         return False
     copy.place("vargfacenet_mean", node["name"], copy.inputs(node))
+    return True
+
+
+def resize(copy: Copy, node: Node) -> bool:
+    """Bilinear interpolation to a fixed size, whose gradient takes MXNet half of an update of GhostFaceNet V2."""
+    attrs, shape = node.get("attrs", {}), copy.shapes[node["name"]]
+    if node["op"] != "_contrib_BilinearResize2D" or len(node["inputs"]) != 1 or attrs.get("mode", "size") != "size":
+        return False
+    if any(attrs.get(f"scale_{side}", "None") != "None" for side in ("height", "width")):
+        return False
+    corners = str(attrs.get("align_corners", "True") in TRUE)
+    size = {"height": str(shape[2]), "width": str(shape[3]), "align_corners": corners}
+    copy.place("vargfacenet_resize", node["name"], copy.inputs(node), **size)
     return True
 
 

@@ -14,6 +14,7 @@
 #include "peak.h"
 #include "pointwise.h"
 #include "prelu.h"
+#include "resize.h"
 #include "scale.h"
 
 using mxnet::ext::CustomOp;
@@ -167,6 +168,31 @@ MXReturnValue run_mean_gradient(const Attributes&, Tensors* in, Tensors* out, co
   return MX_SUCCESS;
 }
 
+MXReturnValue shape_of_resize(const Attributes& attributes, Shapes* inputs, Shapes* outputs) {
+  auto shape = (*inputs)[0];
+  if (shape.size() == 4) {
+    shape[2] = std::stoi(attributes.at("height"));
+    shape[3] = std::stoi(attributes.at("width"));
+  }
+  (*outputs)[0] = shape;
+  return MX_SUCCESS;
+}
+
+Resize resize(const Attributes& attributes, const MXTensor& x, const MXTensor& y) {
+  const bool corners = attributes.at("align_corners") == "True";
+  return {x.shape[0] * x.shape[1], x.shape[2], x.shape[3], y.shape[2], y.shape[3], corners};
+}
+
+MXReturnValue run_resize(const Attributes& attributes, Tensors* in, Tensors* out, const OpResource&) {
+  resize_forward(resize(attributes, in->at(0), out->at(0)), numbers(in, 0), numbers(out, 0));
+  return MX_SUCCESS;
+}
+
+MXReturnValue run_resize_gradient(const Attributes& attributes, Tensors* in, Tensors* out, const OpResource&) {
+  resize_backward(resize(attributes, in->at(1), in->at(0)), numbers(in, 0), numbers(out, 0));
+  return MX_SUCCESS;
+}
+
 // Inputs x, weight and bias of the first layer, slope, weight and bias of the second.
 MXReturnValue run_excitation(const Attributes&, Tensors* in, Tensors* out, const OpResource&) {
   const int64_t channels = in->at(0).shape[1], middle = in->at(2).size();
@@ -290,6 +316,11 @@ REGISTER_OP(vargfacenet_mean)
     .ON_CPU(run_mean, run_mean_gradient)
     .setParseAttrs(arity<1, 1>)
     .setInferShape(shape_of_mean);
+
+REGISTER_OP(vargfacenet_resize)
+    .ON_CPU(run_resize, run_resize_gradient)
+    .setParseAttrs(arity<1, 1>)
+    .setInferShape(shape_of_resize);
 
 REGISTER_OP(vargfacenet_convolution)
     .ON_CPU(run_convolution, run_convolution_gradient)

@@ -26,7 +26,7 @@ def run(operator, inputs, dy, *, auxs=(), device=None, **attrs):
     for array in arrays:
         array.attach_grad()
     with mx.autograd.record():
-        outputs = getattr(mx.nd, operator)(*arrays, *auxs, **attrs)
+        outputs = (operator if callable(operator) else getattr(mx.nd, operator))(*arrays, *auxs, **attrs)
         y = outputs[0] if isinstance(outputs, list) else outputs
     y.backward(mx.nd.array(dy, ctx=device))
     return [value.asnumpy() for value in (y, *(array.grad for array in arrays))]
@@ -118,6 +118,34 @@ def test_scale_and_mean(shape):
     area = shape[2] * shape[3]
     expected = [x.mean((2, 3), keepdims=True), np.broadcast_to(above / area, shape)]
     assert_close(run("vargfacenet_mean", [x], above), expected)
+
+
+def interpolation(count, length, corners):
+    """The matrix (length, count) of linear interpolation; a single number is the first one, as in MXNet."""
+    matrix = np.zeros((length, count))
+    for i in range(length):
+        place = i * (count - 1) / max(1, length - 1) if corners or length == 1 else (i + 0.5) * count / length - 0.5
+        low = int(np.floor(np.clip(place, 0, count - 1)))
+        share = np.clip(place, 0, count - 1) - low
+        matrix[i, low] += 1 - share
+        matrix[i, min(low + 1, count - 1)] += share
+    return matrix
+
+
+@pytest.mark.parametrize("corners", [True, False])
+@pytest.mark.parametrize("size", [(1, 1), (14, 32), (5, 7), (3, 50)])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_resize(shape, size, corners):
+    x, dy = draw(0, *shape), draw(1, *shape[:2], *size)
+    rows, columns = (interpolation(count, length, corners) for count, length in zip(shape[2:], size))
+    expected = [
+        np.einsum("ih,nchw,jw->ncij", rows, x, columns),
+        np.einsum("ih,ncij,jw->nchw", rows, dy, columns),
+    ]
+    attrs = {"height": str(size[0]), "width": str(size[1]), "align_corners": str(corners)}
+    assert_close(run("vargfacenet_resize", [x], dy, **attrs), expected)
+    stock = {"height": size[0], "width": size[1], "align_corners": corners}
+    assert_close(run(mx.nd.contrib.BilinearResize2D, [x], dy, **stock), expected)
 
 
 @pytest.mark.parametrize("shape", SHAPES)

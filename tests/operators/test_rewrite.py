@@ -170,6 +170,27 @@ def test_odd_channels_of_depthwise_convolutions_are_filled_up_without_a_trace(ch
         np.testing.assert_allclose(found[name], values, atol=1e-4 * np.abs(values).max(), err_msg=name)
 
 
+@pytest.mark.parametrize("corners", [{}, {"align_corners": False}, {"align_corners": True}])
+def test_a_resize_is_the_same_on_every_backend(native, corners):
+    symbol = mx.sym.contrib.BilinearResize2D(mx.sym.var("data"), height=14, width=9, **corners)
+    shape = (2, 5, 7, 6)
+    _, expected = by_backend(symbol, shape, "stock")
+    for for_training in (True, False):
+        graph, found = by_backend(symbol, shape, "native", for_training=for_training)
+        assert operators(graph) == ["vargfacenet_resize"]
+        for name, values in expected.items():
+            np.testing.assert_allclose(found[name], values, atol=1e-5 * np.abs(values).max(), err_msg=name)
+
+
+@pytest.mark.parametrize(
+    "options", [{"mode": "odd_scale"}, {"height": 3, "width": 3}, {"height": 20, "width": 20, "mode": "to_odd_up"}]
+)
+def test_a_resize_whose_size_follows_from_its_input_stays_as_it_is(native, options):
+    symbol = mx.sym.contrib.BilinearResize2D(mx.sym.var("data"), scale_height=2, scale_width=2, **options)
+    graph, _ = by_backend(symbol, (2, 5, 7, 6), "native")
+    assert operators(graph) == ["_contrib_BilinearResize2D"]
+
+
 @pytest.mark.parametrize(("channels", "groups"), [(16, 16), (24, 24), (10, 1), (10, 5), (3, 3)])
 def test_other_convolutions_stay_as_they_are(channels, groups):
     data = mx.sym.var("data")

@@ -15,11 +15,12 @@ LOOPS = """
 #include "join.h"
 #include "norm.h"
 #include "prelu.h"
+#include "resize.h"
 #include "scale.h"
 using namespace vargfacenet;
 void* functions[] = {(void*)prelu_forward, (void*)prelu_backward, (void*)norm_forward, (void*)norm_backward,
                      (void*)join_forward, (void*)join_backward, (void*)scale_forward, (void*)scale_backward,
-                     (void*)mean_forward, (void*)mean_backward};
+                     (void*)mean_forward, (void*)mean_backward, (void*)resize_forward, (void*)resize_backward};
 """
 TILES = """
 #include "product.h"
@@ -68,7 +69,7 @@ def test_every_simd_loop_is_vectorised(tmp_path, processor):
     _, notes = compiled(tmp_path, LOOPS, f"-march={processor}", "-fopt-info-vec-optimized")
     found = {(name, int(line)) for name, line in re.findall(r"(\w+\.h):(\d+):\d+: optimized: loop vectorized", notes)}
     expected = []
-    for name in ("join.h", "norm.h", "prelu.h", "scale.h"):
+    for name in ("join.h", "norm.h", "prelu.h", "resize.h", "scale.h"):
         for number, text in enumerate((KERNELS / name).read_text().splitlines(), 1):
             if text.startswith("#pragma omp simd"):
                 expected.append((name, number))
