@@ -32,7 +32,7 @@ void conv_forward(const Convolution& conv, const float* x, const Weights& weight
           const int64_t first = block * together, count = std::min(together, conv.batch - first);
           float* panel = inputs.for_images(count);
           lay_inputs(conv, x + conv.in_place(first, g), count, panel);
-          gather<high>(panel + conv.margin(), count * conv.image(), offsets.data(), taps, weights.rows(g, begin),
+          gather<high>(panel + conv.margin(), conv.places(count), offsets.data(), taps, weights.rows(g, begin),
                        finish.from(g * conv.out + begin), outputs + begin * conv.row() + conv.margin(), conv.row(),
                        end - begin);
           take_outputs(conv, outputs, begin, end, count, y + conv.out_place(first, g));

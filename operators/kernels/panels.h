@@ -42,6 +42,8 @@ struct Convolution {
     return std::min(batch, std::max<int64_t>({1, cached, worthwhile}));
   }
   int64_t length() const { return together() * image(); }
+  // Places of so many images up to the last output: the padding after it, an eighth of an image of 7x7, needs no sums.
+  int64_t places(int64_t count) const { return (count - 1) * image() + (out_height - 1) * pitch() + out_width; }
   // Length of a panel's row: an odd multiple of a cache line, so that rows do not map to the same places of a cache.
   int64_t row() const {
     return (aligned(2 * margin() + length() + kSlack) / 16 | 1) * 16;
