@@ -7,7 +7,6 @@ they read them. Here that is done once, and BN goes into the weights meanwhile.
 from __future__ import annotations
 
 import ctypes
-import functools
 from collections.abc import Mapping, Sequence
 
 import mxnet as mx
@@ -55,15 +54,19 @@ def inference_form(
     known, states = fitting_parameters(symbol, args, auxs, "the network")
     known = {**known, **states}
     copy = Copy(runnable(symbol, device=device), (2, *IMAGE_SHAPE))
-    excitations = _excitations(copy)
+    excitations, packed = _excitations(copy), _packed(copy, known)
     inner = {node["name"] for nodes in excitations.values() for node in nodes}
     for node in copy.old:
         if node["name"] in inner:
             copy.drop()
         elif node["name"] in excitations:
             _place_excitation(copy, node, excitations[node["name"]])
-        elif node["op"] in _PACKED and all(name in known for name in _parameters(copy, node)):
-            known.update(_place_packed(copy, node, known))
+        elif node["name"] in packed:
+            branches = packed[node["name"]]
+            if node is branches[0]:
+                known.update(_place_packed(copy, branches, known))
+            else:
+                copy.place_output(branches[0], branches.index(node))
         else:
             copy.place(node["op"], node["name"], copy.inputs(node), **node.get("attrs", {}))
     graph = copy.symbol()
@@ -75,24 +78,68 @@ def inference_form(
 
 
 def _parameters(copy: Copy, node: Node) -> list[str]:
-    """Return the names of the nodes that weight, gamma, beta, mean and variance come from."""
-    return [copy.source(node, place)["name"] for place in range(1, 6)]
+    """Return the names of the nodes that weight, gamma, beta, mean, variance and slopes, if any, come from."""
+    return [copy.source(node, place)["name"] for place in range(1, len(node["inputs"]))]
 
 
-def _place_packed(copy: Copy, node: Node, known: Mapping[str, mx.nd.NDArray]) -> Parameters:
-    """Place a convolution with its BN, and the PReLU where there is one; return its packed weights and shifts by name."""
-    x, _, _, _, _, _, *slope = copy.inputs(node)
-    weight, gamma, beta, mean, variance = (known[name].asnumpy() for name in _parameters(copy, node))
-    attrs = node["attrs"]
-    with np.errstate(all="ignore"):  # a variance that is not positive gives what it gives in BN
-        factors = (1 if attrs["fix_gamma"] == "True" else gamma) / np.sqrt(variance + np.float32(attrs["eps"]))
-        packed = pack_weights(weight * factors[:, None, None, None], int(attrs["groups"]))
-        shifts = beta - mean * factors
-    named = {_unused(copy, f"{node['name']}_packed"): packed, _unused(copy, f"{node['name']}_shift"): shifts}
+def _packed(copy: Copy, known: Mapping[str, mx.nd.NDArray]) -> dict[str, list[Node]]:
+    """Return, by the name of each convolution whose weights can be packed, those that one operator computes together.
+
+    They are of one size and of one input, which would be copied for each of them (see ``kernels/conv.h``), as in the
+    branches of a block that halves the image. 1x1 convolutions need no such copy, and those of single channels another
+    tile.
+    """
+    found: dict[tuple, list[Node]] = {}
+    for node in copy.old:
+        if node["op"] not in _PACKED:
+            continue
+        names = _parameters(copy, node)
+        if not all(name in known for name in names[:5]):
+            continue
+        shape, attrs = copy.shape(node, 1), node["attrs"]
+        key = (node["op"], *node["inputs"][0], *shape, attrs["stride"], attrs["groups"])
+        computed = names[-1] not in known  # slopes, by the graph
+        if shape[2] == 1 or shape[0] == int(attrs["groups"]) or computed:
+            key = (node["name"],)
+        found.setdefault(key, []).append(node)
+    return {node["name"]: nodes for nodes in found.values() for node in nodes}
+
+
+def _place_packed(copy: Copy, nodes: Sequence[Node], known: Mapping[str, mx.nd.NDArray]) -> Parameters:
+    """Place convolutions of one input with their BN, and the PReLU where there is one, as one node.
+
+    Return its weights, shifts and, of several convolutions, slopes, by name.
+    """
+    x, _, _, _, _, _, *slope = copy.inputs(nodes[0])
+    name, attrs, kernel = nodes[0]["name"], nodes[0]["attrs"], copy.shape(nodes[0], 1)[2]
+    groups = int(attrs["groups"])
+    folded = [_folded(node, [known[one].asnumpy() for one in _parameters(copy, node)[:5]]) for node in nodes]
+    weights, shifts = (_by_group(arrays, groups) for arrays in zip(*folded))
+    values = {"packed": pack_weights(weights, groups, int(attrs["stride"])), "shift": shifts}
+    if len(nodes) > 1 and slope:
+        slope = []
+        values["slope"] = _by_group([known[_parameters(copy, node)[5]].asnumpy() for node in nodes], groups)
+    named = {_unused(copy, f"{name}_{suffix}"): value for suffix, value in values.items()}
     entries = [copy.add("null", name, [], __shape__=str(value.shape)) for name, value in named.items()]
     size = {name: attrs[name] for name in ("stride", "groups", "channels")}
-    copy.place(_PACKED[node["op"]], node["name"], [x, *entries, *slope], kernel=str(weight.shape[2]), **size)
+    op, inputs = _PACKED[nodes[0]["op"]], [x, *entries, *slope]
+    copy.place(op, name, inputs, kernel=str(kernel), branches=str(len(nodes)), **size)
     return {name: mx.nd.array(value, dtype=np.float32) for name, value in named.items()}
+
+
+def _folded(node: Node, parameters: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Return weights and shifts of a convolution and its BN, of weight, gamma, beta, mean and variance."""
+    weight, gamma, beta, mean, variance = parameters
+    fixed, eps = node["attrs"]["fix_gamma"] == "True", np.float32(node["attrs"]["eps"])
+    with np.errstate(all="ignore"):  # a variance that is not positive gives what it gives in BN
+        factors = (1 if fixed else gamma) / np.sqrt(variance + eps)
+        return weight * factors[:, None, None, None], beta - mean * factors
+
+
+def _by_group(arrays: Sequence[np.ndarray], groups: int) -> np.ndarray:
+    """Return one array of those of several convolutions (outputs, ...): all outputs of a group, then the next group's."""
+    parts = [array.reshape(groups, -1, *array.shape[1:]) for array in arrays]
+    return np.concatenate(parts, axis=1).reshape(-1, *arrays[0].shape[1:])
 
 
 def _unused(copy: Copy, name: str) -> str:
@@ -143,19 +190,16 @@ def _place_excitation(copy: Copy, node: Node, nodes: Sequence[Node]) -> None:
     copy.place("vargfacenet_excitation", node["name"], inputs)
 
 
-def pack_weights(weight: np.ndarray, groups: int) -> np.ndarray:
-    """Return weights (outputs, inputs of a group, kernel, kernel) in the order of the kernels: float32, one dimension.
+def pack_weights(weight: np.ndarray, groups: int, stride: int) -> np.ndarray:
+    """Return weights (outputs, inputs of a group, kernel, kernel) as the kernels read them: float32, one dimension.
 
-    For each group, tiles of as many outputs as a tile of the kernels has rows, each (taps, outputs), the last filled up
-    with zeros; see ``kernels/weights.h``.
+    ``kernels/weights.h`` describes their order, in which some are sums of weights.
     """
-    outputs, taps = len(weight) // groups, weight[0].size
-    high = 1 if outputs == 1 else _tile_rows()
-    rows = np.zeros((groups, -(-outputs // high) * high, taps), np.float32)
-    rows[:, :outputs] = weight.reshape(groups, outputs, taps)
-    return rows.reshape(groups, -1, high, taps).transpose(0, 1, 3, 2).reshape(-1)
-
-
-@functools.cache
-def _tile_rows() -> int:
-    return int(ctypes.CDLL(str(load_library().path)).vargfacenet_tile_rows())
+    outputs, inputs, kernel, _ = weight.shape
+    weight = np.ascontiguousarray(weight, np.float32)
+    pointer, pack = ctypes.POINTER(ctypes.c_float), ctypes.CDLL(str(load_library().path)).vargfacenet_pack
+    pack.argtypes, pack.restype = [*5 * [ctypes.c_int64], pointer, pointer], ctypes.c_int64
+    size = (inputs, outputs // groups, groups, kernel, stride, weight.ctypes.data_as(pointer))
+    packed = np.empty(pack(*size, None), np.float32)
+    pack(*size, packed.ctypes.data_as(pointer))
+    return packed

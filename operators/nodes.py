@@ -47,7 +47,7 @@ class Copy:
                 if output:
                     self._indivisible.add(source)
         self._new: list[Node] = []
-        self._places: list[int | None] = []  # new index of each old node, None for a dropped one
+        self._places: list[tuple[int, int] | None] = []  # new node and first output of each old node; None: dropped
 
     def index(self, node: Node) -> int:
         """Return the index of an old node."""
@@ -80,7 +80,11 @@ class Copy:
 
     def inputs(self, node: Node) -> list[Entry]:
         """Return the entries of an old node's inputs."""
-        return [[self._places[source], *rest] for source, *rest in node["inputs"]]
+        return [self._entry(*entry) for entry in node["inputs"]]
+
+    def _entry(self, source: int, output: int, *rest: int) -> Entry:
+        place = self._places[source]
+        return [None, output, *rest] if place is None else [place[0], place[1] + output, *rest]
 
     def add(self, op: str, name: str, inputs: Sequence[Entry], **attrs: str) -> Entry:
         """Add a node that the old graph lacks, and return the entry of its output."""
@@ -89,7 +93,11 @@ class Copy:
 
     def place(self, op: str, name: str, inputs: Sequence[Entry], **attrs: str) -> None:
         """Add the new node of the old node whose turn it is."""
-        self._places.append(self.add(op, name, inputs, **attrs)[0])
+        self._places.append((self.add(op, name, inputs, **attrs)[0], 0))
+
+    def place_output(self, node: Node, output: int) -> None:
+        """Take an output of the new node of `node` in place of the old node whose turn it is."""
+        self._places.append(tuple(self._entry(self.index(node), output)[:2]))
 
     def drop(self) -> None:
         """Leave out the old node whose turn it is."""
@@ -107,7 +115,7 @@ class Copy:
             **self._graph,
             "nodes": self._new,
             "arg_nodes": [index for index, node in enumerate(self._new) if node["op"] == "null"],
-            "heads": [[self._places[source], *rest] for source, *rest in self._graph["heads"]],
+            "heads": [self._entry(*head) for head in self._graph["heads"]],
             # MXNet computes these row pointers again when it reads a graph.
             "node_row_ptr": list(range(len(self._new) + 1)),
         }

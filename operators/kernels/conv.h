@@ -10,34 +10,37 @@
 
 namespace vargfacenet {
 
-// y (batch, groups * out, ...) of x (batch, groups * in, ...) and the weights of `forward_weights`, in tiles of `high`;
-// `finish` is as in product.h.
+// Convolutions of one x (batch, groups * in, ...), as a single one whose groups have the outputs of all of them one after
+// another: ys, each (batch, groups * out / ys.size(), ...). The weights are those of `forward_weights`, in tiles of `high`;
+// `finish` is as in product.h, in the order of the weights.
 template <int high>
-void conv_forward(const Convolution& conv, const float* x, const Weights& weights, Finish finish, float* y) {
-  const int64_t taps = conv.taps(), together = conv.together();
-  const int64_t blocks = (conv.batch + together - 1) / together;
+void conv_forward(const Convolution& conv, const float* x, const Weights& weights, Finish finish,
+                  const std::vector<float*>& ys) {
+  const int64_t taps = conv.taps(), together = conv.together(), out = conv.out / ys.size();
+  const int64_t blocks = (conv.batch + together - 1) / together, plane = conv.out_height * conv.out_width;
   const std::vector<int64_t> offsets = tap_offsets(conv);
-  const Parts parts(conv.out, high, blocks * conv.groups);
+  const Shares shares(conv.out, high, blocks * conv.groups);
 #pragma omp parallel
   {
     const int64_t in_size = conv.in * conv.phases() * conv.row();
     Workspace workspace(in_size + conv.out * conv.row() + 32);
     Panel inputs(workspace.take(in_size), in_size);
     float* outputs = workspace.take(conv.out * conv.row());
-#pragma omp for collapse(3)
-    for (int64_t part = 0; part < parts.count; ++part) {
-      for (int64_t block = 0; block < blocks; ++block) {
-        for (int64_t g = 0; g < conv.groups; ++g) {
-          const int64_t begin = parts.begin(part), end = parts.begin(part + 1);
-          const int64_t first = block * together, count = std::min(together, conv.batch - first);
-          float* panel = inputs.for_images(count);
-          lay_inputs(conv, x + conv.in_place(first, g), count, panel);
-          gather<high>(panel + conv.margin(), conv.places(count), offsets.data(), taps, weights.rows(g, begin),
-                       finish.from(g * conv.out + begin), outputs + begin * conv.row() + conv.margin(), conv.row(),
-                       end - begin);
-          take_outputs(conv, outputs, begin, end, count, y + conv.out_place(first, g));
+#pragma omp for schedule(static, 1)
+    for (int64_t share = 0; share < shares.threads; ++share) {
+      shares.each(share, [&](int64_t item, int64_t begin, int64_t end) {
+        const int64_t g = item % conv.groups, first = item / conv.groups * together;
+        const int64_t count = std::min(together, conv.batch - first);
+        float* panel = inputs.for_images(count);
+        lay_inputs(conv, x + conv.in_place(first, g), count, panel);
+        gather<high>(panel + conv.margin(), conv.places(count), offsets.data(), taps, weights.rows(g, begin),
+                     finish.from(g * conv.out + begin), outputs + begin * conv.row() + conv.margin(), conv.row(),
+                     end - begin);
+        for (int64_t r = begin; r < end; ++r) {
+          float* y = ys[r / out] + (first * conv.groups * out + g * out + r % out) * plane;
+          take_output(conv, outputs + r * conv.row(), count, y, conv.groups * out * plane);
         }
-      }
+      });
     }
   }
 }
@@ -61,7 +64,7 @@ inline std::vector<Phase> gradient_phases(const Convolution& conv) {
   return phases;
 }
 
-// dx and dweight of dy. Images are divided into a fixed number of slices, whose parts of dweight are summed in order, so
+// dx and dweight of dy; without dx, dweight alone. Images are divided into a fixed number of slices, whose parts of dweight are summed in order, so
 // that the result does not depend on the number of threads.
 template <int high>
 void conv_backward(const Convolution& conv, const float* dy, const float* x, const float* weight, float* dx,
@@ -70,13 +73,14 @@ void conv_backward(const Convolution& conv, const float* dy, const float* x, con
   const int64_t blocks = (conv.batch + together - 1) / together;
   const int64_t slices = std::min(blocks, std::max<int64_t>(1, 8 / conv.groups));
   const std::vector<int64_t> offsets = tap_offsets(conv);
-  const std::vector<Phase> phases = gradient_phases(conv);
+  const std::vector<Phase> phases = dx ? gradient_phases(conv) : std::vector<Phase>();
   std::vector<Weights> weights;
   for (const Phase& phase : phases) {
     const auto transposed = [&](int64_t g, int64_t c, int64_t k) {
       return weight[g * conv.out * taps + phase.places[k] + c * area];
     };
-    weights.emplace_back(high, conv.groups, conv.in, phase.places.size(), transposed);
+    const int64_t sources = phase.places.size();
+    weights.emplace_back(high, conv.groups, conv.in, sources, laid_by_number(high, sources, transposed));
   }
   const int64_t share = sums_size(conv.out, taps);
   std::vector<float> shares(conv.groups * slices * share);
@@ -100,6 +104,7 @@ void conv_backward(const Convolution& conv, const float* dy, const float* x, con
             reduce(above + q, conv.row(), conv.out, from + conv.margin() + q, offsets.data(), taps,
                    {1, std::min(kPiece, length - q), 0, 0}, &shares[(g * slices + slice) * share]);
           }
+          if (!dx) continue;
           for (int64_t p = 0; p < conv.phases(); ++p) {
             gather<high>(above, length, phases[p].offsets.data(), phases[p].offsets.size(), weights[p].rows(g, 0), {},
                          input_gradients + conv.margin() + p * conv.row(), conv.phases() * conv.row(), conv.in);

@@ -16,6 +16,7 @@
 #include "prelu.h"
 #include "resize.h"
 #include "scale.h"
+#include "winograd.h"
 
 using mxnet::ext::CustomOp;
 using mxnet::ext::MX_FAIL;
@@ -53,6 +54,14 @@ bool has_sizes(Tensors* in, const std::vector<Size>& sizes) {
 
 Normalisation normalisation(const Attributes& attributes) {
   return {std::stof(attributes.at("eps")), std::stof(attributes.at("momentum")), attributes.at("fix_gamma") == "True"};
+}
+
+// Of convolutions of one input; without an attribute there is one.
+template <int inputs>
+MXReturnValue branches(const Attributes& attributes, int* num_inputs, int* num_outputs) {
+  *num_inputs = inputs;
+  *num_outputs = attributes.count("branches") ? std::stoi(attributes.at("branches")) : 1;
+  return MX_SUCCESS;
 }
 
 template <int inputs, int outputs>
@@ -212,7 +221,7 @@ MXReturnValue shape_of_convolution(const Attributes& attributes, Shapes* inputs,
     shape[1] = std::stoi(attributes.at("channels"));
     for (int axis = 2; axis < 4; ++axis) shape[axis] = (shape[axis] - 1) / stride + 1;
   }
-  (*outputs)[0] = shape;
+  for (auto& output : *outputs) output = shape;
   return MX_SUCCESS;
 }
 
@@ -223,16 +232,21 @@ Convolution convolution(const Attributes& attributes, MXTensor* x, MXTensor* wei
           x->shape[2], x->shape[3], y->shape[2], y->shape[3]};
 }
 
-void forward(const Convolution& conv, const float* x, const Weights& weights, Finish finish, float* y) {
+void forward(const Convolution& conv, const float* x, const Weights& weights, Finish finish,
+             const std::vector<float*>& ys) {
   const bool single = forward_rows(conv) == 1;
-  const auto run = is_pointwise(conv) ? (single ? pointwise_forward<1> : pointwise_forward<kRows>)
-                                      : (single ? conv_forward<1> : conv_forward<kRows>);
-  run(conv, x, weights, finish, y);
+  if (is_pointwise(conv)) {
+    (single ? pointwise_forward<1> : pointwise_forward<kRows>)(conv, x, weights, finish, ys[0]);
+  } else if (is_winograd(conv)) {
+    winograd_forward<kRows>(conv, x, weights, finish, ys);
+  } else {
+    (single ? conv_forward<1> : conv_forward<kRows>)(conv, x, weights, finish, ys);
+  }
 }
 
 MXReturnValue run_convolution(const Attributes& attributes, Tensors* in, Tensors* out, const OpResource&) {
   const Convolution conv = convolution(attributes, &in->at(0), &in->at(1), &out->at(0));
-  forward(conv, numbers(in, 0), forward_weights(conv, numbers(in, 1), nullptr), {}, numbers(out, 0));
+  forward(conv, numbers(in, 0), forward_weights(conv, in_rows(conv, numbers(in, 1))), {}, {numbers(out, 0)});
   return MX_SUCCESS;
 }
 
@@ -249,29 +263,37 @@ MXReturnValue run_inference(const Attributes& attributes, Tensors* in, Tensors* 
     shifts[c] = beta[c] - mean[c] * factors[c];
   }
   const Finish finish = {shifts.data(), with_prelu ? numbers(in, 6) : nullptr};
-  forward(conv, numbers(in, 0), forward_weights(conv, numbers(in, 1), factors.data()), finish, numbers(out, 0));
+  const auto scaled = [weight = in_rows(conv, numbers(in, 1)), &factors, &conv](int64_t g, int64_t r, int64_t k) {
+    return weight(g, r, k) * factors[g * conv.out + r];
+  };
+  forward(conv, numbers(in, 0), forward_weights(conv, scaled), finish, {numbers(out, 0)});
   return MX_SUCCESS;
 }
 
 // The same with weights that are in the order of `gather` already (`vargfacenet.operators.inference`), and factors in
-// them. Inputs x, weights, shifts[, slope].
+// them. Inputs x, weights, shifts[, slope]. Several outputs are those of several convolutions of x.
 template <bool with_prelu>
 MXReturnValue run_packed(const Attributes& attributes, Tensors* in, Tensors* out, const OpResource&) {
   const MXTensor &x = in->at(0), &y = out->at(0);
   const int64_t groups = std::stoi(attributes.at("groups")), kernel = std::stoi(attributes.at("kernel"));
-  const Convolution conv = {x.shape[0], x.shape[1] / groups, y.shape[1] / groups, groups, kernel,
+  const int64_t channels = y.shape[1] * out->size();
+  const Convolution conv = {x.shape[0], x.shape[1] / groups, channels / groups, groups, kernel,
                             std::stoi(attributes.at("stride")), (kernel - 1) / 2,
                             x.shape[2], x.shape[3], y.shape[2], y.shape[3]};
-  const Weights weights(forward_rows(conv), conv.groups, conv.out, conv.taps(), numbers(in, 1));
-  if (!has_sizes(in, {{1, weights.size()}, {2, y.shape[1]}, {with_prelu ? 3 : 2, y.shape[1]}})) return MX_FAIL;
-  forward(conv, numbers(in, 0), weights, {numbers(in, 2), with_prelu ? numbers(in, 3) : nullptr}, numbers(out, 0));
+  const Weights weights(forward_rows(conv), conv.groups, conv.out, forward_taps(conv), numbers(in, 1));
+  if (!has_sizes(in, {{1, weights.size()}, {2, channels}, {with_prelu ? 3 : 2, channels}})) return MX_FAIL;
+  std::vector<float*> ys;
+  for (size_t branch = 0; branch < out->size(); ++branch) ys.push_back(numbers(out, branch));
+  forward(conv, numbers(in, 0), weights, {numbers(in, 2), with_prelu ? numbers(in, 3) : nullptr}, ys);
   return MX_SUCCESS;
 }
 
 MXReturnValue run_convolution_gradient(const Attributes& attributes, Tensors* in, Tensors* out, const OpResource&) {
   const Convolution conv = convolution(attributes, &in->at(1), &in->at(2), &in->at(0));
   const auto run = is_pointwise(conv) ? pointwise_backward<kRows> : conv.in == 1 ? conv_backward<1> : conv_backward<kRows>;
-  run(conv, numbers(in, 0), numbers(in, 1), numbers(in, 2), numbers(out, 0), numbers(out, 1));
+  const bool apart = is_winograd(transposed(conv));
+  if (apart) winograd_backward<kRows>(conv, numbers(in, 0), numbers(in, 2), numbers(out, 0));
+  run(conv, numbers(in, 0), numbers(in, 1), numbers(in, 2), apart ? nullptr : numbers(out, 0), numbers(out, 1));
   return MX_SUCCESS;
 }
 
@@ -327,27 +349,38 @@ REGISTER_OP(vargfacenet_convolution)
     .setParseAttrs(arity<2, 1>)
     .setInferShape(shape_of_convolution);
 
-#define INFERENCE(run, inputs, shape)  \
-  setForward(run, "cpu")               \
-      .setInferType(all_float32)       \
-      .setInferSType(all_dense)        \
-      .setParseAttrs(arity<inputs, 1>) \
+#define INFERENCE(run, arity, shape) \
+  setForward(run, "cpu")             \
+      .setInferType(all_float32)     \
+      .setInferSType(all_dense)      \
+      .setParseAttrs(arity)          \
       .setInferShape(shape)
 
 REGISTER_OP(vargfacenet_inference)
-    .INFERENCE(run_inference<false>, 6, shape_of_convolution)
+    .INFERENCE(run_inference<false>, (arity<6, 1>), shape_of_convolution)
     .setMutateInputs(last_two_change<5>);
 
 REGISTER_OP(vargfacenet_inference_prelu)
-    .INFERENCE(run_inference<true>, 7, shape_of_convolution)
+    .INFERENCE(run_inference<true>, (arity<7, 1>), shape_of_convolution)
     .setMutateInputs(last_two_change<5>);
 
-REGISTER_OP(vargfacenet_packed).INFERENCE(run_packed<false>, 3, shape_of_convolution);
-REGISTER_OP(vargfacenet_packed_prelu).INFERENCE(run_packed<true>, 4, shape_of_convolution);
-REGISTER_OP(vargfacenet_excitation).INFERENCE(run_excitation, 6, shape_of_mean);
+REGISTER_OP(vargfacenet_packed).INFERENCE(run_packed<false>, branches<3>, shape_of_convolution);
+REGISTER_OP(vargfacenet_packed_prelu).INFERENCE(run_packed<true>, branches<4>, shape_of_convolution);
+REGISTER_OP(vargfacenet_excitation).INFERENCE(run_excitation, (arity<6, 1>), shape_of_mean);
 
 extern "C" double vargfacenet_peak_gflops() { return peak_gflops(); }
-extern "C" int vargfacenet_tile_rows() { return kRows; }
+
+// Puts weights (groups * out, in, kernel, kernel) into the order of the forward pass, unless `packed` is null; returns how
+// many numbers that takes. It is called by a thread of Python, whose team of threads would slow down MXNet's.
+extern "C" int64_t vargfacenet_pack(int64_t in, int64_t out, int64_t groups, int64_t kernel, int64_t stride,
+                                    const float* weight, float* packed) {
+  const Convolution conv = {1, in, out, groups, kernel, stride, 0, 0, 0, 0, 0};
+  if (packed) {
+    const Weights weights = forward_weights(conv, in_rows(conv, weight), false);
+    std::copy(weights.rows(0, 0), weights.rows(0, 0) + weights.size(), packed);
+  }
+  return Weights(forward_rows(conv), groups, out, forward_taps(conv), weight).size();
+}
 
 mxnet::ext::MXReturnValue initialize(int version) {
   if (version >= 10900 && version < 11000) return MX_SUCCESS;

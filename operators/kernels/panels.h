@@ -126,13 +126,13 @@ inline void lay_inputs(const Convolution& conv, const float* x, int64_t count, f
     for (int64_t n = 0; n < count; ++n) {
       const float* image = x + (n * conv.groups * conv.in + c) * plane;
       float* to = panel + c * conv.phases() * conv.row() + conv.margin() + n * conv.image();
+      if (conv.stride == 1) {
+        copy_rows(image, conv.in_width, to + conv.pad * (conv.pitch() + 1), conv.pitch(), conv.in_height, conv.in_width);
+        continue;
+      }
       for (int64_t y = 0; y < conv.in_height; ++y) {
-        if (conv.stride == 1) {
-          copy_row(image + y * conv.in_width, to + (y + conv.pad) * conv.pitch() + conv.pad, conv.in_width);
-        } else {
-          const Halves row = conv.halves(to, y);
-          split_row(image + y * conv.in_width, row.first, row.second, conv.in_width);
-        }
+        const Halves row = conv.halves(to, y);
+        split_row(image + y * conv.in_width, row.first, row.second, conv.in_width);
       }
     }
   }
@@ -145,13 +145,14 @@ inline void take_inputs(const Convolution& conv, float* panel, int64_t count, fl
     for (int64_t n = 0; n < count; ++n) {
       float* image = dx + (n * conv.groups * conv.in + c) * plane;
       float* from = panel + c * conv.phases() * conv.row() + conv.margin() + n * conv.image();
+      if (conv.stride == 1) {
+        const float* first = from + conv.pad * (conv.pitch() + 1);
+        copy_rows(first, conv.pitch(), image, conv.in_width, conv.in_height, conv.in_width);
+        continue;
+      }
       for (int64_t y = 0; y < conv.in_height; ++y) {
-        if (conv.stride == 1) {
-          copy_row(from + (y + conv.pad) * conv.pitch() + conv.pad, image + y * conv.in_width, conv.in_width);
-        } else {
-          const Halves row = conv.halves(from, y);
-          join_row(row.first, row.second, image + y * conv.in_width, conv.in_width);
-        }
+        const Halves row = conv.halves(from, y);
+        join_row(row.first, row.second, image + y * conv.in_width, conv.in_width);
       }
     }
   }
@@ -163,24 +164,16 @@ inline void lay_outputs(const Convolution& conv, const float* dy, int64_t count,
     for (int64_t n = 0; n < count; ++n) {
       const float* image = dy + (n * conv.groups * conv.out + c) * conv.out_height * conv.out_width;
       float* to = panel + c * conv.row() + conv.margin() + n * conv.image();
-      for (int64_t y = 0; y < conv.out_height; ++y) {
-        copy_row(image + y * conv.out_width, to + y * conv.pitch(), conv.out_width);
-      }
+      copy_rows(image, conv.out_width, to, conv.pitch(), conv.out_height, conv.out_width);
     }
   }
 }
 
-// Outputs of the channels `begin` to `end` out of a panel.
-inline void take_outputs(const Convolution& conv, const float* panel, int64_t begin, int64_t end, int64_t count,
-                         float* y) {
-  for (int64_t c = begin; c < end; ++c) {
-    for (int64_t n = 0; n < count; ++n) {
-      float* image = y + (n * conv.groups * conv.out + c) * conv.out_height * conv.out_width;
-      const float* from = panel + c * conv.row() + conv.margin() + n * conv.image();
-      for (int64_t i = 0; i < conv.out_height; ++i) {
-        copy_row(from + i * conv.pitch(), image + i * conv.out_width, conv.out_width);
-      }
-    }
+// One channel of outputs out of a row of a panel, into images of which the next is `image_step` numbers away.
+inline void take_output(const Convolution& conv, const float* row, int64_t count, float* y, int64_t image_step) {
+  for (int64_t n = 0; n < count; ++n) {
+    copy_rows(row + conv.margin() + n * conv.image(), conv.pitch(), y + n * image_step, conv.out_width, conv.out_height,
+              conv.out_width);
   }
 }
 

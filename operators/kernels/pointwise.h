@@ -117,35 +117,34 @@ struct Blocks {
   int64_t length(int64_t block) const { return end(block) - begin(block); }
 };
 
-// As `conv_forward`.
+// As `conv_forward`, with a single y.
 template <int high>
 void pointwise_forward(const Convolution& conv, const float* x, const Weights& weights, Finish finish, float* y) {
   const Blocks blocks(conv, 1);
   const std::vector<int64_t> offsets = row_offsets(conv.in, blocks.direct ? blocks.plane : kTile);
-  const Parts parts(conv.out, high, blocks.count * conv.groups);
+  const Shares shares(conv.out, high, blocks.count * conv.groups);
 #pragma omp parallel
   {
     Workspace workspace((conv.in + conv.out) * kTile + 32);
     float *packed = workspace.take(conv.in * kTile), *spare = workspace.take(conv.out * kTile);
-#pragma omp for collapse(3)
-    for (int64_t part = 0; part < parts.count; ++part) {
-      for (int64_t g = 0; g < conv.groups; ++g) {
-        for (int64_t block = 0; block < blocks.count; ++block) {
-          const int64_t first = parts.begin(part), rows = parts.begin(part + 1) - first, begin = blocks.begin(block);
-          const float* tiles = weights.rows(g, first);
-          const Finish own = finish.from(g * conv.out + first);
-          const Columns<const float> from = columns(conv, conv.in, g, x);
-          Columns<float> to = columns(conv, conv.out, g, y);
-          to.numbers += first * blocks.plane;
-          if (blocks.direct) {
-            gather<high>(from.at(begin), blocks.length(block), offsets.data(), conv.in, tiles, own, to.at(begin),
-                         blocks.plane, rows);
-          } else {
-            pack(from, begin, blocks.end(block), conv.in, packed);
-            multiply<high>(packed, offsets, tiles, own, to, begin, blocks.end(block), rows, spare);
-          }
+#pragma omp for schedule(static, 1)
+    for (int64_t share = 0; share < shares.threads; ++share) {
+      shares.each(share, [&](int64_t item, int64_t first, int64_t last) {
+        const int64_t g = item / blocks.count, block = item % blocks.count;
+        const int64_t begin = blocks.begin(block), rows = last - first;
+        const float* tiles = weights.rows(g, first);
+        const Finish own = finish.from(g * conv.out + first);
+        const Columns<const float> from = columns(conv, conv.in, g, x);
+        Columns<float> to = columns(conv, conv.out, g, y);
+        to.numbers += first * blocks.plane;
+        if (blocks.direct) {
+          gather<high>(from.at(begin), blocks.length(block), offsets.data(), conv.in, tiles, own, to.at(begin),
+                       blocks.plane, rows);
+        } else {
+          pack(from, begin, blocks.end(block), conv.in, packed);
+          multiply<high>(packed, offsets, tiles, own, to, begin, blocks.end(block), rows, spare);
         }
-      }
+      });
     }
   }
 }
@@ -159,7 +158,7 @@ void pointwise_backward(const Convolution& conv, const float* dy, const float* x
   const int64_t chunk = blocks.direct ? conv.in : kChunk, step = blocks.direct ? blocks.plane : kTile;
   const std::vector<int64_t> in_offsets = row_offsets(chunk, step), out_offsets = row_offsets(conv.out, step);
   const auto transposed = [&](int64_t g, int64_t c, int64_t o) { return weight[(g * conv.out + o) * conv.in + c]; };
-  const Weights weights(high, conv.groups, conv.in, conv.out, transposed);
+  const Weights weights(high, conv.groups, conv.in, conv.out, laid_by_number(high, conv.out, transposed));
   const int64_t chunk_share = sums_size(conv.out, chunk), chunks = (conv.in + chunk - 1) / chunk;
   const int64_t share = chunks * chunk_share;
   std::vector<float> shares(conv.groups * slices * share);

@@ -9,12 +9,14 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <type_traits>
 
 #include "lanes.h"
 
 namespace vargfacenet {
 
 constexpr int64_t kPiece = 2 << 10;  // places that are summed over at a time, so that rows stay near
+constexpr int64_t kAhead = 1 << 10;  // numbers by which weights are fetched before their use, past the ends of pages
 constexpr int64_t kNear = 4 << 10;  // numbers that stay in the first-level cache (half of the smallest: 32 KiB)
 
 // Applied to a sum before it is written: a shift is added, then PReLU, by row; either may be null.
@@ -24,12 +26,13 @@ struct Finish {
   Finish from(int64_t row) const { return {shift ? shift + row : nullptr, slope ? slope + row : nullptr}; }
 };
 
+// sums[r][v] += sum over k of weights[k][r] * in[offsets[k] + v]
 template <int high, int wide>
-inline void gather_tile(const float* in, const int64_t* offsets, int64_t taps, const float* weights, Finish finish,
-                        float* out, int64_t out_stride, int64_t rows) {
-  Lanes sums[high][wide] = {};
+inline __attribute__((always_inline)) void accumulate(const float* in, const int64_t* offsets, int64_t taps,
+                                                      const float* weights, Lanes (&sums)[high][wide]) {
   for (int64_t k = 0; k < taps; ++k) {
     Lanes x[wide];
+    __builtin_prefetch(weights + k * high + kAhead);
 #pragma GCC unroll 4
     for (int v = 0; v < wide; ++v) x[v] = load(in + offsets[k] + v * kLanes);
 #pragma GCC unroll 8
@@ -38,6 +41,12 @@ inline void gather_tile(const float* in, const int64_t* offsets, int64_t taps, c
       for (int v = 0; v < wide; ++v) sums[r][v] += x[v] * weights[k * high + r];
     }
   }
+}
+
+// Writes the first `rows` rows of sums.
+template <int high, int wide>
+inline __attribute__((always_inline)) void write_sums(const Lanes (&sums)[high][wide], Finish finish, float* out,
+                                                      int64_t out_stride, int64_t rows) {
 #pragma GCC unroll 8
   for (int r = 0; r < high; ++r) {
     if (r >= rows) continue;
@@ -51,23 +60,38 @@ inline void gather_tile(const float* in, const int64_t* offsets, int64_t taps, c
   }
 }
 
+template <int high, int wide>
+inline void gather_tile(const float* in, const int64_t* offsets, int64_t taps, const float* weights, Finish finish,
+                        float* out, int64_t out_stride, int64_t rows) {
+  Lanes sums[high][wide] = {};
+  accumulate(in, offsets, taps, weights, sums);
+  write_sums(sums, finish, out, out_stride, rows);
+}
+
+// Calls visit(place, vectors) for the tiles of a row of `length` places, whose widths are constants.
+template <typename Visit>
+inline void each_tile(int64_t length, Visit visit) {
+  int64_t left = (length + kLanes - 1) / kLanes;
+  for (int64_t q = 0; left > 0;) {
+    const int64_t wide = left == 4 ? 2 : std::min<int64_t>(left, kWide);
+    if (wide == 3) visit(q, std::integral_constant<int, 3>());
+    if (wide == 2) visit(q, std::integral_constant<int, 2>());
+    if (wide == 1) visit(q, std::integral_constant<int, 1>());
+    q += wide * kLanes;
+    left -= wide;
+  }
+}
+
 // `weights` holds blocks of `high` rows, each (taps, high), the last filled up with zeros.
 template <int high>
 void gather(const float* in, int64_t length, const int64_t* offsets, int64_t taps, const float* weights, Finish finish,
             float* out, int64_t out_stride, int64_t rows) {
-  int64_t left = (length + kLanes - 1) / kLanes;
-  for (int64_t q = 0; left > 0;) {
-    const int64_t wide = left == 4 ? 2 : std::min<int64_t>(left, kWide);
+  each_tile(length, [=](int64_t q, auto wide) {
     for (int64_t r = 0; r < rows; r += high) {
-      const float* block = weights + r * taps;
-      float* to = out + r * out_stride + q;
-      if (wide == 3) gather_tile<high, 3>(in + q, offsets, taps, block, finish.from(r), to, out_stride, rows - r);
-      if (wide == 2) gather_tile<high, 2>(in + q, offsets, taps, block, finish.from(r), to, out_stride, rows - r);
-      if (wide == 1) gather_tile<high, 1>(in + q, offsets, taps, block, finish.from(r), to, out_stride, rows - r);
+      gather_tile<high, wide()>(in + q, offsets, taps, weights + r * taps, finish.from(r), out + r * out_stride + q,
+                                out_stride, rows - r);
     }
-    q += wide * kLanes;
-    left -= wide;
-  }
+  });
 }
 
 // Places that `reduce` sums over: `count` pieces of `length` numbers. The pieces of a row, and of the panel that taps

@@ -101,4 +101,18 @@ inline void join_row(const float* even, const float* odd, float* to, int64_t cou
 
 #endif
 
+template <int64_t count>
+void copy_rows_of(const float* from, int64_t from_step, float* to, int64_t to_step, int64_t rows) {
+  for (int64_t i = 0; i < rows; ++i) copy_row(from + i * from_step, to + i * to_step, count);
+}
+
+// Copies `rows` rows of `count` numbers. Those of the usual images have loops of their own, without a decision per row.
+inline void copy_rows(const float* from, int64_t from_step, float* to, int64_t to_step, int64_t rows, int64_t count) {
+  if (count == 56) return copy_rows_of<56>(from, from_step, to, to_step, rows);
+  if (count == 28) return copy_rows_of<28>(from, from_step, to, to_step, rows);
+  if (count == 14) return copy_rows_of<14>(from, from_step, to, to_step, rows);
+  if (count == 7) return copy_rows_of<7>(from, from_step, to, to_step, rows);
+  for (int64_t i = 0; i < rows; ++i) copy_row(from + i * from_step, to + i * to_step, count);
+}
+
 }  // namespace vargfacenet

@@ -17,23 +17,29 @@ inline int64_t max_threads() {
 #endif
 }
 
-// Parts of the rows of an output, each of whole tiles. There is one, or where that would leave threads without work, as
-// for a single image, one for each thread. The outermost loop is over the parts, so that each thread gets one of them with
-// all of the other `items`, however unequal these are.
-struct Parts {
-  int64_t rows, high, tiles, count;
+// The threads' shares of a forward pass, which computes `rows` of outputs, in tiles of `high`, for each of some items.
+//
+// Each thread has as many whole items. Where the rest would leave threads without work, as for a single image, they divide
+// it by tiles of rows; each then copies the inputs of an item that it computes a part of.
+struct Shares {
+  int64_t rows, high, tiles, items, threads, parts;
 
-  Parts(int64_t all_rows, int64_t tile_rows, int64_t items)
-      : rows(all_rows), high(tile_rows), tiles((rows + high - 1) / high), count(1) {
-    const int64_t threads = max_threads();
-    if (busy(items, threads) < 0.9 && busy(tiles, threads) > busy(items, threads)) count = std::min(tiles, threads);
-  }
-  int64_t begin(int64_t part) const { return std::min(rows, part * tiles / count * high); }
+  Shares(int64_t all_rows, int64_t tile_rows, int64_t all_items)
+      : rows(all_rows), high(tile_rows), tiles((rows + high - 1) / high), items(all_items), threads(max_threads()),
+        parts(items < 0.95 * threads * (whole() + 1) ? tiles : 1) {}
 
- private:
-  // Share of the time in which threads have work.
-  static double busy(int64_t items, int64_t threads) {
-    return static_cast<double>(items) / (threads * ((items + threads - 1) / threads));
+  int64_t whole() const { return items / threads; }
+
+  // Calls visit(item, first row, last row) for all of a thread's share.
+  template <typename Visit>
+  void each(int64_t share, Visit visit) const {
+    for (int64_t item = share * whole(); item < (share + 1) * whole(); ++item) visit(item, 0, rows);
+    const int64_t left = (items - threads * whole()) * parts, last = left * (share + 1) / threads;
+    for (int64_t part = left * share / threads; part < last;) {
+      const int64_t item = part / parts, begin = part % parts, end = std::min(parts, begin + last - part);
+      visit(threads * whole() + item, begin * tiles / parts * high, std::min(rows, end * tiles / parts * high));
+      part += end - begin;
+    }
   }
 };
 

@@ -52,6 +52,12 @@ def convolution_of(x, weight, dy, stride, groups):
         ((2, 12, 7, 7), 4, 4, 1, 1),  # groups of several channels with one output
         ((2, 8, 7, 7), 1, 1, 1, 2),
         ((1, 8, 14, 14), 1, 1, 1, 1),
+        ((1, 8, 1, 1), 16, 1, 3, 1),  # pairs of rows: one row, odd and even numbers of them, rows narrower than vectors
+        ((2, 9, 2, 3), 17, 1, 3, 1),
+        ((3, 32, 5, 4), 34, 2, 3, 1),
+        ((7, 16, 3, 9), 16, 1, 3, 1),
+        ((1, 24, 8, 17), 40, 1, 3, 1),
+        ((2, 8, 28, 28), 16, 1, 3, 1),
     ],
 )
 def test_convolution(shape, outputs, groups, kernel, stride):
@@ -60,6 +66,20 @@ def test_convolution(shape, outputs, groups, kernel, stride):
     attrs = {"stride": str(stride), "groups": str(groups), "channels": str(outputs)}
     found = run("vargfacenet_convolution", [x, weight], dy, **attrs)
     assert_close(found, convolution_of(x, weight, dy, stride, groups))
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("place", [(0, 0), (3, 2), (4, 6), (7, 8)])
+def test_what_is_not_a_number_reaches_the_outputs_that_depend_on_it_alone(stride, place):
+    x, weight = draw(0, 2, 8, 8, 9), draw(1, 16, 8, 3, 3)
+    size = (7 // stride + 1, 8 // stride + 1)
+    attrs = {"stride": str(stride), "groups": "1", "channels": "16"}
+    mark = np.zeros_like(x)
+    mark[1, 5][place] = 1
+    reached = convolution_of(mark, np.ones_like(weight), np.zeros((2, 16, *size)), stride, 1)[0] > 0
+    x[1, 5][place] = np.nan
+    found = mx.nd.vargfacenet_convolution(mx.nd.array(x), mx.nd.array(weight), **attrs).asnumpy()
+    np.testing.assert_array_equal(np.isnan(found), reached)
 
 
 @pytest.mark.parametrize("outputs", [16, 24])
@@ -89,16 +109,32 @@ def test_convolution_with_packed_weights(outputs, groups, kernel, stride):
     shift, slope, size = draw(2, outputs), draw(3, outputs), 6 // stride + 1
     z = convolution_of(x, weight, np.zeros((1, outputs, size, size)), stride, groups)[0] + per_channel(shift)
     attrs = {"stride": str(stride), "groups": str(groups), "channels": str(outputs), "kernel": str(kernel)}
-    inputs = [mx.nd.array(value) for value in (x, pack_weights(weight, groups), shift, slope)]
+    inputs = [mx.nd.array(value) for value in (x, pack_weights(weight, groups, stride), shift, slope)]
     assert_close([mx.nd.vargfacenet_packed(*inputs[:3], **attrs).asnumpy()], [z])
     found = mx.nd.vargfacenet_packed_prelu(*inputs, **attrs).asnumpy()
     assert_close([found], [np.where(z > 0, z, per_channel(slope) * z)])
 
 
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize(("outputs", "groups"), [(16, 2), (6, 2), (16, 16)])
+def test_several_convolutions_of_one_input(outputs, groups, stride):
+    """Weights follow one another group by group; each convolution has its own output."""
+    x, size = draw(0, 3, 16, 7, 7), 6 // stride + 1
+    weights = [draw(seed, outputs, 16 // groups, 3, 3) for seed in (1, 2, 3)]
+    together = np.concatenate([w.reshape(groups, -1, *w.shape[1:]) for w in weights], axis=1)
+    packed = pack_weights(together.reshape(-1, 16 // groups, 3, 3), groups, stride)
+    shift = mx.nd.zeros(3 * outputs)
+    attrs = {"stride": str(stride), "groups": str(groups), "channels": str(outputs), "kernel": "3", "branches": "3"}
+    found = mx.nd.vargfacenet_packed(mx.nd.array(x), mx.nd.array(packed), shift, **attrs)
+    dy = np.zeros((3, outputs, size, size))
+    expected = [convolution_of(x, weight, dy, stride, groups)[0] for weight in weights]
+    assert_close([one.asnumpy() for one in found], expected)
+
+
 def test_packed_weights_of_another_size_are_refused():
     attrs = {"stride": "1", "groups": "1", "channels": "8", "kernel": "3"}
-    x, weights, few = mx.nd.ones((1, 8, 5, 5)), mx.nd.array(pack_weights(np.ones((8, 8, 3, 3)), 1)), mx.nd.ones(5)
-    with pytest.raises(mx.base.MXNetError, match="input 1 has 5 numbers, expected 576"):
+    x, weights, few = mx.nd.ones((1, 7, 5, 5)), mx.nd.array(pack_weights(np.ones((8, 7, 3, 3)), 1, 1)), mx.nd.ones(5)
+    with pytest.raises(mx.base.MXNetError, match="input 1 has 5 numbers, expected 504"):
         mx.nd.vargfacenet_packed(x, few, mx.nd.ones(8), **attrs).wait_to_read()
     with pytest.raises(mx.base.MXNetError, match="input 2 has 5 numbers, expected 8"):
         mx.nd.vargfacenet_packed(x, weights, few, **attrs).wait_to_read()
@@ -115,6 +151,7 @@ def test_packed_weights_of_another_size_are_refused():
         ((1, 60, 7, 7), 42, 1, 1, 1),  # one image: threads take parts of the outputs
         ((1, 6, 14, 14), 44, 2, 1, 1),
         ((1, 48, 7, 7), 60, 3, 3, 1),
+        ((1, 40, 14, 14), 80, 5, 3, 1),  # whole items for each thread, and parts of the rest
     ],
 )
 def test_results_do_not_depend_on_the_number_of_threads(shape, outputs, groups, kernel, stride):

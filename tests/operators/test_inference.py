@@ -33,6 +33,12 @@ def embeddings(graph, args, auxs, images):
     return executor.forward(is_train=False, data=images)[0].asnumpy()
 
 
+def branches(graph):
+    """How many convolutions each operator computes, where it is more than one."""
+    attrs = [node.get("attrs", {}) for node in json.loads(graph.tojson())["nodes"]]
+    return sorted(int(one["branches"]) for one in attrs if one.get("branches", "1") != "1")
+
+
 def operators(graph):
     return {node["op"] for node in json.loads(graph.tojson())["nodes"]}
 
@@ -56,6 +62,7 @@ def test_embeddings_are_those_of_the_plain_graph(network, options):
     assert "vargfacenet_packed_prelu" in operators(graph)
     assert not any(name.startswith("vargfacenet_inference") for name in operators(graph))
     assert ("vargfacenet_excitation" in operators(graph)) == (network == "vargfacenet")
+    assert branches(graph) == ([2, 3, 3, 3] if network.startswith("vargfacenet") else [])
     expected = embeddings(runnable(symbol, backend="basic"), args, auxs, images)
     found = embeddings(graph, fixed, states, images)
     np.testing.assert_allclose(found, expected, atol=1e-4 * np.abs(expected).max())
@@ -112,6 +119,16 @@ def mean_that_is_read_elsewhere(x):
     return mx.sym.broadcast_add(convolution(x, "a", 8, moving_mean=mean), mean.reshape((1, 8, 1, 1)))
 
 
+def branches_of_one_input(x):
+    """Two that are computed together, and others that are not: another size, input or stride, one slope for all."""
+    one_slope = mx.sym.LeakyReLU(convolution(x, "c", 16), act_type="prelu", gamma=mx.sym.var("s", shape=(1,)))
+    prelus = [
+        mx.sym.LeakyReLU(convolution(x, name, 16, groups=2), act_type="prelu", name=f"{name}_act") for name in "ab"
+    ]
+    last = convolution(prelus[1], "e", 16, groups=2)
+    return mx.sym.concat(*prelus, one_slope, convolution(x, "d", 24), last, prelus[0] + prelus[1])
+
+
 def taken_names(x):
     y = convolution(x, "a", 8)
     for name in ("a_bn_shift", "a_bn_packed", "a_bn_packed_"):
@@ -137,6 +154,7 @@ def half_precision_inside(x):
         shared_weight,
         computed_weight,
         mean_that_is_read_elsewhere,
+        branches_of_one_input,
         taken_names,
         half_precision_inside,
     ],

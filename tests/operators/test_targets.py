@@ -23,16 +23,19 @@ void* functions[] = {(void*)prelu_forward, (void*)prelu_backward, (void*)norm_fo
                      (void*)mean_forward, (void*)mean_backward, (void*)resize_forward, (void*)resize_backward};
 """
 TILES = """
-#include "product.h"
+#include "winograd.h"
 using namespace vargfacenet;
 void* functions[] = {(void*)gather_tile<kRows, 3>, (void*)gather_tile<kRows, 2>, (void*)gather_tile<kRows, 1>,
+                     (void*)pairs_tile<kRows, 3>, (void*)pairs_tile<kRows, 2>, (void*)pairs_tile<kRows, 1>,
                      (void*)reduce_tile};
 """
 EVERYTHING = """
 #include "conv.h"
 #include "pointwise.h"
+#include "winograd.h"
 using namespace vargfacenet;
-void* functions[] = {(void*)conv_forward<kRows>, (void*)conv_backward<kRows>, (void*)conv_forward<1>,
+void* functions[] = {(void*)winograd_forward<kRows>, (void*)winograd_backward<kRows>,
+                     (void*)conv_forward<kRows>, (void*)conv_backward<kRows>, (void*)conv_forward<1>,
                      (void*)pointwise_forward<kRows>, (void*)pointwise_backward<kRows>};
 """
 pytestmark = pytest.mark.skipif(platform.machine() != "x86_64", reason="names processors of x86-64")
@@ -89,7 +92,7 @@ def test_the_sums_of_a_tile_stay_in_registers(tmp_path, processor, register):
     ).stdout
     loops = [loop for function in re.split(r"\n\n", text) for loop in innermost_loops(function)]
     multiplying = [loop for loop in loops if any(one.startswith("vfmadd") for one in loop)]
-    assert len(multiplying) >= 4
+    assert len(multiplying) >= 3 + 3 * 4 + 1
     for loop in multiplying:
         assert all(register in one for one in loop if one.startswith("vfmadd"))
         assert not [one for one in loop if re.match(r"vmov\w+\s+%[xyz]mm\d+,[^%]*\(", one)]

@@ -1,0 +1,173 @@
+// Forward pass of a 3x3 convolution that keeps the size of the image, by two thirds of the multiplications: Winograd's
+// minimal filtering F(2, 3) [Lavin and Gray, arXiv 1509.09308] along the columns of an image.
+//
+// Two rows of outputs depend on four rows d of inputs, and on the three rows g of the kernel:
+//
+//   first  = (d1 + d2) (g0 + g1 + g2) / 2 + (d2 - d1) (g0 - g1 + g2) / 2 + (d0 - d2) g0
+//   second = (d1 + d2) (g0 + g1 + g2) / 2 - (d2 - d1) (g0 - g1 + g2) / 2 + (d3 - d1) g2
+//
+// Each product is a convolution along rows. Sums and differences of rows take whole vectors, unlike those of columns.
+#pragma once
+
+#include <algorithm>
+#include <vector>
+
+#include "panels.h"
+#include "threads.h"
+#include "weights.h"
+
+namespace vargfacenet {
+
+// A panel has four planes for each channel of inputs, the factors above, and two for each channel of outputs, the first and
+// the second row of each pair. Planes have `pairs` rows of `pitch` numbers for each image; rows share the padding.
+struct Pairs {
+  Convolution conv;
+
+  int64_t count() const { return (conv.out_height + 1) / 2; }
+  int64_t pitch() const { return conv.out_width + 1; }
+  int64_t image() const { return count() * pitch(); }
+  int64_t taps() const { return conv.in * 3; }  // of one product
+  int64_t together() const {
+    const int64_t cached = kCached / ((4 * conv.in + 2 * conv.out) * image()), worthwhile = 128 / image();
+    return std::min(conv.batch, std::max<int64_t>({1, cached, worthwhile}));
+  }
+  int64_t places(int64_t images) const { return images * image() - 1; }
+  int64_t row() const { return (Convolution::aligned(together() * image() + kSlack + 2) / 16 | 1) * 16; }
+};
+
+// Factors of a row of pairs. The last vector overlaps the one before it.
+template <int lanes>
+inline void pair_block(const float* const d[4], float* const factors[4], int64_t i) {
+  typedef float Block __attribute__((vector_size(4 * lanes), aligned(4), may_alias));
+  Block in[4];
+  for (int k = 0; k < 4; ++k) in[k] = *reinterpret_cast<const Block*>(d[k] + i);
+  *reinterpret_cast<Block*>(factors[0] + i) = in[1] + in[2];
+  *reinterpret_cast<Block*>(factors[1] + i) = in[2] - in[1];
+  *reinterpret_cast<Block*>(factors[2] + i) = in[0] - in[2];
+  *reinterpret_cast<Block*>(factors[3] + i) = in[3] - in[1];
+}
+
+template <int lanes>
+inline void pair_row(const float* const d[4], float* const factors[4], int64_t width) {
+  for (int64_t i = 0; i < width - lanes; i += lanes) pair_block<lanes>(d, factors, i);
+  pair_block<lanes>(d, factors, width - lanes);
+}
+
+// Inputs (count, groups * in, height, width) of one group into a panel; `zeros` has a row of them.
+inline void lay_pairs(const Pairs& pairs, const float* x, int64_t count, const float* zeros, float* panel) {
+  const Convolution& conv = pairs.conv;
+  const int64_t width = conv.in_width, height = conv.in_height;
+  for (int64_t c = 0; c < conv.in; ++c) {
+    for (int64_t n = 0; n < count; ++n) {
+      const float* image = x + (n * conv.groups * conv.in + c) * height * width;
+      float* to = panel + 4 * c * pairs.row() + n * pairs.image() + 1;
+      for (int64_t pair = 0; pair < pairs.count(); ++pair, to += pairs.pitch()) {
+        const float* d[4];
+        for (int64_t k = 0; k < 4; ++k) {
+          const int64_t y = 2 * pair + k - 1;
+          d[k] = y < 0 || y >= height ? zeros : image + y * width;
+        }
+        float* const factors[4] = {to, to + pairs.row(), to + 2 * pairs.row(), to + 3 * pairs.row()};
+        if (width >= 16 && kLanes == 16) {
+          pair_row<16>(d, factors, width);
+        } else if (width >= 8) {
+          pair_row<8>(d, factors, width);
+        } else if (width >= 4) {
+          pair_row<4>(d, factors, width);
+        } else {
+          for (int64_t i = 0; i < width; ++i) pair_block<1>(d, factors, i);
+        }
+      }
+    }
+  }
+}
+
+// `in` is the first plane of factors, `step` the distance to the next one. Weights are in the order of the products.
+template <int high, int wide>
+inline void pairs_tile(const float* in, int64_t step, const int64_t* offsets, int64_t taps, const float* weights,
+                       Finish finish, float* first, float* second, int64_t out_stride, int64_t rows) {
+  Lanes kept[high][wide], second_kept[high][wide];
+  {
+    Lanes sums[high][wide] = {};
+    accumulate(in, offsets, taps, weights, sums);
+    for (int r = 0; r < high; ++r) {
+      for (int v = 0; v < wide; ++v) kept[r][v] = sums[r][v];
+    }
+  }
+  {
+    Lanes sums[high][wide] = {};
+    accumulate(in + step, offsets, taps, weights + taps * high, sums);
+    for (int r = 0; r < high; ++r) {
+      for (int v = 0; v < wide; ++v) {
+        second_kept[r][v] = kept[r][v] - sums[r][v];
+        kept[r][v] += sums[r][v];
+      }
+    }
+  }
+  accumulate(in + 2 * step, offsets, taps, weights + 2 * taps * high, kept);
+  write_sums(kept, finish, first, out_stride, rows);
+  accumulate(in + 3 * step, offsets, taps, weights + 3 * taps * high, second_kept);
+  write_sums(second_kept, finish, second, out_stride, rows);
+}
+
+// As `conv_forward`, with the weights of `forward_weights` for it.
+template <int high>
+void winograd_forward(const Convolution& conv, const float* x, const Weights& weights, Finish finish,
+                      const std::vector<float*>& ys) {
+  const Pairs pairs{conv};
+  const int64_t together = pairs.together(), out = conv.out / ys.size(), row = pairs.row(), taps = pairs.taps();
+  const int64_t blocks = (conv.batch + together - 1) / together, plane = conv.out_height * conv.out_width;
+  std::vector<int64_t> offsets;
+  for (int64_t k = 0; k < taps; ++k) offsets.push_back(k / 3 * 4 * row + k % 3);
+  const Shares shares(conv.out, high, blocks * conv.groups);
+#pragma omp parallel
+  {
+    const int64_t in_size = 4 * conv.in * row;
+    Workspace workspace(in_size + 2 * conv.out * row + conv.in_width + 48);
+    Panel inputs(workspace.take(in_size), in_size);
+    float *outputs = workspace.take(2 * conv.out * row), *zeros = workspace.take(conv.in_width);
+    std::fill(zeros, zeros + conv.in_width, 0.0f);
+#pragma omp for schedule(static, 1)
+    for (int64_t share = 0; share < shares.threads; ++share) {
+      shares.each(share, [&](int64_t item, int64_t begin, int64_t end) {
+        const int64_t g = item % conv.groups, first = item / conv.groups * together;
+        const int64_t count = std::min(together, conv.batch - first);
+        float* panel = inputs.for_images(count);
+        lay_pairs(pairs, x + conv.in_place(first, g), count, zeros, panel);
+        each_tile(pairs.places(count), [&](int64_t q, auto wide) {
+          for (int64_t r = begin; r < end; r += high) {
+            float* to = outputs + 2 * r * row + q;
+            pairs_tile<high, wide()>(panel + q, row, offsets.data(), taps, weights.rows(g, r),
+                                     finish.from(g * conv.out + r), to, to + row, 2 * row, end - r);
+          }
+        });
+        for (int64_t r = begin; r < end; ++r) {
+          float* y = ys[r / out] + (first * conv.groups * out + g * out + r % out) * plane;
+          const float* from = outputs + 2 * r * row;
+          for (int64_t n = 0; n < count; ++n, y += conv.groups * out * plane, from += pairs.image()) {
+            copy_rows(from, pairs.pitch(), y, 2 * conv.out_width, pairs.count(), conv.out_width);
+            copy_rows(from + row, pairs.pitch(), y + conv.out_width, 2 * conv.out_width, conv.out_height / 2,
+                      conv.out_width);
+          }
+        }
+      });
+    }
+  }
+}
+
+// dx of dy: the convolution of dy, by the transposed kernel, in which inputs and outputs have changed places.
+inline Convolution transposed(Convolution conv) {
+  std::swap(conv.in, conv.out);
+  return conv;
+}
+
+template <int high>
+void winograd_backward(const Convolution& conv, const float* dy, const float* weight, float* dx) {
+  const int64_t taps = conv.taps(), out = conv.out;
+  const auto turned = [=](int64_t g, int64_t c, int64_t k) {
+    return weight[(g * out + k / 9) * taps + c * 9 + 8 - k % 9];
+  };
+  winograd_forward<high>(transposed(conv), dy, forward_weights(transposed(conv), turned), {}, {dx});
+}
+
+}  // namespace vargfacenet
