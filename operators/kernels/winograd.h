@@ -19,7 +19,7 @@
 namespace vargfacenet {
 
 // A panel has four planes for each channel of inputs, the factors above, and two for each channel of outputs, the first and
-// the second row of each pair. Planes have `pairs` rows of `pitch` numbers for each image; rows share the padding.
+// the second rows. For each pair of rows of each image, planes have a row of `pitch` numbers; rows share the padding.
 struct Pairs {
   Convolution conv;
 
@@ -82,32 +82,24 @@ inline void lay_pairs(const Pairs& pairs, const float* x, int64_t count, const f
   }
 }
 
-// `in` is the first plane of factors, `step` the distance to the next one. Weights are in the order of the products.
+// A tile of the first and of the second rows. `in` is the first plane of factors, `step` the distance to the next one;
+// weights are in the order of the products.
 template <int high, int wide>
 inline void pairs_tile(const float* in, int64_t step, const int64_t* offsets, int64_t taps, const float* weights,
                        Finish finish, float* first, float* second, int64_t out_stride, int64_t rows) {
-  Lanes kept[high][wide], second_kept[high][wide];
-  {
-    Lanes sums[high][wide] = {};
-    accumulate(in, offsets, taps, weights, sums);
-    for (int r = 0; r < high; ++r) {
-      for (int v = 0; v < wide; ++v) kept[r][v] = sums[r][v];
+  Lanes sums[high][wide] = {}, product[high][wide] = {}, differences[high][wide];
+  accumulate(in, offsets, taps, weights, sums);
+  accumulate(in + step, offsets, taps, weights + taps * high, product);
+  for (int r = 0; r < high; ++r) {
+    for (int v = 0; v < wide; ++v) {
+      differences[r][v] = sums[r][v] - product[r][v];
+      sums[r][v] += product[r][v];
     }
   }
-  {
-    Lanes sums[high][wide] = {};
-    accumulate(in + step, offsets, taps, weights + taps * high, sums);
-    for (int r = 0; r < high; ++r) {
-      for (int v = 0; v < wide; ++v) {
-        second_kept[r][v] = kept[r][v] - sums[r][v];
-        kept[r][v] += sums[r][v];
-      }
-    }
-  }
-  accumulate(in + 2 * step, offsets, taps, weights + 2 * taps * high, kept);
-  write_sums(kept, finish, first, out_stride, rows);
-  accumulate(in + 3 * step, offsets, taps, weights + 3 * taps * high, second_kept);
-  write_sums(second_kept, finish, second, out_stride, rows);
+  accumulate(in + 2 * step, offsets, taps, weights + 2 * taps * high, sums);
+  write_sums(sums, finish, first, out_stride, rows);
+  accumulate(in + 3 * step, offsets, taps, weights + 3 * taps * high, differences);
+  write_sums(differences, finish, second, out_stride, rows);
 }
 
 // As `conv_forward`, with the weights of `forward_weights` for it.
