@@ -1,12 +1,9 @@
 """The demo's server: what it answers, what it refuses, and that it keeps nothing."""
 
-import contextlib
-import http.client
 import json
 import re
 import socket
 import struct
-import threading
 
 import numpy as np
 import pytest
@@ -14,6 +11,7 @@ import pytest
 from tests.helpers.command_line import refused
 from tests.helpers.images import empty_png, image
 from tests.helpers.networks import SMALL, save_random_checkpoint
+from tests.helpers.service import running, send
 from vargfacenet.deploy import demo, load_model
 from vargfacenet.deploy.faces import Comparison
 from vargfacenet.deploy.server import Address, Served
@@ -28,25 +26,12 @@ def model(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def address(model):
-    server = demo.make_demo(Served(model, "model"), Address(port=0))
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield server.server_address
-    server.shutdown()
-    server.server_close()
-    thread.join()
-
-
-def ask(address, method, path, body=None, **headers):
-    """Status, headers and body of an answer."""
-    with contextlib.closing(http.client.HTTPConnection(*address, timeout=600)) as connection:
-        connection.request(method, path, body, headers)
-        response = connection.getresponse()
-        return response.status, response.headers, response.read()
+    with running(demo.make_demo(Served(model, "model"), Address(port=0))) as found:
+        yield found
 
 
 def compare(address, one, other, **headers):
-    status, _, body = ask(address, "POST", f"/compare?first={len(one)}", one + other, **headers)
+    status, _, body = send(address, "POST", f"/compare?first={len(one)}", one + other, **headers)
     return status, json.loads(body)
 
 
@@ -84,7 +69,7 @@ def test_uploads_are_bounded(address):
 
 @pytest.mark.parametrize("query", ["", "?first=x", "?first=-1", "?first=100", f"?first={'9' * 5000}"])
 def test_a_request_without_two_images_is_refused(address, query):
-    assert ask(address, "POST", f"/compare{query}", b"abc")[0] == 400
+    assert send(address, "POST", f"/compare{query}", b"abc")[0] == 400
 
 
 def test_other_sites_and_names_that_lead_here_are_refused(address):
@@ -92,14 +77,14 @@ def test_other_sites_and_names_that_lead_here_are_refused(address):
     assert compare(address, one, one, Origin="http://elsewhere.example")[0] == 403
     assert compare(address, one, one, Host="rebound.example:8000")[0] == 403
     assert compare(address, one, one, Origin=f"http://{address[0]}:{address[1]}")[0] == 200
-    assert ask(address, "GET", "/", Host="rebound.example")[0] == 403
-    assert ask(address, "GET", "/", Host="localhost:80")[0] == 200
-    assert ask(address, "GET", "/", Host="[::1]:80")[0] == 200
-    assert ask(address, "GET", "/", Host="[")[0] == 403
+    assert send(address, "GET", "/", Host="rebound.example")[0] == 403
+    assert send(address, "GET", "/", Host="localhost:80")[0] == 200
+    assert send(address, "GET", "/", Host="[::1]:80")[0] == 200
+    assert send(address, "GET", "/", Host="[")[0] == 403
 
 
 def test_the_page_takes_nothing_from_elsewhere(address):
-    status, headers, page = ask(address, "GET", "/")
+    status, headers, page = send(address, "GET", "/")
     assert status == 200
     assert "default-src 'none'" in headers["Content-Security-Policy"]
     assert headers["Cache-Control"] == "no-store"
@@ -108,14 +93,14 @@ def test_the_page_takes_nothing_from_elsewhere(address):
     for path in [*linked, "about"]:
         if path == "data:,":  # no icon
             continue
-        assert ask(address, "GET", f"/{path}")[0] == 200
+        assert send(address, "GET", f"/{path}")[0] == 200
     assert b"http" not in page
 
 
 @pytest.mark.parametrize("path", ["/../setup.py", "/page/index.html", "/compare", "/favicon.ico", "//etc/passwd"])
 def test_there_are_no_other_pages(address, path):
-    assert ask(address, "GET", path)[0] == 404
-    assert ask(address, "POST", path.replace("compare", "other"), b"")[0] == 404
+    assert send(address, "GET", path)[0] == 404
+    assert send(address, "POST", path.replace("compare", "other"), b"")[0] == 404
 
 
 def test_nothing_is_stored(address, tmp_path, monkeypatch):

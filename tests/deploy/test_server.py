@@ -9,7 +9,7 @@ import time
 import pytest
 
 from tests.helpers.networks import SMALL, save_random_checkpoint
-from tests.helpers.service import ask, form, running
+from tests.helpers.service import ask, form, running_service
 from vargfacenet.deploy import load_model
 from vargfacenet.deploy.multipart import read_parts
 from vargfacenet.deploy.server import Address, Served
@@ -24,7 +24,7 @@ def model(tmp_path_factory):
 
 
 def test_too_many_connections_are_told_so(model):
-    with running(Served(model, "small"), most_connections=1) as address:
+    with running_service(Served(model, "small"), most_connections=1) as address:
         with socket.create_connection(address) as silent:
             silent.sendall(b"POST /embed HTTP/1.1\r\n")
             while True:  # until the server has accepted the first
@@ -44,7 +44,7 @@ def test_too_many_connections_are_told_so(model):
 def test_a_client_that_sends_a_byte_at_a_time_is_cut_off(model, monkeypatch):
     """It is never silent for as long as a silent one may be."""
     monkeypatch.setattr("vargfacenet.deploy.server.REQUEST_SECONDS", 0.3)
-    with running(Served(model, "small")) as address, socket.create_connection(address, timeout=600) as slow:
+    with running_service(Served(model, "small")) as address, socket.create_connection(address, timeout=600) as slow:
         slow.sendall(b"POST /embed HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000\r\n")
         slow.sendall(b"Content-Type: multipart/form-data; boundary=a\r\n\r\n")
         with pytest.raises(OSError):  # noqa: PT011 - whichever way the system reports a closed connection
@@ -57,7 +57,7 @@ def test_a_client_that_sends_a_byte_at_a_time_is_cut_off(model, monkeypatch):
 @pytest.mark.skipif(not socket.has_ipv6, reason="without IPv6")
 def test_it_listens_on_an_address_of_version_6(model):
     with contextlib.suppress(OSError), socket.create_server(("::1", 0), family=socket.AF_INET6):
-        with running(Served(model, "small"), host="::1") as address:
+        with running_service(Served(model, "small"), host="::1") as address:
             assert ask(address[:2], "GET", "/health")[0] == 200
         return
     pytest.skip("this machine has no address ::1")

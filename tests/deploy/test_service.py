@@ -13,7 +13,7 @@ import pytest
 from tests.helpers.command_line import refused
 from tests.helpers.images import image
 from tests.helpers.networks import SMALL, save_random_checkpoint
-from tests.helpers.service import ask, form, running
+from tests.helpers.service import ask, form, running_service
 from vargfacenet.commands import main
 from vargfacenet.deploy import Gallery, load_model
 from vargfacenet.deploy.gallery import image_digest
@@ -41,7 +41,7 @@ def gallery(model, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def address(model, gallery):
-    with running(Served(model, "small", None, gallery), names=["Faces.Example"]) as address:
+    with running_service(Served(model, "small", None, gallery), names=["Faces.Example"]) as address:
         yield address
 
 
@@ -138,7 +138,7 @@ def test_other_sites_and_names_that_lead_here_are_refused(address):
 
 
 def test_without_a_gallery_nothing_is_searched(model, tmp_path):
-    with running(Served(model, "small")) as address:
+    with running_service(Served(model, "small")) as address:
         status, _, answer = send(address, "/search", FACES[0])
         assert (status, "start it with --gallery" in answer["error"]) == (404, True)
         assert ask(address, "GET", "/health")[2]["gallery"] is None

@@ -1,4 +1,4 @@
-"""A service in a thread, and requests to it."""
+"""A server in a thread, and requests to it."""
 
 import contextlib
 import http.client
@@ -12,8 +12,7 @@ from vargfacenet.deploy.service import make_service
 
 
 @contextlib.contextmanager
-def running(served, **options):
-    server = make_service(served, Address(**{"port": 0, **options}))
+def running(server):
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     try:
@@ -24,18 +23,28 @@ def running(served, **options):
         thread.join()
 
 
-def ask(address, method, path, body=None, **headers):
-    """Status, headers and JSON of an answer, which must conform to the document where the path is in it."""
+def running_service(served, **options):
+    return running(make_service(served, Address(**{"port": 0, **options})))
+
+
+def send(address, method, path, body=None, **headers):
+    """Status, headers and body of an answer."""
     with contextlib.closing(http.client.HTTPConnection(*address, timeout=600)) as connection:
         connection.request(method, path, body, headers)
         response = connection.getresponse()
-        answer = json.loads(response.read())
+        return response.status, response.headers, response.read()
+
+
+def ask(address, method, path, body=None, **headers):
+    """Status, headers and JSON of an answer, which must conform to the document where the path is in it."""
+    status, received, content = send(address, method, path, body, **headers)
+    answer = json.loads(content)
     document = describe()
     operation = document["paths"].get(path.partition("?")[0], {}).get(method.lower())
     if operation:
-        schema = operation["responses"][str(response.status)]["content"]["application/json"]["schema"]
+        schema = operation["responses"][str(status)]["content"]["application/json"]["schema"]
         assert_conforms(answer, schema, document)
-    return response.status, response.headers, answer
+    return status, received, answer
 
 
 def assert_conforms(value, schema, document):
