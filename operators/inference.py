@@ -86,8 +86,8 @@ def _packed(copy: Copy, known: Mapping[str, mx.nd.NDArray]) -> dict[str, list[No
     """Return, by the name of each convolution whose weights can be packed, those that one operator computes together.
 
     They are of one size and of one input, which would be copied for each of them (see ``kernels/conv.h``), as in the
-    branches of a block that halves the image. 1x1 convolutions need no such copy, and those of single channels another
-    tile.
+    branches of a block that halves the image. 1x1 convolutions with stride 1 need no such copy, and those of single
+    channels another tile.
     """
     found: dict[tuple, list[Node]] = {}
     for node in copy.old:
@@ -97,9 +97,10 @@ def _packed(copy: Copy, known: Mapping[str, mx.nd.NDArray]) -> dict[str, list[No
         if not all(name in known for name in names[:5]):
             continue
         shape, attrs = copy.shape(node, 1), node["attrs"]
-        key = (node["op"], *node["inputs"][0], *shape, attrs["stride"], attrs["groups"])
-        computed = names[-1] not in known  # slopes, by the graph
-        if shape[2] == 1 or shape[0] == int(attrs["groups"]) or computed:
+        key = (node["op"], *node["inputs"][0], *shape, attrs["stride"])
+        is_pointwise = shape[2] == 1 and attrs["stride"] == "1"
+        slopes_are_computed = names[-1] not in known
+        if is_pointwise or shape[0] == int(attrs["groups"]) or slopes_are_computed:
             key = (node["name"],)
         found.setdefault(key, []).append(node)
     return {node["name"]: nodes for nodes in found.values() for node in nodes}
@@ -120,11 +121,11 @@ def _place_packed(copy: Copy, nodes: Sequence[Node], known: Mapping[str, mx.nd.N
         slope = []
         values["slope"] = _by_group([known[_parameters(copy, node)[5]].asnumpy() for node in nodes], groups)
     named = {_unused(copy, f"{name}_{suffix}"): value for suffix, value in values.items()}
-    entries = [copy.add("null", name, [], __shape__=str(value.shape)) for name, value in named.items()]
-    size = {name: attrs[name] for name in ("stride", "groups", "channels")}
+    entries = [copy.add("null", new, [], __shape__=str(value.shape)) for new, value in named.items()]
+    size = {key: attrs[key] for key in ("stride", "groups", "channels")}
     op, inputs = _PACKED[nodes[0]["op"]], [x, *entries, *slope]
     copy.place(op, name, inputs, kernel=str(kernel), branches=str(len(nodes)), **size)
-    return {name: mx.nd.array(value, dtype=np.float32) for name, value in named.items()}
+    return {new: mx.nd.array(value, dtype=np.float32) for new, value in named.items()}
 
 
 def _folded(node: Node, parameters: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:

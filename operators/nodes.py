@@ -22,7 +22,7 @@ def output_shapes(symbol: mx.sym.Symbol, data_shape: Sequence[int]) -> dict[str,
 
 
 class Copy:
-    """The old nodes in order, the new nodes so far, and the new node of each old one.
+    """The old nodes in order, the new nodes so far, and the new node and output of each old one.
 
     The old nodes are handled in order: each one, at its turn, is placed or dropped.
 
@@ -96,7 +96,7 @@ class Copy:
         self._places.append((self.add(op, name, inputs, **attrs)[0], 0))
 
     def place_output(self, node: Node, output: int) -> None:
-        """Take an output of the new node of `node` in place of the old node whose turn it is."""
+        """Let the old node whose turn it is be output `output` of the new node of `node`."""
         self._places.append(tuple(self._entry(self.index(node), output)[:2]))
 
     def drop(self) -> None:

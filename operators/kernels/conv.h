@@ -64,8 +64,8 @@ inline std::vector<Phase> gradient_phases(const Convolution& conv) {
   return phases;
 }
 
-// dx and dweight of dy; without dx, dweight alone. Images are divided into a fixed number of slices, whose parts of dweight are summed in order, so
-// that the result does not depend on the number of threads.
+// dx and dweight of dy; without dx, dweight alone. Images are divided into a fixed number of slices, whose parts of dweight
+// are summed in order, so that the result does not depend on the number of threads.
 template <int high>
 void conv_backward(const Convolution& conv, const float* dy, const float* x, const float* weight, float* dx,
                    float* dweight) {
@@ -80,16 +80,16 @@ void conv_backward(const Convolution& conv, const float* dy, const float* x, con
       return weight[g * conv.out * taps + phase.places[k] + c * area];
     };
     const int64_t sources = phase.places.size();
-    weights.emplace_back(high, conv.groups, conv.in, sources, laid_by_number(high, sources, transposed));
+    weights.emplace_back(high, conv.groups, conv.in, sources, by_number(high, sources, transposed));
   }
-  const int64_t share = sums_size(conv.out, taps);
-  std::vector<float> shares(conv.groups * slices * share);
+  const int64_t slice_size = sums_size(conv.out, taps);
+  std::vector<float> slice_sums(conv.groups * slices * slice_size);
 #pragma omp parallel
   {
     const int64_t in_size = conv.in * conv.phases() * conv.row(), out_size = conv.out * conv.row();
-    Workspace workspace(2 * in_size + out_size + 48);
+    Workspace workspace((dx ? 2 : 1) * in_size + out_size + 48);
     Panel inputs(workspace.take(in_size), in_size), gradients(workspace.take(out_size), out_size);
-    float* input_gradients = workspace.take(in_size);
+    float* input_gradients = dx ? workspace.take(in_size) : nullptr;
 #pragma omp for collapse(2)
     for (int64_t slice = 0; slice < slices; ++slice) {
       for (int64_t g = 0; g < conv.groups; ++g) {
@@ -102,7 +102,7 @@ void conv_backward(const Convolution& conv, const float* dy, const float* x, con
           above += conv.margin();
           for (int64_t q = 0; q < length; q += kPiece) {
             reduce(above + q, conv.row(), conv.out, from + conv.margin() + q, offsets.data(), taps,
-                   {1, std::min(kPiece, length - q), 0, 0}, &shares[(g * slices + slice) * share]);
+                   {1, std::min(kPiece, length - q), 0, 0}, &slice_sums[(g * slices + slice) * slice_size]);
           }
           if (!dx) continue;
           for (int64_t p = 0; p < conv.phases(); ++p) {
@@ -116,8 +116,8 @@ void conv_backward(const Convolution& conv, const float* dy, const float* x, con
   }
 #pragma omp parallel for
   for (int64_t g = 0; g < conv.groups; ++g) {
-    float* sums = &shares[g * slices * share];
-    sum_slices(sums, share, slices, share);
+    float* sums = &slice_sums[g * slices * slice_size];
+    sum_slices(sums, slice_size, slices, slice_size);
     take_sums(sums, conv.out, taps, dweight + g * conv.out * taps, taps);
   }
 }

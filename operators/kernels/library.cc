@@ -58,7 +58,7 @@ Normalisation normalisation(const Attributes& attributes) {
 
 // Of convolutions of one input; without an attribute there is one.
 template <int inputs>
-MXReturnValue branches(const Attributes& attributes, int* num_inputs, int* num_outputs) {
+MXReturnValue branch_arity(const Attributes& attributes, int* num_inputs, int* num_outputs) {
   *num_inputs = inputs;
   *num_outputs = attributes.count("branches") ? std::stoi(attributes.at("branches")) : 1;
   return MX_SUCCESS;
@@ -246,7 +246,7 @@ void forward(const Convolution& conv, const float* x, const Weights& weights, Fi
 
 MXReturnValue run_convolution(const Attributes& attributes, Tensors* in, Tensors* out, const OpResource&) {
   const Convolution conv = convolution(attributes, &in->at(0), &in->at(1), &out->at(0));
-  forward(conv, numbers(in, 0), forward_weights(conv, in_rows(conv, numbers(in, 1))), {}, {numbers(out, 0)});
+  forward(conv, numbers(in, 0), forward_weights(conv, plain_weights(conv, numbers(in, 1))), {}, {numbers(out, 0)});
   return MX_SUCCESS;
 }
 
@@ -263,15 +263,15 @@ MXReturnValue run_inference(const Attributes& attributes, Tensors* in, Tensors* 
     shifts[c] = beta[c] - mean[c] * factors[c];
   }
   const Finish finish = {shifts.data(), with_prelu ? numbers(in, 6) : nullptr};
-  const auto scaled = [weight = in_rows(conv, numbers(in, 1)), &factors, &conv](int64_t g, int64_t r, int64_t k) {
+  const auto scaled = [weight = plain_weights(conv, numbers(in, 1)), &factors, &conv](int64_t g, int64_t r, int64_t k) {
     return weight(g, r, k) * factors[g * conv.out + r];
   };
   forward(conv, numbers(in, 0), forward_weights(conv, scaled), finish, {numbers(out, 0)});
   return MX_SUCCESS;
 }
 
-// The same with weights that are in the order of `gather` already (`vargfacenet.operators.inference`), and factors in
-// them. Inputs x, weights, shifts[, slope]. Several outputs are those of several convolutions of x.
+// The same with weights that are in their order already (`vargfacenet.operators.inference`), and factors in them. Inputs x,
+// weights, shifts[, slope]. Several outputs are those of several convolutions of x, which has no 1x1 kernel then.
 template <bool with_prelu>
 MXReturnValue run_packed(const Attributes& attributes, Tensors* in, Tensors* out, const OpResource&) {
   const MXTensor &x = in->at(0), &y = out->at(0);
@@ -280,7 +280,11 @@ MXReturnValue run_packed(const Attributes& attributes, Tensors* in, Tensors* out
   const Convolution conv = {x.shape[0], x.shape[1] / groups, channels / groups, groups, kernel,
                             std::stoi(attributes.at("stride")), (kernel - 1) / 2,
                             x.shape[2], x.shape[3], y.shape[2], y.shape[3]};
-  const Weights weights(forward_rows(conv), conv.groups, conv.out, forward_taps(conv), numbers(in, 1));
+  const Weights weights = packed_weights(conv, numbers(in, 1));
+  if (out->size() > 1 && is_pointwise(conv)) {
+    MX_ERROR_MSG << "several branches of 1x1 convolutions, expected one";
+    return MX_FAIL;
+  }
   if (!has_sizes(in, {{1, weights.size()}, {2, channels}, {with_prelu ? 3 : 2, channels}})) return MX_FAIL;
   std::vector<float*> ys;
   for (size_t branch = 0; branch < out->size(); ++branch) ys.push_back(numbers(out, branch));
@@ -349,11 +353,11 @@ REGISTER_OP(vargfacenet_convolution)
     .setParseAttrs(arity<2, 1>)
     .setInferShape(shape_of_convolution);
 
-#define INFERENCE(run, arity, shape) \
+#define INFERENCE(run, parse, shape) \
   setForward(run, "cpu")             \
       .setInferType(all_float32)     \
       .setInferSType(all_dense)      \
-      .setParseAttrs(arity)          \
+      .setParseAttrs(parse)          \
       .setInferShape(shape)
 
 REGISTER_OP(vargfacenet_inference)
@@ -364,8 +368,8 @@ REGISTER_OP(vargfacenet_inference_prelu)
     .INFERENCE(run_inference<true>, (arity<7, 1>), shape_of_convolution)
     .setMutateInputs(last_two_change<5>);
 
-REGISTER_OP(vargfacenet_packed).INFERENCE(run_packed<false>, branches<3>, shape_of_convolution);
-REGISTER_OP(vargfacenet_packed_prelu).INFERENCE(run_packed<true>, branches<4>, shape_of_convolution);
+REGISTER_OP(vargfacenet_packed).INFERENCE(run_packed<false>, branch_arity<3>, shape_of_convolution);
+REGISTER_OP(vargfacenet_packed_prelu).INFERENCE(run_packed<true>, branch_arity<4>, shape_of_convolution);
 REGISTER_OP(vargfacenet_excitation).INFERENCE(run_excitation, (arity<6, 1>), shape_of_mean);
 
 extern "C" double vargfacenet_peak_gflops() { return peak_gflops(); }
@@ -376,10 +380,10 @@ extern "C" int64_t vargfacenet_pack(int64_t in, int64_t out, int64_t groups, int
                                     const float* weight, float* packed) {
   const Convolution conv = {1, in, out, groups, kernel, stride, 0, 0, 0, 0, 0};
   if (packed) {
-    const Weights weights = forward_weights(conv, in_rows(conv, weight), false);
+    const Weights weights = forward_weights(conv, plain_weights(conv, weight), false);
     std::copy(weights.rows(0, 0), weights.rows(0, 0) + weights.size(), packed);
   }
-  return Weights(forward_rows(conv), groups, out, forward_taps(conv), weight).size();
+  return packed_weights(conv, nullptr).size();
 }
 
 mxnet::ext::MXReturnValue initialize(int version) {

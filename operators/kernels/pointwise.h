@@ -158,10 +158,10 @@ void pointwise_backward(const Convolution& conv, const float* dy, const float* x
   const int64_t chunk = blocks.direct ? conv.in : kChunk, step = blocks.direct ? blocks.plane : kTile;
   const std::vector<int64_t> in_offsets = row_offsets(chunk, step), out_offsets = row_offsets(conv.out, step);
   const auto transposed = [&](int64_t g, int64_t c, int64_t o) { return weight[(g * conv.out + o) * conv.in + c]; };
-  const Weights weights(high, conv.groups, conv.in, conv.out, laid_by_number(high, conv.out, transposed));
-  const int64_t chunk_share = sums_size(conv.out, chunk), chunks = (conv.in + chunk - 1) / chunk;
-  const int64_t share = chunks * chunk_share;
-  std::vector<float> shares(conv.groups * slices * share);
+  const Weights weights(high, conv.groups, conv.in, conv.out, by_number(high, conv.out, transposed));
+  const int64_t chunk_size = sums_size(conv.out, chunk), chunks = (conv.in + chunk - 1) / chunk;
+  const int64_t slice_size = chunks * chunk_size;
+  std::vector<float> slice_sums(conv.groups * slices * slice_size);
 #pragma omp parallel
   {
     Workspace workspace((conv.out + kChunk) * blocks.size + conv.in * kTile + 48);
@@ -172,7 +172,7 @@ void pointwise_backward(const Convolution& conv, const float* dy, const float* x
       for (int64_t g = 0; g < conv.groups; ++g) {
         const Columns<const float> above = columns(conv, conv.out, g, dy);
         const Columns<float> to = columns(conv, conv.in, g, dx);
-        float* sums = &shares[(g * slices + slice) * share];
+        float* sums = &slice_sums[(g * slices + slice) * slice_size];
         for (int64_t block = slice * blocks.count / slices; block < (slice + 1) * blocks.count / slices; ++block) {
           const int64_t begin = blocks.begin(block);
           Columns<const float> from = columns(conv, conv.in, g, x);
@@ -188,7 +188,7 @@ void pointwise_backward(const Convolution& conv, const float* dy, const float* x
             const int64_t rows = std::min(chunk, conv.in - c);
             pack(from, begin, end, rows, inputs);
             reduce(gradients, kTile, conv.out, inputs, in_offsets.data(), rows,
-                   {tiles, kTile, conv.out * kTile, rows * kTile}, sums + c / chunk * chunk_share);
+                   {tiles, kTile, conv.out * kTile, rows * kTile}, sums + c / chunk * chunk_size);
           }
           for (int64_t tile = 0; tile < tiles; ++tile) {
             const int64_t first = begin + tile * kTile, last = std::min(first + kTile, end);
@@ -202,8 +202,8 @@ void pointwise_backward(const Convolution& conv, const float* dy, const float* x
 #pragma omp parallel for collapse(2)
   for (int64_t g = 0; g < conv.groups; ++g) {
     for (int64_t number = 0; number < chunks; ++number) {
-      float* sums = &shares[g * slices * share + number * chunk_share];
-      sum_slices(sums, chunk_share, slices, share);
+      float* sums = &slice_sums[g * slices * slice_size + number * chunk_size];
+      sum_slices(sums, chunk_size, slices, slice_size);
       take_sums(sums, conv.out, std::min(chunk, conv.in - number * chunk),
                 dweight + g * conv.out * conv.in + number * chunk, conv.in);
     }

@@ -16,7 +16,7 @@
 namespace vargfacenet {
 
 constexpr int64_t kPiece = 2 << 10;  // places that are summed over at a time, so that rows stay near
-constexpr int64_t kAhead = 1 << 10;  // numbers by which weights are fetched before their use, past the ends of pages
+constexpr int64_t kAhead = 1 << 10;  // numbers by which weights are fetched before their use: a page, where processors stop
 constexpr int64_t kNear = 4 << 10;  // numbers that stay in the first-level cache (half of the smallest: 32 KiB)
 
 // Applied to a sum before it is written: a shift is added, then PReLU, by row; either may be null.
@@ -26,7 +26,7 @@ struct Finish {
   Finish from(int64_t row) const { return {shift ? shift + row : nullptr, slope ? slope + row : nullptr}; }
 };
 
-// sums[r][v] += sum over k of weights[k][r] * in[offsets[k] + v]
+// sums[r][v] += sum over k of weights[k][r] * in[offsets[k] + v * kLanes ...]
 template <int high, int wide>
 inline __attribute__((always_inline)) void accumulate(const float* in, const int64_t* offsets, int64_t taps,
                                                       const float* weights, Lanes (&sums)[high][wide]) {

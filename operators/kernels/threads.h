@@ -19,8 +19,9 @@ inline int64_t max_threads() {
 
 // The threads' shares of a forward pass, which computes `rows` of outputs, in tiles of `high`, for each of some items.
 //
-// Each thread has as many whole items. Where the rest would leave threads without work, as for a single image, they divide
-// it by tiles of rows; each then copies the inputs of an item that it computes a part of.
+// Each thread gets the same number of whole items. Where the rest would leave threads without work for more than a
+// twentieth of the time, as for a single image, they divide it by tiles of rows; each then copies the inputs of an item
+// that it computes a part of.
 struct Shares {
   int64_t rows, high, tiles, items, threads, parts;
 

@@ -1,4 +1,4 @@
-// Weights in the order in which `gather` reads them.
+// Weights in the order in which the forward pass of a convolution, and its gradient of the inputs, read them.
 #pragma once
 
 #include <algorithm>
@@ -13,8 +13,8 @@ namespace vargfacenet {
 // For each group, tiles of `high` outputs, each (taps, high), the last filled up with zeros.
 class Weights {
  public:
-  // `lay(group, row, to)` writes each row, of which the next number belongs at to + high; with `in_team` threads divide
-  // the rows.
+  // `lay(group, first row, rows, to)` writes each tile, (taps, high), whose last rows may be missing; with `in_team` threads
+  // divide the tiles.
   template <typename Lay, typename = std::enable_if_t<!std::is_pointer_v<Lay>>>
   Weights(int64_t high, int64_t groups, int64_t rows, int64_t taps, Lay lay, bool in_team = true)
       : Weights(high, groups, rows, taps, static_cast<const float*>(nullptr)) {
@@ -24,8 +24,8 @@ class Weights {
 #pragma omp parallel for collapse(2) if (in_team && size() > (16 << 10))
     for (int64_t g = 0; g < groups; ++g) {
       for (int64_t tile = 0; tile < tiles_; ++tile) {
-        float* to = own_.data() + (g * tiles_ + tile) * high * taps;
-        for (int64_t r = 0; r < std::min(high, rows - tile * high); ++r) lay(g, tile * high + r, to + r);
+        const int64_t first = tile * high;
+        lay(g, first, std::min(high, rows - first), own_.data() + (g * tiles_ + tile) * high * taps);
       }
     }
   }
@@ -52,7 +52,7 @@ class Weights {
 inline int64_t forward_rows(const Convolution& conv) { return conv.out == 1 ? 1 : kRows; }
 
 // Whether the forward pass is that of `winograd.h`, whose weights are others. It saves nothing where products have few taps,
-// or where few tiles of outputs share the sums of inputs.
+// where few tiles of outputs share the sums of inputs, or in images of a single row, which faces are not.
 inline bool is_winograd(const Convolution& conv) {
   return conv.kernel == 3 && conv.stride == 1 && conv.in >= 8 && conv.out >= 2 * kRows;
 }
@@ -60,37 +60,52 @@ inline bool is_winograd(const Convolution& conv) {
 // Numbers of each row of the weights of the forward pass.
 inline int64_t forward_taps(const Convolution& conv) { return is_winograd(conv) ? conv.in * 12 : conv.taps(); }
 
-// A row of weights each of which `weight(group, row, tap)` returns.
+// The weights of a forward pass that are in their order already.
+inline Weights packed_weights(const Convolution& conv, const float* packed) {
+  return Weights(forward_rows(conv), conv.groups, conv.out, forward_taps(conv), packed);
+}
+
+// Lays tiles of weights, each of which `weight(group, row, tap)` returns.
 template <typename Weight>
-auto laid_by_number(int64_t high, int64_t taps, Weight weight) {
-  return [=](int64_t g, int64_t r, float* to) {
-    for (int64_t k = 0; k < taps; ++k) to[k * high] = weight(g, r, k);
+auto by_number(int64_t high, int64_t taps, Weight weight) {
+  return [=](int64_t g, int64_t first, int64_t rows, float* to) {
+    for (int64_t k = 0; k < taps; ++k, to += high) {
+      for (int64_t r = 0; r < rows; ++r) to[r] = weight(g, first + r, k);
+    }
+  };
+}
+
+// Lays tiles of four products one after another (`winograd.h`), of which each has the weights (in, 3) of a row.
+template <typename Weight>
+auto by_product(int64_t high, int64_t taps, Weight weight) {
+  return [=, product = taps / 3 * high](int64_t g, int64_t first, int64_t rows, float* to) {
+    for (int64_t k = 0; k < taps; k += 9) {
+      for (int64_t x = k; x < k + 3; ++x, to += high) {
+        for (int64_t r = 0; r < rows; ++r) {
+          const int64_t row = first + r;
+          const float upper = weight(g, row, x), middle = weight(g, row, x + 3), lower = weight(g, row, x + 6);
+          to[r] = (upper + middle + lower) / 2;
+          to[product + r] = (upper - middle + lower) / 2;
+          to[2 * product + r] = upper;
+          to[3 * product + r] = lower;
+        }
+      }
+    }
   };
 }
 
 // The weights of a convolution's forward pass; `weight(group, row, tap)` returns those of the convolution itself.
 template <typename Weight>
 Weights forward_weights(const Convolution& conv, Weight weight, bool in_team = true) {
-  const int64_t high = forward_rows(conv), taps = conv.taps(), product = 3 * conv.in * high;
-  if (!is_winograd(conv)) {
-    return Weights(high, conv.groups, conv.out, taps, laid_by_number(high, taps, weight), in_team);
+  const int64_t high = forward_rows(conv), taps = conv.taps();
+  if (is_winograd(conv)) {
+    return Weights(high, conv.groups, conv.out, forward_taps(conv), by_product(high, taps, weight), in_team);
   }
-  const auto lay = [=](int64_t g, int64_t r, float* to) {
-    for (int64_t k = 0; k < taps; k += 9) {
-      for (int64_t x = 0; x < 3; ++x, to += high) {
-        const float upper = weight(g, r, k + x), middle = weight(g, r, k + 3 + x), lower = weight(g, r, k + 6 + x);
-        to[0] = (upper + middle + lower) / 2;
-        to[product] = (upper - middle + lower) / 2;
-        to[2 * product] = upper;
-        to[3 * product] = lower;
-      }
-    }
-  };
-  return Weights(high, conv.groups, conv.out, forward_taps(conv), lay, in_team);
+  return Weights(high, conv.groups, conv.out, taps, by_number(high, taps, weight), in_team);
 }
 
-// Those of weights (groups * out, in, kernel, kernel).
-inline auto in_rows(const Convolution& conv, const float* weight) {
+// The weights (groups * out, in, kernel, kernel) of a convolution, for `forward_weights`.
+inline auto plain_weights(const Convolution& conv, const float* weight) {
   return [weight, out = conv.out, taps = conv.taps()](int64_t g, int64_t r, int64_t k) {
     return weight[(g * out + r) * taps + k];
   };

@@ -1,15 +1,17 @@
-// Forward pass of a 3x3 convolution that keeps the size of the image, by two thirds of the multiplications: Winograd's
-// minimal filtering F(2, 3) [Lavin and Gray, arXiv 1509.09308] along the columns of an image.
+// 3x3 convolution that keeps the size of the image, and its gradient of the inputs, by two thirds of the multiplications:
+// Winograd's minimal filtering F(2, 3) [Lavin and Gray, arXiv 1509.09308] along the columns of an image.
 //
 // Two rows of outputs depend on four rows d of inputs, and on the three rows g of the kernel:
 //
 //   first  = (d1 + d2) (g0 + g1 + g2) / 2 + (d2 - d1) (g0 - g1 + g2) / 2 + (d0 - d2) g0
 //   second = (d1 + d2) (g0 + g1 + g2) / 2 - (d2 - d1) (g0 - g1 + g2) / 2 + (d3 - d1) g2
 //
-// Each product is a convolution along rows. Sums and differences of rows take whole vectors, unlike those of columns.
+// Each product is a convolution along rows. Sums and differences of rows take whole vectors, unlike those of columns. An
+// infinite input gives what is not a number where a plain convolution may give an infinity.
 #pragma once
 
 #include <algorithm>
+#include <utility>
 #include <vector>
 
 #include "panels.h"
@@ -28,11 +30,13 @@ struct Pairs {
   int64_t image() const { return count() * pitch(); }
   int64_t taps() const { return conv.in * 3; }  // of one product
   int64_t together() const {
-    const int64_t cached = kCached / ((4 * conv.in + 2 * conv.out) * image()), worthwhile = 128 / image();
+    const int64_t cached = kCached / ((4 * conv.in + 2 * conv.out) * image());
+    const int64_t worthwhile = 128 / image();  // places for some whole tiles
     return std::min(conv.batch, std::max<int64_t>({1, cached, worthwhile}));
   }
   int64_t places(int64_t images) const { return images * image() - 1; }
-  int64_t row() const { return (Convolution::aligned(together() * image() + kSlack + 2) / 16 | 1) * 16; }
+  // Taps exceed a place by 2. As in panels.h, an odd multiple of a cache line.
+  int64_t row() const { return (Convolution::aligned(together() * image() + 2 + kSlack) / 16 | 1) * 16; }
 };
 
 // Factors of a row of pairs. The last vector overlaps the one before it.
@@ -147,12 +151,13 @@ void winograd_forward(const Convolution& conv, const float* x, const Weights& we
   }
 }
 
-// dx of dy: the convolution of dy, by the transposed kernel, in which inputs and outputs have changed places.
+// The convolution that computes the gradient of the inputs: inputs and outputs change places.
 inline Convolution transposed(Convolution conv) {
   std::swap(conv.in, conv.out);
   return conv;
 }
 
+// dx of dy: the convolution of dy by the kernel that is transposed, and turned by half a circle.
 template <int high>
 void winograd_backward(const Convolution& conv, const float* dy, const float* weight, float* dx) {
   const int64_t taps = conv.taps(), out = conv.out;

@@ -70,7 +70,7 @@ def test_convolution(shape, outputs, groups, kernel, stride):
 
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("place", [(0, 0), (3, 2), (4, 6), (7, 8)])
-def test_what_is_not_a_number_reaches_the_outputs_that_depend_on_it_alone(stride, place):
+def test_nan_reaches_the_outputs_that_depend_on_it_alone(stride, place):
     x, weight = draw(0, 2, 8, 8, 9), draw(1, 16, 8, 3, 3)
     size = (7 // stride + 1, 8 // stride + 1)
     attrs = {"stride": str(stride), "groups": "1", "channels": "16"}
@@ -116,19 +116,32 @@ def test_convolution_with_packed_weights(outputs, groups, kernel, stride):
 
 
 @pytest.mark.parametrize("stride", [1, 2])
-@pytest.mark.parametrize(("outputs", "groups"), [(16, 2), (6, 2), (16, 16)])
+@pytest.mark.parametrize(("outputs", "groups"), [(16, 2), (6, 2), (20, 2), (16, 16)])
 def test_several_convolutions_of_one_input(outputs, groups, stride):
-    """Weights follow one another group by group; each convolution has its own output."""
+    """Weights, shifts and slopes follow one another group by group; each convolution has its own output."""
     x, size = draw(0, 3, 16, 7, 7), 6 // stride + 1
     weights = [draw(seed, outputs, 16 // groups, 3, 3) for seed in (1, 2, 3)]
-    together = np.concatenate([w.reshape(groups, -1, *w.shape[1:]) for w in weights], axis=1)
-    packed = pack_weights(together.reshape(-1, 16 // groups, 3, 3), groups, stride)
-    shift = mx.nd.zeros(3 * outputs)
+    shifts, slopes = ([draw(seed + number, outputs) for number in range(3)] for seed in (4, 7))
+
+    def together(arrays):
+        parts = [array.reshape(groups, -1, *array.shape[1:]) for array in arrays]
+        return np.concatenate(parts, axis=1).reshape(-1, *arrays[0].shape[1:])
+
+    packed = pack_weights(together(weights), groups, stride)
+    inputs = [mx.nd.array(value) for value in (x, packed, together(shifts), together(slopes))]
     attrs = {"stride": str(stride), "groups": str(groups), "channels": str(outputs), "kernel": "3", "branches": "3"}
-    found = mx.nd.vargfacenet_packed(mx.nd.array(x), mx.nd.array(packed), shift, **attrs)
+    found = mx.nd.vargfacenet_packed_prelu(*inputs, **attrs)
     dy = np.zeros((3, outputs, size, size))
-    expected = [convolution_of(x, weight, dy, stride, groups)[0] for weight in weights]
-    assert_close([one.asnumpy() for one in found], expected)
+    for one, weight, shift, slope in zip(found, weights, shifts, slopes):
+        z = convolution_of(x, weight, dy, stride, groups)[0] + per_channel(shift)
+        assert_close([one.asnumpy()], [np.where(z > 0, z, per_channel(slope) * z)])
+
+
+def test_several_1x1_convolutions_at_once_are_refused():
+    attrs = {"stride": "1", "groups": "1", "channels": "8", "kernel": "1", "branches": "2"}
+    weights = mx.nd.array(pack_weights(np.ones((16, 8, 1, 1)), 1, 1))
+    with pytest.raises(mx.base.MXNetError, match="several branches of 1x1 convolutions"):
+        mx.nd.vargfacenet_packed(mx.nd.ones((1, 8, 5, 5)), weights, mx.nd.ones(16), **attrs)[0].wait_to_read()
 
 
 def test_packed_weights_of_another_size_are_refused():

@@ -105,6 +105,12 @@ def gate(x, outputs):
     return mx.sym.Activation(y, act_type="sigmoid", name="gate")
 
 
+def embedding_of(middle):
+    """A network whose middle takes 8 channels of 56x56."""
+    y = middle(convolution(mx.sym.var("data"), "first", 8, stride=2))
+    return mx.sym.Flatten(mx.sym.Pooling(y, global_pool=True, pool_type="avg", kernel=(1, 1)), name="fc1")
+
+
 def computed_weight(x):
     return convolution(x, "a", 8, weight=2 * mx.sym.var("a_weight", shape=(8, 8, 3, 3)))
 
@@ -119,14 +125,25 @@ def mean_that_is_read_elsewhere(x):
     return mx.sym.broadcast_add(convolution(x, "a", 8, moving_mean=mean), mean.reshape((1, 8, 1, 1)))
 
 
+def prelu(x, name, **slope):
+    return mx.sym.LeakyReLU(x, act_type="prelu", name=f"{name}_act", **slope)
+
+
 def branches_of_one_input(x):
-    """Two that are computed together, and others that are not: another size, input or stride, one slope for all."""
-    one_slope = mx.sym.LeakyReLU(convolution(x, "c", 16), act_type="prelu", gamma=mx.sym.var("s", shape=(1,)))
-    prelus = [
-        mx.sym.LeakyReLU(convolution(x, name, 16, groups=2), act_type="prelu", name=f"{name}_act") for name in "ab"
+    """Pairs that are computed together, and others that differ from the first pair in one thing each, or gain nothing."""
+    pair = [prelu(convolution(x, name, 16, groups=2), name) for name in "ab"]
+    halved = [prelu(convolution(x, name, 16, kernel=1, stride=2), name) for name in "cd"]
+    others = [
+        prelu(convolution(x, "one_slope", 16, groups=2), "one_slope", gamma=mx.sym.var("s", shape=(1,))),
+        convolution(x, "no_prelu", 16, groups=2),
+        prelu(convolution(x, "wider", 24, groups=2), "wider"),
+        prelu(convolution(pair[1], "later", 16, groups=4), "later"),
+        *(prelu(convolution(x, name, 16, kernel=1), name) for name in ("pixel_1", "pixel_2")),
+        *(prelu(convolution(x, name, 8, groups=8), name) for name in ("single_1", "single_2")),
     ]
-    last = convolution(prelus[1], "e", 16, groups=2)
-    return mx.sym.concat(*prelus, one_slope, convolution(x, "d", 24), last, prelus[0] + prelus[1])
+    strided = prelu(convolution(x, "strided", 16, stride=2, groups=2), "strided")
+    small = mx.sym.Pooling(mx.sym.concat(*halved, strided), global_pool=True, pool_type="avg", kernel=(1, 1))
+    return mx.sym.concat(mx.sym.broadcast_add(mx.sym.concat(*pair, pair[0] + pair[1]), small), *others)
 
 
 def taken_names(x):
@@ -160,12 +177,17 @@ def half_precision_inside(x):
     ],
 )
 def test_unusual_graphs_are_computed_as_they_are(middle):
-    x = convolution(mx.sym.var("data"), "first", 8, stride=2)
-    y = mx.sym.Pooling(middle(x), global_pool=True, pool_type="avg", kernel=(1, 1))
-    symbol = mx.sym.Flatten(y, name="fc1")
+    symbol = embedding_of(middle)
     args, auxs = drawn(symbol)
     images = np.random.RandomState(1).uniform(-1, 1, DATA).astype(np.float32)
     expected = embeddings(runnable(symbol, backend="basic"), args, auxs, images)
     found = Embedder(symbol, args, auxs, batch_size=3).embed_batch(images)
     tolerance = 1e-2 if middle is half_precision_inside else 1e-5
     np.testing.assert_allclose(found, expected, atol=tolerance * np.abs(expected).max())
+
+
+@pytest.mark.usefixtures("native")
+def test_convolutions_of_one_size_and_input_are_computed_together():
+    symbol = embedding_of(branches_of_one_input)
+    graph, _, _ = inference_form(symbol, *drawn(symbol))
+    assert branches(graph) == [2, 2]
