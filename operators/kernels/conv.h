@@ -16,32 +16,27 @@ namespace vargfacenet {
 template <int high>
 void conv_forward(const Convolution& conv, const float* x, const Weights& weights, Finish finish,
                   const std::vector<float*>& ys) {
-  const int64_t taps = conv.taps(), together = conv.together(), out = conv.out / ys.size();
-  const int64_t blocks = (conv.batch + together - 1) / together, plane = conv.out_height * conv.out_width;
+  const ImageBlocks blocks{conv, conv.together()};
+  const Branches branches{conv, ys};
   const std::vector<int64_t> offsets = tap_offsets(conv);
-  const Shares shares(conv.out, high, blocks * conv.groups);
+  const Shares shares(conv.out, high, blocks.count());
 #pragma omp parallel
   {
     const int64_t in_size = conv.in * conv.phases() * conv.row();
     Workspace workspace(in_size + conv.out * conv.row() + 32);
     Panel inputs(workspace.take(in_size), in_size);
     float* outputs = workspace.take(conv.out * conv.row());
-#pragma omp for schedule(static, 1)
-    for (int64_t share = 0; share < shares.threads; ++share) {
-      shares.each(share, [&](int64_t item, int64_t begin, int64_t end) {
-        const int64_t g = item % conv.groups, first = item / conv.groups * together;
-        const int64_t count = std::min(together, conv.batch - first);
-        float* panel = inputs.for_images(count);
-        lay_inputs(conv, x + conv.in_place(first, g), count, panel);
-        gather<high>(panel + conv.margin(), conv.places(count), offsets.data(), taps, weights.rows(g, begin),
-                     finish.from(g * conv.out + begin), outputs + begin * conv.row() + conv.margin(), conv.row(),
-                     end - begin);
-        for (int64_t r = begin; r < end; ++r) {
-          float* y = ys[r / out] + (first * conv.groups * out + g * out + r % out) * plane;
-          take_output(conv, outputs + r * conv.row(), count, y, conv.groups * out * plane);
-        }
-      });
-    }
+    shares.divide([&](int64_t number, int64_t begin, int64_t end) {
+      const ImageBlock block = blocks.at(number);
+      float* panel = inputs.for_images(block.count);
+      lay_inputs(conv, x + conv.in_place(block.first, block.group), block.count, panel);
+      gather<high>(panel + conv.margin(), conv.places(block.count), offsets.data(), conv.taps(),
+                   weights.rows(block.group, begin), finish.from(block.group * conv.out + begin),
+                   outputs + begin * conv.row() + conv.margin(), conv.row(), end - begin);
+      for (int64_t r = begin; r < end; ++r) {
+        take_output(conv, outputs + r * conv.row(), block.count, branches.row(block, r), branches.image_step());
+      }
+    });
   }
 }
 

@@ -67,6 +67,37 @@ struct Convolution {
   static int64_t aligned(int64_t count) { return (count + 15) / 16 * 16; }
 };
 
+// The images `first` and so on of one group of channels.
+struct ImageBlock {
+  int64_t group, first, count;
+};
+
+// The blocks of a forward pass, of `together` images each.
+struct ImageBlocks {
+  const Convolution& conv;
+  int64_t together;
+
+  int64_t count() const { return (conv.batch + together - 1) / together * conv.groups; }
+  ImageBlock at(int64_t number) const {
+    const int64_t first = number / conv.groups * together;
+    return {number % conv.groups, first, std::min(together, conv.batch - first)};
+  }
+};
+
+// Outputs of several convolutions of one input, which are computed as one (see conv.h).
+struct Branches {
+  const Convolution& conv;
+  const std::vector<float*>& ys;
+
+  int64_t plane() const { return conv.out_height * conv.out_width; }
+  int64_t out() const { return conv.out / static_cast<int64_t>(ys.size()); }
+  int64_t image_step() const { return conv.groups * out() * plane(); }
+  // Where output `r` of a block's group belongs in its first image.
+  float* row(const ImageBlock& block, int64_t r) const {
+    return ys[r / out()] + block.first * image_step() + (block.group * out() + r % out()) * plane();
+  }
+};
+
 // Aligned memory of a thread, reused by later calls.
 class Workspace {
  public:

@@ -127,25 +127,22 @@ void pointwise_forward(const Convolution& conv, const float* x, const Weights& w
   {
     Workspace workspace((conv.in + conv.out) * kTile + 32);
     float *packed = workspace.take(conv.in * kTile), *spare = workspace.take(conv.out * kTile);
-#pragma omp for schedule(static, 1)
-    for (int64_t share = 0; share < shares.threads; ++share) {
-      shares.each(share, [&](int64_t item, int64_t first, int64_t last) {
-        const int64_t g = item / blocks.count, block = item % blocks.count;
-        const int64_t begin = blocks.begin(block), rows = last - first;
-        const float* tiles = weights.rows(g, first);
-        const Finish own = finish.from(g * conv.out + first);
-        const Columns<const float> from = columns(conv, conv.in, g, x);
-        Columns<float> to = columns(conv, conv.out, g, y);
-        to.numbers += first * blocks.plane;
-        if (blocks.direct) {
-          gather<high>(from.at(begin), blocks.length(block), offsets.data(), conv.in, tiles, own, to.at(begin),
-                       blocks.plane, rows);
-        } else {
-          pack(from, begin, blocks.end(block), conv.in, packed);
-          multiply<high>(packed, offsets, tiles, own, to, begin, blocks.end(block), rows, spare);
-        }
-      });
-    }
+    shares.divide([&](int64_t item, int64_t first, int64_t last) {
+      const int64_t g = item / blocks.count, block = item % blocks.count;
+      const int64_t begin = blocks.begin(block), rows = last - first;
+      const float* tiles = weights.rows(g, first);
+      const Finish own = finish.from(g * conv.out + first);
+      const Columns<const float> from = columns(conv, conv.in, g, x);
+      Columns<float> to = columns(conv, conv.out, g, y);
+      to.numbers += first * blocks.plane;
+      if (blocks.direct) {
+        gather<high>(from.at(begin), blocks.length(block), offsets.data(), conv.in, tiles, own, to.at(begin),
+                     blocks.plane, rows);
+      } else {
+        pack(from, begin, blocks.end(block), conv.in, packed);
+        multiply<high>(packed, offsets, tiles, own, to, begin, blocks.end(block), rows, spare);
+      }
+    });
   }
 }
 

@@ -31,7 +31,14 @@ struct Shares {
 
   int64_t whole() const { return items / threads; }
 
-  // Calls visit(item, first row, last row) for all of a thread's share.
+  // Calls visit(item, first row, last row) for everything. Each thread of a team calls this, with a visit of its own.
+  template <typename Visit>
+  void divide(Visit visit) const {
+#pragma omp for schedule(static, 1)
+    for (int64_t share = 0; share < threads; ++share) each(share, visit);
+  }
+
+ private:
   template <typename Visit>
   void each(int64_t share, Visit visit) const {
     for (int64_t item = share * whole(); item < (share + 1) * whole(); ++item) visit(item, 0, rows);

@@ -106,16 +106,26 @@ inline void pairs_tile(const float* in, int64_t step, const int64_t* offsets, in
   write_sums(differences, finish, second, out_stride, rows);
 }
 
+// One channel of outputs out of its two planes, into images of which the next is `image_step` numbers away.
+inline void take_pairs(const Pairs& pairs, const float* planes, int64_t count, float* y, int64_t image_step) {
+  const int64_t width = pairs.conv.out_width, height = pairs.conv.out_height;
+  for (int64_t n = 0; n < count; ++n, planes += pairs.image(), y += image_step) {
+    copy_rows(planes, pairs.pitch(), y, 2 * width, pairs.count(), width);
+    copy_rows(planes + pairs.row(), pairs.pitch(), y + width, 2 * width, height / 2, width);
+  }
+}
+
 // As `conv_forward`, with the weights of `forward_weights` for it.
 template <int high>
 void winograd_forward(const Convolution& conv, const float* x, const Weights& weights, Finish finish,
                       const std::vector<float*>& ys) {
   const Pairs pairs{conv};
-  const int64_t together = pairs.together(), out = conv.out / ys.size(), row = pairs.row(), taps = pairs.taps();
-  const int64_t blocks = (conv.batch + together - 1) / together, plane = conv.out_height * conv.out_width;
+  const ImageBlocks blocks{conv, pairs.together()};
+  const Branches branches{conv, ys};
+  const int64_t row = pairs.row(), taps = pairs.taps();
   std::vector<int64_t> offsets;
   for (int64_t k = 0; k < taps; ++k) offsets.push_back(k / 3 * 4 * row + k % 3);
-  const Shares shares(conv.out, high, blocks * conv.groups);
+  const Shares shares(conv.out, high, blocks.count());
 #pragma omp parallel
   {
     const int64_t in_size = 4 * conv.in * row;
@@ -123,31 +133,21 @@ void winograd_forward(const Convolution& conv, const float* x, const Weights& we
     Panel inputs(workspace.take(in_size), in_size);
     float *outputs = workspace.take(2 * conv.out * row), *zeros = workspace.take(conv.in_width);
     std::fill(zeros, zeros + conv.in_width, 0.0f);
-#pragma omp for schedule(static, 1)
-    for (int64_t share = 0; share < shares.threads; ++share) {
-      shares.each(share, [&](int64_t item, int64_t begin, int64_t end) {
-        const int64_t g = item % conv.groups, first = item / conv.groups * together;
-        const int64_t count = std::min(together, conv.batch - first);
-        float* panel = inputs.for_images(count);
-        lay_pairs(pairs, x + conv.in_place(first, g), count, zeros, panel);
-        each_tile(pairs.places(count), [&](int64_t q, auto wide) {
-          for (int64_t r = begin; r < end; r += high) {
-            float* to = outputs + 2 * r * row + q;
-            pairs_tile<high, wide()>(panel + q, row, offsets.data(), taps, weights.rows(g, r),
-                                     finish.from(g * conv.out + r), to, to + row, 2 * row, end - r);
-          }
-        });
-        for (int64_t r = begin; r < end; ++r) {
-          float* y = ys[r / out] + (first * conv.groups * out + g * out + r % out) * plane;
-          const float* from = outputs + 2 * r * row;
-          for (int64_t n = 0; n < count; ++n, y += conv.groups * out * plane, from += pairs.image()) {
-            copy_rows(from, pairs.pitch(), y, 2 * conv.out_width, pairs.count(), conv.out_width);
-            copy_rows(from + row, pairs.pitch(), y + conv.out_width, 2 * conv.out_width, conv.out_height / 2,
-                      conv.out_width);
-          }
+    shares.divide([&](int64_t number, int64_t begin, int64_t end) {
+      const ImageBlock block = blocks.at(number);
+      float* panel = inputs.for_images(block.count);
+      lay_pairs(pairs, x + conv.in_place(block.first, block.group), block.count, zeros, panel);
+      each_tile(pairs.places(block.count), [&](int64_t q, auto wide) {
+        for (int64_t r = begin; r < end; r += high) {
+          float* to = outputs + 2 * r * row + q;
+          pairs_tile<high, wide()>(panel + q, row, offsets.data(), taps, weights.rows(block.group, r),
+                                   finish.from(block.group * conv.out + r), to, to + row, 2 * row, end - r);
         }
       });
-    }
+      for (int64_t r = begin; r < end; ++r) {
+        take_pairs(pairs, outputs + 2 * r * row, block.count, branches.row(block, r), branches.image_step());
+      }
+    });
   }
 }
 
